@@ -1,0 +1,73 @@
+"""What differs between the plan of a store on disk and the plan of the command at hand, in words for an error line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cache.errors import IdentityError
+from cache.fields import shortened
+from cache.schema import Plan
+
+_ABSENT = object()
+_NAMED_AT_MOST = 3
+
+
+def require_same_plan(folder: Path, stored: Plan, wanted: Plan) -> None:
+    """Raise IdentityError naming the fields that differ; `batch_size` is not compared, the stored one is used."""
+    if stored.plan_identity == wanted.plan_identity:
+        return
+    differing = list(_differences(stored, wanted))
+    named = "; ".join(differing[:_NAMED_AT_MOST])
+    more = f"; {len(differing) - _NAMED_AT_MOST} more fields differ" if len(differing) > _NAMED_AT_MOST else ""
+    raise IdentityError(f"{folder}: {named}{more}; use another --out or --overwrite.")
+
+
+def _differences(stored: Plan, wanted: Plan) -> Iterator[str]:
+    stored_fields, wanted_fields = _scalars(stored), _scalars(wanted)
+    for name in dict.fromkeys([*stored_fields, *wanted_fields]):
+        old, new = stored_fields.get(name, _ABSENT), wanted_fields.get(name, _ABSENT)
+        if old is _ABSENT or new is _ABSENT or old != new or type(old) is not type(new):
+            yield f"{name} is {_shown(old)} in the store and {_shown(new)} in this command"
+    yield from _first_difference("classes", stored.classes, wanted.classes)
+    yield from _first_difference("keys", stored.keys, wanted.keys)
+    if stored.keys == wanted.keys and stored.labels != wanted.labels:
+        pairs = zip(stored.keys, stored.labels, wanted.labels, strict=True)
+        key, old, new = next(pair for pair in pairs if pair[1] != pair[2])
+        yield f"the label of {shortened(key)} is {old} in the store and {new} in this command"
+
+
+def _first_difference(name: str, stored: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[str]:
+    """One sentence on two lists of names: the first place where they part, and their lengths."""
+    if stored == wanted:
+        return
+    shared = min(len(stored), len(wanted))
+    place = next((i for i in range(shared) if stored[i] != wanted[i]), shared)
+    old, new = ((names[place] if place < len(names) else _ABSENT) for names in (stored, wanted))
+    yield (
+        f"{name}[{place}] is {_shown(old)} in the store ({len(stored)} {name}) and {_shown(new)} in this command "
+        f"({len(wanted)})"
+    )
+
+
+def _scalars(plan: Plan) -> dict[str, Any]:
+    """The fields of a plan that are short enough to be shown, the identity's by their dotted names."""
+    readouts = [f"{readout.name} ({readout.dims} x {readout.dtype})" for readout in plan.readouts]
+    return {
+        **_flattened(plan.identity, ""),
+        "readouts": ", ".join(readouts),
+        "images": plan.images,
+        "rows_per_shard": plan.rows_per_shard,
+    }
+
+
+def _flattened(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {name: value}
+    fields = {}
+    for key, inner in value.items():
+        fields.update(_flattened(inner, f"{name}.{key}" if name else key))
+    return fields
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is _ABSENT else shortened(value)

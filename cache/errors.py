@@ -1,0 +1,45 @@
+"""Every failure of the feature store by name. Each message is one line: the value, the rule, the remedy."""
+
+
+class CacheError(Exception):
+    """Base of every error the feature store raises."""
+
+
+class StoreNotFoundError(CacheError):
+    """There is no feature store at the path."""
+
+
+class IncompleteStoreError(CacheError):
+    """The store is still open: some of its shards are not written yet."""
+
+
+class SchemaError(CacheError):
+    """A plan, a manifest or rows that break a rule of the format."""
+
+
+class FormatVersionError(CacheError):
+    """A store of a format version that this release does not read."""
+
+
+class IdentityError(CacheError):
+    """A store made from other inputs than the ones asked for now."""
+
+
+class LockedStoreError(CacheError):
+    """Another process is writing the store."""
+
+
+class CorruptStoreError(CacheError):
+    """A file of the store is missing, cut short, or not what the manifest says."""
+
+
+class ForeignFolderError(CacheError):
+    """The path holds something that no feature store wrote, so it is left alone."""
+
+
+class FeatureValueError(CacheError):
+    """A feature that is not finite, or too large for the stored dtype."""
+
+
+class StoreWriteError(CacheError):
+    """The system refused a write: disk full, read-only, no permission."""

@@ -1,0 +1,108 @@
+"""Files that appear whole or not at all, and the lock that keeps a second writer out of a folder."""
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from cache.errors import LockedStoreError, StoreWriteError
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: no advisory locks, a second writer is not noticed
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_NAME = ".lock"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
+    """Write `data` to `path` so that at every moment the old file or the whole new one stands there.
+
+    The bytes go to `NAME.<8 hex>.partial` beside it, are fsynced and renamed, and the folder is fsynced. Raises
+    StoreWriteError when the system refuses; the .partial file is removed then.
+    """
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        _write_and_sync(partial, data)
+        partial.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise write_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: OSError) -> StoreWriteError:
+    """The one-line error for a write to `path` that the system refused."""
+    reason = error.strerror or type(error).__name__
+    if error.errno in _NO_SPACE:
+        remedy = "free space and rerun the same command; it resumes"
+    else:
+        remedy = "make the folder writable, or name another output, and rerun; finished parts are kept"
+    return StoreWriteError(f"cannot write {path}: {reason}; {remedy}.")
+
+
+def _write_and_sync(path: Path, data: bytes | memoryview) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FolderLock:
+    """An exclusive lock on a folder, held from construction to `release`; the system drops it when a process dies."""
+
+    def __init__(self, folder: Path) -> None:
+        """Lock `folder` at once or raise LockedStoreError; a lock file that cannot be made raises StoreWriteError."""
+        self._path = folder / LOCK_NAME
+        self._descriptor: int | None = None
+        try:
+            while self._descriptor is None:
+                self._descriptor = self._try_lock()
+        except BlockingIOError:
+            raise LockedStoreError(
+                f"{folder} is being written by another process; wait for it to end, or name another output."
+            ) from None
+        except OSError as error:
+            raise write_error(self._path, error) from error
+
+    def _try_lock(self) -> int | None:
+        """One attempt: the descriptor, or None where the file was unlinked between opening and locking it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def release(self) -> None:
+        """Remove the lock file and let go of the lock; a second call changes nothing."""
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        if fcntl is not None:  # explicit: forked children share the descriptor and would keep the lock alive
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+        self._descriptor = None

@@ -1,0 +1,86 @@
+"""Whose folder it is: a store deletes or writes only beside a manifest of its own kind."""
+
+import json
+import re
+from pathlib import Path
+
+from cache.errors import ForeignFolderError
+from cache.files import LOCK_NAME, write_error
+from cache.manifest import MANIFEST_NAME, SHARD_PATTERN
+from cache.schema import FORMAT
+
+_PARTIAL_PATTERN = re.compile(rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern})\.[0-9a-f]{{8}}\.partial")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make `folder` unless it is there; raises ForeignFolderError where something stands that is no store of ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ForeignFolderError(f"{folder} is a file; a store is a folder, so name another --out.") from None
+    except OSError as error:
+        raise write_error(folder, error) from error
+    require_ours(folder)
+
+
+def require_ours(folder: Path) -> None:
+    """Raise ForeignFolderError unless `folder` has a manifest of ours, or nothing but what a killed start leaves."""
+    if _has_manifest(folder):
+        return
+    others = [name for name in _names(folder) if name != LOCK_NAME and not _PARTIAL_PATTERN.fullmatch(name)]
+    if others:
+        raise ForeignFolderError(
+            f"{folder} is not empty ({others[0]}) and has no manifest.json of a feature store; name another --out."
+        )
+
+
+def remove_shards(folder: Path) -> None:
+    """Delete every shard of the store in `folder`, its manifest last to be replaced by the caller.
+
+    Raises ForeignFolderError, before anything is deleted, where there is a file that no store wrote.
+    """
+    foreign = [name for name in _names(folder) if not _is_ours(folder / name)]
+    if foreign:
+        raise ForeignFolderError(
+            f"{folder} holds {foreign[0]}, which no feature store wrote; move it away before --overwrite."
+        )
+    for name in _names(folder):
+        if SHARD_PATTERN.fullmatch(name):
+            remove_file(folder / name)
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what killed writes left behind in `folder`."""
+    for name in _names(folder):
+        if _PARTIAL_PATTERN.fullmatch(name):
+            remove_file(folder / name)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file that may be gone already; raises StoreWriteError when the system refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _is_ours(path: Path) -> bool:
+    name = path.name
+    known = name in (LOCK_NAME, MANIFEST_NAME) or SHARD_PATTERN.fullmatch(name) or _PARTIAL_PATTERN.fullmatch(name)
+    return bool(known) and path.is_file() and not path.is_symlink()
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether there is a manifest that says our format, of whatever version and however damaged below that."""
+    try:
+        value = json.loads((folder / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("format") == FORMAT

@@ -1,0 +1,132 @@
+"""Open a closed store and read it. Nothing here writes, and no HDF5 handle stays open.
+
+Letters: N rows of the store, in shard order, positions ascending; quarantined inputs have no row.
+"""
+
+import bisect
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import CorruptStoreError, SchemaError
+from cache.features import Features
+from cache.fingerprint import store_identity
+from cache.inspection import Shard, inspect_shard
+from cache.manifest import Manifest, missing_shards, read_closed_manifest
+from cache.schema import Readout
+
+RESIDENT_BYTES = 4 << 30
+
+
+def open(path: str | os.PathLike[str]) -> "Store":
+    """Open the store in the folder `path` after checking its manifest and the metadata of every shard.
+
+    Features and images are not read yet. Raises StoreNotFoundError, IncompleteStoreError (rerun the extraction),
+    FormatVersionError, SchemaError, or CorruptStoreError naming the file and what is wrong with it.
+    """
+    folder = Path(path)
+    manifest = read_closed_manifest(folder)
+    missing = missing_shards(folder, manifest)
+    if missing:
+        raise CorruptStoreError(
+            f"{folder}: {len(missing)} of {len(manifest.shards)} shards are not there with the size the manifest gives "
+            f"({', '.join(missing[:3])}); rerun the tcs extract command that made it, it writes only those."
+        )
+    shards = [inspect_shard(folder / entry.file, manifest.plan, i) for i, entry in enumerate(manifest.shards)]
+    _require_identity(folder, manifest, shards)
+    return Store(folder, manifest, shards)
+
+
+class Store:
+    """A closed store: labels, keys and hashes of its N rows in memory, features and images on disk.
+
+    path, manifest, identity (hex), classes; positions_N int64 (input positions of the plan), labels_N int64 (-1 for
+    none), hashes_N16 uint8 (N, 16), keys (N relative paths or names). It holds paths and numpy arrays only, so it
+    pickles and forks.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, shards: list[Shard]) -> None:
+        """Take over checked parts; use `cache.open`."""
+        self.path = path
+        self.manifest = manifest
+        self.identity = str(manifest.identity)
+        self.classes = manifest.plan.classes
+        self.readouts: dict[str, Readout] = {readout.name: readout for readout in manifest.plan.readouts}
+        self.has_images = manifest.plan.images != "none"
+        self.positions_N: npt.NDArray[np.int64] = np.concatenate([shard.positions_N for shard in shards])
+        self.hashes_N16: npt.NDArray[np.uint8] = np.concatenate([shard.hashes_N16 for shard in shards])
+        self.labels_N: npt.NDArray[np.int64] = np.array(manifest.plan.labels, dtype=np.int64)[self.positions_N]
+        self.keys: list[str] = [manifest.plan.keys[position] for position in self.positions_N.tolist()]
+        self._extents = [shard.extents for shard in shards]
+        self._starts: list[int] = np.cumsum([0, *(len(shard.positions_N) for shard in shards)]).tolist()
+        self._images: dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_images": {}}
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any row has a label."""
+        return bool((self.labels_N >= 0).any())
+
+    def features(self, name: str | None = None, resident_bytes: int = RESIDENT_BYTES) -> Features:
+        """The features of the readout `name`; None means the only one there is.
+
+        Up to `resident_bytes` they are held in memory from their first use, above that memory-mapped. Raises
+        SchemaError for an unknown name, or for None where there are several.
+        """
+        known = ", ".join(self.readouts)
+        if name is None and len(self.readouts) > 1:
+            raise SchemaError(f"{self.path} has the readouts {known}; name one of them with --readout.")
+        readout = self.readouts.get(name if name is not None else known)
+        if readout is None:
+            raise SchemaError(f"{self.path} has no readout {name!r}; it has {known}.")
+        extents = [shard_extents[f"features/{readout.name}"] for shard_extents in self._extents]
+        return Features(readout, extents, resident_bytes)
+
+    def image_bytes(self, row: int) -> bytes:
+        """The stored image of a row, as the file it came from or as resized (see the plan's `images`).
+
+        Raises IndexError for a row outside the store, SchemaError for a store that keeps no images.
+        """
+        if not self.has_images:
+            raise SchemaError(
+                f"{self.path} keeps no images (images: none); extract with --images original, or use --data."
+            )
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} is outside the {len(self)} rows of {self.path}, counted from 0.")
+        shard = bisect.bisect_right(self._starts, row) - 1
+        blob, offsets = self._mapped_images(shard)
+        start, stop = offsets[row - self._starts[shard] :][:2].tolist()
+        return bytes(blob[start:stop])
+
+    def _mapped_images(self, shard: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The blob and the offsets of one shard, mapped at its first use."""
+        if shard not in self._images:
+            extents = self._extents[shard]
+            self._images[shard] = (extents["images/bytes"].map(), extents["images/offsets"].map())
+        return self._images[shard]
+
+
+def _require_identity(folder: Path, manifest: Manifest, shards: list[Shard]) -> None:
+    """Raise CorruptStoreError unless the rows in the shards are those that the manifest was closed with."""
+    for entry, shard in zip(manifest.shards, shards, strict=True):
+        if entry.rows != len(shard.positions_N):
+            raise CorruptStoreError(
+                f"{folder / entry.file}: it has {len(shard.positions_N)} rows, the manifest gives {entry.rows}; "
+                "re-extract with --overwrite."
+            )
+    quarantined = [entry.position for shard in shards for entry in shard.quarantine]
+    hashes = (shard.hashes_N16.tobytes() for shard in shards)
+    found = store_identity(manifest.plan.plan_identity, hashes, quarantined)
+    if found != manifest.identity:
+        raise CorruptStoreError(
+            f"{folder}: its shards have identity {found}, the manifest gives {manifest.identity}; "
+            "re-extract with --overwrite."
+        )

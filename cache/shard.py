@@ -1,0 +1,172 @@
+"""One shard: from rows to the bytes of its HDF5 file.
+
+Letters: N rows of the shard, D dims of a readout. All datasets are contiguous and uncompressed, and start at a multiple
+of 64 bytes, so a reader maps them into memory without HDF5. The same rows give the same bytes (same h5py release).
+"""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import FeatureValueError, SchemaError
+from cache.fields import require, shortened
+from cache.fingerprint import DIGEST_BYTES, new_digest
+from cache.manifest import Quarantined
+from cache.schema import FORMAT_VERSION, Plan, Readout
+
+ALIGNMENT_BYTES = 64
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardRows:
+    """What one shard is made of; positions ascend, and with the quarantined ones are exactly the shard's positions.
+
+    positions_N int64, hashes_N16 uint8 (N, 16), features readout name -> floating (N, D), images one bytes a row or
+    None where the plan keeps none, quarantine the inputs without a row.
+    """
+
+    positions_N: npt.NDArray[np.int64]
+    hashes_N16: npt.NDArray[np.uint8]
+    features: Mapping[str, npt.NDArray[np.floating[Any]]]
+    images: Sequence[bytes] | None = None
+    quarantine: Sequence[Quarantined] = ()
+
+
+def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, npt.NDArray[Any]]:
+    """The datasets of a shard by path, in file order. Raises SchemaError or FeatureValueError for unfit rows."""
+    positions_N = np.asarray(rows.positions_N)
+    require_covered(plan, index, positions_N, rows.quarantine)
+    keys = [plan.keys[position] for position in positions_N.tolist()]
+    hashes_N16 = np.asarray(rows.hashes_N16)
+    require(
+        hashes_N16.dtype == np.uint8 and hashes_N16.shape == (len(keys), DIGEST_BYTES),
+        f"hashes_N16 is {hashes_N16.dtype} {hashes_N16.shape}; it must be uint8 ({len(keys)}, {DIGEST_BYTES})",
+    )
+    names = [readout.name for readout in plan.readouts]
+    require(set(rows.features) == set(names), f"features hold {sorted(rows.features)}; the plan has {sorted(names)}")
+    return {
+        "keys": key_bytes(keys),
+        "positions": positions_N.astype("<i8"),
+        "labels": np.array([plan.labels[position] for position in positions_N.tolist()], dtype="<i8"),
+        "hashes": np.ascontiguousarray(hashes_N16),
+        **{f"features/{item.name}": _stored_features(item, rows.features[item.name], keys) for item in plan.readouts},
+        **_image_datasets(plan, rows.images, keys),
+        "quarantine": _quarantine_bytes(rows.quarantine),
+    }
+
+
+def shard_bytes(plan: Plan, index: int, rows: ShardRows) -> bytes:
+    """The HDF5 file of shard `index`, built in memory: HDF5 itself never meets a full disk or a kill."""
+    datasets = shard_datasets(plan, index, rows)
+    attributes = {
+        "format_version": np.int64(FORMAT_VERSION),
+        "plan_identity": np.bytes_(plan.plan_identity),
+        "shard": np.int64(index),
+        "content_digest": np.bytes_(content_digest(plan, index, datasets)),
+    }
+    with h5py.File(
+        uuid.uuid4().hex,  # a name in memory only, and not in the bytes
+        "w",
+        driver="core",
+        backing_store=False,
+        alignment_threshold=1,
+        alignment_interval=ALIGNMENT_BYTES,
+    ) as file:
+        file.attrs.update(attributes)
+        for name, values in datasets.items():
+            file.create_dataset(name, data=values)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def content_digest(plan: Plan, index: int, datasets: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The digest of a shard's place and of name, dtype, shape and bytes of each dataset, in file order."""
+    digest = new_digest()
+    digest.update(json.dumps([FORMAT_VERSION, plan.plan_identity, index]).encode())
+    for name, values in datasets.items():
+        digest.update(json.dumps([name, values.dtype.str, list(values.shape)]).encode())
+        if values.size:
+            digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def key_bytes(keys: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    """Keys as UTF-8 strings of one length, that of the longest, filled up with NUL."""
+    encoded = [key.encode() for key in keys]
+    width = max([len(key) for key in encoded], default=1)
+    return np.array(encoded, dtype=f"S{width}")
+
+
+def require_covered(plan: Plan, index: int, positions_N: npt.NDArray[Any], quarantine: Sequence[Quarantined]) -> None:
+    """Raise SchemaError unless rows and quarantined inputs are each position of the shard exactly once."""
+    is_row = positions_N.ndim == 1 and (positions_N.dtype.kind in "iu" or positions_N.size == 0)
+    require(
+        is_row and bool((np.diff(positions_N.astype(np.int64)) > 0).all()),
+        f"positions of shard {index} must be one ascending row of whole numbers",
+    )
+    for entry in quarantine:
+        known = 0 <= entry.position < len(plan.keys) and plan.keys[entry.position] == entry.key
+        require(known, f"quarantined key {entry.key!r} does not stand at position {entry.position} of the plan")
+    given = sorted(positions_N.tolist() + [entry.position for entry in quarantine])
+    wanted = plan.positions(index)
+    if given != list(wanted):
+        wrong = sorted(set(given).symmetric_difference(wanted)) or given
+        raise SchemaError(
+            f"shard {index} must cover the positions {wanted.start} to {wanted.stop - 1} once each, as a row or "
+            f"quarantined; {shortened(wrong)} are missing, doubled or of another shard."
+        )
+
+
+def _stored_features(readout: Readout, given_ND: npt.NDArray[Any], keys: Sequence[str]) -> npt.NDArray[Any]:
+    """`given_ND` in the readout's stored dtype, little-endian, C order; raises before a value is lost to overflow."""
+    features_ND = np.asarray(given_ND)
+    require(
+        features_ND.dtype.kind == "f" and features_ND.shape == (len(keys), readout.dims),
+        f"features of readout {readout.name} are {features_ND.dtype} {features_ND.shape}; they must be floating, of "
+        f"shape ({len(keys)}, {readout.dims})",
+    )
+    fits_ND = np.abs(features_ND) <= np.finfo(readout.dtype).max
+    if not fits_ND.all():
+        row, dim = np.argwhere(~fits_ND)[0].tolist()
+        raise _feature_error(readout, keys[row], dim, float(features_ND[row, dim]))
+    return features_ND.astype(np.dtype(readout.dtype).newbyteorder("<"), order="C", copy=False)
+
+
+def _feature_error(readout: Readout, key: str, dim: int, value: float) -> FeatureValueError:
+    what = f"feature {dim} of readout {readout.name} for {key!r} is {value:g}"
+    if np.isfinite(value):
+        return FeatureValueError(f"{what}, beyond the {FLOAT16_MAX:g} of float16; extract with --dtype float32.")
+    return FeatureValueError(
+        f"{what}; features must be finite, so check the teacher's weights and its compute dtype for overflow."
+    )
+
+
+def _image_datasets(plan: Plan, images: Sequence[bytes] | None, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    if plan.images == "none":
+        require(images is None, "images are given, but the plan keeps none (images: none)")
+        return {}
+    require(
+        images is not None and len(images) == len(keys),
+        f"{0 if images is None else len(images)} images for {len(keys)} rows; the plan keeps one each",
+    )
+    assert images is not None
+    for key, image in zip(keys, images, strict=True):
+        require(isinstance(image, bytes) and len(image) > 0, f"the image of {key!r} must be bytes, and not empty")
+    sizes = [len(image) for image in images]
+    return {
+        "images/bytes": np.frombuffer(b"".join(images), dtype=np.uint8),
+        "images/offsets": np.cumsum([0, *sizes], dtype="<i8"),
+    }
+
+
+def _quarantine_bytes(quarantine: Sequence[Quarantined]) -> npt.NDArray[np.uint8]:
+    """The quarantined inputs, ascending, as the UTF-8 bytes of a JSON list."""
+    entries = [dataclasses.asdict(entry) for entry in sorted(quarantine, key=lambda entry: entry.position)]
+    return np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)

@@ -1,0 +1,239 @@
+"""Write a store shard by shard: whatever kills the writer, the same call goes on where it stopped."""
+
+import dataclasses
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.comparison import require_same_plan
+from cache.errors import CorruptStoreError, IncompleteStoreError, SchemaError
+from cache.fields import json_object, shortened
+from cache.files import FolderLock, atomic_write_bytes
+from cache.fingerprint import digest_of_bytes, digest_of_file, store_identity
+from cache.folder import prepare_folder, remove_partials, remove_shards, require_ours
+from cache.inspection import verify_shard
+from cache.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Quarantined,
+    ShardEntry,
+    missing_shards,
+    read_closed_manifest,
+    read_manifest,
+    write_manifest,
+)
+from cache.schema import Plan, shard_name
+from cache.shard import ShardRows, shard_bytes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Done:
+    """What `close` needs to know of a shard that stands on disk."""
+
+    entry: ShardEntry
+    positions_N: npt.NDArray[np.int64]
+    hashes: bytes
+    quarantine: tuple[Quarantined, ...]
+
+
+class StoreWriter:
+    """A store being written, locked against a second writer until `close` or the end of the `with` block.
+
+    The first call writes the plan; a later one with the same plan resumes: `pending()` lists the shards still to be
+    written. `plan` is the one on disk (its batch_size wins), `finished` says that nothing is left to do, `damaged` names
+    shard files that failed their digest and are pending again.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        plan: Plan,
+        *,
+        provenance: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> None:
+        """Create the folder and its open manifest, or resume what stands there.
+
+        Raises ForeignFolderError, LockedStoreError, IdentityError (naming what differs), FormatVersionError,
+        SchemaError, CorruptStoreError (an unreadable manifest) or StoreWriteError. `overwrite` deletes an earlier
+        store first, and refuses a folder that holds anything else.
+        """
+        self.path = Path(path)
+        self.plan = plan
+        self.finished = False
+        self.damaged: tuple[str, ...] = ()
+        self._provenance = json_object(provenance, "provenance")
+        self._done: dict[int, _Done] = {}
+        self._resumed = False
+        prepare_folder(self.path)
+        self._lock = FolderLock(self.path)
+        try:
+            require_ours(self.path)
+            remove_partials(self.path)
+            self._manifest = self._begin(overwrite)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def pending(self) -> list[int]:
+        """The indexes of the shards that are still to be written, ascending."""
+        if self.finished:
+            return []
+        return [index for index in range(self.plan.shard_count) if index not in self._done]
+
+    @property
+    def quarantine(self) -> tuple[Quarantined, ...]:
+        """The quarantined inputs of the shards that stand, ascending; what `close` would put into the manifest."""
+        if self.finished:
+            return self._manifest.quarantine
+        return tuple(entry for index in sorted(self._done) for entry in self._done[index].quarantine)
+
+    def retry_quarantined(self) -> list[int]:
+        """Make the shards that hold quarantined inputs pending again; returns their indexes. Their files stay until then."""
+        indexes = [index for index, shard in sorted(self._done.items()) if shard.quarantine]
+        for index in indexes:
+            del self._done[index]
+        return indexes
+
+    def write_shard(self, index: int, rows: ShardRows) -> None:
+        """Write shard `index` whole or not at all.
+
+        Raises SchemaError for rows that do not fit the plan, FeatureValueError for a feature that is not finite or
+        beyond float16, StoreWriteError when the system refuses the write; the shard is pending still, then.
+        """
+        if self.finished or index in self._done:
+            raise SchemaError(f"shard {index} is not pending; write the shards that pending() lists.")
+        data = shard_bytes(self.plan, index, rows)
+        atomic_write_bytes(self.path / shard_name(index), data)
+        positions_N = np.asarray(rows.positions_N, dtype=np.int64)
+        self._done[index] = _Done(
+            entry=ShardEntry(
+                file=shard_name(index), rows=len(positions_N), bytes=len(data), digest=digest_of_bytes(data)
+            ),
+            positions_N=positions_N,
+            hashes=np.asarray(rows.hashes_N16).tobytes(),
+            quarantine=tuple(sorted(rows.quarantine, key=lambda entry: entry.position)),
+        )
+
+    def close(self, *, provenance: Mapping[str, Any] | None = None) -> Manifest:
+        """Check that every input has a row or stands in quarantine, write the closed manifest, release the lock.
+
+        A finished store is left as it is. Raises IncompleteStoreError while shards are pending.
+        """
+        if not self.finished:
+            self._require_complete()
+            added = json_object(provenance or {}, "provenance")
+            self._manifest = self._closed_manifest({**self._manifest.provenance, **self._provenance_of_run(), **added})
+            write_manifest(self.path, self._manifest)
+            self.finished = True
+        self._lock.release()
+        return self._manifest
+
+    def _begin(self, overwrite: bool) -> Manifest:
+        """The manifest on disk, or a new one; the shards that stand are verified."""
+        if overwrite:
+            remove_shards(self.path)
+        if overwrite or not (self.path / MANIFEST_NAME).exists():
+            manifest = Manifest(plan=self.plan, state="open", provenance=self._provenance)
+            write_manifest(self.path, manifest)
+            return manifest
+        manifest = read_manifest(self.path)
+        require_same_plan(self.path, manifest.plan, self.plan)
+        self.plan = manifest.plan
+        self._resumed = True
+        if manifest.state == "closed" and not missing_shards(self.path, manifest):
+            self.finished = True
+            return manifest
+        if manifest.state == "closed":  # a shard was deleted since: the store is open again until it is back
+            manifest = Manifest(plan=self.plan, state="open", provenance=manifest.provenance)
+            write_manifest(self.path, manifest)
+        self._verify_shards()
+        return manifest
+
+    def _verify_shards(self) -> None:
+        """Take over the shards on disk that are whole and of this plan; the others are pending."""
+        damaged = []
+        for index in range(self.plan.shard_count):
+            path = self.path / shard_name(index)
+            if not os.path.lexists(path):
+                continue
+            try:
+                self._done[index] = _verified(path, self.plan, index)
+            except CorruptStoreError:
+                damaged.append(path.name)
+        self.damaged = tuple(damaged)
+
+    def _require_complete(self) -> None:
+        """Raise IncompleteStoreError for pending shards; then each position stands exactly once, by `write_shard`."""
+        pending = self.pending()
+        if pending:
+            raise IncompleteStoreError(
+                f"{self.path} cannot be closed: {len(pending)} of {self.plan.shard_count} shards are not written "
+                f"({shortened(pending)}); write them, or rerun the same command."
+            )
+
+    def _closed_manifest(self, provenance: Mapping[str, Any]) -> Manifest:
+        done = [self._done[index] for index in range(self.plan.shard_count)]
+        quarantine = tuple(entry for shard in done for entry in shard.quarantine)
+        quarantined = [entry.position for entry in quarantine]
+        covered = np.concatenate([*(shard.positions_N for shard in done), np.array(quarantined, dtype=np.int64)])
+        assert np.array_equal(np.sort(covered), np.arange(len(self.plan.keys))), "each position exactly once"
+        return Manifest(
+            plan=self.plan,
+            state="closed",
+            identity=store_identity(self.plan.plan_identity, (shard.hashes for shard in done), quarantined),
+            shards=tuple(shard.entry for shard in done),
+            quarantine=quarantine,
+            provenance=provenance,
+        )
+
+    def _provenance_of_run(self) -> dict[str, Any]:
+        """What a resumed run adds to the provenance of the run that wrote the plan."""
+        if not self._resumed:
+            return {}
+        return {"resumed_by": self._provenance, "damaged_shards": list(self.damaged)}
+
+
+def set_gate(path: str | os.PathLike[str], gate: Mapping[str, Any]) -> Manifest:
+    """Record the result of the quick gate in the manifest of a closed store; returns the new manifest.
+
+    Raises StoreNotFoundError, IncompleteStoreError for an open store, LockedStoreError, SchemaError, StoreWriteError.
+    """
+    folder = Path(path)
+    read_closed_manifest(folder)
+    lock = FolderLock(folder)
+    try:
+        manifest = dataclasses.replace(read_closed_manifest(folder), gate=gate)
+        write_manifest(folder, manifest)
+    finally:
+        lock.release()
+    return manifest
+
+
+def _verified(path: Path, plan: Plan, index: int) -> _Done:
+    """What stands in a shard file, every byte checked; raises CorruptStoreError."""
+    shard = verify_shard(path, plan, index)
+    return _Done(
+        entry=ShardEntry(
+            file=path.name, rows=len(shard.positions_N), bytes=path.stat().st_size, digest=digest_of_file(path)
+        ),
+        positions_N=shard.positions_N,
+        hashes=shard.hashes_N16.tobytes(),
+        quarantine=shard.quarantine,
+    )

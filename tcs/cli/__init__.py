@@ -1,0 +1,73 @@
+"""The `tcs` command. A command's module is imported when the command is asked for, so `tcs --help` loads no torch."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+import tcs
+
+# command -> (module, one line of help). The short help stands here, so that listing commands imports none of them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "extract": ("tcs.cli.extract", "Run a teacher over images, once, into a feature store."),
+    "fit": ("tcs.cli.fit", "Fit a coordinate system on the features of a store."),
+    "targets": ("tcs.cli.targets", "Store coordinates and hash bits of every row, for the mimic losses."),
+    "train": ("tcs.cli.train", "Train students from a store and its targets, without the teacher."),
+    "eval": ("tcs.cli.eval", "Evaluate the students of a run on another store."),
+    "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
+    "report": ("tcs.cli.report", "Turn the results of a grid into one HTML page."),
+    "demo": ("tcs.cli.demo", "Run the whole chain on embedded data, in a minute or two."),
+    "cache": ("tcs.cli.cache", "Look after a feature store."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is looked up."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The command names, in the order of the pipeline."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, its module imported now; None where there is no such command (click then says so)."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(tcs.__version__, prog_name="tcs")
+def group() -> None:
+    """Few-shot TCS distillation with a feature cache: one teacher pass, then many small students without a teacher."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `tcs` and exit: 0 done, 1 an error told in one line, 2 wrong usage, 130 stopped by Ctrl-C."""
+    from cache.errors import CacheError
+    from tcs.errors import TcsError
+
+    try:
+        code: Any = group.main(args=arguments, prog_name="tcs", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("stopped; run the same command again to resume.", 130)
+    except (TcsError, CacheError) as error:
+        _fail(f"Error: {error}", 1)
+    except BrokenPipeError:  # the reader of stdout, `head` for one, has gone
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,28 @@
+"""`tcs eval`."""
+
+import json
+
+import click
+
+from tcs.config import EvalConfig
+
+
+@click.command()
+@click.argument("run", type=click.Path())
+@click.argument("store", type=click.Path())
+@click.option("--model", "models", multiple=True, help="Only this student of the run. Repeatable.")
+@click.option("-b", "--batch-size", type=int, default=256, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(run: str, store: str, models: tuple[str, ...], batch_size: int, device: str, as_json: bool) -> None:
+    """Score the students of RUN on the images and labels of another STORE."""
+    config = EvalConfig(run=run, store=store, models=models, batch_size=batch_size, device=device)
+    from tcs.evaluate import evaluate
+
+    rows = evaluate(config)
+    if as_json:
+        click.echo(json.dumps({"results": rows}))
+        return
+    for row in rows:
+        seen = f"; {row['seen']:,} of them SEEN in training or fitting" if row["seen"] else ""
+        click.echo(f"{row['model']}: top1 {row['top1']:.2f} top5 {row['top5']:.2f} on {row['rows']:,} images of {row['store']}{seen}")

@@ -1,0 +1,68 @@
+"""`tcs extract`."""
+
+import ast
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tcs.config import LABEL_SOURCES, STORED_DTYPES, ExtractConfig
+
+
+def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, Any]:
+    """`k=v` texts as a dict: v as a Python literal where it is one, else as text. BadParameter without ``=``."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"'{value}' must be NAME=VALUE, for example layers=(1,1,1,1).", context, option)
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+@click.command()
+@click.argument("data", type=click.Path())
+@click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
+@click.option("--teacher", required=True, help="Any timm model; its weights come from the Hub without a checkpoint.")
+@click.option("--teacher-checkpoint", type=click.Path(), help="Weights: .safetensors, or .pth with tensors only.")
+@click.option("--teacher-kwargs", multiple=True, callback=parse_kwargs, metavar="K=V", help="For timm. Repeatable.")
+@click.option("--readout", "readouts", multiple=True, default=("avg",), help="cls, avg or pool. Repeatable.")
+@click.option("--split", help="Sub-folder of DATA to use, as train or val.")
+@click.option("--labels", type=click.Choice(LABEL_SOURCES), default="auto", help="Class = first-level folder, or none.")
+@click.option("--img-size", type=int, help="Teacher's image size in pixels.  [default: timm's for the teacher]")
+@click.option("--mean", type=float, nargs=3, metavar="R G B", help="Pixel mean.  [default: timm's for the teacher]")
+@click.option("--std", type=float, nargs=3, metavar="R G B", help="Pixel spread.  [default: timm's for the teacher]")
+@click.option("--crop-pct", type=float, help="Share kept by the centre crop.  [default: timm's for the teacher]")
+@click.option("--interpolation", help="bilinear, bicubic ...  [default: timm's for the teacher]")
+@click.option("--images", help="original, resized:PX or none.  [default: original, up to 10 GB]")
+@click.option("--dtype", type=click.Choice(STORED_DTYPES), default="float16", help="Of the stored features.")
+@click.option("--rows-per-shard", type=int, default=8192)
+@click.option("-b", "--batch-size", type=int, default=64, help="Images per teacher batch.")
+@click.option("-j", "--workers", type=int, default=2, help="Decoding processes; 0 decodes in this one.")
+@click.option("--device", default="cpu")
+@click.option("--max-bad", type=int, default=0, help="Bad images that are left out without failing.")
+@click.option("--dry-run", is_flag=True, help="Print what the pass costs, and write nothing.")
+@click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(as_json: bool, **options: Any) -> None:
+    """Run a teacher once over the images of the folder DATA, into a feature store.
+
+    Run the same command again to resume; a finished store is left as it is. DATA holds one sub-folder per class, or
+    images alone. Bad images are listed, and fail the command beyond --max-bad.
+    """
+    config = ExtractConfig(**options)
+    from tcs.extract import extract, prepare
+
+    if config.dry_run and as_json:
+        click.echo(json.dumps(dataclasses.asdict(prepare(config).cost())))
+        return
+    store = extract(config)
+    if as_json:
+        from tcs.cli.cache import facts
+
+        click.echo(json.dumps(facts(str(store))))

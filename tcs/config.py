@@ -1,0 +1,194 @@
+"""Frozen, typed configuration: one dataclass a stage, checked when built. Pure standard library, so reading one loads nothing heavy."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tcs.errors import ConfigError, did_you_mean
+
+IMAGE_POLICIES = ("original", "resized:PX", "none")
+COORDINATE_METHODS = ("pca", "random", "identity")
+STORED_DTYPES = ("float16", "float32")
+LABEL_SOURCES = ("auto", "folder", "none")
+HEADS = ("linear", "tcs")
+MIMIC_VIEWS = ("same", "clean")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(value: str, choices: tuple[str, ...], option: str) -> None:
+    """Raise ConfigError, naming the nearest choices, unless `value` is one of `choices`."""
+    require(value in choices, f"{option} is '{value}'; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}")
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON types, for the artefact that was made with it."""
+    return dataclasses.asdict(config)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """`tcs extract`: one teacher pass over an image folder into a feature store. None means: the teacher's own data config from timm."""
+
+    data: str
+    out: str
+    teacher: str
+    teacher_checkpoint: str | None = None
+    teacher_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    readouts: tuple[str, ...] = ("avg",)
+    split: str | None = None
+    labels: str = "auto"
+    img_size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    images: str | None = None  # None: original, up to 10 GB
+    dtype: str = "float16"
+    rows_per_shard: int = 8192
+    batch_size: int = 64
+    workers: int = 2
+    device: str = "cpu"
+    max_bad: int = 0
+    overwrite: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice(self.dtype, STORED_DTYPES, "--dtype")
+        require_choice(self.labels, LABEL_SOURCES, "--labels")
+        require(len(self.readouts) > 0, "--readout is missing; name at least one, for example --readout avg.")
+        require(self.rows_per_shard >= 1, f"--rows-per-shard is {self.rows_per_shard}; it must be 1 or more.")
+        require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
+        require(self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")
+        require(self.max_bad >= 0, f"--max-bad is {self.max_bad}; it must be 0 or more.")
+        require(_is_image_policy(self.images), f"--images is '{self.images}'; it must be original, none, or resized:PX with PX a whole number, as resized:256.")
+
+
+def _is_image_policy(value: str | None) -> bool:
+    head, _, pixels = (value or "").partition(":")
+    return value in (None, "original", "none") or (head == "resized" and pixels.isdecimal() and int(pixels) >= 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """`tcs fit`: a coordinate system from a store. `components` None means min(256, D)."""
+
+    store: str
+    out: str
+    method: str = "pca"
+    components: int | None = None
+    power: float = 0.0
+    readout: str | None = None
+    shots: int | None = None
+    split_seed: int | None = None
+    split_file: str | None = None
+    ceiling_shots: tuple[int, ...] = (4, 16)
+    ceiling_test: str | None = None
+    seed: int = 42
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice(self.method, COORDINATE_METHODS, "--method")
+        require(self.components is None or self.components >= 1, f"--components is {self.components}; it must be 1 or more.")
+        require(0 <= self.power <= 1, f"--power is {self.power}; it must lie between 0 (no scaling) and 1 (full whitening).")
+        require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
+        require(self.shots is None or self.split_file is None, "--shots and --split-file exclude each other; give one of them.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetsConfig:
+    """`tcs targets`: coordinates and hash bits of every row of a store."""
+
+    store: str
+    coordinates: str
+    out: str
+    bits: int = 1024
+    sample_rows: int = 65536
+    seed: int = 42
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require(8 <= self.bits <= 8192 and self.bits % 8 == 0, f"--bits is {self.bits}; it must be a multiple of 8 from 8 to 8192 (faiss packs 8 bits a byte and factors a bits x bits matrix).")
+        require(self.sample_rows >= 1, f"--sample-rows is {self.sample_rows}; it must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """`tcs train`: students from a store and its targets, without the teacher. Batch size is global."""
+
+    store: str
+    out: str
+    models: tuple[str, ...]
+    targets: str | None = None
+    method: str | None = None
+    head: str | None = None
+    loss: str | None = None
+    mimic_view: str = "same"
+    shots: int | None = None
+    split_seed: int | None = None
+    split_file: str | None = None
+    selection: str | None = None
+    unlabelled: str = "all"
+    steps: int | None = None
+    epochs: int | None = None
+    labelled_share: float | None = None
+    batch_size: int = 128
+    img_size: int | None = None
+    crop_padding: float = 0.125
+    hflip: float = 0.5
+    opt: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_share: float = 0.05
+    warmup_phase_share: float = 0.1
+    pretrained: bool = False
+    channels_last: bool = True
+    seed: int = 42
+    device: str = "cpu"
+    checkpoint_every: int = 200
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require(len(self.models) > 0, "--model is missing; name at least one timm architecture, for example --model resnet18.")
+        require(self.head is None or self.head in HEADS, f"--head is '{self.head}'; it must be one of {', '.join(HEADS)}.")
+        require(self.method is None or (self.loss is None and self.head is None), "--method already fixes --head and --loss; give either the method or the two of them.")
+        require_choice(self.mimic_view, MIMIC_VIEWS, "--mimic-view")
+        require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
+        require(self.shots is None or self.split_file is None, "--shots and --split-file exclude each other; give one of them.")
+        require(self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(), f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.")
+        require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
+        require((self.steps or 1) >= 1 and (self.epochs or 1) >= 1, "--steps and --epochs must be 1 or more.")
+        require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
+        require(self.labelled_share is None or 0 < self.labelled_share <= 1, f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.")
+        require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
+        require(0 <= self.hflip <= 1, f"--hflip is {self.hflip}; it must lie between 0 and 1.")
+        require(0 <= self.crop_padding <= 0.5, f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).")
+        require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
+        require(self.checkpoint_every >= 1, f"--checkpoint-every is {self.checkpoint_every}; it must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """`tcs eval`: students of a run on the images of another store."""
+
+    run: str
+    store: str
+    models: tuple[str, ...] = ()
+    batch_size: int = 256
+    device: str = "cpu"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewshotConfig:
+    """`tcs fewshot`: the grid shots x students x methods x seeds, read from a recipe file."""
+
+    recipe: str
+    out: str
+    cells: str | None = None
+    dry_run: bool = False
+    device: str = "cpu"

@@ -1,0 +1,143 @@
+"""Worker processes that read, hash, decode and transform images for the teacher, in batches that never change.
+
+A batch is cut inside a shard at fixed positions and padded with zeros to full size, so whoever runs a shard, after any
+kill, does the same arithmetic. A broken image is zeros at its own place, with a reason; nothing is ever substituted
+(timm's ImageDataset would serve the next image). Letters: B batch, H W height and width, n images in the batch.
+"""
+
+import dataclasses
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from cache.fingerprint import content_hash
+from tcs.errors import DataError
+from tcs.images import BadImageError, ImageList, decode_image, shrink
+
+WATCH_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodedImage:
+    """One input: its place, pixels float32 (3, H, W) or None, content hash, bytes to keep, and what was wrong."""
+
+    position: int
+    pixels_3HW: torch.Tensor | None
+    content_hash: bytes
+    kept: bytes | None
+    reason: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+    """n inputs of one shard, in order: `images_B3HW` float32 with zeros for bad images and for the n..B padding."""
+
+    images_B3HW: torch.Tensor
+    items: tuple[DecodedImage, ...]
+
+
+class ImagePositions(Dataset[DecodedImage]):
+    """The images of a list by position, decoded and transformed; a bad one comes with its reason instead of pixels."""
+
+    def __init__(
+        self, images: ImageList, transform: Callable[[Image.Image], torch.Tensor], policy: str
+    ) -> None:
+        self._images, self._transform = images, transform
+        self._keep, _, pixels = policy.partition(":")
+        self._shrink_to = int(pixels or 0)
+
+    def __len__(self) -> int:
+        return len(self._images.keys)
+
+    def __getitem__(self, position: int) -> DecodedImage:
+        """Read, hash, decode and transform the image at `position`."""
+        data = b""
+        try:
+            data = _read(self._images, self._images.keys[position])
+            image = decode_image(data)
+            pixels_3HW = self._transform(image)
+            kept = self._kept(data, image)
+        except BadImageError as error:
+            return DecodedImage(
+                position=position, pixels_3HW=None, content_hash=content_hash(data), kept=None, reason=str(error)
+            )
+        return DecodedImage(
+            position=position, pixels_3HW=pixels_3HW, content_hash=content_hash(data), kept=kept, reason=None
+        )
+
+    def _kept(self, data: bytes, image: Image.Image) -> bytes | None:
+        if self._keep == "none":
+            return None
+        return shrink(data, image, self._shrink_to) if self._keep == "resized" else data
+
+
+def _read(images: ImageList, key: str) -> bytes:
+    try:
+        return images.read(key)
+    except OSError as error:
+        raise BadImageError(f"cannot be read ({error.strerror or error})") from error
+
+
+class Collate:
+    """Stacks decoded images into a batch of exactly `batch_size`; a class because workers receive it pickled by name."""
+
+    def __init__(self, batch_size: int, shape: tuple[int, int, int]) -> None:
+        self._batch_size, self._shape = batch_size, shape
+
+    def __call__(self, items: Sequence[DecodedImage]) -> Batch:
+        """The batch of `items`, each without its own copy of the pixels."""
+        images_B3HW = torch.zeros(self._batch_size, *self._shape)
+        for row, item in enumerate(items):
+            if item.pixels_3HW is not None:
+                images_B3HW[row] = item.pixels_3HW
+        bare = tuple(dataclasses.replace(item, pixels_3HW=None) for item in items)
+        return Batch(images_B3HW=images_B3HW, items=bare)
+
+
+def cut(positions: range, batch_size: int) -> list[range]:
+    """The batches of a shard: its positions in runs of `batch_size`, the last one shorter."""
+    return [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+
+
+def decoded_batches(
+    images: ImagePositions, batches: Sequence[range], collate: Collate, workers: int
+) -> Generator[Batch, None, None]:
+    """The decoded `batches` in order, prepared by `workers` processes (0: in this one). DataError if one of them dies."""
+    loader = DataLoader(
+        images,
+        batch_sampler=[list(batch) for batch in batches],
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=_end_with_parent if workers else None,
+        multiprocessing_context="fork" if workers and hasattr(os, "fork") else None,
+    )
+    try:
+        with warnings.catch_warnings():  # Python 3.12 warns of any fork beside threads; workers use no lock of theirs
+            warnings.simplefilter("ignore", DeprecationWarning)
+            iterator = iter(loader)
+        yield from iterator
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a worker process ended unexpectedly (out of memory, or shared memory too small?); run the same command"
+            " again to resume, with fewer --workers or a smaller --batch-size for a new store."
+        ) from error
+
+
+def _end_with_parent(_: int) -> None:
+    """Leave as soon as the parent is gone: a worker that outlives a killed parent would keep the store locked."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,36 @@
+"""Errors a user can cause. Each message is one line: the value, the rule, the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TcsError(Exception):
+    """Base of every error that the command line prints as one line (exit code 1)."""
+
+
+class DataError(TcsError):
+    """Images or labels that cannot be used as asked."""
+
+
+class ModelError(TcsError):
+    """A teacher or student that cannot be built, loaded or folded."""
+
+
+class ArtefactError(TcsError):
+    """A store, coordinate system, targets or run file that is missing, foreign or of another identity."""
+
+
+class ConfigError(TcsError):
+    """An option, or a combination of options, that makes no sense."""
+
+
+class DivergedError(TcsError):
+    """A loss that is no longer finite."""
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """Return `` Did you mean a, b or c?`` for the choices nearest to `value`, or an empty string."""
+    near = difflib.get_close_matches(value, list(choices), n=3, cutoff=0.5)
+    if not near:
+        return ""
+    return " Did you mean " + (" or ".join([", ".join(near[:-1]), near[-1]]) if len(near) > 1 else near[0]) + "?"

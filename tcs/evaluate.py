@@ -1,0 +1,144 @@
+"""The stage `tcs eval`: students of a run on the images of another store, as plain timm models.
+
+Legend: N rows, B batch rows, C classes.
+"""
+
+import dataclasses
+import io
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import cache
+from tcs.augment import normalise
+from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_json, load_weights
+from tcs.config import EvalConfig
+from tcs.errors import ArtefactError, DataError
+from tcs.runtime import pick_device, progress_bar
+from tcs.stream import decode_rows
+from tcs.student import StudentSpec, create_backbone, parse_student
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinishedStudent:
+    """A trained student, read back from its folder: the plain timm model with the folded weights, and its record."""
+
+    folder: pathlib.Path
+    model: nn.Module
+    record: dict[str, Any]
+
+
+def load_student(folder: pathlib.Path) -> FinishedStudent:
+    """Read RUN/<student>/. ArtefactError where it is missing, unfinished or broken."""
+    record = load_json(folder / CONFIG)
+    if record.get("state") != "finished":
+        raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
+    student = record["student"]
+    kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in student["kwargs"].items()}
+    spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=kwargs)
+    model = create_backbone(spec, len(record["classes"]))
+    model.load_state_dict(load_weights(folder / FOLDED))
+    return FinishedStudent(folder=folder, model=model.eval(), record=record)
+
+
+def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path]:
+    """The student folders of a run, all or those of `models`. ArtefactError where there is none, or not that one."""
+    found = sorted(path.parent for path in run.glob(f"*/{CONFIG}")) if run.is_dir() else []
+    if not found:
+        raise ArtefactError(f"run {run} holds no student; give the --out folder of a tcs train command.")
+    wanted = [parse_student(model).folder for model in models]
+    for name in wanted:
+        if name not in {path.name for path in found}:
+            raise ArtefactError(f"run {run} has no student '{name}'; it has {', '.join(path.name for path in found)}.")
+    return [path for path in found if not wanted or path.name in wanted]
+
+
+def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
+    """One row of metrics per student (percent, 4 decimals), with `seen` rows counted by content hash.
+
+    Raises ArtefactError for a missing or unfinished run, DataError for a store without labels or with classes that the
+    student does not know.
+    """
+    folders = find_students(pathlib.Path(config.run), config.models)
+    store = cache.open(pathlib.Path(config.store))
+    return [evaluate_student(load_student(folder), store, config) for folder in folders]
+
+
+def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> dict[str, Any]:
+    """The metrics of one student on every labelled row of `store`."""
+    rows_N = np.flatnonzero(store.labels_N >= 0)
+    labels_N = match_classes(store, student.record["classes"])[rows_N]
+    details = student.record["student"]
+    images_N3HW = decode_rows(store, rows_N, details["image_size"])
+    device = pick_device(config.device)
+    started = time.perf_counter()
+    logits_NC = predict(student.model, images_N3HW, details["mean"], details["std"], device, config.batch_size)
+    seconds = time.perf_counter() - started
+    seen = count_seen(student.folder / SEEN, store.hashes_N16[rows_N])
+    return {
+        "model": student.record["identity"]["model"],
+        "method": student.record["config"]["method"],
+        "store": str(store.path),
+        "rows": len(rows_N),
+        **accuracy(logits_NC, labels_N),
+        "seen": seen,
+        "param_count": round(details["parameters"] / 1e6, 4),
+        "img_size": details["image_size"],
+        "infer_samples_per_sec": round(len(rows_N) / seconds, 1),
+        "cache_id": store.identity,
+    }
+
+
+def match_classes(store: cache.Store, known: Sequence[str]) -> NDArray[np.int64]:
+    """Labels of the store as the student numbers them, matched by class name. DataError names classes that the student lacks."""
+    if not store.is_labelled:
+        raise DataError(f"store {store.path} has no labels, so nothing can be scored; extract it from class folders.")
+    used = {store.classes[label] for label in np.unique(store.labels_N) if label >= 0}
+    strangers = sorted(used - set(known))
+    if strangers:
+        raise DataError(f"store {store.path} has classes that the student was not trained on: {', '.join(strangers[:5])}.")
+    numbers = np.array([list(known).index(name) if name in known else -1 for name in store.classes] + [-1], np.int64)
+    return numbers[store.labels_N]
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, images_N3HW: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device, batch_size: int
+) -> NDArray[np.float32]:
+    """Logits (N, C) float32 of uint8 images, in evaluation mode."""
+    model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    mean_311, std_311 = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
+    logits = []
+    with progress_bar(len(images_N3HW), "scoring", "images") as bar:
+        for part in images_N3HW.split(batch_size):
+            inputs = normalise(part.to(device), mean_311, std_311).contiguous(memory_format=torch.channels_last)
+            logits.append(model(inputs).float().cpu().numpy())
+            bar.advance(len(part))
+    return np.concatenate(logits)
+
+
+def accuracy(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> dict[str, float]:
+    """top1, top1_err, top5, top5_err in percent (timm's column names); top5 counts min(5, C) classes."""
+    order_NC = np.argsort(-logits_NC, axis=1, kind="stable")
+    hits_NC = order_NC == labels_N[:, None]
+    top1, top5 = (round(100 * float(hits_NC[:, :k].any(axis=1).mean()), 4) for k in (1, 5))
+    return {"top1": top1, "top1_err": round(100 - top1, 4), "top5": top5, "top5_err": round(100 - top5, 4)}
+
+
+def count_seen(path: pathlib.Path, hashes_N16: NDArray[np.uint8]) -> int:
+    """How many evaluated images are, by content, among those trained or fitted on."""
+    try:
+        known = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"file {path} is missing or broken; train the student again with --overwrite.") from error
+    return int(np.isin(_as_keys(hashes_N16), _as_keys(known)).sum())
+
+
+def _as_keys(hashes_N16: NDArray[np.uint8]) -> NDArray[np.void]:
+    return np.ascontiguousarray(hashes_N16).view(np.dtype((np.void, 16))).ravel()

@@ -1,0 +1,209 @@
+"""`tcs extract`: one pass of a teacher over an image folder into a feature store, resumable, complete or refused.
+
+Letters: B batch, D teacher dims, R rows of a shard (its inputs without the bad ones).
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import cache
+from tcs.config import ExtractConfig, as_json
+from tcs.cost import Cost, estimate_cost, readable_bytes
+from tcs.decoding import Batch, Collate, DecodedImage, ImagePositions, cut, decoded_batches
+from tcs.errors import ConfigError, DataError
+from tcs.gate import gate, gate_line
+from tcs.images import ImageList, list_images
+from tcs.runtime import Bar, environment, progress_bar, say
+from tcs.teacher import Teacher, load_teacher
+
+LISTED = 10
+MAX_ORIGINAL_BYTES = 10_000_000_000
+# A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
+MIN_BATCH = 8
+GATE_SEED = 0
+RESIZED_NOTE = "shorter side resized (bicubic) where larger; JPEG stays JPEG, quality 95; all else becomes PNG"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """What a pass needs: the images, the teacher, and the plan that follows from both."""
+
+    config: ExtractConfig
+    images: ImageList
+    teacher: Teacher
+    plan: cache.Plan
+    positions: ImagePositions
+
+    def cost(self) -> Cost:
+        """What the whole pass takes, estimated from a short sample."""
+        return estimate_cost(self.images, self.positions, self.teacher, self.plan, self.config.workers)
+
+
+def extract(config: ExtractConfig) -> pathlib.Path:
+    """Run the pass that `config` describes, or what is left of it; returns the store's path.
+
+    A finished store is left as it is. Raises TcsError or CacheError, one line each; the shards written stay, and the
+    same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
+    """
+    out = pathlib.Path(config.out)
+    extraction = prepare(config)
+    if config.dry_run:
+        say(extraction.cost().describe())
+        return out
+    provenance = {"config": _recorded(config), "environment": environment()}
+    with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
+        if writer.finished:
+            say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
+            return out
+        _run(extraction, writer)
+    add_gate(out)
+    return out
+
+
+def prepare(config: ExtractConfig) -> Extraction:
+    """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+    images = list_images(config.data, config.labels, config.split)
+    policy = _image_policy(config, images)
+    teacher = load_teacher(config)
+    identity = {**teacher.identity, **({"resized": RESIZED_NOTE} if policy.startswith("resized") else {})}
+    plan = cache.Plan(
+        identity=identity,
+        readouts=tuple(
+            cache.Readout(name=name, dims=dims, dtype=config.dtype) for name, dims in teacher.readouts.items()
+        ),
+        keys=images.keys,
+        labels=images.labels,
+        classes=images.classes,
+        images=policy,
+        rows_per_shard=config.rows_per_shard,
+        batch_size=config.batch_size,
+    )
+    positions = ImagePositions(images, teacher.transform, policy)
+    return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions)
+
+
+def _image_policy(config: ExtractConfig, images: ImageList) -> str:
+    if config.images is not None:
+        return config.images
+    total = images.size_bytes()
+    if total > MAX_ORIGINAL_BYTES:
+        raise ConfigError(
+            f"the images take {readable_bytes(total)}, above the {readable_bytes(MAX_ORIGINAL_BYTES)} that are copied"
+            " into a store unasked; choose --images original, --images resized:256 or --images none."
+        )
+    return "original"
+
+
+def _recorded(config: ExtractConfig) -> dict[str, Any]:
+    """The configuration as JSON types, for provenance."""
+    plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
+    return plain
+
+
+def _run(extraction: Extraction, writer: cache.StoreWriter) -> None:
+    """Write the pending shards, then close the store, unless too many images are bad."""
+    config, plan = extraction.config, writer.plan
+    if len(writer.quarantine) > config.max_bad:
+        writer.retry_quarantined()  # perhaps the images have been fixed meanwhile
+    _announce(extraction, writer)
+    start = time.perf_counter()
+    pending = writer.pending()
+    total = sum(len(plan.positions(index)) for index in pending)
+    with progress_bar(total, "extract", "images") as bar:
+        for index, rows in _shards(extraction, plan, pending, bar):
+            writer.write_shard(index, rows)
+    seconds = time.perf_counter() - start
+    _require_good(config, plan, writer.quarantine)
+    run = {"images": total, "seconds": round(seconds, 3), "images_per_second": round(total / max(seconds, 1e-9), 1)}
+    manifest = writer.close(provenance={"run": run})
+    say(f"{config.out}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images, {run['images_per_second']} images/s.")
+
+
+def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
+    config, images, plan = extraction.config, extraction.images, writer.plan
+    labelled = sum(label >= 0 for label in images.labels)
+    say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(images.classes)} classes.")
+    if images.ignored:
+        say(f"{images.ignored:,} files without an image extension are ignored.")
+    say(extraction.cost().describe())
+    done = plan.shard_count - len(writer.pending())
+    if done:
+        say(f"resuming: {done} of {plan.shard_count} shards are there already.")
+    if plan.batch_size != config.batch_size:
+        say(f"the store was begun with batches of {plan.batch_size}; --batch-size {config.batch_size} is not used.")
+
+
+def _shards(
+    extraction: Extraction, plan: cache.Plan, pending: Sequence[int], bar: Bar
+) -> Iterator[tuple[int, cache.ShardRows]]:
+    """The pending shards in order, each with its rows; one stream of workers serves all of them."""
+    batches = [cut(plan.positions(index), plan.batch_size) for index in pending]
+    collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape)
+    flat = [batch for shard in batches for batch in shard]
+    stream = decoded_batches(extraction.positions, flat, collate, extraction.config.workers)
+    with contextlib.closing(stream):
+        for index, shard in zip(pending, batches, strict=True):
+            parts = []
+            for _ in shard:
+                batch = next(stream)
+                parts.append((batch.items, _features(extraction.teacher, batch)))
+                bar.advance(len(batch.items))
+            yield index, _rows(plan, parts)
+
+
+def _features(teacher: Teacher, batch: Batch) -> dict[str, np.ndarray]:
+    """float32 (n, D) of each readout for the n good images of the batch."""
+    good = [row for row, item in enumerate(batch.items) if item.reason is None]
+    return {name: value.numpy()[good] for name, value in teacher.features(batch.images_B3HW).items()}
+
+
+def _rows(
+    plan: cache.Plan, parts: Sequence[tuple[tuple[DecodedImage, ...], dict[str, np.ndarray]]]
+) -> cache.ShardRows:
+    """One shard from its batches: R rows for the good images, a quarantine entry for each bad one."""
+    items = [item for batch_items, _ in parts for item in batch_items]
+    good = [item for item in items if item.reason is None]
+    hashes = b"".join(item.content_hash for item in good)
+    return cache.ShardRows(
+        positions_N=np.array([item.position for item in good], dtype=np.int64),
+        hashes_N16=np.frombuffer(hashes, dtype=np.uint8).reshape(len(good), -1 if good else 16),
+        features={name: np.concatenate([features[name] for _, features in parts]) for name in parts[0][1]},
+        images=None if plan.images == "none" else [item.kept or b"" for item in good],
+        quarantine=[
+            cache.Quarantined(position=item.position, key=plan.keys[item.position], reason=item.reason)
+            for item in items
+            if item.reason is not None
+        ],
+    )
+
+
+def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
+    """Raise DataError listing the bad images where there are more than allowed, or nothing but bad ones."""
+    if len(bad) == len(plan.keys):
+        raise DataError(f"none of the {len(bad)} images can be read (first: {_listed(bad[:1])}); nothing to store.")
+    if len(bad) > config.max_bad:
+        more = f", and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
+        raise DataError(
+            f"{len(bad)} of {len(plan.keys)} images are bad, --max-bad is {config.max_bad}: {_listed(bad[:LISTED])}{more};"
+            f" run again when they are fixed, or leave them out: --max-bad {len(bad)}."
+        )
+
+
+def _listed(bad: Sequence[cache.Quarantined]) -> str:
+    return ", ".join(f"{entry.key} ({entry.reason})" for entry in bad)
+
+
+def add_gate(path: pathlib.Path) -> None:
+    """Run the gate on every readout of a closed store, print it, and record it in the manifest."""
+    store = cache.open(path)
+    results = {name: gate(store, name, GATE_SEED) for name in store.readouts}
+    for name, result in results.items():
+        say(gate_line(name, result))
+    cache.set_gate(path, results)

@@ -1,0 +1,244 @@
+"""The stage `tcs fewshot`: one row per run in results.csv, committed as it comes; a rerun goes on where the file ends.
+
+Legend: N rows, D teacher dims, C classes.
+"""
+
+import csv
+import dataclasses
+import pathlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+import cache
+from tcs.checkpoint import CONFIG, load_json, save_json, save_table
+from tcs.config import EvalConfig, FewshotConfig
+from tcs.errors import ArtefactError, DataError, TcsError
+from tcs.evaluate import accuracy, load_student, match_classes, predict
+from tcs.grid import Cell, Grid, cell_config, choose_part, load_grid, plan_cells
+from tcs.probe import fit_ridge, knn_accuracy
+from tcs.runtime import environment, pick_device, progress_bar, say
+from tcs.source import Source, open_source
+from tcs.splits import Split, k_shot_split, write_split_file
+from tcs.stream import decode_rows
+from tcs.train import train
+
+RESULTS, RECIPE, LEDGER = "results.csv", "recipe.yaml", "ledger.json"
+COLUMNS = (
+    *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5", "params_m"),
+    *("steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb", "teacher", "cache_id", "targets_id", "commit"),
+)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Bench:
+    """What the cells of a grid share: the stores, the sources by targets file, test images by size, the environment."""
+
+    grid: Grid
+    out: pathlib.Path
+    device: str
+    train: cache.Store
+    test: cache.Store
+    commit: str
+    sources: dict[str | None, Source] = dataclasses.field(default_factory=dict)
+    test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+
+    def source(self, targets: str | None) -> Source:
+        """The training store with `targets`; every source shares the images decoded so far."""
+        if targets not in self.sources:
+            self.sources[targets] = open_source(self.grid.train, targets)
+            self.sources[targets].decoded = next(iter(self.sources.values())).decoded
+        return self.sources[targets]
+
+    def images(self, size: int) -> Tensor:
+        """The labelled test images at `size`, uint8 (N, 3, size, size)."""
+        if size not in self.test_images:
+            self.test_images[size] = decode_rows(self.test, np.flatnonzero(self.test.labels_N >= 0), size)
+        return self.test_images[size]
+
+
+def fewshot(config: FewshotConfig) -> int:
+    """Run the cells that results.csv lacks and return how many failed. One failed cell does not stop the others.
+
+    Writes recipe.yaml, ledger.json, splits/ (`class key` lines) and runs/ beside results.csv. Raises ConfigError for a bad
+    recipe, ArtefactError for a folder of another recipe.
+    """
+    grid, recipe = load_grid(pathlib.Path(config.recipe))
+    cells = choose_part(plan_cells(grid), config.cells)
+    out = pathlib.Path(config.out)
+    rows = load_results(out / RESULTS)
+    done = {row_key(row) for row in rows if row["status"] == "ok"}
+    todo = [cell for cell in cells if cell.key not in done]
+    _print_plan(grid, cells, todo)
+    if config.dry_run:
+        return 0
+    _check_folder(out, grid, pathlib.Path(config.recipe))
+    bench = _open_bench(grid, out, config.device)
+    return _run_cells(bench, todo, rows)
+
+
+def _run_cells(bench: Bench, todo: list[Cell], rows: list[dict[str, Any]]) -> int:
+    failed = 0
+    with progress_bar(len(todo), "few-shot grid", "cells") as bar:
+        for number, cell in enumerate(todo, 1):
+            row = run_cell(bench, cell)
+            rows = [kept for kept in rows if row_key(kept) != cell.key] + [row]
+            save_table(bench.out / RESULTS, rows)
+            failed += row["status"] != "ok"
+            result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
+            say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
+            bar.advance(1)
+    return failed
+
+
+def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ArtefactError(f"{path} has other columns than this release writes; move it away or use another --out.")
+    return rows
+
+
+def row_key(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cell that a row of results.csv belongs to."""
+    return tuple(str(row[column]) for column in ("model", "method", "shots", "seed", "unlabelled"))
+
+
+def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
+    steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
+    runs = sum(cell.model != "teacher" for cell in todo)
+    say(
+        f"{len(cells)} cells: {len(grid.students)} students x {len(grid.methods)} methods x shots {list(grid.shots)} x seeds "
+        f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(todo)} done, {len(todo)} to go, "
+        f"of which {runs} train ({steps} steps of {batch})."
+    )
+
+
+def _settings(grid: Grid) -> dict[str, Any]:
+    """What must not change between the cells of one results.csv (lists may grow)."""
+    methods = {row.label: dict(row.options) for row in grid.methods}
+    return {"train": grid.train, "test": grid.test, "targets": grid.targets, "options": dict(grid.options), "methods": methods}
+
+
+def _check_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path) -> None:
+    """Refuse a folder that no grid made, or that another recipe made; else note this recipe in it."""
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out} is a file; the grid needs a folder. Give another --out.")
+    settings = _settings(grid)
+    if (out / LEDGER).exists():
+        known = load_json(out / LEDGER)["settings"]
+        clash = _first_difference(known, settings)
+        if clash:
+            raise ArtefactError(f"{out} was made with another {clash}; use another --out for this recipe.")
+        settings["methods"] = known["methods"] | settings["methods"]
+    elif out.is_dir() and any(path.name != RESULTS for path in out.iterdir()):
+        raise ArtefactError(f"--out {out} holds files that no grid made; give an empty or new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
+    save_json(out / LEDGER, {"settings": settings, "environment": environment()})
+
+
+def _first_difference(known: dict[str, Any], now: dict[str, Any]) -> str | None:
+    for key in ("train", "test", "targets", "options"):
+        if known[key] != now[key]:
+            return f"'{key}' ({str(known[key])[:80]} there, {str(now[key])[:80]} here)"
+    for label, options in now["methods"].items():
+        if label in known["methods"] and known["methods"][label] != options:
+            return f"method '{label}' ({str(known['methods'][label])[:80]} there, {str(options)[:80]} here)"
+    return None
+
+
+def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
+    pick_device(device)
+    train_store, test_store = cache.open(pathlib.Path(grid.train)), cache.open(pathlib.Path(grid.test))
+    if train_store.identity == test_store.identity:
+        raise DataError(f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on.")
+    commit = str(environment()["commit"] or "")
+    return Bench(grid=grid, out=out, device=device, train=train_store, test=test_store, commit=commit)
+
+
+def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
+    """The row of one cell; a failure becomes a row with status `failed` and its reason."""
+    row = dict.fromkeys(COLUMNS, "") | dict(zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True))
+    row |= {"cache_id": bench.train.identity, "commit": bench.commit, "teacher": _teacher_name(bench.train)}
+    try:
+        store = bench.train
+        split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
+        _write_split(bench, split, cell)
+        measure: Callable[..., dict[str, Any]] = _reference if cell.model == "teacher" else _student
+        return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
+    except (TcsError, cache.CacheError, RuntimeError) as error:
+        return row | {"status": "failed", "error": " ".join(str(error).split())[:300]}
+
+
+def _teacher_name(store: cache.Store) -> str:
+    teacher = store.manifest.plan.identity.get("teacher")
+    return str(teacher.get("name", "")) if isinstance(teacher, dict) else ""
+
+
+def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
+    path = bench.out / "splits" / f"shots-{cell.shots}-seed-{cell.seed}.txt"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        write_split_file(path, split, bench.train.keys, bench.train.labels_N, bench.train.classes)
+
+
+def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
+    """Train, then score the folded timm model on the test store."""
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", "_".join(cell.key[1:])).strip("-")
+    config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
+    source = bench.source(config.targets)
+    (folder,) = train(config, source)
+    student = load_student(folder)
+    details, cost = student.record["student"], student.record["cost"]
+    labels_N = match_classes(bench.test, student.record["classes"])
+    scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
+    logits_NC = predict(
+        student.model, bench.images(details["image_size"]), details["mean"], details["std"], pick_device(bench.device), scoring.batch_size
+    )
+    assert load_json(folder / CONFIG)["identity"]["split_digest"] == split.digest
+    return {
+        **_kept(accuracy(logits_NC, labels_N[bench.test.labels_N >= 0])),
+        "params_m": round(details["parameters"] / 1e6, 4),
+        "steps": student.record["recipe"]["steps"],
+        "images_seen": cost["images_seen"],
+        "wall_s": round(cost["wall_seconds"], 2),
+        "images_per_s": round(cost["images_seen"] / max(cost["wall_seconds"], 1e-9), 1),
+        "peak_mem_mb": round(cost["peak_mib"], 1),
+        "targets_id": "" if source.targets is None else source.targets.identity,
+    }
+
+
+def _kept(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[name] for name in ("top1", "top1_err", "top5")}
+
+
+def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
+    """A ridge probe or k-NN of the frozen teacher's cached features, fitted on the k shots: no student."""
+    started = time.perf_counter()
+    readout = next(iter(bench.train.readouts))
+    shots_ND = bench.train.features(readout).gather(split.rows_n).astype(np.float32)
+    labels_N = bench.train.labels_N[split.rows_n]
+    scored = np.flatnonzero(bench.test.labels_N >= 0)
+    test_ND = bench.test.features(readout).gather(scored).astype(np.float32)
+    truth_N = match_classes(bench.test, bench.train.classes)[scored]
+    if cell.method.label == "teacher-probe":
+        shots_ND, test_ND = _unit_rows(shots_ND), _unit_rows(test_ND)
+        metrics = _kept(accuracy(fit_ridge(shots_ND, labels_N, len(bench.train.classes)).logits(test_ND), truth_N))
+    else:
+        top1 = round(knn_accuracy(shots_ND, labels_N, test_ND, truth_N, k=min(20, cell.shots)), 4)
+        metrics = {"top1": top1, "top1_err": round(100 - top1, 4)}
+    return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}
+
+
+def _unit_rows(x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+    return x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12)

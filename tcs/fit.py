@@ -1,0 +1,137 @@
+"""`tcs fit`: from a store to a coordinate system, with its ceiling curve and (where a split is named) its selection."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cache
+from tcs.artefact import is_finished
+from tcs.ceiling import LabelledFeatures, ceiling_curve, possible_shots
+from tcs.config import FitConfig, as_json
+from tcs.coordinates import (
+    CoordinateSystem,
+    build_coordinates,
+    load_coordinates,
+    require_coordinates_file,
+    resolve_components,
+    save_coordinates,
+    teacher_identity_of,
+)
+from tcs.moments import streaming_moments
+from tcs.runtime import environment, say
+from tcs.selection import Selection, select_coordinates
+from tcs.splits import Split, choose_split
+
+LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
+
+
+def fit(config: FitConfig) -> CoordinateSystem:
+    """Fit, measure, write `config.out`, and return what was written.
+
+    The output of the same recipe on the same store is returned as it is. ArtefactError where `config.out` holds
+    something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
+    the parts: too many components, features that are not finite, a split that cannot be drawn.
+    """
+    store = cache.open(config.store)
+    features = store.features(config.readout)
+    readout = config.readout if config.readout is not None else next(iter(store.readouts))
+    split, test = _named_split(store, config), _test_store(config, readout)
+    recipe = _recipe(config, store, readout, split, test)
+    out = pathlib.Path(config.out)
+    if out.exists():
+        require_coordinates_file(out)
+        if not config.overwrite and is_finished(out, (found := load_coordinates(out)).config, recipe):
+            say(f"{out} is already there, made with the same options; nothing to do.")
+            return found
+    mean_D, covariance_DD = streaming_moments(features)
+    system = build_coordinates(
+        mean_D,
+        covariance_DD,
+        rows_fitted=len(store),
+        method=config.method,
+        components=config.components,
+        power=config.power,
+        seed=config.seed,
+        store_identity=store.identity,
+        teacher_identity=teacher_identity_of(store),
+        readout=readout,
+        ceiling=_ceiling(store, readout, mean_D, covariance_DD, config, test),
+        config=recipe,
+    )
+    if split is not None:
+        system = system.with_selection(_select(system, store, split, config.seed))
+    save_coordinates(out, system, environment() | {"options": as_json(config)})
+    return system
+
+
+def _named_split(store: cache.Store, config: FitConfig) -> Split | None:
+    if config.shots is None and config.split_file is None:
+        return None
+    return choose_split(
+        store.keys,
+        store.labels_N,
+        store.classes,
+        shots=config.shots,
+        split_seed=config.seed if config.split_seed is None else config.split_seed,
+        split_file=config.split_file,
+    )
+
+
+def _test_store(config: FitConfig, readout: str) -> tuple[str, LabelledFeatures] | None:
+    """Identity and rows of --ceiling-test."""
+    if config.ceiling_test is None:
+        return None
+    store = cache.open(config.ceiling_test)
+    return store.identity, _labelled(store, readout)
+
+
+def _labelled(store: cache.Store, readout: str) -> LabelledFeatures:
+    features = store.features(readout)
+    return LabelledFeatures(features=features, keys=store.keys, labels_N=store.labels_N, classes=store.classes)
+
+
+def _recipe(
+    config: FitConfig,
+    store: cache.Store,
+    readout: str,
+    split: Split | None,
+    test: tuple[str, LabelledFeatures] | None,
+) -> dict[str, Any]:
+    """What decides the content of the output, with defaults filled in; paths are left out, identities stand for them."""
+    return {
+        "store": store.identity,
+        "readout": readout,
+        "method": config.method,
+        "components": resolve_components(config.components, store.readouts[readout].dims),
+        "power": config.power,
+        "seed": config.seed,
+        "split": None if split is None else split.digest,
+        "ceiling shots": list(config.ceiling_shots),
+        "ceiling test store": None if test is None else test[0],
+    }
+
+
+def _ceiling(
+    store: cache.Store,
+    readout: str,
+    mean_D: NDArray[np.float64],
+    covariance_DD: NDArray[np.float64],
+    config: FitConfig,
+    test: tuple[str, LabelledFeatures] | None,
+) -> dict[str, Any]:
+    """Rows of the curve and a note (None where nothing was left out)."""
+    labels_N = store.labels_N
+    if len(np.unique(labels_N[labels_N >= 0])) < 2 or int((labels_N >= 0).sum()) < LEAST_LABELLED_ROWS:
+        return {"rows": [], "note": f"no ceiling: fewer than two classes or {LEAST_LABELLED_ROWS} labelled rows"}
+    train = _labelled(store, readout)
+    shots, note = possible_shots(train, config.ceiling_shots)
+    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=None if test is None else test[1])
+    return {"rows": rows, "note": note}
+
+
+def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
+    z_nK = system.transform(store.features(system.readout)[split.rows_n])
+    labels_n = store.labels_N[split.rows_n]
+    return select_coordinates(z_nK, labels_n, len(store.classes), None, seed, split.digest)

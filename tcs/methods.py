@@ -1,0 +1,96 @@
+"""Named methods: what a row of a table called `tcs+elsh` means, in one table (design section 5, "Named methods")."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from tcs.errors import ConfigError, did_you_mean
+from tcs.losses import parse_loss, reads
+
+TRAINED = "trained"
+PROBE_START = "probe-start"
+PROBE_FROZEN = "probe-frozen"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a student is trained.
+
+    `head`: `linear` (the timm classifier on the student's features) or `tcs` (features -> coordinates -> classifier).
+    `classifier`: `trained` from a random start, `probe-start` (starts as the ridge probe of the cached coordinates of the
+    labelled rows) or `probe-frozen` (stays that probe). `warm_up`: loss of a first phase that ends with a ridge refit of
+    the projection; empty for none. `axes`: the coordinate methods that the name allows (empty: any).
+    """
+
+    head: str
+    loss: str
+    classifier: str = TRAINED
+    warm_up: str = ""
+    axes: tuple[str, ...] = ()
+    uses_pool: bool = True
+    selects: bool = False
+    about: str = ""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it reads: a subset of labels, coordinates, bits (labels also for a probe or a selection)."""
+        needed = reads(parse_loss(self.loss)) | (reads(parse_loss(self.warm_up)) if self.warm_up else frozenset())
+        return needed | ({"labels", "coordinates"} if self.classifier != TRAINED else set())
+
+
+METHODS: Mapping[str, Method] = {
+    "labels": Method(head="linear", loss="ce", uses_pool=False, about="plain timm classifier, cross-entropy on the labels"),
+    "bottleneck": Method(
+        head="tcs", loss="ce", uses_pool=False, about="the TCS head with random starts and cross-entropy: the null row"
+    ),
+    "rdimkd-p": Method(head="linear", loss="ce + 1.0*l2", axes=("pca",), about="RdimKD: L2 in frozen principal axes"),
+    "rdimkd-r": Method(head="linear", loss="ce + 1.0*l2", axes=("random",), about="RdimKD: L2 in frozen random axes"),
+    "tcs": Method(
+        head="tcs",
+        loss="ce",
+        classifier=PROBE_START,
+        warm_up="l2",
+        selects=True,
+        about="mimic warm-up, ridge start, probe start, then cross-entropy",
+    ),
+    "tcs+elsh": Method(
+        head="tcs",
+        loss="ce + 1.0*elsh",
+        classifier=PROBE_START,
+        warm_up="l2 + 1.0*elsh",
+        selects=True,
+        about="tcs with the eLSH loss on the coordinates all the way",
+    ),
+    "tcs-probe": Method(
+        head="tcs", loss="l2", classifier=PROBE_FROZEN, selects=True, about="L2 mimic only; the teacher-space probe moves over"
+    ),
+    "tcs-probe+elsh": Method(
+        head="tcs",
+        loss="elsh",
+        classifier=PROBE_FROZEN,
+        selects=True,
+        about="eLSH mimic only; the teacher-space probe moves over",
+    ),
+}
+
+
+def find_method(name: str) -> Method:
+    """The method called `name`; ConfigError with the nearest names where there is none."""
+    if name not in METHODS:
+        raise ConfigError(f"--method is '{name}'; known methods are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
+    return METHODS[name]
+
+
+def resolve_method(method: str | None, head: str | None, loss: str | None, has_targets: bool) -> Method:
+    """The method that --method, or --head and --loss, ask for. Without any: `tcs-probe` where there are targets, else `labels`."""
+    if method is not None:
+        return find_method(method)
+    if head is None and loss is None:
+        return find_method("tcs-probe" if has_targets else "labels")
+    loss = loss or "ce"
+    terms = parse_loss(loss)
+    mimics = bool(reads(terms) & {"coordinates", "bits"})
+    head = head or ("tcs" if has_targets else "linear")
+    classifier = TRAINED if any(term.name == "ce" for term in terms) else PROBE_FROZEN
+    if classifier == PROBE_FROZEN and head == "linear":
+        raise ConfigError(f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs.")
+    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics, selects=False, about="as given")

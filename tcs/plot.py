@@ -1,0 +1,86 @@
+"""accuracy.png: accuracy over shots with 95 % intervals, one panel per student and pool."""
+
+import io
+import pathlib
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from cache.files import atomic_write_bytes
+from tcs.errors import ConfigError
+from tcs.results import Table
+
+COLUMNS = 3
+TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)))
+MARKERS = "osD^vP*X"
+
+
+def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
+    """Write the figure as PNG; ConfigError naming the extra `plots` where matplotlib is missing."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window, no global state
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f"matplotlib is missing, so {path.name} is not drawn; pip install 'tcs-distill[plots]'."
+        ) from error
+    columns = min(COLUMNS, len(tables))
+    rows = -(-len(tables) // columns)
+    figure = Figure(figsize=(max(4.8 * columns, 6.4), 3.8 * rows + 0.9), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    styles = _styles(tables)
+    for axis, table in zip(axes, tables, strict=False):
+        _draw_panel(axis, table, styles)
+    for axis in axes[len(tables) :]:
+        axis.set_axis_off()
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=min(len(handles), 2 * columns + 1),
+        frameon=False,
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def _styles(tables: Sequence[Table]) -> dict[str, dict[str, Any]]:
+    """One look per method, the same in all panels; the teacher's references in grey, without markers."""
+    references = frozenset().union(*(table.references for table in tables))
+    methods = dict.fromkeys(method for table in tables for method in table.methods)
+    students = [method for method in methods if method not in references]
+    looks: dict[str, dict[str, Any]] = {
+        method: {"color": f"C{index % 10}", "marker": MARKERS[index % len(MARKERS)], "linewidth": 1.6}
+        for index, method in enumerate(students)
+    }
+    for index, method in enumerate(sorted(references)):
+        looks[method] = {"color": "0.45", "linestyle": TEACHER_STYLES[index % len(TEACHER_STYLES)], "linewidth": 1.2}
+    return looks
+
+
+def _draw_panel(axis: Any, table: Table, styles: dict[str, dict[str, Any]]) -> None:
+    middle = (len(table.methods) - 1) / 2
+    for index, method in enumerate(table.methods):
+        points = [(shots, interval) for shots in table.shots if (interval := table.interval(method, shots)) is not None]
+        shift = 2 ** (0.05 * (index - middle))  # side by side, so that intervals do not hide each other
+        axis.errorbar(
+            [shots * shift for shots, _ in points],
+            [interval.mean for _, interval in points],
+            yerr=[interval.half or 0.0 for _, interval in points],
+            label=method,
+            capsize=2,
+            markersize=4,
+            elinewidth=0.9,
+            **styles[method],
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(table.shots, [str(shots) for shots in table.shots])
+    axis.minorticks_off()
+    axis.set_title(f"{textwrap.fill(table.model, 50)}\nunlabelled pool: {table.unlabelled}", fontsize=9)
+    axis.set_xlabel("labelled images per class (shots)")
+    axis.set_ylabel("top-1 accuracy (%), 95 % interval")
+    axis.tick_params(labelleft=True)
+    axis.grid(alpha=0.25)

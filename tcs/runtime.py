@@ -1,0 +1,116 @@
+"""Device, environment facts, seeds by purpose, and progress bars on stderr (silent off a terminal)."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Protocol
+
+from tcs.errors import ConfigError
+
+
+def seed_for(seed: int, purpose: str, step: int = 0) -> int:
+    """A 63-bit seed that is a pure function of (seed, purpose, step), so that no generator state has to be saved (design rule: one rule for randomness)."""
+    digest = hashlib.blake2b(f"{seed}\0{purpose}\0{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def pick_device(name: str) -> Any:
+    """The torch device called `name`; ConfigError where it is absent."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device is '{name}', which this machine cannot use ({str(error).splitlines()[0][:120]}); use --device cpu.") from error
+    return device
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and commit: provenance, recorded and never refused."""
+    versions = {}
+    for package in ("torch", "timm", "numpy", "h5py", "faiss-gpu", "faiss-cpu", "scikit-learn", "pillow", "tcs-distill"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "system": platform.platform(),
+        "processor": _processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "commit": _commit(),
+    }
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    root = pathlib.Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def resident_mib() -> float:
+    """Resident memory of this process now, in MiB (0.0 where the system does not tell)."""
+    with contextlib.suppress(OSError):
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return 0.0
+
+
+class Bar(Protocol):
+    """What a stage needs of a progress bar."""
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """Count `amount` more units; show `note` beside them."""
+
+
+class _SilentBar:
+    def advance(self, amount: int, note: str = "") -> None:
+        """Off a terminal nothing is drawn."""
+
+
+class _RichBar:
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """Draw the bar `amount` units further."""
+        self._progress.update(self._task, advance=amount, note=note)
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, title: str, unit: str) -> Iterator[Bar]:
+    """A bar on stderr with units/s and time left; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield _SilentBar()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+
+    class _Speed(ProgressColumn):
+        def render(self, task: Task) -> str:
+            return f"{task.finished_speed or task.speed or 0:,.0f} {unit}/s"
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield _RichBar(progress, progress.add_task(title, total=total, note=""))
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal, on stderr, so that stdout stays machine-readable."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,137 @@
+"""What a run reads: a store and its targets, opened once, and the rows, probe and selection of a split.
+
+Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, C classes.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import cache
+from tcs.config import TrainConfig
+from tcs.coordinates import load_coordinates
+from tcs.errors import ArtefactError, ConfigError
+from tcs.losses import HashPlanes
+from tcs.methods import TRAINED, Method
+from tcs.probe import fit_ridge
+from tcs.selection import Selection, check_selection, select_coordinates
+from tcs.splits import Split, choose_split
+from tcs.stream import TrainingRows, decode_rows, pool_rows
+from tcs.targets import Targets, open_targets
+from tcs.trainer import Probe
+
+
+@dataclasses.dataclass(kw_only=True)
+class Source:
+    """A store with its targets (None for runs that read labels only), and images decoded so far, by size."""
+
+    store: cache.Store
+    targets: Targets | None
+    decoded: dict[int, tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
+
+    def images(self, rows_n: NDArray[np.int64], size: int) -> Tensor:
+        """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused."""
+        known = self.decoded.get(size)
+        if known is None or not np.isin(rows_n, known[0], assume_unique=True).all():
+            known = (rows_n, decode_rows(self.store, rows_n, size))
+            self.decoded[size] = known
+        if len(known[0]) == len(rows_n):
+            return known[1]
+        return known[1][torch.from_numpy(np.searchsorted(known[0], rows_n))]
+
+
+def open_source(store: str, targets: str | None) -> Source:
+    """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities)."""
+    opened = cache.open(pathlib.Path(store))
+    return Source(store=opened, targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity))
+
+
+def find_split(store: cache.Store, config: TrainConfig) -> Split:
+    """The labelled rows of a run: from --split-file, --shots, or every labelled row."""
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    return choose_split(
+        store.keys, store.labels_N, store.classes, shots=config.shots, split_seed=split_seed, split_file=config.split_file
+    )
+
+
+def check_needs(method: Method, source: Source, name: str) -> None:
+    """ConfigError or ArtefactError, with the command that helps, where the method reads something that is not there."""
+    reads_cache = method.needs & {"coordinates", "bits"}
+    if reads_cache and source.targets is None:
+        raise ConfigError(f"{name} reads cached {' and '.join(sorted(reads_cache))}; make them with tcs targets and give --targets FILE.")
+    made_by = None if source.targets is None else source.targets.coordinates.method
+    if method.axes and made_by not in method.axes:
+        raise ArtefactError(
+            f"{name} needs coordinates of method {' or '.join(method.axes)}, these targets have '{made_by}'; "
+            f"run tcs fit --method {method.axes[0]} and tcs targets."
+        )
+
+
+def find_selection(source: Source, config: TrainConfig, split: Split, seed: int) -> Selection:
+    """The selection of this split: read from --selection FILE (refused if it saw another split), else computed from its labels."""
+    assert source.targets is not None
+    if config.selection is not None:
+        selection = load_coordinates(pathlib.Path(config.selection)).selection
+        if selection is None:
+            raise ArtefactError(f"--selection {config.selection} holds no selection; make it with tcs fit --shots or --split-file.")
+        check_selection(selection, split)
+        return selection
+    z_mK = source.targets.coordinates_rows(split.rows_n)
+    labels_m = source.store.labels_N[split.rows_n]
+    smallest_class = int(np.bincount(labels_m, minlength=len(source.store.classes)).min())
+    return select_coordinates(z_mK, labels_m, len(source.store.classes), smallest_class, seed, split.digest)
+
+
+def find_probe(source: Source, split: Split, selection: Selection | None) -> Probe:
+    """The ridge probe of the labelled rows' cached coordinates, on the selected coordinates (all of them without a selection)."""
+    assert source.targets is not None
+    z_mK = source.targets.coordinates_rows(split.rows_n)
+    labels_m, n_classes = source.store.labels_N[split.rows_n], len(source.store.classes)
+    active_k = np.arange(z_mK.shape[1]) if selection is None else selection.active_k
+    ridge = fit_ridge(z_mK[:, active_k], labels_m, n_classes)
+    weight_CK = np.zeros((n_classes, z_mK.shape[1]))
+    weight_CK[:, active_k] = ridge.weight_CK
+    return Probe(weight_CK=weight_CK, bias_C=np.asarray(ridge.bias_C), active_k=active_k)
+
+
+def probe_for(method: Method, source: Source, config: TrainConfig, split: Split, seed: int) -> tuple[Probe | None, Selection | None]:
+    """The probe and selection that the method asks for; (None, None) where it asks for neither."""
+    if method.head != "tcs" or source.targets is None or (method.classifier == TRAINED and config.selection is None):
+        return None, None
+    wanted = method.selects or config.selection is not None
+    selection = find_selection(source, config, split, seed) if wanted else None
+    return find_probe(source, split, selection), selection
+
+
+def hash_planes(targets: Targets, device: torch.device) -> HashPlanes:
+    """The eLSH loss's constants on `device`."""
+    arrays = (targets.rotation_HK, targets.thresholds_H, targets.rms_H)
+    rotation_HK, thresholds_H, rms_H = (torch.as_tensor(array, device=device) for array in arrays)
+    return HashPlanes(rotation_HK=rotation_HK, thresholds_H=thresholds_H, rms_H=rms_H)
+
+
+def run_rows(source: Source, split: Split, method: Method, config: TrainConfig) -> NDArray[np.int64]:
+    """The sorted store rows whose pixels a run reads: its labelled rows, and its pool where the method uses one."""
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    return pool_rows(source.store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
+
+
+def load_rows(source: Source, split: Split, method: Method, rows_n: NDArray[np.int64], size: int, device: torch.device) -> TrainingRows:
+    """Everything the steps read, resident on `device`. Labels outside the split are -1: they are never used."""
+    labels_n = np.full(len(rows_n), -1, np.int64)
+    labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))
+    labels_n[labelled_m] = source.store.labels_N[rows_n[labelled_m]]
+    needs, targets = method.needs, source.targets
+    coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
+    packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
+    return TrainingRows(
+        images_n3HW=source.images(rows_n, size).to(device),
+        labels_n=torch.from_numpy(labels_n).to(device),
+        labelled_m=torch.from_numpy(labelled_m),
+        coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
+        packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
+    )

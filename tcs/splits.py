@@ -1,0 +1,202 @@
+"""Which rows of a store carry a label in a run: k-shot splits, and split files of `class key` lines.
+
+A k-shot split is a pure function of the labelled keys, k and the split seed. Rows of a class are ranked by a hash of
+(split seed, class name, key) and the first k are taken, so that neither row order, shard layout nor machine matters,
+and the split of k shots lies inside the split of k + 1.
+
+Shapes: N rows of the store, n rows of the split. Labels are indexes into `classes`; -1 means no label.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import atomic_write_bytes
+from tcs.errors import DataError, did_you_mean
+
+UNLABELLED = -1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """Labelled rows of one store.
+
+    `rows_n` (int64) is sorted by class, then by rank inside the class. `shots` is the number of rows a class where
+    every class has as many, else None; `split_seed` is None where the rows were not drawn. `digest` names the set of
+    (class, key) pairs: a selection fitted on one split is refused by another.
+    """
+
+    rows_n: NDArray[np.int64]
+    shots: int | None
+    split_seed: int | None
+    digest: str
+
+
+def k_shot_split(
+    keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str], shots: int, split_seed: int
+) -> Split:
+    """The `shots` best-ranked rows of every class; DataError where a class has fewer, or nothing is labelled."""
+    by_class = _rows_by_class(labels_N, classes)
+    short = [(len(rows), classes[label]) for label, rows in enumerate(by_class) if len(rows) < shots]
+    if short:
+        count, name = min(short)
+        raise DataError(
+            f"class '{name}' has {count} labelled images, fewer than the {shots} shots asked"
+            f" ({len(short)} of {len(classes)} classes have too few); use --shots {max(count, 1)} or fewer,"
+            " or leave that class out of the store."
+        )
+    ranked = [_ranked(rows, keys, classes[label], split_seed)[:shots] for label, rows in enumerate(by_class)]
+    return _split(ranked, keys, labels_N, classes, split_seed)
+
+
+def all_labelled(keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str]) -> Split:
+    """Every labelled row, ranked by key inside its class; DataError where fewer than two classes have rows."""
+    by_class = [sorted(rows, key=keys.__getitem__) for rows in _rows_by_class(labels_N, classes)]
+    return _split(by_class, keys, labels_N, classes, None)
+
+
+def choose_split(
+    keys: Sequence[str],
+    labels_N: NDArray[np.integer],
+    classes: Sequence[str],
+    *,
+    shots: int | None,
+    split_seed: int,
+    split_file: str | None,
+) -> Split:
+    """The split that the options name: a file, `shots` rows a class, or (neither given) every labelled row."""
+    if split_file is not None:
+        return read_split_file(split_file, keys, labels_N, classes)
+    if shots is not None:
+        return k_shot_split(keys, labels_N, classes, shots, split_seed)
+    return all_labelled(keys, labels_N, classes)
+
+
+def write_split_file(
+    path: str | pathlib.Path,
+    split: Split,
+    keys: Sequence[str],
+    labels_N: NDArray[np.integer],
+    classes: Sequence[str],
+) -> None:
+    """Write one `class key` line a row, in the order of the split, whole or not at all.
+
+    The separator is one space, as in the files that others publish; a line whose class holds white space, or whose key
+    holds a tab, uses one tab instead.
+    """
+    lines = [_line(classes[labels_N[row]], keys[row]) for row in split.rows_n]
+    atomic_write_bytes(pathlib.Path(path), "".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def read_split_file(
+    path: str | pathlib.Path, keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str]
+) -> Split:
+    """The split that a file of `class key` lines names, rows of a class in the order of the file.
+
+    A line is cut at its first tab, or without a tab at its first space; empty lines are skipped. A key that the store
+    lacks is also looked up as `class/key`, since published lists often leave the class folder out.
+    """
+    pairs = _pairs(pathlib.Path(path))
+    row_of = {key: row for row, key in enumerate(keys)}
+    label_of = {name: label for label, name in enumerate(classes)}
+    by_class: list[list[int]] = [[] for _ in classes]
+    seen: dict[int, int] = {}
+    for number, name, key in pairs:
+        row, label = _resolve(f"{path} line {number}", name, key, row_of, label_of)
+        _check_label(f"{path} line {number}", key, label, int(labels_N[row]), classes)
+        if row in seen:
+            raise DataError(f"{path} line {number} names '{key}' again (line {seen[row]}); keep one of the two lines.")
+        seen[row] = number
+        by_class[label].append(row)
+    missing = [name for name, rows in zip(classes, by_class, strict=True) if not rows]
+    if missing:
+        raise DataError(
+            f"{path} has no row for class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing);"
+            " every class of the store needs at least one line."
+        )
+    return _split(by_class, keys, labels_N, classes, None)
+
+
+def _rows_by_class(labels_N: NDArray[np.integer], classes: Sequence[str]) -> list[list[int]]:
+    labels_N = np.asarray(labels_N)
+    by_class = [np.flatnonzero(labels_N == label).tolist() for label in range(len(classes))]
+    filled = [classes[label] for label, rows in enumerate(by_class) if rows]
+    if not filled:
+        raise DataError(
+            f"none of the {len(labels_N)} rows has a label; extract with one folder a class, or go without shots."
+        )
+    if len(filled) == 1:
+        raise DataError(f"all labelled rows are of one class, '{filled[0]}'; a split needs two classes or more.")
+    return by_class
+
+
+def _ranked(rows: list[int], keys: Sequence[str], name: str, split_seed: int) -> list[int]:
+    return sorted(rows, key=lambda row: (_rank(split_seed, name, keys[row]), keys[row]))
+
+
+def _rank(split_seed: int, name: str, key: str) -> bytes:
+    text = f"{split_seed}\0{name}\0{key}".encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _split(
+    by_class: list[list[int]],
+    keys: Sequence[str],
+    labels_N: NDArray[np.integer],
+    classes: Sequence[str],
+    split_seed: int | None,
+) -> Split:
+    rows = [row for rows in by_class for row in rows]
+    sizes = set(Counter(int(labels_N[row]) for row in rows).values())
+    lines = sorted(f"{classes[labels_N[row]]}\0{keys[row]}\n" for row in rows)
+    digest = hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    shots = sizes.pop() if len(sizes) == 1 else None
+    return Split(rows_n=np.array(rows, np.int64), shots=shots, split_seed=split_seed, digest=digest)
+
+
+def _line(name: str, key: str) -> str:
+    if "\n" in name + key or "\t" in name:
+        raise DataError(f"class '{name!r}', key '{key!r}': a split file cannot hold line breaks, nor tabs in a class.")
+    separator = "\t" if "\t" in key or len(name.split()) != 1 else " "
+    return f"{name}{separator}{key}\n"
+
+
+def _pairs(path: pathlib.Path) -> list[tuple[int, str, str]]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"split file {path} cannot be read ({error.strerror}); check --split-file.") from error
+    pairs = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line.strip():
+            continue
+        name, separator, key = line.partition("\t" if "\t" in line else " ")
+        if not (name and separator and key):
+            raise DataError(f"{path} line {number} is '{line[:80]}'; each line must be `class key`.")
+        pairs.append((number, name, key))
+    return pairs
+
+
+def _resolve(place: str, name: str, key: str, row_of: dict[str, int], label_of: dict[str, int]) -> tuple[int, int]:
+    label = label_of.get(name)
+    if label is None:
+        raise DataError(f"{place} names class '{name}', which the store lacks.{did_you_mean(name, label_of)}")
+    row = row_of.get(key, row_of.get(f"{name}/{key}"))
+    if row is None:
+        raise DataError(f"{place} names '{key}', which the store lacks.{did_you_mean(key, row_of)}")
+    return row, label
+
+
+def _check_label(place: str, key: str, label: int, stored: int, classes: Sequence[str]) -> None:
+    if stored == label:
+        return
+    holds = "no label for it" if stored == UNLABELLED else f"'{classes[stored]}'"
+    raise DataError(
+        f"{place} gives '{key}' the class '{classes[label]}', but the store holds {holds}; correct the file."
+    )

@@ -1,0 +1,104 @@
+"""Atomic writes and the folder lock: a file is old or new, a lock is held by one."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cache
+from cache import errors
+from cache.files import FolderLock
+
+
+def test_atomic_write_leaves_exactly_the_file(tmp_path):
+    cache.atomic_write_bytes(tmp_path / "a.h5", b"old")
+    cache.atomic_write_bytes(tmp_path / "a.h5", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert (tmp_path / "a.h5").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "No space left on device; free space and rerun the same command; it resumes"),
+        (errno.EDQUOT, "free space and rerun"),
+        (errno.EFBIG, "File too large; free space and rerun"),
+        (errno.EROFS, "Read-only file system; make the folder writable, or name another output"),
+        (errno.EACCES, "Permission denied; make the folder writable"),
+    ],
+)
+def test_a_refused_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path, monkeypatch, code, message):
+    cache.atomic_write_bytes(tmp_path / "a.h5", b"old")
+
+    def refuse(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(errors.StoreWriteError, match=message) as caught:
+        cache.atomic_write_bytes(tmp_path / "a.h5", b"new")
+    assert str(tmp_path / "a.h5") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert (tmp_path / "a.h5").read_bytes() == b"old"
+
+
+def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cache.atomic_write_bytes(tmp_path / "a.h5", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    with pytest.raises(errors.StoreWriteError, match=r"a\.h5: No such file or directory; make the folder writable"):
+        cache.atomic_write_bytes(tmp_path / "none" / "a.h5", b"new")
+
+
+def test_one_holder_at_a_time_and_no_lock_file_afterwards(tmp_path):
+    lock = FolderLock(tmp_path)
+    with pytest.raises(errors.LockedStoreError, match="is being written by another process; wait for it to end"):
+        FolderLock(tmp_path)
+    lock.release()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    FolderLock(tmp_path).release()
+
+
+def test_a_lock_file_left_by_a_killed_process_is_no_lock(tmp_path):
+    (tmp_path / ".lock").touch()
+    FolderLock(tmp_path).release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_release_frees_the_folder_although_a_forked_child_lives(tmp_path):
+    lock = FolderLock(tmp_path)
+    child = os.fork()
+    if child == 0:
+        os.read(os.pipe()[0], 1)  # waits until it is killed, holding a copy of the descriptor
+        os._exit(0)
+    try:
+        lock.release()
+        FolderLock(tmp_path).release()
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_hold_a_lock_is_one_line(tmp_path):
+    with pytest.raises(errors.StoreWriteError, match=r"\.lock: No such file or directory"):
+        FolderLock(tmp_path / "none")
+
+
+def test_importing_the_store_loads_neither_torch_nor_the_toolkit():
+    code = "import sys, cache; print(sorted({'torch', 'timm', 'faiss', 'sklearn', 'tcs'} & set(sys.modules)))"
+    root = Path(cache.__file__).parents[1]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

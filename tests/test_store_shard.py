@@ -1,0 +1,159 @@
+"""The bytes of a shard, read with plain h5py and compared with FORMAT.md, and the rows that are refused."""
+
+import hashlib
+import io
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+import cache
+from cache import errors
+from cache.shard import shard_bytes
+
+KEYS = ("a/0.png", "a/1.png", "b/ä.png", "b/3.png", "b/4.png")
+
+
+def make_plan(**changes):
+    fields = {
+        "identity": {"teacher": {"name": "a"}, "mean": [0.5]},
+        "readouts": (
+            cache.Readout(name="avg", dims=3, dtype="float16"),
+            cache.Readout(name="cls", dims=2, dtype="float32"),
+        ),
+        "keys": KEYS,
+        "labels": (0, 0, 1, 1, -1),
+        "classes": ("a", "b"),
+        "images": "original",
+        "rows_per_shard": 2,
+        "batch_size": 2,
+    }
+    return cache.Plan(**{**fields, **changes})
+
+
+def make_rows(plan, index, bad=(), **changes):
+    positions = [i for i in plan.positions(index) if i not in bad]
+    images = [plan.keys[i].encode() * 3 for i in positions]
+    rng = np.random.default_rng(index)
+    hashes = b"".join(hashlib.blake2b(image, digest_size=16).digest() for image in images)
+    fields = {
+        "positions_N": np.array(positions, dtype=np.int64),
+        "hashes_N16": np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 16),
+        "features": {item.name: rng.normal(size=(len(positions), item.dims)) for item in plan.readouts},
+        "images": None if plan.images == "none" else images,
+        "quarantine": [
+            cache.Quarantined(position=i, key=plan.keys[i], reason="cut") for i in plan.positions(index) if i in bad
+        ],
+    }
+    return cache.ShardRows(**{**fields, **changes})
+
+
+def test_a_shard_holds_what_format_md_says():
+    plan = make_plan()
+    rows = make_rows(plan, 1, bad=(3,))
+    with h5py.File(io.BytesIO(shard_bytes(plan, 1, rows))) as file:
+        found = []
+        file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert sorted(found) == [
+            *("features/avg", "features/cls", "hashes", "images/bytes", "images/offsets"),
+            *("keys", "labels", "positions", "quarantine"),
+        ]
+        assert dict(file.attrs)["format_version"] == 1
+        assert file.attrs["plan_identity"] == plan.plan_identity.encode()
+        assert file.attrs["shard"] == 1
+        assert file["keys"][()].tolist() == ["b/ä.png".encode()]
+        assert file["positions"][()].tolist() == [2]
+        assert file["labels"][()].tolist() == [1]
+        assert np.array_equal(file["hashes"][()], rows.hashes_N16)
+        assert np.array_equal(file["features/avg"][()], rows.features["avg"].astype("<f2"))
+        assert np.array_equal(file["features/cls"][()], rows.features["cls"].astype("<f4"))
+        assert file["images/bytes"][()].tobytes() == "b/ä.png".encode() * 3
+        assert file["images/offsets"][()].tolist() == [0, 24]
+        assert json.loads(file["quarantine"][()].tobytes()) == [{"position": 3, "key": "b/3.png", "reason": "cut"}]
+        for name in found:
+            dataset = file[name]
+            assert dataset.chunks is None
+            assert dataset.compression is None
+            assert dataset.id.get_offset() % 64 == 0
+        dtypes = {name: file[name].dtype.str for name in found}
+    assert dtypes["features/avg"] == "<f2"
+    assert dtypes["features/cls"] == "<f4"
+    assert dtypes["positions"] == dtypes["labels"] == dtypes["images/offsets"] == "<i8"
+    assert dtypes["hashes"] == dtypes["images/bytes"] == dtypes["quarantine"] == "|u1"
+
+
+def test_the_content_digest_is_the_one_format_md_describes():
+    plan = make_plan()
+    order = ["keys", "positions", "labels", "hashes", "features/avg", "features/cls"]
+    with h5py.File(io.BytesIO(shard_bytes(plan, 2, make_rows(plan, 2)))) as file:
+        digest = hashlib.blake2b(json.dumps([1, plan.plan_identity, 2]).encode(), digest_size=16)
+        for name in [*order, "images/bytes", "images/offsets", "quarantine"]:
+            values = file[name][()]
+            digest.update(json.dumps([name, values.dtype.str, list(values.shape)]).encode())
+            digest.update(values.tobytes())
+        assert file.attrs["content_digest"] == digest.hexdigest().encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("positions_N", np.array([0]), r"positions 0 to 1 once each, as a row or quarantined; \[1\] are missing"),
+        ("positions_N", np.array([0, 2]), r"\[1, 2\] are missing, doubled or of another shard"),
+        ("positions_N", np.array([1, 0]), "positions of shard 0 must be one ascending row of whole numbers"),
+        ("positions_N", np.array([1, 0], dtype=np.uint8), "must be one ascending row of whole numbers"),
+        ("positions_N", np.array([0.0, 1.0]), "must be one ascending row of whole numbers"),
+        ("quarantine", [cache.Quarantined(position=1, key="a/1.png", reason="")], "doubled or of another shard"),
+        ("quarantine", [cache.Quarantined(position=1, key="x", reason="")], "quarantined key 'x' does not stand at"),
+        ("quarantine", [cache.Quarantined(position=-1, key="b/4.png", reason="")], "does not stand at position -1"),
+        ("hashes_N16", np.zeros((2, 8), np.uint8), r"hashes_N16 is uint8 \(2, 8\); it must be uint8 \(2, 16\)"),
+        ("hashes_N16", np.zeros((2, 16)), r"hashes_N16 is float64 \(2, 16\); it must be uint8"),
+        ("features", {"avg": np.zeros((2, 3))}, r"features hold \['avg'\]; the plan has \['avg', 'cls'\]"),
+        (
+            "features",
+            {"avg": np.zeros((2, 4)), "cls": np.zeros((2, 2))},
+            r"features of readout avg are float64 \(2, 4\); they must be floating, of shape \(2, 3\)",
+        ),
+        ("features", {"avg": np.zeros((2, 3), int), "cls": np.zeros((2, 2))}, "they must be floating"),
+        ("images", None, "0 images for 2 rows; the plan keeps one each"),
+        ("images", [b"x"], "1 images for 2 rows; the plan keeps one each"),
+        ("images", [b"x", b""], "the image of 'a/1.png' must be bytes, and not empty"),
+    ],
+)
+def test_rows_that_do_not_fit_the_plan_are_refused(name, value, message):
+    plan = make_plan()
+    with pytest.raises(errors.SchemaError, match=message):
+        shard_bytes(plan, 0, make_rows(plan, 0, **{name: value}))
+
+
+def test_images_for_a_plan_without_are_refused():
+    plan = make_plan(images="none")
+    with pytest.raises(errors.SchemaError, match=r"the plan keeps none \(images: none\)"):
+        shard_bytes(plan, 0, make_rows(plan, 0, images=[b"x", b"y"]))
+    with h5py.File(io.BytesIO(shard_bytes(plan, 0, make_rows(plan, 0)))) as file:
+        assert "images" not in file
+
+
+@pytest.mark.parametrize(
+    ("readout", "value", "message"),
+    [
+        (
+            "avg",
+            65505.0,
+            "feature 1 of readout avg for 'a/1.png' is 65505, beyond the 65504 of float16; .* --dtype float32",
+        ),
+        ("avg", -7e4, "for 'a/1.png' is -70000, beyond the 65504 of float16"),
+        ("avg", np.nan, "feature 1 of readout avg for 'a/1.png' is nan; features must be finite"),
+        ("cls", np.inf, "feature 1 of readout cls for 'a/1.png' is inf; features must be finite"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_feature_that_would_be_lost_is_refused_by_key_and_readout(readout, value, message, dtype):
+    plan = make_plan()
+    features = {item.name: np.zeros((2, item.dims), dtype) for item in plan.readouts}
+    features[readout][1, 1] = value
+    with pytest.raises(errors.FeatureValueError, match=message):
+        shard_bytes(plan, 0, make_rows(plan, 0, features=features))
+    features[readout][1, 1] = 65504.0
+    with h5py.File(io.BytesIO(shard_bytes(plan, 0, make_rows(plan, 0, features=features)))) as file:
+        assert file[f"features/{readout}"][1, 1] == 65504.0

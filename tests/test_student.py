@@ -1,0 +1,128 @@
+"""Students: parsing, folding, refusal. Legend: B batch rows, S student width, K coordinates, C classes."""
+
+import timm
+import pytest
+import torch
+
+from tcs.errors import ConfigError, ModelError
+from tcs.student import Student, StudentPlan, build_student, create_backbone, measured_width, normalisation, parse_student, pre_logits
+
+TINY = "resnet18,layers=(1,1,1,1),channels=(8,8,16,16)"
+TEST_MODELS = [name for name in timm.list_models("test_*") if "clip" not in name]
+FAMILIES = [
+    "mobilenetv3_small_050",
+    "mobilenetv2_035",
+    "efficientnet_lite0",
+    "shufflenetv2" if timm.is_model("shufflenetv2") else "resnet10t",
+    "regnetx_002",
+    "convnext_atto",
+    "mobilevit_xxs",
+    "deit_tiny_distilled_patch16_224,img_size=64",
+    "swin_tiny_patch4_window7_224,img_size=64,window_size=2,depths=(1,1,1,1)",
+    "ghostnet_050",
+    "mobilenetv4_conv_small_035",
+    "repvgg_a0",
+]
+
+
+def plan(text: str, *, size: int, classes: int = 5, components: int | None = 6, coordinates: bool = True, seed: int = 0) -> StudentPlan:
+    return StudentPlan(
+        spec=parse_student(text),
+        n_classes=classes,
+        components=components,
+        reads_coordinates=coordinates,
+        image_size=size,
+        pretrained=False,
+        seed=seed,
+    )
+
+
+def test_a_student_is_a_name_and_arguments() -> None:
+    spec = parse_student("vit_tiny_patch16_224,img_size=32,depths=(1,2),act_layer=gelu,flag=True")
+    assert spec.name == "vit_tiny_patch16_224"
+    assert spec.kwargs == {"img_size": 32, "depths": (1, 2), "act_layer": "gelu", "flag": True}
+    assert parse_student("resnet18,layers=(1,1)").folder == "resnet18-layers-1-1"
+
+
+@pytest.mark.parametrize("text", ["resnet18,layers", "resnet18,=3", "resnet18,a b=3"])
+def test_arguments_without_a_value_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not k=v"):
+        parse_student(text)
+
+
+def test_unknown_students_are_refused_with_the_nearest_names() -> None:
+    with pytest.raises(ModelError, match=r"timm .* does not have. Did you mean .*resnet18"):
+        create_backbone(parse_student("resnet-18"), 3)
+    with pytest.raises(ModelError, match="cannot be built: TypeError"):
+        create_backbone(parse_student("resnet18,colour=3"), 3)
+
+
+def trained(student: Student, size: int) -> Student:
+    """A few steps, so that batch statistics, selection and weights are no longer those of a start."""
+    student.select(torch.tensor([0, 2, 3]))
+    optimiser = torch.optim.SGD(student.parameters(), lr=0.05)
+    generator = torch.Generator().manual_seed(1)
+    student.train()
+    for _ in range(2):
+        optimiser.zero_grad()
+        student(torch.randn(4, 3, size, size, generator=generator)).logits_BC.square().mean().backward()
+        optimiser.step()
+    return student.eval()
+
+
+@pytest.mark.parametrize("text", TEST_MODELS + FAMILIES)
+def test_the_folded_timm_model_equals_the_student(text: str) -> None:
+    spec = parse_student(text)
+    size = spec.kwargs.get("img_size") or (160 if spec.name in TEST_MODELS else 64)
+    torch.manual_seed(0)
+    student = trained(build_student(plan(text, size=size)), size)
+    plain = timm.create_model(spec.name, num_classes=5, **spec.kwargs)
+    plain.load_state_dict(student.folded_state())
+    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected, found = student(images).logits_BC, plain.eval()(images)
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=1e-4)
+    assert float(expected.std()) > 1e-4
+
+
+def test_the_linear_head_is_the_timm_classifier() -> None:
+    student = trained(build_student(plan(TINY, size=32, coordinates=False)), 32)
+    assert torch.equal(student.folded_state()["fc.weight"], student.classifier.weight)
+
+
+def test_the_width_is_measured() -> None:
+    spec = parse_student("mobilenetv3_small_050")
+    backbone = create_backbone(spec, 5)
+    assert measured_width(backbone, spec, 32) == backbone.get_classifier().in_features != backbone.num_features
+
+
+def test_a_model_whose_head_is_no_linear_map_is_refused_before_training() -> None:
+    with pytest.raises(ModelError, match="cannot be folded: its classifier is a .*use for example resnet18"):
+        build_student(plan("levit_128s", size=224))
+
+
+def test_a_head_that_is_linear_but_not_on_the_pre_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tcs.student.pre_logits", lambda backbone, images: pre_logits(backbone, images).square())
+    with pytest.raises(ModelError, match="its logits differ from a linear map of its pre-logits"):
+        build_student(plan(TINY, size=32))
+
+
+def test_images_of_the_wrong_size_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ModelError, match="cannot take 32-px images.*vit_tiny_patch16_224,img_size=32"):
+        build_student(plan("vit_tiny_patch16_224", size=32))
+
+
+def test_the_start_depends_on_seed_and_name_alone() -> None:
+    torch.manual_seed(1)
+    first = build_student(plan(TINY, size=32)).state_dict()
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    again = build_student(plan(TINY, size=32)).state_dict()
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    other = build_student(plan(TINY, size=32, seed=1)).state_dict()
+    assert not torch.equal(first["projection.weight"], other["projection.weight"])
+
+
+def test_normalisation_is_that_of_timm() -> None:
+    assert normalisation(create_backbone(parse_student(TINY), 2))["mean"] == (0.485, 0.456, 0.406)

@@ -1,0 +1,294 @@
+"""Teachers: readouts against hand computation, weights complete or refused, preprocessing, identity."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tcs.config import ExtractConfig
+from tcs.errors import ConfigError, ModelError
+from tcs.readouts import read_features
+from tcs.teacher import load_teacher, require_known_teacher
+from tcs.teacher_weights import build, digest_of_weights, from_hub
+
+torch.set_num_threads(1)
+
+
+def seeded(name: str, **kwargs: Any) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model(name, pretrained=False, **kwargs).eval()
+        with torch.no_grad():  # norms start as the identity, which would hide a norm left out
+            for value in model.parameters():
+                value.add_(0.1 * torch.randn_like(value))
+    return model
+
+
+def saved(folder: pathlib.Path, name: str, **kwargs: Any) -> pathlib.Path:
+    path = folder / f"{name}.safetensors"
+    save_file(seeded(name, **kwargs).state_dict(), path)
+    return path
+
+
+def config(checkpoint: pathlib.Path | None, teacher: str = "test_vit", **options: Any) -> ExtractConfig:
+    text = None if checkpoint is None else str(checkpoint)
+    return ExtractConfig(data="data", out="x.store", teacher=teacher, teacher_checkpoint=text, **options)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return saved(tmp_path_factory.mktemp("weights"), "test_vit", num_classes=0)
+
+
+def images(size: int, count: int = 3) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal((count, 3, size, size)).astype(np.float32))
+
+
+@torch.inference_mode()
+def test_readouts_of_a_vit_are_tokens_after_the_final_norm() -> None:
+    model = seeded("test_vit", num_classes=0)
+    assert model.num_prefix_tokens == 1
+    x_B3HW = images(160)
+    tokens_BLD = model.pos_drop(model._pos_embed(model.patch_embed(x_B3HW)))
+    tokens_BLD = model.norm(model.blocks(tokens_BLD))
+    found = read_features(model, x_B3HW, ("cls", "avg", "pool"))
+    torch.testing.assert_close(found["cls"], tokens_BLD[:, 0])
+    torch.testing.assert_close(found["avg"], sum(tokens_BLD[:, i] for i in range(1, 101)) / 100)
+    torch.testing.assert_close(found["pool"], model(x_B3HW))
+
+
+@torch.inference_mode()
+def test_register_tokens_count_neither_as_class_token_nor_into_the_average() -> None:
+    model = seeded("test_vit", num_classes=0, class_token=True, reg_tokens=3)
+    assert model.num_prefix_tokens == 4
+    tokens_BLD = model.forward_features(images(160))
+    found = read_features(model, images(160), ("cls", "avg"))
+    torch.testing.assert_close(found["avg"], tokens_BLD[:, 4:].mean(1))
+    torch.testing.assert_close(found["cls"], tokens_BLD[:, 0])
+    registers_only = seeded("test_vit2", num_classes=0)  # one register, no class token
+    with pytest.raises(ModelError, match="test_vit2 has no class token, so --readout cls is undefined; use avg or pool"):
+        read_features(registers_only, images(160), ("cls",))
+
+
+@torch.inference_mode()
+def test_average_of_a_cnn_is_over_positions_in_either_layout() -> None:
+    for name, axes in (("test_resnet", (2, 3)), ("test_mambaout", (1, 2)), ("test_convnext", (2, 3))):
+        model = seeded(name, num_classes=0)
+        features = model.forward_features(images(96)).numpy()
+        assert features.ndim == 4
+        found = read_features(model, images(96), ("avg", "pool"))
+        np.testing.assert_allclose(found["avg"].numpy(), features.mean(axes), rtol=1e-4, atol=1e-5)
+        assert found["avg"].shape == (3, model.num_features)
+        torch.testing.assert_close(found["pool"], model.forward_head(torch.from_numpy(features), pre_logits=True))
+    with pytest.raises(ModelError, match="test_convnext has no class token"):
+        read_features(model, images(96), ("cls",))
+
+
+@torch.inference_mode()
+def test_layouts_that_do_not_say_what_they_are_leave_only_pool() -> None:
+    model = seeded("test_vit", num_classes=0)
+    model.num_prefix_tokens = 0
+    with pytest.raises(ModelError, match="test_vit does not say which tokens are patches; use --readout pool"):
+        read_features(model, images(160), ("avg",))
+    model = seeded("test_resnet", num_classes=0)
+    model.num_features = 7
+    with pytest.raises(ModelError, match=r"test_resnet gives features of shape \(3, 96, 3, 3\), a layout avg does not"):
+        read_features(model, images(96), ("avg",))
+    model.forward_features = lambda x: [x]
+    with pytest.raises(ModelError, match="test_resnet has no single feature map, so --readout avg is undefined"):
+        read_features(model, images(96), ("avg",))
+
+
+def test_teacher_is_frozen_and_its_widths_are_measured(vit: pathlib.Path) -> None:
+    teacher = load_teacher(config(vit, readouts=("cls", "avg")))
+    assert teacher.readouts == {"cls": 64, "avg": 64}
+    assert not teacher.model.training
+    assert not any(value.requires_grad for value in teacher.model.parameters())
+    found = teacher.features(images(160))
+    assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
+        "cls": ((3, 64), torch.float32),
+        "avg": ((3, 64), torch.float32),
+    }
+
+
+def test_preprocessing_is_timms_and_every_part_can_be_overridden(vit: pathlib.Path) -> None:
+    assert load_teacher(config(vit)).preprocessing == {
+        "input_size": [3, 160, 160],
+        "interpolation": "bicubic",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "crop_pct": 0.95,
+        "crop_mode": "center",
+    }
+    mean, std = (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)
+    teacher = load_teacher(config(vit, img_size=64, crop_pct=1.0, interpolation="bilinear", mean=mean, std=std))
+    assert teacher.preprocessing == {
+        "input_size": [3, 64, 64],
+        "interpolation": "bilinear",
+        "mean": list(mean),
+        "std": list(std),
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+    }
+    assert teacher.identity["preprocessing"] == teacher.preprocessing
+    grey = teacher.transform(Image.new("RGB", (100, 64), "#808080"))
+    expected = (torch.tensor(128 / 255) - torch.tensor(mean)) / torch.tensor(std)
+    torch.testing.assert_close(grey, expected[:, None, None].expand(3, 64, 64))
+
+
+def test_img_size_reshapes_a_vit_and_only_enlarges_the_input_of_a_cnn(vit: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    teacher = load_teacher(config(vit, img_size=96))
+    assert teacher.model.pos_embed.shape == (1, 37, 64)  # 6 x 6 patches of 16 and the class token
+    assert load_teacher(config(vit, teacher_kwargs={"img_size": 96})).preprocessing["input_size"] == [3, 96, 96]
+    cnn = load_teacher(config(saved(tmp_path, "test_resnet", num_classes=0), "test_resnet", img_size=96))
+    assert cnn.input_shape == (3, 96, 96)
+    with pytest.raises(ConfigError, match=r"--img-size 96 and --teacher-kwargs img_size=64 differ; give one of them"):
+        load_teacher(config(vit, img_size=96, teacher_kwargs={"img_size": 64}))
+
+
+def test_weights_from_a_file_give_the_saved_models_features(vit: pathlib.Path) -> None:
+    teacher = load_teacher(config(vit, readouts=("pool",)))
+    with torch.inference_mode():
+        torch.testing.assert_close(teacher.features(images(160))["pool"], seeded("test_vit", num_classes=0)(images(160)))
+
+
+def test_classifier_in_the_file_and_containers_and_half_precision_change_nothing(
+    vit: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    plain = load_teacher(config(vit)).identity["teacher_weights"]
+    with_classifier = {**seeded("test_vit", num_classes=0).state_dict(), "head.weight": torch.ones(5, 64)}
+    torch.save({"state_dict": {f"module.{key}": value for key, value in with_classifier.items()}}, tmp_path / "c.pth")
+    assert load_teacher(config(tmp_path / "c.pth")).identity["teacher_weights"] == plain
+    half = {key: value.half() for key, value in with_classifier.items()}
+    widened = {key: value.half().float() for key, value in with_classifier.items()}
+    save_file(half, tmp_path / "half.safetensors")
+    save_file(widened, tmp_path / "wide.safetensors")
+    digests = {load_teacher(config(tmp_path / f"{name}.safetensors")).identity["teacher_weights"] for name in ("half", "wide")}
+    assert len(digests) == 1
+    assert plain not in digests
+
+
+def test_digest_changes_with_any_weight_and_not_with_the_classifier() -> None:
+    model = seeded("test_resnet", num_classes=10)
+    before = digest_of_weights(model)
+    with torch.no_grad():
+        model.fc.weight.add_(1)
+    assert digest_of_weights(model) == before
+    with torch.no_grad():
+        model.layer1[0].bn1.running_mean[0] += 1e-7
+    assert digest_of_weights(model) != before
+
+
+def test_incomplete_or_foreign_weights_are_refused_with_counts_and_first_keys(
+    vit: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    state = seeded("test_vit", num_classes=0).state_dict()
+    del state["norm.weight"], state["norm.bias"]
+    save_file(state, tmp_path / "gap.safetensors")
+    with pytest.raises(ModelError, match=r"does not fit test_vit: 2 missing \(norm.weight, norm.bias\). Only a classif"):
+        load_teacher(config(tmp_path / "gap.safetensors"))
+    with pytest.raises(ModelError, match=r"does not fit test_resnet: \d+ missing \(conv1.0.weight, .*\.\.\.\); \d+ unknown"):
+        load_teacher(config(vit, "test_resnet"))
+    with pytest.raises(ModelError, match=r"2 of another shape|\d+ of another shape \(cls_token, "):
+        load_teacher(config(vit, teacher_kwargs={"embed_dim": 32, "num_heads": 2}))
+    deeper = saved(tmp_path, "test_vit", num_classes=0, depth=8)
+    with pytest.raises(ModelError, match=r"does not fit test_vit: \d+ unknown to it \(blocks\.6\."):
+        load_teacher(config(deeper))
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ModelError, match=r"--teacher-checkpoint .*gone.pth is not a file"):
+        load_teacher(config(tmp_path / "gone.pth"))
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(ModelError, match=r"text.pth cannot be read \(.*\); it must be a safetensors file, or a torch file"):
+        load_teacher(config(tmp_path / "text.pth"))
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(ModelError, match=r"text.safetensors cannot be read"):
+        load_teacher(config(tmp_path / "text.safetensors"))
+    torch.save({"epoch": 3}, tmp_path / "numbers.pth")
+    with pytest.raises(ModelError, match=r"numbers.pth holds no state dict; give a file of named tensors"):
+        load_teacher(config(tmp_path / "numbers.pth"))
+
+
+class Payload:
+    """Pickled, this would run code on loading."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pathlib.Path.touch, (pathlib.Path("pwned"),))
+
+
+def test_pickled_code_is_never_run(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weights": Payload()}, tmp_path / "evil.pth")
+    with pytest.raises(ModelError, match=r"evil.pth cannot be read"):
+        load_teacher(config(tmp_path / "evil.pth"))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_unknown_names_come_with_the_nearest_ones(vit: pathlib.Path) -> None:
+    with pytest.raises(ModelError, match=r"teacher 'resnet81' is not a timm model; .* Did you mean resnet18"):
+        load_teacher(config(vit, "resnet81"))
+    with pytest.raises(ModelError, match=r"unknown weight tag; resnet18 has a1_in1k, .* Did you mean a1_in1k"):
+        require_known_teacher("resnet18.a1_in1")
+    require_known_teacher("resnet18.a1_in1k")
+    require_known_teacher("hf-hub:owner/name")
+    with pytest.raises(ConfigError, match=r"--readout is 'pol'; it must be one of cls, avg, pool. Did you mean pool\?"):
+        load_teacher(config(vit, readouts=("pol",)))
+    with pytest.raises(ConfigError, match=r"--readout names avg, avg; each may stand there once"):
+        load_teacher(config(vit, readouts=("avg", "avg")))
+
+
+def test_impossible_options_are_refused(vit: pathlib.Path) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"interpolation": "bicubc"}, r"--interpolation is 'bicubc'; it must be one of .* Did you mean bicubic\?"),
+        ({"crop_pct": 1.5}, "--crop-pct is 1.5; it must lie above 0 and at most at 1"),
+        ({"img_size": 0}, "--img-size is 0; it must be one whole number of pixels"),
+        ({"std": (1.0, 0.0, 1.0)}, r"--std is .*; it must be three finite numbers above 0"),
+        ({"mean": (float("nan"), 0.0, 1.0)}, r"--mean is .*; it must be three finite numbers"),
+        ({"teacher_kwargs": {"global_pool": "avg"}}, "--teacher-kwargs global_pool is settled by tcs extract; leave it"),
+        ({"teacher_kwargs": {"depth": {6}}}, r"--teacher-kwargs {'depth': {6}} cannot be recorded \(.*\); use numbers"),
+        ({"device": "cuda:99"}, "--device is 'cuda:99', which this machine cannot use"),
+    ]
+    for options, message in wrong:
+        with pytest.raises((ConfigError, ModelError), match=message):
+            load_teacher(config(vit, **options))
+
+
+def test_image_too_small_for_the_teacher_is_one_line(vit: pathlib.Path) -> None:
+    with pytest.raises(ModelError, match=r"cannot be built with|cannot process an image of 3x8x8") as error:
+        load_teacher(config(vit, img_size=8))
+    assert "\n" not in str(error.value)
+
+
+def test_hub_weights_are_asked_for_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def create_model(name: str, **kwargs: Any) -> torch.nn.Module:
+        asked.update(kwargs, name=name)
+        raise OSError("no connection\nsecond line")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    with pytest.raises(ModelError, match=r"weights of teacher test_vit could not be loaded \(no connection\); check") as error:
+        from_hub("test_vit", {"img_size": 64})
+    assert asked == {"name": "test_vit", "pretrained": True, "img_size": 64}  # num_classes=0 would load non-strictly
+    assert "\n" not in str(error.value)
+
+
+def test_hub_and_file_of_the_same_weights_are_one_identity(vit: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = seeded("test_vit", num_classes=0)
+    published.reset_classifier(1000)
+    from_file = load_teacher(config(vit, readouts=("cls",)))
+    monkeypatch.setattr("tcs.teacher.from_hub", lambda name, kwargs: published)
+    from_the_hub = load_teacher(config(None, readouts=("cls",)))
+    assert from_the_hub.identity == from_file.identity
+    torch.testing.assert_close(from_the_hub.features(images(160)), from_file.features(images(160)))
+
+
+def test_unknown_kwargs_name_the_teacher() -> None:
+    with pytest.raises(ModelError, match=r"teacher test_vit cannot be built with {'depht': 1} \(.*depht.*\); correct"):
+        build("test_vit", {"depht": 1})

@@ -1,0 +1,217 @@
+"""The loop: phases, resume, divergence, what moves and what stays. Legend: n rows, K coordinates, H hash bits, C classes."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from tcs.errors import ArtefactError, ConfigError, DivergedError
+from tcs.losses import HashPlanes
+from tcs.methods import METHODS, find_method, resolve_method
+from tcs.recipe import Recipe, plan_phases
+from tcs.stream import TrainingRows
+from tcs.student import StudentPlan, build_student, parse_student
+from tcs.trainer import Outcome, Probe, Surroundings, Trainer, train_student
+
+STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
+DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"
+N, K, H, C, SIZE = 48, 6, 16, 3, 16
+
+
+class CountingBar:
+    """Counts steps; can end the process's patience at one of them."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.steps, self.interrupt_at = 0, interrupt_at
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.steps += amount
+        if self.steps == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def rows() -> TrainingRows:
+    generator = torch.Generator().manual_seed(0)
+    bits_NH = torch.randint(0, 2, (N, H), generator=generator).numpy().astype(np.uint8)
+    labels_n = torch.full((N,), -1)
+    labels_n[:12] = torch.arange(12) % C
+    return TrainingRows(
+        images_n3HW=torch.randint(0, 256, (N, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator),
+        labels_n=labels_n,
+        labelled_m=torch.arange(12),
+        coordinates_nK=torch.randn(N, K, generator=generator),
+        packed_nP=torch.from_numpy(np.packbits(bits_NH, axis=1, bitorder="little")),
+    )
+
+
+def make(method: str, *, student: str = STUDENT, steps: int = 12, data: TrainingRows | None = None, **recipe: object) -> Trainer:
+    chosen = METHODS[method]
+    generator = torch.Generator().manual_seed(1)
+    plan = StudentPlan(
+        spec=parse_student(student),
+        n_classes=C,
+        components=K,
+        reads_coordinates=chosen.head == "tcs",
+        image_size=SIZE,
+        pretrained=False,
+        seed=5,
+    )
+    around = Surroundings(
+        planes=HashPlanes(rotation_HK=torch.randn(H, K, generator=generator), thresholds_H=torch.zeros(H), rms_H=torch.ones(H)),
+        probe=Probe(weight_CK=np.eye(C, K), bias_C=np.arange(C, dtype=np.float64), active_k=np.array([0, 1, 2, 4])),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        device=torch.device("cpu"),
+    )
+    settings = {"batch_size": 8, "padding": 2, "hflip": 0.5, "seed": 5} | recipe
+    return Trainer(build_student(plan), data or rows(), Recipe(method=chosen, steps=steps, **settings), around, student)
+
+
+def run(trainer: Trainer, folder: pathlib.Path | None = None, bar: CountingBar | None = None, every: int = 5) -> Outcome:
+    return train_student(trainer, bar or CountingBar(), folder, "fingerprint", every)
+
+
+def same(one: Trainer, other: Trainer) -> bool:
+    first, second = one.student.state_dict(), other.student.state_dict()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_lowers_its_own_loss(method: str) -> None:
+    trainer = make(method, steps=60, lr=5e-3, padding=0, hflip=0.0)
+    outcome = run(trainer)
+    main = [row["loss"] for row in outcome.summary if row["phase"] == "main"]
+    assert np.mean(main[-5:]) < np.mean(main[:5])
+    assert outcome.images_seen == sum(trainer.plan.rows for _ in range(60)) if len(trainer.phases) == 1 else True
+
+
+@pytest.mark.parametrize("method", ["labels", "tcs+elsh", "tcs-probe"])
+@pytest.mark.parametrize("stop", [1, 3, 7])
+def test_an_interrupted_run_goes_on_bit_for_bit(method: str, stop: int, tmp_path: pathlib.Path) -> None:
+    whole = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
+    expected = run(whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25), tmp_path, CountingBar(interrupt_at=stop))
+    resumed = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
+    torch.manual_seed(999)
+    outcome = run(resumed, tmp_path)
+    assert same(whole, resumed)
+    assert outcome.images_seen == expected.images_seen
+    losses = [[row["loss"] for row in result.summary] for result in (expected, outcome)]
+    assert losses[0] == losses[1]
+
+
+def test_the_run_depends_on_the_seed_and_not_on_the_global_generator() -> None:
+    trainers = []
+    for global_seed, seed in ((0, 5), (1, 5), (0, 6)):
+        torch.manual_seed(global_seed)
+        trainers.append(make("tcs+elsh", student=DROPOUT_STUDENT, seed=seed))
+        run(trainers[-1])
+    assert same(trainers[0], trainers[1])
+    assert not same(trainers[0], trainers[2])
+
+
+def test_a_resume_file_of_another_run_is_refused(tmp_path: pathlib.Path) -> None:
+    run(make("labels"), tmp_path)
+    with pytest.raises(ArtefactError, match="belongs to another configuration"):
+        train_student(make("labels"), CountingBar(), tmp_path, "other", 5)
+
+
+def test_a_broken_resume_file_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "resume.pt").write_bytes(b"nonsense")
+    with pytest.raises(ArtefactError, match=r"resume.pt cannot be read"):
+        run(make("labels"), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    data = rows()
+    broken = dataclasses.replace(data, coordinates_nK=torch.full_like(data.coordinates_nK, float("nan")))
+    trainer = make("tcs-probe", data=broken)
+    before = {key: value.clone() for key, value in trainer.student.named_parameters()}
+    with pytest.raises(DivergedError, match=r"loss 'l2' is nan at step 0; lower --lr"):
+        trainer.train_step()
+    assert all(torch.equal(before[key], value) for key, value in trainer.student.named_parameters())
+
+
+def test_the_teacher_space_probe_stays_frozen_and_reads_the_selection_only() -> None:
+    trainer = make("tcs-probe")
+    run(trainer)
+    assert torch.equal(trainer.student.classifier.weight, torch.eye(C, K))
+    assert trainer.student.mask_K.tolist() == [1, 1, 1, 0, 1, 0]
+    weight_CS, bias_C = trainer.student.folded_classifier()
+    expected = torch.eye(C, K) * trainer.student.mask_K @ trainer.student.projection.weight
+    assert torch.allclose(weight_CS, expected, atol=1e-6)
+
+
+def test_the_refit_is_a_ridge_regression_of_the_cached_coordinates() -> None:
+    trainer = make("tcs", steps=20)
+    while trainer.step < trainer.phases[1].start:
+        trainer.train_step()
+    before = trainer.student.projection.weight.clone()
+    trainer._enter(trainer.phases[1])
+    trainer.student.eval()
+    with torch.no_grad():
+        z_nK = trainer.student(trainer._clean(torch.arange(N))).z_BK
+    residual = (z_nK - trainer.rows.coordinates_nK).square().mean()
+    constant = (trainer.rows.coordinates_nK - trainer.rows.coordinates_nK.mean(0)).square().mean()
+    assert not torch.equal(before, trainer.student.projection.weight)
+    assert residual <= constant + 1e-6  # never worse than the best constant
+
+
+def test_labels_outside_the_split_are_never_read() -> None:
+    data = rows()
+    for method in ("labels", "tcs+elsh", "rdimkd-p"):
+        one, other = make(method, data=data), make(method, data=dataclasses.replace(data, labels_n=data.labels_n.clone()))
+        other.rows.labels_n[12:] = 1
+        run(one)
+        run(other)
+        assert same(one, other)
+
+
+def test_mimic_rows_are_shown_clean_where_asked() -> None:
+    trainer = make("rdimkd-p", mimic_view="clean", labelled_share=0.5)
+    seen = []
+    trainer.student.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].clone()))
+    trainer.train_step()
+    from tcs.stream import batch_positions
+
+    _, pool = batch_positions(trainer.plan, trainer.rows.labelled_m, 0)
+    assert torch.equal(seen[0][4:], trainer._clean(pool))
+
+
+def test_the_projection_biases_and_norms_are_not_decayed() -> None:
+    trainer = make("tcs+elsh")
+    decayed, plain = trainer.optimiser.param_groups
+    assert decayed["weight_decay"] == 0.05
+    assert plain["weight_decay"] == 0.0
+    assert any(parameter is trainer.student.projection.weight for parameter in plain["params"])
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+    assert len(decayed["params"]) + len(plain["params"]) == sum(1 for _ in trainer.student.parameters())
+
+
+def test_phases_of_a_method_with_a_warm_up() -> None:
+    recipe = Recipe(method=find_method("tcs+elsh"), steps=100)
+    warm_up, main = plan_phases(recipe)
+    assert (warm_up.start, warm_up.stop, main.start, main.stop, main.refit) == (0, 10, 10, 100, True)
+    (only,) = plan_phases(dataclasses.replace(recipe, pretrained=True))
+    assert (only.start, only.refit) == (0, True)
+    with pytest.raises(ConfigError, match="--steps is 1; a method with a warm-up phase needs at least 2"):
+        plan_phases(dataclasses.replace(recipe, steps=1))
+
+
+def test_a_batch_of_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"a batch has 1 row\(s\)"):
+        make("labels", batch_size=1)
+
+
+def test_methods_are_found_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"known methods are labels.*Did you mean tcs\+elsh"):
+        find_method("tcs-elsh")
+    assert resolve_method(None, None, None, has_targets=False) is METHODS["labels"]
+    assert resolve_method(None, "tcs", "ce + 0.5*elsh", has_targets=True).needs == {"labels", "bits"}
+    with pytest.raises(ConfigError, match="trains no classifier and --head linear has no other"):
+        resolve_method(None, "linear", "l2", has_targets=True)
