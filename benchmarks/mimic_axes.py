@@ -137,7 +137,9 @@ def run(bench: Bench, entry: dict[str, Any]) -> dict[str, Any]:
     with progress_bar(bench.steps, f"{entry['method']} K={entry['K']}", "steps") as bar:
         train_student(trainer, bar, None, "", bench.steps)
     seconds = time.perf_counter() - started
-    student_train, student_test = (coordinates_of(trainer, images) for images in (bench.train_images, bench.test_images))
+    student_train, student_test = (
+        coordinates_of(trainer, images) for images in (bench.train_images, bench.test_images)
+    )
     test_z = targets.coordinates.transform(bench.test.features()[:].astype(np.float32))
     train_z = targets.coordinates_rows(bench.rows_n)
     scores = score(bench, student_train, student_test, train_z)
@@ -165,7 +167,11 @@ def make_targets(bench: Bench, entry: dict[str, Any]) -> Any:
             readout=next(iter(bench.train.readouts)),
         )
         save_coordinates(bench.work / f"{name}.safetensors", system)
-        fit_targets(TargetsConfig(store=str(bench.train.path), coordinates=str(bench.work / f"{name}.safetensors"), out=str(path)))
+        fit_targets(
+            TargetsConfig(
+                store=str(bench.train.path), coordinates=str(bench.work / f"{name}.safetensors"), out=str(path)
+            )
+        )
     return open_targets(path, bench.train.identity)
 
 

@@ -37,7 +37,9 @@ def load_weights(path: pathlib.Path) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
-        raise ArtefactError(f"weights {path} cannot be read ({error}); train the student again with --overwrite.") from error
+        raise ArtefactError(
+            f"weights {path} cannot be read ({error}); train the student again with --overwrite."
+        ) from error
 
 
 def save_resume(path: pathlib.Path, state: Mapping[str, Any]) -> None:

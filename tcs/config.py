@@ -23,7 +23,10 @@ def require(condition: bool, message: str) -> None:
 
 def require_choice(value: str, choices: tuple[str, ...], option: str) -> None:
     """Raise ConfigError, naming the nearest choices, unless `value` is one of `choices`."""
-    require(value in choices, f"{option} is '{value}'; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}")
+    require(
+        value in choices,
+        f"{option} is '{value}'; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}",
+    )
 
 
 def as_json(config: Any) -> dict[str, Any]:
@@ -66,7 +69,11 @@ class ExtractConfig:
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")
         require(self.max_bad >= 0, f"--max-bad is {self.max_bad}; it must be 0 or more.")
-        require(_is_image_policy(self.images), f"--images is '{self.images}'; it must be original, none, or resized:PX with PX a whole number, as resized:256.")
+        require(
+            _is_image_policy(self.images),
+            f"--images is '{self.images}'; "
+            "it must be original, none, or resized:PX with PX a whole number, as resized:256.",
+        )
 
 
 def _is_image_policy(value: str | None) -> bool:
@@ -94,10 +101,19 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         require_choice(self.method, COORDINATE_METHODS, "--method")
-        require(self.components is None or self.components >= 1, f"--components is {self.components}; it must be 1 or more.")
-        require(0 <= self.power <= 1, f"--power is {self.power}; it must lie between 0 (no scaling) and 1 (full whitening).")
+        require(
+            self.components is None or self.components >= 1,
+            f"--components is {self.components}; it must be 1 or more.",
+        )
+        require(
+            0 <= self.power <= 1,
+            f"--power is {self.power}; it must lie between 0 (no scaling) and 1 (full whitening).",
+        )
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
-        require(self.shots is None or self.split_file is None, "--shots and --split-file exclude each other; give one of them.")
+        require(
+            self.shots is None or self.split_file is None,
+            "--shots and --split-file exclude each other; give one of them.",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +129,11 @@ class TargetsConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        require(8 <= self.bits <= 8192 and self.bits % 8 == 0, f"--bits is {self.bits}; it must be a multiple of 8 from 8 to 8192 (faiss packs 8 bits a byte and factors a bits x bits matrix).")
+        require(
+            8 <= self.bits <= 8192 and self.bits % 8 == 0,
+            f"--bits is {self.bits}; "
+            "it must be a multiple of 8 from 8 to 8192 (faiss packs 8 bits a byte and factors a bits x bits matrix).",
+        )
         require(self.sample_rows >= 1, f"--sample-rows is {self.sample_rows}; it must be 1 or more.")
 
 
@@ -154,20 +174,41 @@ class TrainConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        require(len(self.models) > 0, "--model is missing; name at least one timm architecture, for example --model resnet18.")
-        require(self.head is None or self.head in HEADS, f"--head is '{self.head}'; it must be one of {', '.join(HEADS)}.")
-        require(self.method is None or (self.loss is None and self.head is None), "--method already fixes --head and --loss; give either the method or the two of them.")
+        require(
+            len(self.models) > 0,
+            "--model is missing; name at least one timm architecture, for example --model resnet18.",
+        )
+        require(
+            self.head is None or self.head in HEADS,
+            f"--head is '{self.head}'; it must be one of {', '.join(HEADS)}.",
+        )
+        require(
+            self.method is None or (self.loss is None and self.head is None),
+            "--method already fixes --head and --loss; give either the method or the two of them.",
+        )
         require_choice(self.mimic_view, MIMIC_VIEWS, "--mimic-view")
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
-        require(self.shots is None or self.split_file is None, "--shots and --split-file exclude each other; give one of them.")
-        require(self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(), f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.")
+        require(
+            self.shots is None or self.split_file is None,
+            "--shots and --split-file exclude each other; give one of them.",
+        )
+        require(
+            self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(),
+            f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.",
+        )
         require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
         require((self.steps or 1) >= 1 and (self.epochs or 1) >= 1, "--steps and --epochs must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
-        require(self.labelled_share is None or 0 < self.labelled_share <= 1, f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.")
+        require(
+            self.labelled_share is None or 0 < self.labelled_share <= 1,
+            f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.",
+        )
         require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
         require(0 <= self.hflip <= 1, f"--hflip is {self.hflip}; it must lie between 0 and 1.")
-        require(0 <= self.crop_padding <= 0.5, f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).")
+        require(
+            0 <= self.crop_padding <= 0.5,
+            f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).",
+        )
         require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
         require(self.checkpoint_every >= 1, f"--checkpoint-every is {self.checkpoint_every}; it must be 1 or more.")
 

@@ -145,6 +145,10 @@ class CoordinateSystem:
         basis_DK = np.ascontiguousarray(self.basis_DK[:, :components])
         return dataclasses.replace(self, basis_DK=basis_DK, scales_K=scales_K, ceiling=None, selection=None)
 
+    def with_selection(self, selection: Selection) -> "CoordinateSystem":
+        """The same axes, carrying `selection`."""
+        return dataclasses.replace(self, selection=selection)
+
 
 def fit_coordinates(
     features: Blocks | NDArray[np.floating],
@@ -188,11 +192,11 @@ def build_coordinates(
     store_identity: str = "",
     teacher_identity: str = "",
     readout: str = "",
+    ceiling: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> CoordinateSystem:
     """The coordinate system of features with these moments (float64), by `method`: pca, random or identity."""
-    dims = len(mean_D)
-    components = min(DEFAULT_COMPONENTS, dims) if components is None else components
-    _check_components(components, dims)
+    components = resolve_components(components, len(mean_D))
     basis_DD, spectrum_D = make_axes(covariance_DD, method, seed)
     return CoordinateSystem(
         method=method,
@@ -206,7 +210,27 @@ def build_coordinates(
         teacher_identity=teacher_identity,
         rows_fitted=rows_fitted,
         seed=seed,
+        ceiling=ceiling,
+        config=dict(config or {}),
     )
+
+
+def resolve_components(components: int | None, dims: int) -> int:
+    """K: what was asked for (ConfigError beyond D), or min(256, D)."""
+    resolved = min(DEFAULT_COMPONENTS, dims) if components is None else components
+    _check_components(resolved, dims)
+    return resolved
+
+
+def require_coordinates_file(path: pathlib.Path) -> None:
+    """ArtefactError where `path` exists and is no coordinate system of any version, so that nothing foreign is replaced."""
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            ours = (file.metadata() or {}).get("format") == FORMAT
+    except (OSError, safetensors.SafetensorError):
+        ours = False
+    if not ours:
+        raise ArtefactError(f"{path} exists and is no coordinate system; name another --out.")
 
 
 def teacher_identity_of(store: Store) -> str:

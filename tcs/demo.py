@@ -84,7 +84,9 @@ def _extraction(images: pathlib.Path, out: pathlib.Path) -> ExtractConfig:
         out=str(out),
         teacher=card["teacher"],
         teacher_checkpoint=str(weights),
-        teacher_kwargs={key: tuple(value) if isinstance(value, list) else value for key, value in card["teacher_kwargs"].items()},
+        teacher_kwargs={
+            key: tuple(value) if isinstance(value, list) else value for key, value in card["teacher_kwargs"].items()
+        },
         readouts=(card["readout"],),
         img_size=card["img_size"],
         mean=tuple(card["mean"]),

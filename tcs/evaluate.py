@@ -102,28 +102,35 @@ def match_classes(store: cache.Store, known: Sequence[str]) -> NDArray[np.int64]
     used = {store.classes[label] for label in np.unique(store.labels_N) if label >= 0}
     strangers = sorted(used - set(known))
     if strangers:
-        raise DataError(f"store {store.path} has classes that the student was not trained on: {', '.join(strangers[:5])}.")
+        raise DataError(
+            f"store {store.path} has classes that the student was not trained on: {', '.join(strangers[:5])}."
+        )
     numbers = np.array([list(known).index(name) if name in known else -1 for name in store.classes] + [-1], np.int64)
     return numbers[store.labels_N]
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, images_N3HW: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device, batch_size: int
+    model: nn.Module,
+    images_N3HW: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    batch_size: int,
 ) -> NDArray[np.float32]:
     """Logits (N, C) float32 of uint8 images, in evaluation mode."""
     model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     mean_311, std_311 = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
     logits = []
     with progress_bar(len(images_N3HW), "scoring", "images") as bar:
-        for part in images_N3HW.split(batch_size):
+        for part in torch.split(images_N3HW, batch_size):
             inputs = normalise(part.to(device), mean_311, std_311).contiguous(memory_format=torch.channels_last)
             logits.append(model(inputs).float().cpu().numpy())
             bar.advance(len(part))
     return np.concatenate(logits)
 
 
-def accuracy(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> dict[str, float]:
+def accuracy(logits_NC: NDArray[np.floating[Any]], labels_N: NDArray[np.int64]) -> dict[str, float]:
     """top1, top1_err, top5, top5_err in percent (timm's column names); top5 counts min(5, C) classes."""
     order_NC = np.argsort(-logits_NC, axis=1, kind="stable")
     hits_NC = order_NC == labels_N[:, None]

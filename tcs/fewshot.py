@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
+from cache.errors import CacheError
 from tcs.checkpoint import CONFIG, load_json, save_json, save_table
 from tcs.config import EvalConfig, FewshotConfig
 from tcs.errors import ArtefactError, DataError, TcsError
@@ -25,12 +26,25 @@ from tcs.probe import fit_ridge, knn_accuracy
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.source import Source, open_source
 from tcs.splits import Split, k_shot_split, write_split_file
-from tcs.stream import decode_rows
+from tcs.stream import RESIDENT_BYTES, decode_rows
 from tcs.train import train
 
 RESULTS, RECIPE, LEDGER = "results.csv", "recipe.yaml", "ledger.json"
 COLUMNS = (
-    *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5", "params_m"),
+    *(
+        "model",
+        "method",
+        "shots",
+        "seed",
+        "split_id",
+        "unlabelled",
+        "status",
+        "error",
+        "top1",
+        "top1_err",
+        "top5",
+        "params_m",
+    ),
     *("steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb", "teacher", "cache_id", "targets_id", "commit"),
 )
 
@@ -68,7 +82,7 @@ def fewshot(config: FewshotConfig) -> int:
     Writes recipe.yaml, ledger.json, splits/ (`class key` lines) and runs/ beside results.csv. Raises ConfigError for a bad
     recipe, ArtefactError for a folder of another recipe.
     """
-    grid, recipe = load_grid(pathlib.Path(config.recipe))
+    grid = load_grid(pathlib.Path(config.recipe))
     cells = choose_part(plan_cells(grid), config.cells)
     out = pathlib.Path(config.out)
     rows = load_results(out / RESULTS)
@@ -104,7 +118,9 @@ def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(file)
         rows = list(reader)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ArtefactError(f"{path} has other columns than this release writes; move it away or use another --out.")
+            raise ArtefactError(
+                f"{path} has other columns than this release writes; move it away or use another --out."
+            )
     return rows
 
 
@@ -126,7 +142,13 @@ def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
 def _settings(grid: Grid) -> dict[str, Any]:
     """What must not change between the cells of one results.csv (lists may grow)."""
     methods = {row.label: dict(row.options) for row in grid.methods}
-    return {"train": grid.train, "test": grid.test, "targets": grid.targets, "options": dict(grid.options), "methods": methods}
+    return {
+        "train": grid.train,
+        "test": grid.test,
+        "targets": grid.targets,
+        "options": dict(grid.options),
+        "methods": methods,
+    }
 
 
 def _check_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path) -> None:
@@ -161,14 +183,18 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     pick_device(device)
     train_store, test_store = cache.open(pathlib.Path(grid.train)), cache.open(pathlib.Path(grid.test))
     if train_store.identity == test_store.identity:
-        raise DataError(f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on.")
+        raise DataError(
+            f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
+        )
     commit = str(environment()["commit"] or "")
     return Bench(grid=grid, out=out, device=device, train=train_store, test=test_store, commit=commit)
 
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """The row of one cell; a failure becomes a row with status `failed` and its reason."""
-    row = dict.fromkeys(COLUMNS, "") | dict(zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True))
+    row = dict.fromkeys(COLUMNS, "") | dict(
+        zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True)
+    )
     row |= {"cache_id": bench.train.identity, "commit": bench.commit, "teacher": _teacher_name(bench.train)}
     try:
         store = bench.train
@@ -176,13 +202,12 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
         _write_split(bench, split, cell)
         measure: Callable[..., dict[str, Any]] = _reference if cell.model == "teacher" else _student
         return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
-    except (TcsError, cache.CacheError, RuntimeError) as error:
+    except (TcsError, CacheError, RuntimeError) as error:
         return row | {"status": "failed", "error": " ".join(str(error).split())[:300]}
 
 
 def _teacher_name(store: cache.Store) -> str:
-    teacher = store.manifest.plan.identity.get("teacher")
-    return str(teacher.get("name", "")) if isinstance(teacher, dict) else ""
+    return str(store.manifest.plan.identity.get("teacher", ""))
 
 
 def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
@@ -197,13 +222,19 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", "_".join(cell.key[1:])).strip("-")
     config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
     source = bench.source(config.targets)
+    _decode_once(source, config.img_size)
     (folder,) = train(config, source)
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     labels_N = match_classes(bench.test, student.record["classes"])
     scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
     logits_NC = predict(
-        student.model, bench.images(details["image_size"]), details["mean"], details["std"], pick_device(bench.device), scoring.batch_size
+        student.model,
+        bench.images(details["image_size"]),
+        details["mean"],
+        details["std"],
+        pick_device(bench.device),
+        scoring.batch_size,
     )
     assert load_json(folder / CONFIG)["identity"]["split_digest"] == split.digest
     return {
@@ -216,6 +247,12 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         "peak_mem_mb": round(cost["peak_mib"], 1),
         "targets_id": "" if source.targets is None else source.targets.identity,
     }
+
+
+def _decode_once(source: Source, size: int | None) -> None:
+    """Decode every training image before the first cell, where they fit: cells draw other rows, but from the same store."""
+    if size is not None and size not in source.decoded and len(source.store) * 3 * size**2 <= RESIDENT_BYTES:
+        source.images(np.arange(len(source.store)), size)
 
 
 def _kept(metrics: dict[str, float]) -> dict[str, float]:
@@ -241,4 +278,5 @@ def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
 
 
 def _unit_rows(x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    return x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12)
+    lengths_N1: NDArray[np.float32] = np.linalg.norm(x_ND, axis=1, keepdims=True)
+    return np.asarray(x_ND / np.maximum(lengths_N1, 1e-12), np.float32)

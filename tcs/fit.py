@@ -135,3 +135,33 @@ def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: in
     z_nK = system.transform(store.features(system.readout)[split.rows_n])
     labels_n = store.labels_N[split.rows_n]
     return select_coordinates(z_nK, labels_n, len(store.classes), None, seed, split.digest)
+
+
+def describe(system: CoordinateSystem) -> str:
+    """The coordinate system, its selection and its ceiling curve as text."""
+    variances_D = np.asarray(system.spectrum_D, np.float64)
+    share = 100 * variances_D[: system.components].sum() / max(variances_D.sum(), 1e-30)
+    lines = [f"{system.method}: {system.components} of {system.dims} axes hold {share:.1f} % of the variance."]
+    if system.selection is not None:
+        lines.append(
+            f"selection ({system.selection.method}): {len(system.selection.active_k)} coordinates. {system.selection.note}"
+        )
+    ceiling = system.ceiling or {"rows": [], "note": None}
+    lines += _ceiling_table(ceiling["rows"]) + ([ceiling["note"]] if ceiling["note"] else [])
+    return "\n".join(lines)
+
+
+def _ceiling_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Ridge-probe accuracy in percent: a line per shots, axes and power, a column per K."""
+    if not rows:
+        return []
+    sizes = sorted({row["components"] for row in rows})
+    found = {(row["shots"], row["axes"], row["power"], row["components"]): row["accuracy"] for row in rows}
+    lines = [
+        "Ceiling: ridge probe of cached coordinates, top-1 %",
+        "shots  axes      power " + "".join(f"K={size:<8}" for size in sizes),
+    ]
+    for shots, axes, power in dict.fromkeys((row["shots"], row["axes"], row["power"]) for row in rows):
+        values = "".join(f"{found.get((shots, axes, power, size), float('nan')):<10.1f}" for size in sizes)
+        lines.append(f"{'all' if shots is None else shots!s:<6} {axes:<9} {power:<5} {values}")
+    return lines

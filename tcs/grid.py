@@ -17,9 +17,24 @@ from tcs.errors import ConfigError, did_you_mean
 from tcs.losses import parse_loss, reads
 from tcs.methods import METHODS, find_method
 
-RECIPE_KEYS = ("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled", "options", "references", "primary", "note")
+RECIPE_KEYS = (
+    *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
+    *("options", "references", "primary", "note"),
+)
 REFERENCES = ("teacher-probe", "teacher-knn")
-CELL_OPTIONS = ("store", "out", "models", "method", "shots", "split_file", "seed", "split_seed", "unlabelled", "device", "overwrite")
+CELL_OPTIONS = (
+    "store",
+    "out",
+    "models",
+    "method",
+    "shots",
+    "split_file",
+    "seed",
+    "split_seed",
+    "unlabelled",
+    "device",
+    "overwrite",
+)
 METHOD_KEYS = ("method", "head", "loss", "label")
 
 
@@ -64,8 +79,8 @@ class Cell:
         return (self.model, self.method.label, str(self.shots), str(self.seed), self.unlabelled)
 
 
-def load_grid(path: pathlib.Path) -> tuple[Grid, dict[str, Any]]:
-    """(Grid, the recipe as written). ConfigError for unknown keys, missing ones, empty lists or unknown methods."""
+def load_grid(path: pathlib.Path) -> Grid:
+    """The checked recipe of a file. ConfigError for unknown keys, missing ones, empty lists or unknown methods."""
     try:
         recipe = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -93,7 +108,7 @@ def load_grid(path: pathlib.Path) -> tuple[Grid, dict[str, Any]]:
         options=options,
     )
     _check_grid(grid, path)
-    return grid, recipe
+    return grid
 
 
 def _train_options() -> tuple[str, ...]:
@@ -103,7 +118,9 @@ def _train_options() -> tuple[str, ...]:
 def _check_keys(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in given:
         if key not in known:
-            raise ConfigError(f"{where} has the unknown key '{key}'; known keys are {', '.join(known)}.{did_you_mean(str(key), known)}")
+            raise ConfigError(
+                f"{where} has the unknown key '{key}'; known keys are {', '.join(known)}.{did_you_mean(str(key), known)}"
+            )
 
 
 def _whole_numbers(values: Any, key: str, path: pathlib.Path) -> tuple[int, ...]:
@@ -121,17 +138,27 @@ def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
     elif options.get("loss") is not None:
         uses_pool = bool(reads(parse_loss(options["loss"])) - {"labels"})
     else:
-        raise ConfigError(f"recipe {path}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}.")
+        raise ConfigError(
+            f"recipe {path}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}."
+        )
     return MethodRow(label=label, options=options, uses_pool=uses_pool)
 
 
 def _check_grid(grid: Grid, path: pathlib.Path) -> None:
-    for name, values in (("students", grid.students), ("methods", [row.label for row in grid.methods]), ("shots", grid.shots)):
+    for name, values in (
+        ("students", grid.students),
+        ("methods", [row.label for row in grid.methods]),
+        ("shots", grid.shots),
+    ):
         if len(set(values)) != len(values):
-            raise ConfigError(f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own).")
+            raise ConfigError(
+                f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own)."
+            )
     for reference in grid.references:
         if reference not in REFERENCES:
-            raise ConfigError(f"recipe {path} asks for reference '{reference}'; known references are {', '.join(REFERENCES)}.")
+            raise ConfigError(
+                f"recipe {path} asks for reference '{reference}'; known references are {', '.join(REFERENCES)}."
+            )
 
 
 def plan_cells(grid: Grid) -> list[Cell]:
@@ -145,7 +172,9 @@ def plan_cells(grid: Grid) -> list[Cell]:
             for student in grid.students:
                 for method in grid.methods:
                     pools = grid.unlabelled if method.uses_pool else ("none",)
-                    cells += [Cell(model=student, method=method, shots=shots, seed=seed, unlabelled=pool) for pool in pools]
+                    cells += [
+                        Cell(model=student, method=method, shots=shots, seed=seed, unlabelled=pool) for pool in pools
+                    ]
     return cells
 
 

@@ -56,7 +56,7 @@ def hash_logits(z_BK: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPN
 
 
 def elsh(z_BK: Tensor, bits_BH: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
-    """Mean binary cross-entropy of the student's hash logits against the teacher's bits (LSH loss of "Mimicking Features", faiss hashes)."""
+    """Mean binary cross-entropy of the hash logits against the teacher's bits (LSH loss of "Mimicking Features", faiss hashes)."""
     logits_BH = hash_logits(z_BK, planes, sharpness)
     return F.binary_cross_entropy_with_logits(logits_BH, bits_BH.to(logits_BH.dtype))
 

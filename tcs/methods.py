@@ -38,7 +38,9 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "labels": Method(head="linear", loss="ce", uses_pool=False, about="plain timm classifier, cross-entropy on the labels"),
+    "labels": Method(
+        head="linear", loss="ce", uses_pool=False, about="plain timm classifier, cross-entropy on the labels"
+    ),
     "bottleneck": Method(
         head="tcs", loss="ce", uses_pool=False, about="the TCS head with random starts and cross-entropy: the null row"
     ),
@@ -61,7 +63,11 @@ METHODS: Mapping[str, Method] = {
         about="tcs with the eLSH loss on the coordinates all the way",
     ),
     "tcs-probe": Method(
-        head="tcs", loss="l2", classifier=PROBE_FROZEN, selects=True, about="L2 mimic only; the teacher-space probe moves over"
+        head="tcs",
+        loss="l2",
+        classifier=PROBE_FROZEN,
+        selects=True,
+        about="L2 mimic only; the teacher-space probe moves over",
     ),
     "tcs-probe+elsh": Method(
         head="tcs",
@@ -92,5 +98,7 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
     head = head or ("tcs" if has_targets else "linear")
     classifier = TRAINED if any(term.name == "ce" for term in terms) else PROBE_FROZEN
     if classifier == PROBE_FROZEN and head == "linear":
-        raise ConfigError(f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs.")
+        raise ConfigError(
+            f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs."
+        )
     return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics, selects=False, about="as given")

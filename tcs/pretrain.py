@@ -120,7 +120,9 @@ class Pretraining:
 
 def refuse_other(path: pathlib.Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """ArtefactError, naming each difference, unless the file at `path` was made with the settings of this call."""
-    found, wanted = ({key: str(value) for key, value in side.items()} for side in (found, wanted))
+    found, wanted = (
+        {key: json.dumps(value, sort_keys=True) for key, value in side.items()} for side in (found, wanted)
+    )
     odd = [f"{key} {found.get(key)} (now {wanted.get(key)})" for key in wanted if found.get(key) != wanted[key]]
     if odd:
         raise ArtefactError(

@@ -195,7 +195,7 @@ def _mean_cost(table: Table, method: str, key: str) -> str:
 
 def _failures(runs: Sequence[Run]) -> str:
     lines = [
-        f"- {run.model}, {run.method}, {run.shots} shots, seed {run.seed}, pool {run.unlabelled}: {run.error}"
+        f"- {run.model}, {run.method}, shots {run.shots}, seed {run.seed}, pool {run.unlabelled}: {run.error}"
         for run in runs
         if run.failed
     ]
@@ -224,8 +224,8 @@ def _csv(tables: Sequence[Table]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         (
-            "table_model",
-            "table_unlabelled",
+            "student",
+            "unlabelled",
             "method",
             "shots",
             "n",

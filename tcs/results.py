@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +18,7 @@ NEEDED = ("model", "method", "shots", "seed", "split_id", "unlabelled", "status"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One row of results.csv; `top1` and `top5` are in percent, None where the run failed or did not measure it."""
+    """One row of results.csv; `top1` is in percent, None where the run failed."""
 
     model: str
     method: str
@@ -27,7 +28,6 @@ class Run:
     unlabelled: str
     error: str
     top1: float | None
-    top5: float | None
     costs: dict[str, float]
     origins: dict[str, str]
 
@@ -100,8 +100,7 @@ def _run(path: pathlib.Path, line: int, row: dict[str, str]) -> Run:
             **{key: row[key] for key in ("model", "method", "seed", "split_id", "unlabelled")},
             shots=int(row["shots"]),
             error="" if ok else row["error"] or row["status"],
-            top1=float(row["top1"]) if ok else None,
-            top5=float(row["top5"]) if ok and row.get("top5") else None,
+            top1=_percent(row["top1"]) if ok else None,
             costs={key: float(row[key]) for key in COSTS if ok and row[key]},
             origins={key: row[key] for key in ORIGINS},
         )
@@ -109,6 +108,13 @@ def _run(path: pathlib.Path, line: int, row: dict[str, str]) -> Run:
         raise ArtefactError(
             f"{path} line {line} cannot be read ({error}); remove the line and run tcs fewshot again."
         ) from error
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"top1 is {value}")
+    return value
 
 
 def group_tables(runs: Sequence[Run]) -> list[Table]:

@@ -15,7 +15,7 @@ from tcs.errors import ConfigError
 
 
 def seed_for(seed: int, purpose: str, step: int = 0) -> int:
-    """A 63-bit seed that is a pure function of (seed, purpose, step), so that no generator state has to be saved (design rule: one rule for randomness)."""
+    """A 63-bit seed that is a pure function of (seed, purpose, step), so that no generator state has to be saved."""
     digest = hashlib.blake2b(f"{seed}\0{purpose}\0{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -28,14 +28,27 @@ def pick_device(name: str) -> Any:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device is '{name}', which this machine cannot use ({str(error).splitlines()[0][:120]}); use --device cpu.") from error
+        reason = str(error).splitlines()[0][:120]
+        raise ConfigError(
+            f"--device is '{name}', which this machine cannot use ({reason}); use --device cpu."
+        ) from error
     return device
 
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and commit: provenance, recorded and never refused."""
     versions = {}
-    for package in ("torch", "timm", "numpy", "h5py", "faiss-gpu", "faiss-cpu", "scikit-learn", "pillow", "tcs-distill"):
+    for package in (
+        "torch",
+        "timm",
+        "numpy",
+        "h5py",
+        "faiss-gpu",
+        "faiss-cpu",
+        "scikit-learn",
+        "pillow",
+        "tcs-distill",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return {
@@ -60,7 +73,9 @@ def _commit() -> str | None:
     root = pathlib.Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
+    )
     return result.stdout.strip() or None
 
 
@@ -100,14 +115,24 @@ def progress_bar(total: int, title: str, unit: str) -> Iterator[Bar]:
         yield _SilentBar()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     class _Speed(ProgressColumn):
         def render(self, task: Task) -> str:
             return f"{task.finished_speed or task.speed or 0:,.0f} {unit}/s"
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    left = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *left, _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
+    ) as progress:
         yield _RichBar(progress, progress.add_task(title, total=total, note=""))
 
 

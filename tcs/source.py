@@ -47,14 +47,21 @@ class Source:
 def open_source(store: str, targets: str | None) -> Source:
     """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities)."""
     opened = cache.open(pathlib.Path(store))
-    return Source(store=opened, targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity))
+    return Source(
+        store=opened, targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity)
+    )
 
 
 def find_split(store: cache.Store, config: TrainConfig) -> Split:
     """The labelled rows of a run: from --split-file, --shots, or every labelled row."""
     split_seed = config.seed if config.split_seed is None else config.split_seed
     return choose_split(
-        store.keys, store.labels_N, store.classes, shots=config.shots, split_seed=split_seed, split_file=config.split_file
+        store.keys,
+        store.labels_N,
+        store.classes,
+        shots=config.shots,
+        split_seed=split_seed,
+        split_file=config.split_file,
     )
 
 
@@ -62,7 +69,9 @@ def check_needs(method: Method, source: Source, name: str) -> None:
     """ConfigError or ArtefactError, with the command that helps, where the method reads something that is not there."""
     reads_cache = method.needs & {"coordinates", "bits"}
     if reads_cache and source.targets is None:
-        raise ConfigError(f"{name} reads cached {' and '.join(sorted(reads_cache))}; make them with tcs targets and give --targets FILE.")
+        raise ConfigError(
+            f"{name} reads cached {' and '.join(sorted(reads_cache))}; make them with tcs targets and give --targets FILE."
+        )
     made_by = None if source.targets is None else source.targets.coordinates.method
     if method.axes and made_by not in method.axes:
         raise ArtefactError(
@@ -77,7 +86,9 @@ def find_selection(source: Source, config: TrainConfig, split: Split, seed: int)
     if config.selection is not None:
         selection = load_coordinates(pathlib.Path(config.selection)).selection
         if selection is None:
-            raise ArtefactError(f"--selection {config.selection} holds no selection; make it with tcs fit --shots or --split-file.")
+            raise ArtefactError(
+                f"--selection {config.selection} holds no selection; make it with tcs fit --shots or --split-file."
+            )
         check_selection(selection, split)
         return selection
     z_mK = source.targets.coordinates_rows(split.rows_n)
@@ -98,7 +109,9 @@ def find_probe(source: Source, split: Split, selection: Selection | None) -> Pro
     return Probe(weight_CK=weight_CK, bias_C=np.asarray(ridge.bias_C), active_k=active_k)
 
 
-def probe_for(method: Method, source: Source, config: TrainConfig, split: Split, seed: int) -> tuple[Probe | None, Selection | None]:
+def probe_for(
+    method: Method, source: Source, config: TrainConfig, split: Split, seed: int
+) -> tuple[Probe | None, Selection | None]:
     """The probe and selection that the method asks for; (None, None) where it asks for neither."""
     if method.head != "tcs" or source.targets is None or (method.classifier == TRAINED and config.selection is None):
         return None, None
@@ -120,7 +133,9 @@ def run_rows(source: Source, split: Split, method: Method, config: TrainConfig) 
     return pool_rows(source.store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
 
 
-def load_rows(source: Source, split: Split, method: Method, rows_n: NDArray[np.int64], size: int, device: torch.device) -> TrainingRows:
+def load_rows(
+    source: Source, split: Split, method: Method, rows_n: NDArray[np.int64], size: int, device: torch.device
+) -> TrainingRows:
     """Everything the steps read, resident on `device`. Labels outside the split are -1: they are never used."""
     labels_n = np.full(len(rows_n), -1, np.int64)
     labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))

@@ -25,7 +25,10 @@ DEFAULT_LABELLED_SHARE = 0.25
 
 
 def decode_rows(store: Store, rows_n: NDArray[np.int64], size: int, resident_bytes: int = RESIDENT_BYTES) -> Tensor:
-    """The images of `rows_n` as one uint8 tensor (n, 3, size, size), decoded in threads. DataError where they do not fit or are not stored."""
+    """The images of `rows_n` as one uint8 tensor (n, 3, size, size), decoded in threads.
+
+    DataError where they do not fit `resident_bytes` or are not stored.
+    """
     if not store.has_images:
         raise DataError(f"store {store.path} holds no images (--images none); extract again with --images original.")
     needed = len(rows_n) * 3 * size * size
@@ -55,10 +58,14 @@ def _decode(store: Store, row: int, size: int) -> NDArray[np.uint8]:
     try:
         return decode_square(store.image_bytes(row), size)
     except BadImageError as error:
-        raise DataError(f"image '{store.keys[row]}' of {store.path} cannot be decoded: {error}; check the store.") from error
+        raise DataError(
+            f"image '{store.keys[row]}' of {store.path} cannot be decoded: {error}; check the store."
+        ) from error
 
 
-def pool_rows(keys: Sequence[str], labelled_rows_n: NDArray[np.int64], unlabelled: str, split_seed: int) -> NDArray[np.int64]:
+def pool_rows(
+    keys: Sequence[str], labelled_rows_n: NDArray[np.int64], unlabelled: str, split_seed: int
+) -> NDArray[np.int64]:
     """Sorted rows whose pixels may be used without labels: the labelled rows and all, none or N of the others.
 
     The N are those with the smallest hash of (split seed, key), so the choice does not depend on row order or shard layout.
@@ -70,7 +77,9 @@ def pool_rows(keys: Sequence[str], labelled_rows_n: NDArray[np.int64], unlabelle
     elif unlabelled != "all":
         wanted = int(unlabelled)
         if wanted > len(others):
-            raise ConfigError(f"--unlabelled is {wanted}; the store has {len(others)} rows besides the labelled ones. Use all.")
+            raise ConfigError(
+                f"--unlabelled is {wanted}; the store has {len(others)} rows besides the labelled ones. Use all."
+            )
         others = sorted(others, key=lambda row: _rank(split_seed, keys[row]))[:wanted]
     return np.array(sorted(taken.union(others)), np.int64)
 

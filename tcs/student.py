@@ -7,7 +7,7 @@ import ast
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import timm
 import torch
@@ -41,7 +41,9 @@ def parse_student(text: str) -> StudentSpec:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip().isidentifier():
-            raise ConfigError(f"--model is '{text}'; '{pair}' is not k=v. Write NAME,k=v,k=v as in resnet18,layers=(1,1,1,1).")
+            raise ConfigError(
+                f"--model is '{text}'; '{pair}' is not k=v. Write NAME,k=v,k=v as in resnet18,layers=(1,1,1,1)."
+            )
         kwargs[key.strip()] = parse_value(value.strip())
     return StudentSpec(text=text.strip(), name=name.strip(), kwargs=kwargs)
 
@@ -83,14 +85,17 @@ def write_classifier(backbone: nn.Module, weight_CS: Tensor, bias_C: Tensor) -> 
     for layer in classifiers(backbone):
         if not _is_linear(layer) or layer.weight.shape[:2] != weight_CS.shape or layer.bias is None:
             kind = type(layer).__name__
-            raise ModelError(f"its classifier is a {kind}, not one Linear({weight_CS.shape[1]}, {len(bias_C)}) with a bias")
+            raise ModelError(
+                f"its classifier is a {kind}, not one Linear({weight_CS.shape[1]}, {len(bias_C)}) with a bias"
+            )
         with torch.no_grad():
-            layer.weight.copy_(weight_CS.view_as(layer.weight))
+            layer.weight.copy_(weight_CS.view(layer.weight.shape))
             layer.bias.copy_(bias_C)
 
 
-def _is_linear(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1)
+def _is_linear(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    is_pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1
+    return is_pointwise or isinstance(layer, nn.Linear)
 
 
 def pre_logits(backbone: nn.Module, images_B3HW: Tensor) -> Tensor:
@@ -128,7 +133,9 @@ def check_foldable(backbone: nn.Module, spec: StudentSpec, image_size: int, widt
             expected_BC = pre_logits(backbone, images_B3HW) @ weight_CS.T + bias_C
             error = float((backbone(images_B3HW) - expected_BC).abs().max() / expected_BC.abs().max().clamp_min(1e-6))
     except ModelError as reason:
-        raise ModelError(f"--model '{spec.text}' cannot be folded: {reason}; use for example {WORKING_STUDENTS}.") from reason
+        raise ModelError(
+            f"--model '{spec.text}' cannot be folded: {reason}; use for example {WORKING_STUDENTS}."
+        ) from reason
     finally:
         backbone.load_state_dict(before)
         backbone.train(was_training)
@@ -157,7 +164,9 @@ class Student(nn.Module):
 
     mask_K: Tensor
 
-    def __init__(self, backbone: nn.Module, width: int, n_classes: int, components: int | None, reads_coordinates: bool) -> None:
+    def __init__(
+        self, backbone: nn.Module, width: int, n_classes: int, components: int | None, reads_coordinates: bool
+    ) -> None:
         super().__init__()
         assert components is not None or not reads_coordinates
         self.backbone = backbone
@@ -187,7 +196,9 @@ class Student(nn.Module):
             return weight.float(), bias.float()
         assert self.projection is not None
         masked_CK = weight * self.mask_K.double()
-        return (masked_CK @ self.projection.weight.double()).float(), (masked_CK @ self.projection.bias.double() + bias).float()
+        return (masked_CK @ self.projection.weight.double()).float(), (
+            masked_CK @ self.projection.bias.double() + bias
+        ).float()
 
     @torch.no_grad()
     def folded_state(self) -> dict[str, Tensor]:

@@ -64,10 +64,22 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     _check_run_folder(pathlib.Path(config.out))
     split = find_split(source.store, config)
     probe, selection = probe_for(method, source, config, split, config.seed)
-    shared = {"config": config, "source": source, "method": method, "split": split, "probe": probe, "selection": selection}
     rows_n = run_rows(source, split, method, config)
-    size = config.img_size or image_size(specs[0])
-    return [Job(spec=spec, folder=pathlib.Path(config.out) / spec.folder, rows_n=rows_n, size=size, **shared) for spec in specs]
+    return [
+        Job(
+            spec=spec,
+            config=config,
+            source=source,
+            method=method,
+            split=split,
+            rows_n=rows_n,
+            size=config.img_size or image_size(spec),
+            probe=probe,
+            selection=selection,
+            folder=pathlib.Path(config.out) / spec.folder,
+        )
+        for spec in specs
+    ]
 
 
 def image_size(spec: StudentSpec) -> int:
@@ -86,7 +98,9 @@ def _check_run_folder(out: pathlib.Path) -> None:
         raise ArtefactError(f"--out {out} is a file; a run is a folder. Give another --out.")
     foreign = [path.name for path in out.iterdir() if not (path / CONFIG).is_file()] if out.is_dir() else []
     if foreign:
-        raise ArtefactError(f"--out {out} holds '{sorted(foreign)[0]}', which no run made; give an empty or new folder.")
+        raise ArtefactError(
+            f"--out {out} holds '{sorted(foreign)[0]}', which no run made; give an empty or new folder."
+        )
 
 
 def fingerprint_of(job: Job) -> tuple[str, dict[str, Any]]:
@@ -213,7 +227,11 @@ def run_record(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[str,
         },
         "rows": {"labelled": len(job.split.rows_n), "all": len(job.rows_n)},
         "recipe": {key: value for key, value in dataclasses.asdict(trainer.recipe).items() if key != "method"},
-        "cost": {"wall_seconds": outcome.wall_seconds, "images_seen": outcome.images_seen, "peak_mib": outcome.peak_mib},
+        "cost": {
+            "wall_seconds": outcome.wall_seconds,
+            "images_seen": outcome.images_seen,
+            "peak_mib": outcome.peak_mib,
+        },
         "environment": environment(),
     }
 

@@ -110,19 +110,23 @@ class Trainer:
             seed=self.recipe.seed,
         )
         if plan.rows < 2:
-            raise ConfigError(f"a batch has {plan.rows} row(s); batch normalisation needs 2 or more. Use a larger --batch-size.")
+            raise ConfigError(
+                f"a batch has {plan.rows} row(s); batch normalisation needs 2 or more. Use a larger --batch-size."
+            )
         return plan
 
     @torch.no_grad()
     def _refit_projection(self) -> None:
         """Ridge regression of the cached coordinates on the student's features (clean view, at most 4,096 rows)."""
-        assert self.student.projection is not None and self.rows.coordinates_nK is not None
+        assert self.student.projection is not None
+        assert self.rows.coordinates_nK is not None
         total = len(self.rows.images_n3HW)
         generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "refit"))
         chosen = torch.randperm(total, generator=generator)[:REFIT_ROWS].sort().values
         self.student.eval()
         features = [
-            pre_logits(self.student.backbone, self._clean(part)).float().cpu().numpy() for part in chosen.split(EVAL_BATCH)
+            pre_logits(self.student.backbone, self._clean(part)).float().cpu().numpy()
+            for part in torch.split(chosen, EVAL_BATCH)
         ]
         targets_nK = self.rows.coordinates_nK[chosen.to(self.around.device)].cpu().numpy()
         weight_KS, bias_K = fit_ridge_targets(np.concatenate(features), targets_nK)
@@ -226,7 +230,9 @@ def _loss_values(terms: tuple[LossTerm, ...], inputs: LossInputs) -> dict[str, T
 def _refuse_non_finite(values: dict[str, Tensor], step: int, name: str) -> None:
     for term, value in values.items():
         if not torch.isfinite(value):
-            raise DivergedError(f"student {name}: loss '{term}' is {value.item()} at step {step}; lower --lr and train again.")
+            raise DivergedError(
+                f"student {name}: loss '{term}' is {value.item()} at step {step}; lower --lr and train again."
+            )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,9 @@ from tcs.augment import augment, draw_crops, draw_flips, flip, normalise, pad_cr
 
 
 def images(batch: int = 6, height: int = 8, width: int = 10) -> torch.Tensor:
-    return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.mark.parametrize("padding", [1, 3])

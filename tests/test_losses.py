@@ -7,7 +7,17 @@ import pytest
 import torch
 
 from tcs.errors import ConfigError
-from tcs.losses import HashPlanes, LossTerm, coordinate_l2, cross_entropy, elsh, hash_logits, parse_loss, reads, unpack_bits
+from tcs.losses import (
+    HashPlanes,
+    LossTerm,
+    coordinate_l2,
+    cross_entropy,
+    elsh,
+    hash_logits,
+    parse_loss,
+    reads,
+    unpack_bits,
+)
 
 
 def planes(hash_bits: int, components: int, seed: int = 0) -> HashPlanes:
@@ -51,7 +61,10 @@ def test_elsh_is_lowest_for_the_side_that_the_bits_name() -> None:
 
 
 def test_coordinate_l2_is_the_mean_over_rows_and_coordinates() -> None:
-    assert float(coordinate_l2(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 4.0]]))) == (1 + 4 + 16) / 4
+    assert (
+        float(coordinate_l2(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 4.0]])))
+        == (1 + 4 + 16) / 4
+    )
 
 
 def test_cross_entropy_equals_log_sum_exp() -> None:

@@ -18,7 +18,9 @@ def axes(seed: int, components: int) -> torch.Tensor:
     return torch.from_numpy(basis)
 
 
-def train_logits(basis_DK: torch.Tensor, start_A: torch.Tensor, start_W: torch.Tensor, scale: float, steps: int = 200) -> torch.Tensor:
+def train_logits(
+    basis_DK: torch.Tensor, start_A: torch.Tensor, start_W: torch.Tensor, scale: float, steps: int = 200
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(ROWS, 6, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, C, (ROWS,), generator=generator)

@@ -10,9 +10,25 @@ from tcs.stream import BatchPlan, batch_positions, draw, plan_batches, pool_rows
 KEYS = [f"class/{number}.png" for number in range(20)]
 
 
-def plan(batch: int, share: float | None, labelled: int, pool: int, *, ce: bool = True, mimics: bool = True, clean: bool = False) -> BatchPlan:
+def plan(
+    batch: int,
+    share: float | None,
+    labelled: int,
+    pool: int,
+    *,
+    ce: bool = True,
+    mimics: bool = True,
+    clean: bool = False,
+) -> BatchPlan:
     return plan_batches(
-        batch, share, labelled_rows=labelled, pool_rows=pool, reads_labels=ce, mimics=mimics, separate_views=clean, seed=0
+        batch,
+        share,
+        labelled_rows=labelled,
+        pool_rows=pool,
+        reads_labels=ce,
+        mimics=mimics,
+        separate_views=clean,
+        seed=0,
     )
 
 
@@ -76,5 +92,7 @@ def test_the_pool_does_not_depend_on_row_order() -> None:
 
 
 def test_a_pool_larger_than_the_store_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--unlabelled is 19; the store has 18 rows besides the labelled ones. Use all."):
+    with pytest.raises(
+        ConfigError, match=r"--unlabelled is 19; the store has 18 rows besides the labelled ones\. Use all\."
+    ):
         pool_rows(KEYS, np.array([3, 7]), "19", 0)

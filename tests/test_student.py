@@ -1,11 +1,20 @@
 """Students: parsing, folding, refusal. Legend: B batch rows, S student width, K coordinates, C classes."""
 
-import timm
 import pytest
+import timm
 import torch
 
 from tcs.errors import ConfigError, ModelError
-from tcs.student import Student, StudentPlan, build_student, create_backbone, measured_width, normalisation, parse_student, pre_logits
+from tcs.student import (
+    Student,
+    StudentPlan,
+    build_student,
+    create_backbone,
+    measured_width,
+    normalisation,
+    parse_student,
+    pre_logits,
+)
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(8,8,16,16)"
 TEST_MODELS = [name for name in timm.list_models("test_*") if "clip" not in name]
@@ -25,7 +34,9 @@ FAMILIES = [
 ]
 
 
-def plan(text: str, *, size: int, classes: int = 5, components: int | None = 6, coordinates: bool = True, seed: int = 0) -> StudentPlan:
+def plan(
+    text: str, *, size: int, classes: int = 5, components: int | None = 6, coordinates: bool = True, seed: int = 0
+) -> StudentPlan:
     return StudentPlan(
         spec=parse_student(text),
         n_classes=classes,
@@ -97,7 +108,7 @@ def test_the_width_is_measured() -> None:
 
 
 def test_a_model_whose_head_is_no_linear_map_is_refused_before_training() -> None:
-    with pytest.raises(ModelError, match="cannot be folded: its classifier is a .*use for example resnet18"):
+    with pytest.raises(ModelError, match=r"cannot be folded: its classifier is a .*use for example resnet18"):
         build_student(plan("levit_128s", size=224))
 
 
@@ -108,7 +119,7 @@ def test_a_head_that_is_linear_but_not_on_the_pre_logits_is_refused(monkeypatch:
 
 
 def test_images_of_the_wrong_size_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ModelError, match="cannot take 32-px images.*vit_tiny_patch16_224,img_size=32"):
+    with pytest.raises(ModelError, match=r"cannot take 32-px images.*vit_tiny_patch16_224,img_size=32"):
         build_student(plan("vit_tiny_patch16_224", size=32))
 
 

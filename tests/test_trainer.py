@@ -48,7 +48,9 @@ def rows() -> TrainingRows:
     )
 
 
-def make(method: str, *, student: str = STUDENT, steps: int = 12, data: TrainingRows | None = None, **recipe: object) -> Trainer:
+def make(
+    method: str, *, student: str = STUDENT, steps: int = 12, data: TrainingRows | None = None, **recipe: object
+) -> Trainer:
     chosen = METHODS[method]
     generator = torch.Generator().manual_seed(1)
     plan = StudentPlan(
@@ -61,7 +63,9 @@ def make(method: str, *, student: str = STUDENT, steps: int = 12, data: Training
         seed=5,
     )
     around = Surroundings(
-        planes=HashPlanes(rotation_HK=torch.randn(H, K, generator=generator), thresholds_H=torch.zeros(H), rms_H=torch.ones(H)),
+        planes=HashPlanes(
+            rotation_HK=torch.randn(H, K, generator=generator), thresholds_H=torch.zeros(H), rms_H=torch.ones(H)
+        ),
         probe=Probe(weight_CK=np.eye(C, K), bias_C=np.arange(C, dtype=np.float64), active_k=np.array([0, 1, 2, 4])),
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
@@ -71,7 +75,9 @@ def make(method: str, *, student: str = STUDENT, steps: int = 12, data: Training
     return Trainer(build_student(plan), data or rows(), Recipe(method=chosen, steps=steps, **settings), around, student)
 
 
-def run(trainer: Trainer, folder: pathlib.Path | None = None, bar: CountingBar | None = None, every: int = 5) -> Outcome:
+def run(
+    trainer: Trainer, folder: pathlib.Path | None = None, bar: CountingBar | None = None, every: int = 5
+) -> Outcome:
     return train_student(trainer, bar or CountingBar(), folder, "fingerprint", every)
 
 
@@ -142,7 +148,7 @@ def test_the_teacher_space_probe_stays_frozen_and_reads_the_selection_only() -> 
     run(trainer)
     assert torch.equal(trainer.student.classifier.weight, torch.eye(C, K))
     assert trainer.student.mask_K.tolist() == [1, 1, 1, 0, 1, 0]
-    weight_CS, bias_C = trainer.student.folded_classifier()
+    weight_CS, _bias_C = trainer.student.folded_classifier()
     expected = torch.eye(C, K) * trainer.student.mask_K @ trainer.student.projection.weight
     assert torch.allclose(weight_CS, expected, atol=1e-6)
 
@@ -165,7 +171,10 @@ def test_the_refit_is_a_ridge_regression_of_the_cached_coordinates() -> None:
 def test_labels_outside_the_split_are_never_read() -> None:
     data = rows()
     for method in ("labels", "tcs+elsh", "rdimkd-p"):
-        one, other = make(method, data=data), make(method, data=dataclasses.replace(data, labels_n=data.labels_n.clone()))
+        one, other = (
+            make(method, data=data),
+            make(method, data=dataclasses.replace(data, labels_n=data.labels_n.clone())),
+        )
         other.rows.labels_n[12:] = 1
         run(one)
         run(other)

@@ -4,8 +4,12 @@ import click
 
 
 @click.command()
-@click.option("--out", default="demo", show_default=True, type=click.Path(), help="Folder for everything that the demo makes.")
-@click.option("--steps", type=click.IntRange(min=4), default=80, show_default=True, help="Training steps of each student.")
+@click.option(
+    "--out", default="demo", show_default=True, type=click.Path(), help="Folder for everything that the demo makes."
+)
+@click.option(
+    "--steps", type=click.IntRange(min=4), default=80, show_default=True, help="Training steps of each student."
+)
 def command(out: str, steps: int) -> None:
     """Run the whole chain on embedded data: extract, fit, targets, a few-shot grid, report. About a minute or two."""
     from tcs.demo import demo

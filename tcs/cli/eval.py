@@ -25,4 +25,6 @@ def command(run: str, store: str, models: tuple[str, ...], batch_size: int, devi
         return
     for row in rows:
         seen = f"; {row['seen']:,} of them SEEN in training or fitting" if row["seen"] else ""
-        click.echo(f"{row['model']}: top1 {row['top1']:.2f} top5 {row['top5']:.2f} on {row['rows']:,} images of {row['store']}{seen}")
+        click.echo(
+            f"{row['model']}: top1 {row['top1']:.2f} top5 {row['top5']:.2f} on {row['rows']:,} images of {row['store']}{seen}"
+        )

@@ -19,4 +19,6 @@ def command(recipe: str, out: str, cells: str | None, dry_run: bool, device: str
     failed = fewshot(config)
     click.echo(f"{config.out}/results.csv")
     if failed:
-        raise click.ClickException(f"{failed} cells failed; their rows in results.csv say why. Rerun to try them again.")
+        raise click.ClickException(
+            f"{failed} cells failed; their rows in results.csv say why. Rerun to try them again."
+        )

@@ -11,28 +11,50 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 @click.command()
 @click.argument("store", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Run folder; holds one folder a student.")
-@click.option("--model", "models", multiple=True, required=True, help="Student: NAME[,k=v...], any timm model. Repeatable.")
+@click.option(
+    "--model", "models", multiple=True, required=True, help="Student: NAME[,k=v...], any timm model. Repeatable."
+)
 @click.option("--targets", type=click.Path(), help="Targets file; needed by methods that read coordinates or bits.")
-@click.option("--method", help="A named method: labels, bottleneck, rdimkd-p, rdimkd-r, tcs, tcs+elsh, tcs-probe, tcs-probe+elsh.")
+@click.option(
+    "--method", help="A named method: labels, bottleneck, rdimkd-p, rdimkd-r, tcs, tcs+elsh, tcs-probe, tcs-probe+elsh."
+)
 @click.option("--head", type=click.Choice(HEADS), help="Instead of --method: the student's head.")
 @click.option("--loss", help='Instead of --method: a sum such as "ce + 1.0*elsh".')
-@click.option("--mimic-view", type=click.Choice(MIMIC_VIEWS), default="same", show_default=True, help="View that mimic losses see.")
+@click.option(
+    "--mimic-view",
+    type=click.Choice(MIMIC_VIEWS),
+    default="same",
+    show_default=True,
+    help="View that mimic losses see.",
+)
 @click.option("--shots", type=int, help="Labelled images per class; all labelled rows without it.")
 @click.option("--split-seed", type=int, help="Seed of the k-shot split; --seed without it.")
 @click.option("--split-file", type=click.Path(), help="Labelled rows from a file of 'class key' lines.")
-@click.option("--selection", type=click.Path(), help="Coordinate file whose selection is used, instead of computing one.")
-@click.option("--unlabelled", default="all", show_default=True, help="Other rows whose pixels are used: all, none or a number.")
+@click.option(
+    "--selection", type=click.Path(), help="Coordinate file whose selection is used, instead of computing one."
+)
+@click.option(
+    "--unlabelled", default="all", show_default=True, help="Other rows whose pixels are used: all, none or a number."
+)
 @click.option("--steps", type=int, help="Training steps (2000 without --steps and --epochs).")
 @click.option("--epochs", type=int, help="Passes over the rows of the run, instead of --steps.")
 @click.option("--labelled-share", type=float, help="Share of labelled rows in a batch (0.25, or 1.0 without a pool).")
 @click.option("-b", "--batch-size", type=int, default=128, show_default=True, help="Rows per step, in all.")
 @click.option("--img-size", type=int, help="Student image size in pixels; timm's data config without it.")
-@click.option("--crop-padding", type=float, default=0.125, show_default=True, help="Padding of the random crop, as a share of the side.")
+@click.option(
+    "--crop-padding",
+    type=float,
+    default=0.125,
+    show_default=True,
+    help="Padding of the random crop, as a share of the side.",
+)
 @click.option("--hflip", type=float, default=0.5, show_default=True, help="Probability of a horizontal flip.")
 @click.option("--opt", default="adamw", show_default=True, help="Optimiser, by timm's name.")
 @click.option("--lr", type=float, default=2e-3, show_default=True, help="Learning rate at the top of the cosine.")
 @click.option("--weight-decay", type=float, default=0.05, show_default=True)
-@click.option("--warmup-share", type=float, default=0.05, show_default=True, help="Share of the steps over which the rate rises.")
+@click.option(
+    "--warmup-share", type=float, default=0.05, show_default=True, help="Share of the steps over which the rate rises."
+)
 @click.option("--pretrained", is_flag=True, help="Start from timm's pretrained weights.")
 @click.option("--seed", type=int, default=42, show_default=True)
 @click.option("--device", default="cpu", show_default=True)

@@ -1,0 +1,43 @@
+"""`tcs fit`."""
+
+import json
+from typing import Any
+
+import click
+
+from tcs.config import COORDINATE_METHODS, FitConfig
+
+
+@click.command()
+@click.argument("store", type=click.Path())
+@click.option("--out", required=True, type=click.Path(), help="Coordinate system (.safetensors).")
+@click.option("--method", type=click.Choice(COORDINATE_METHODS), default="pca", show_default=True, help="Kind of axes.")
+@click.option("--components", type=int, help="Coordinates K; min(256, D) without it.")
+@click.option(
+    "--power", type=float, default=0.0, show_default=True, help="0 leaves variances as they are, 1 whitens fully."
+)
+@click.option("--readout", help="Readout of the store; needed where it holds several.")
+@click.option("--shots", type=int, help="Also select coordinates from the labels of this k-shot split.")
+@click.option("--split-seed", type=int, help="Seed of the k-shot split; --seed without it.")
+@click.option("--split-file", type=click.Path(), help="Also select coordinates from the labelled rows of this file.")
+@click.option(
+    "--ceiling-shots", type=int, multiple=True, default=(4, 16), show_default=True, help="Shots of the ceiling curve."
+)
+@click.option(
+    "--ceiling-test", type=click.Path(), help="Store to score the ceiling curve on; rows outside the shots without it."
+)
+@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace a coordinate system made otherwise.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(as_json: bool, **options: Any) -> None:
+    """Fit a coordinate system on the features of STORE and print its ceiling curve."""
+    config = FitConfig(**options)
+    from tcs.fit import describe, fit
+
+    system = fit(config)
+    if as_json:
+        selection = None if system.selection is None else system.selection.to_json()
+        shape = {"dims": system.dims, "components": system.components, "identity": system.identity}
+        click.echo(json.dumps({"coordinates": config.out, **shape, "ceiling": system.ceiling, "selection": selection}))
+    else:
+        click.echo(describe(system))

@@ -1,0 +1,186 @@
+"""SimCLR's parts: the loss against a loop and finite differences, views image by image, the order of batches."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tcs.errors import ConfigError, ModelError
+from tcs.images import list_images
+from tcs.simclr import (
+    VIEWS,
+    BatchOrder,
+    PretrainConfig,
+    ViewPairs,
+    build_encoder,
+    build_projector,
+    collate,
+    encoder_dims,
+    nt_xent,
+    seeded,
+)
+
+TINY = {"layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8)}
+
+
+def loop_nt_xent(first, second, temperature):
+    """Equation 1 of arXiv 2002.05709, term by term in plain Python floats."""
+    views = [row / math.sqrt(sum(row**2)) for row in (*first, *second)]
+    rows, losses, hits = len(first), [], []
+    for i, anchor in enumerate(views):
+        pair = (i + rows) % (2 * rows)
+        similar = {k: float(anchor @ views[k]) / temperature for k in range(2 * rows) if k != i}
+        losses.append(-similar[pair] + math.log(sum(math.exp(value) for value in similar.values())))
+        hits.append(max(similar, key=similar.get) == pair)
+    return sum(losses) / len(losses), sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize(("rows", "dims", "temperature"), [(2, 3, 0.5), (5, 4, 0.2), (8, 16, 0.07)])
+def test_nt_xent_equals_the_loop(rows, dims, temperature):
+    generator = np.random.default_rng(rows)
+    first = generator.normal(size=(rows, dims))
+    second = first + 0.5 * generator.normal(size=(rows, dims))
+    loss, match = nt_xent(torch.from_numpy(first), torch.from_numpy(second), temperature)
+    expected_loss, expected_match = loop_nt_xent(first, second, temperature)
+    assert loss.item() == pytest.approx(expected_loss, rel=1e-5)  # the loss computes in float32
+    assert match.item() == pytest.approx(expected_match)
+
+
+def test_nt_xent_gradient_equals_finite_differences():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 4, 5))
+    leaf = torch.from_numpy(first).requires_grad_()
+    nt_xent(leaf, torch.from_numpy(second), 0.5)[0].backward()
+    step = 1e-6
+    for index in np.ndindex(*first.shape):
+        moved = [first.copy(), first.copy()]
+        moved[0][index] += step
+        moved[1][index] -= step
+        slope = (loop_nt_xent(moved[0], second, 0.5)[0] - loop_nt_xent(moved[1], second, 0.5)[0]) / (2 * step)
+        assert leaf.grad[index].item() == pytest.approx(slope, abs=1e-5)
+
+
+def test_nt_xent_of_orthogonal_pairs_is_known_in_closed_form():
+    basis = torch.eye(3)
+    loss, match = nt_xent(basis, basis, 1.0)
+    assert loss.item() == pytest.approx(math.log(math.e + 4) - 1)
+    assert match.item() == 1
+
+
+def test_nt_xent_refuses_one_image():
+    with pytest.raises(ValueError, match="got 1 image; it compares an image with others: give 2 or more"):
+        nt_xent(torch.ones(1, 3), torch.ones(1, 3), 0.2)
+
+
+def write_images(folder, count=4, size=20):
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        pixels = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        path = folder / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return list_images(folder)
+
+
+@pytest.mark.parametrize("views", sorted(VIEWS))
+def test_views_are_a_function_of_row_and_seed_alone(tmp_path, views):
+    pairs = ViewPairs(write_images(tmp_path), VIEWS[views](16))
+    torch.manual_seed(1)
+    first = pairs[(2, 77)]
+    torch.manual_seed(2)
+    assert torch.equal(first, pairs[(2, 77)])
+    assert first.shape == (2, 3, 16, 16)
+    assert first.dtype == torch.uint8
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first, pairs[(2, 78)])
+
+
+def test_views_differ_between_equal_images(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.tile(np.arange(20, dtype=np.uint8) * 12, (20, 1))).save(tmp_path / name)
+    batch_seeds = next(iter(BatchOrder(2, 2, 1, 0)))
+    pairs = ViewPairs(list_images(tmp_path), VIEWS["glyphs"](16))
+    batch = torch.stack([pairs[item] for item in batch_seeds])
+    assert not torch.equal(batch[0], batch[1])
+
+
+def test_glyph_views_never_mirror(tmp_path):
+    ramp = np.zeros((20, 20), np.uint8)
+    ramp[:, :10] = 255
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    pairs = ViewPairs(list_images(tmp_path), VIEWS["glyphs"](20))
+    views = torch.stack([pairs[(0, seed)] for seed in range(40)]).flatten(0, 1).float()
+    assert (views[..., :10].mean(dim=(1, 2, 3)) > views[..., 10:].mean(dim=(1, 2, 3))).all()
+
+
+def test_unreadable_image_becomes_its_reason(tmp_path):
+    images = write_images(tmp_path)
+    (tmp_path / "1.png").write_bytes(b"no image")
+    pairs = ViewPairs(images, VIEWS["natural"](16))
+    assert collate([pairs[(0, 0)], pairs[(1, 0)]]) == "1.png: not an image file"
+    assert collate([pairs[(0, 0)], pairs[(2, 0)]]).shape == (2, 2, 3, 16, 16)
+
+
+def test_order_shows_every_row_once_an_epoch_and_resumes():
+    whole = list(BatchOrder(10, 5, 3, 7))
+    assert len(whole) == len(BatchOrder(10, 5, 3, 7)) == 6
+    for epoch in range(3):
+        rows = [row for batch in whole[2 * epoch : 2 * epoch + 2] for row, _ in batch]
+        assert sorted(rows) == list(range(10))
+    assert [row for row, _ in whole[0] + whole[1]] != [row for row, _ in whole[2] + whole[3]]
+    assert len({seed for batch in whole for _, seed in batch}) == 30
+    assert list(BatchOrder(10, 5, 3, 7, start=4)) == whole[4:]
+    assert list(BatchOrder(10, 5, 3, 8)) != whole
+
+
+def test_seeded_gives_the_generator_back():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with seeded(1):
+        first = torch.rand(2)
+    with seeded(1):
+        assert torch.equal(first, torch.rand(2))
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_networks_start_from_the_seed():
+    config = PretrainConfig(model_kwargs=TINY, img_size=32, projection_dims=6)
+    first, second = build_encoder(config), build_encoder(config)
+    other = build_encoder(PretrainConfig(model_kwargs=TINY, img_size=32, seed=1))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+    assert encoder_dims(first, config) == 8
+    assert build_projector(config, 8)(torch.zeros(2, 8)).shape == (2, 6)
+
+
+def test_model_errors_are_one_line():
+    with pytest.raises(ModelError, match=r"'resnet81', which timm .* does not have. Did you mean"):
+        build_encoder(PretrainConfig(model="resnet81"))
+    vit = PretrainConfig(model="vit_tiny_patch16_224", model_kwargs={"embed_dim": 12, "depth": 1}, img_size=48)
+    with pytest.raises(ModelError, match=r"'vit_tiny_patch16_224' does not take images of 48 px: [^\n]+$"):
+        encoder_dims(build_encoder(vit), vit)
+    unpooled = PretrainConfig(model_kwargs={**TINY, "global_pool": ""}, img_size=32)
+    with pytest.raises(ModelError, match=r"gives features of shape \(8, 1, 1\); use a model with pooled features"):
+        encoder_dims(build_encoder(unpooled), unpooled)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"views": "glyph"}, r"--views is 'glyph'; it must be one of natural, glyphs\. Did you mean glyphs"),
+        ({"img_size": 4}, "--img-size is 4; it must be 8 or more"),
+        ({"epochs": 0}, "--epochs is 0; it must be 1 or more"),
+        ({"batch_size": 1}, "--batch-size is 1; an image needs others to differ from: use 2 or more"),
+        ({"lr": math.nan}, "--lr is nan; it must be a positive number"),
+        ({"temperature": 0.0}, "--temperature is 0.0; it must be a positive number"),
+        ({"warmup_share": 1.0}, "--warmup-share is 1.0; it must lie from 0 to below 1"),
+        ({"projection_dims": 0}, "--projection-dims is 0; it must be 1 or more"),
+    ],
+)
+def test_config_refuses(option, message):
+    with pytest.raises(ConfigError, match=message):
+        PretrainConfig(**option)
