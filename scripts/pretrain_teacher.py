@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from cache import digest_of_bytes
 from cache.errors import CacheError
-from cache.fingerprint import digest_of_bytes
 from tcs.checkpoint import load_json, save_json
 from tcs.digits import write_digits
 from tcs.errors import ConfigError, TcsError

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from cache.files import atomic_write_bytes
+from cache import atomic_write_bytes
 from tcs.errors import ConfigError
 from tcs.results import Table
 

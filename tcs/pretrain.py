@@ -13,7 +13,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cache.fingerprint import digest_of_json
+from cache import digest_of_json
 from tcs.checkpoint import load_resume, save_resume, save_weights
 from tcs.config import as_json
 from tcs.errors import ArtefactError, DataError, DivergedError

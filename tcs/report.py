@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cache.files import atomic_write_bytes
+from cache import atomic_write_bytes
 from tcs.checkpoint import load_json
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.intervals import Interval, holm, paired_difference

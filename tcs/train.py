@@ -10,7 +10,7 @@ import numpy as np
 import cache
 from tcs.checkpoint import CONFIG, FOLDED, LAST, RESUME, SEEN, SUMMARY, load_json, save_json, save_table, save_weights
 from tcs.config import TrainConfig, as_json
-from tcs.errors import ArtefactError, ConfigError
+from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.methods import Method, resolve_method
 from tcs.recipe import Recipe
 from tcs.runtime import environment, pick_device, progress_bar, say
@@ -62,6 +62,7 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     if len(set(folders)) != len(folders):
         raise ConfigError(f"--model names one student twice ({', '.join(sorted(folders))}); give each student once.")
     _check_run_folder(pathlib.Path(config.out))
+    _check_optimiser(config.opt)
     split = find_split(source.store, config)
     probe, selection = probe_for(method, source, config, split, config.seed)
     rows_n = run_rows(source, split, method, config)
@@ -90,6 +91,14 @@ def image_size(spec: StudentSpec) -> int:
         return int(spec.kwargs["img_size"])
     configured = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.name.partition(".")[0]) else None
     return int(configured.input_size[-1]) if configured is not None else 224
+
+
+def _check_optimiser(name: str) -> None:
+    import timm.optim
+
+    known = timm.optim.list_optimizers()
+    if name.lower() not in known:
+        raise ConfigError(f"--opt is '{name}', which timm does not have.{did_you_mean(name, known)} adamw, sgd and lamb work.")
 
 
 def _check_run_folder(out: pathlib.Path) -> None:

@@ -1,0 +1,77 @@
+"""Small artefacts for the tests of later stages: stores written with plain arrays, so that no teacher is needed."""
+
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+import cache
+
+SIZE, DIMS = 16, 24
+CLASSES = ("ant", "bee", "cow")
+
+
+def png(pixels_HW3: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels_HW3).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_store(
+    path: pathlib.Path,
+    *,
+    rows: int = 60,
+    seed: int = 0,
+    classes: tuple[str, ...] = CLASSES,
+    labelled: bool = True,
+    teacher: str = "made-up",
+    images: str = "original",
+    dims: int = DIMS,
+) -> cache.Store:
+    """A closed store: class c has bright pixels in column block c, and features around a class centre."""
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(rows) % len(classes)
+    centres_CD = np.random.default_rng(123).standard_normal((len(classes), dims)) * 3
+    features_ND = (centres_CD[labels_N] + rng.standard_normal((rows, dims)) + 5).astype(np.float32)
+    blobs = []
+    for label in labels_N:
+        pixels = rng.integers(0, 90, (SIZE, SIZE, 3), dtype=np.uint8)
+        pixels[:, 5 * label : 5 * label + 5] += 150
+        blobs.append(png(pixels))
+    plan = cache.Plan(
+        identity={"teacher": teacher, "semantics": 1},
+        readouts=(cache.Readout(name="avg", dims=dims, dtype="float32"),),
+        keys=tuple(f"{classes[label]}/{seed}-{row:04}.png" for row, label in enumerate(labels_N)),
+        labels=tuple(int(label) if labelled else -1 for label in labels_N),
+        classes=classes if labelled else (),
+        images=images,
+        rows_per_shard=40,
+        batch_size=8,
+    )
+    with cache.StoreWriter(path, plan, provenance={}) as writer:
+        for index in writer.pending():
+            at = slice(index * 40, min((index + 1) * 40, rows))
+            writer.write_shard(
+                index,
+                cache.ShardRows(
+                    positions_N=np.arange(rows)[at],
+                    hashes_N16=np.stack([np.frombuffer(cache.content_hash(blob), np.uint8) for blob in blobs[at]]),
+                    features={"avg": features_ND[at]},
+                    images=None if images == "none" else blobs[at],
+                    quarantine=(),
+                ),
+            )
+        writer.close(provenance={})
+    return cache.open(path)
+
+
+def make_targets(folder: pathlib.Path, store: str = "train.store", *, method: str = "pca", components: int = 8) -> pathlib.Path:
+    """Coordinates and a targets file for a store of `folder`."""
+    from tcs.config import FitConfig, TargetsConfig
+    from tcs.fit import fit
+    from tcs.targets import fit_targets
+
+    coordinates, out = folder / f"{method}.safetensors", folder / f"{method}.h5"
+    fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components, method=method))
+    return fit_targets(TargetsConfig(store=str(folder / store), coordinates=str(coordinates), out=str(out), bits=32))

@@ -1,0 +1,93 @@
+"""The stage `tcs eval`. Legend: N rows, C classes."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from artefacts import CLASSES, make_store, make_targets
+from safetensors.torch import load_file
+
+import cache
+from tcs.config import EvalConfig, TrainConfig
+from tcs.errors import ArtefactError, DataError
+from tcs.evaluate import accuracy, evaluate, match_classes
+from tcs.images import decode_square
+from tcs.train import train
+
+STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("eval")
+    make_store(folder / "train.store")
+    make_store(folder / "test.store", seed=9, rows=30)
+    make_targets(folder)
+    common: dict[str, Any] = {"store": str(folder / "train.store"), "models": (STUDENT,), "shots": 16, "img_size": 16, "hflip": 0.0}
+    train(TrainConfig(out=str(folder / "run"), targets=str(folder / "pca.h5"), method="tcs-probe", steps=150, lr=5e-3, **common))
+    return folder
+
+
+def score(folder: pathlib.Path, store: str = "test.store", **options: Any) -> dict[str, Any]:
+    (row,) = evaluate(EvalConfig(run=str(folder / "run"), store=str(folder / store), **options))
+    return row
+
+
+def test_accuracy_is_that_of_the_plain_timm_model_image_by_image(folder: pathlib.Path) -> None:
+    store = cache.open(folder / "test.store")
+    model = timm.create_model("resnet18", layers=(1, 1, 1, 1), channels=(4, 4, 8, 8), num_classes=3)
+    (weights,) = (folder / "run").glob("*/folded.safetensors")
+    model.load_state_dict(load_file(weights))
+    hits = 0
+    for row in range(len(store)):
+        pixels = torch.from_numpy(decode_square(store.image_bytes(row), 16)).permute(2, 0, 1) / 255
+        normal = (pixels - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        with torch.no_grad():
+            hits += int(model.eval()(normal[None]).argmax()) == store.labels_N[row]
+    row = score(folder)
+    assert row["top1"] == pytest.approx(100 * hits / 30, abs=1e-3)
+    assert row["top1"] > 60  # three easy classes
+    assert row["top5"] == 100
+    assert row["seen"] == 0
+
+
+def test_rows_that_training_saw_are_counted(folder: pathlib.Path) -> None:
+    assert score(folder, "train.store")["seen"] == 60
+
+
+def test_classes_are_matched_by_name(folder: pathlib.Path) -> None:
+    store = make_store(folder / "reordered.store", seed=9, rows=30, classes=("cow", "ant", "bee"))
+    matched = match_classes(store, CLASSES)
+    assert [CLASSES[label] for label in matched] == [store.classes[label] for label in store.labels_N]
+    make_store(folder / "fewer.store", seed=9, rows=30, classes=("ant", "cow"))
+    assert score(folder, "fewer.store")["rows"] == 30
+    make_store(folder / "more.store", seed=9, rows=30, classes=("ant", "dog"))
+    with pytest.raises(DataError, match="classes that the student was not trained on: dog"):
+        score(folder, "more.store")
+    make_store(folder / "bare.store", seed=9, labelled=False)
+    with pytest.raises(DataError, match="has no labels, so nothing can be scored"):
+        score(folder, "bare.store")
+
+
+def test_accuracy_counts_by_hand() -> None:
+    logits_NC = np.array([[3.0, 2, 1, 0, -1, -2], [0, 1, 2, 3, 4, 5], [0, 9, 1, 2, 3, 4], [1, 0, 0, 0, 0, 0]], np.float32)
+    result = accuracy(logits_NC, np.array([0, 5, 0, 5]))
+    assert result == {"top1": 50.0, "top1_err": 50.0, "top5": 50.0, "top5_err": 50.0}
+
+
+def test_runs_and_students_that_are_not_there_are_refused(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ArtefactError, match="holds no student"):
+        evaluate(EvalConfig(run=str(tmp_path), store=str(folder / "test.store")))
+    with pytest.raises(ArtefactError, match="has no student 'resnet34'; it has resnet18-layers"):
+        score(folder, models=("resnet34",))
+    student = tmp_path / "half" / "student"
+    student.mkdir(parents=True)
+    (student / "config.json").write_text('{"state": "training"}')
+    with pytest.raises(ArtefactError, match="is not finished; run the same tcs train command again"):
+        evaluate(EvalConfig(run=str(tmp_path / "half"), store=str(folder / "test.store")))
+    (student / "config.json").write_text("{")
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        evaluate(EvalConfig(run=str(tmp_path / "half"), store=str(folder / "test.store")))

@@ -1,0 +1,173 @@
+"""The grid: its plan, one row a run, resume, failed cells, reference rows."""
+
+import csv
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from artefacts import make_store, make_targets
+
+import cache
+from tcs.config import FewshotConfig
+from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.fewshot import COLUMNS, fewshot
+from tcs.grid import choose_part, load_grid, plan_cells
+
+STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
+BROKEN = "levit_128s,img_size=16"
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    make_store(tmp_path / "train.store")
+    make_store(tmp_path / "test.store", seed=9, rows=30)
+    make_targets(tmp_path)
+    return tmp_path
+
+
+def write_recipe(folder: pathlib.Path, **changes: Any) -> pathlib.Path:
+    recipe = {
+        "train": str(folder / "train.store"),
+        "test": str(folder / "test.store"),
+        "targets": str(folder / "pca.h5"),
+        "students": [STUDENT],
+        "methods": ["labels", "tcs-probe"],
+        "shots": [1, 4],
+        "seeds": [0, 1],
+        "unlabelled": ["none", 20],
+        "options": {"img_size": 16, "steps": 3, "batch_size": 16, "hflip": 0.0},
+    } | changes
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in recipe.items() if value is not None}))
+    return path
+
+
+def run(folder: pathlib.Path, recipe: pathlib.Path, **options: Any) -> tuple[int, list[dict[str, str]]]:
+    failed = fewshot(FewshotConfig(recipe=str(recipe), out=str(folder / "grid"), **options))
+    with (folder / "grid" / "results.csv").open(newline="") as file:
+        return failed, list(csv.DictReader(file))
+
+
+def test_the_plan_is_the_product_and_methods_without_a_pool_run_once(folder: pathlib.Path) -> None:
+    cells = plan_cells(load_grid(write_recipe(folder)))
+    per_seed_and_shots = 2 + 1 + 2  # two reference rows, labels once, tcs-probe with both pools
+    assert len(cells) == 2 * 2 * per_seed_and_shots
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    parts = [choose_part(cells, f"{index}/3") for index in (1, 2, 3)]
+    assert sorted(cell.key for part in parts for cell in part) == sorted(cell.key for cell in cells)
+
+
+def test_one_row_a_run_with_costs_and_identities(folder: pathlib.Path) -> None:
+    failed, rows = run(folder, write_recipe(folder))
+    assert failed == 0
+    assert len(rows) == 20
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["cache_id"] for row in rows} == {cache.open(folder / "train.store").identity}
+    trained = [row for row in rows if row["model"] == STUDENT]
+    assert all(float(row["wall_s"]) > 0 and int(row["images_seen"]) > 0 for row in trained)
+    assert all(float(row["top1"]) + float(row["top1_err"]) == pytest.approx(100) for row in rows)
+    assert (folder / "grid" / "splits" / "shots-4-seed-1.txt").read_text().count("\n") == 12
+
+
+def test_a_rerun_runs_only_what_is_missing(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = write_recipe(folder)
+    run(folder, recipe, cells="1/2")
+    _, rows = run(folder, recipe)
+    assert len(rows) == 20
+    assert "10 done, 10 to go" in capsys.readouterr().err
+    _, again = run(folder, recipe)
+    assert again == rows
+    assert "20 done, 0 to go" in capsys.readouterr().err
+    _, more = run(folder, write_recipe(folder, seeds=[0, 1, 2]))
+    assert len(more) == 30
+
+
+def test_a_failed_cell_does_not_stop_the_others(folder: pathlib.Path) -> None:
+    recipe = write_recipe(folder, students=[BROKEN, STUDENT], shots=[4, 50], seeds=[0])
+    failed, rows = run(folder, recipe)
+    reasons = {(row["model"], row["shots"]): row["error"] for row in rows if row["status"] == "failed"}
+    assert failed == sum(row["status"] == "failed" for row in rows)
+    assert BROKEN in reasons[(BROKEN, "4")]
+    assert "50" in reasons[(STUDENT, "50")]
+    assert all(row["status"] == "ok" for row in rows if (row["model"], row["shots"]) == (STUDENT, "4"))
+
+
+def test_results_of_another_recipe_are_not_mixed_in(folder: pathlib.Path) -> None:
+    run(folder, write_recipe(folder, seeds=[0]))
+    with pytest.raises(ArtefactError, match="was made with another 'options'"):
+        run(folder, write_recipe(folder, options={"img_size": 16, "steps": 4}))
+    with pytest.raises(ArtefactError, match="another method 'labels'"):
+        run(folder, write_recipe(folder, methods=[{"label": "labels", "method": "bottleneck"}]))
+
+
+def test_a_folder_that_no_grid_made_is_refused(folder: pathlib.Path) -> None:
+    (folder / "grid").mkdir()
+    (folder / "grid" / "notes.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="holds files that no grid made"):
+        run(folder, write_recipe(folder))
+    with pytest.raises(ArtefactError, match="is a file; the grid needs a folder"):
+        fewshot(FewshotConfig(recipe=str(write_recipe(folder)), out=str(folder / "recipe.yaml")))
+
+
+def test_a_dry_run_writes_nothing(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fewshot(FewshotConfig(recipe=str(write_recipe(folder)), out=str(folder / "grid"), dry_run=True)) == 0
+    assert "20 cells: 1 students x 2 methods" in capsys.readouterr().err
+    assert not (folder / "grid").exists()
+
+
+def test_testing_on_the_training_store_is_refused(folder: pathlib.Path) -> None:
+    with pytest.raises(DataError, match="train and test are both store"):
+        run(folder, write_recipe(folder, test=str(folder / "train.store")))
+
+
+def test_the_teacher_probe_is_a_ridge_classifier_of_unit_features(folder: pathlib.Path) -> None:
+    _, rows = run(folder, write_recipe(folder, shots=[16], seeds=[0], methods=["labels"]))
+    from sklearn.linear_model import RidgeClassifierCV
+
+    train, test = cache.open(folder / "train.store"), cache.open(folder / "test.store")
+    lines = (folder / "grid" / "splits" / "shots-16-seed-0.txt").read_text().splitlines()
+    keys = {line.split()[-1] for line in lines}
+    chosen = [row for row, key in enumerate(train.keys) if key in keys]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train.features()[chosen], test.features()[:])]
+    model = RidgeClassifierCV(alphas=np.logspace(-3, 3, 7)).fit(unit[0], train.labels_N[chosen])
+    expected = 100 * float((model.predict(unit[1]) == test.labels_N).mean())
+    (probe,) = [row for row in rows if row["method"] == "teacher-probe"]
+    assert float(probe["top1"]) == pytest.approx(expected, abs=7)  # other penalties; three classes, 30 images
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shotss": [1]}, "unknown key 'shotss'.*Did you mean shots"),
+        ({"students": []}, "lacks 'students', or it is empty"),
+        ({"methods": ["tcsx"]}, "--method is 'tcsx'; known methods are"),
+        ({"methods": ["labels", "labels"]}, "names one of its methods twice"),
+        ({"methods": [{"label": "x"}]}, "method 'x' has neither 'method' nor 'loss'"),
+        ({"shots": ["four"]}, "it must be a list of whole numbers"),
+        ({"options": {"learning_rate": 1}}, "unknown key 'learning_rate'"),
+        ({"references": ["teacher"]}, "asks for reference 'teacher'; known references are"),
+    ],
+)
+def test_bad_recipes_are_refused(folder: pathlib.Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_grid(write_recipe(folder, **changes))
+
+
+def test_recipes_that_cannot_be_read_are_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_grid(tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_grid(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="must be a mapping"):
+        load_grid(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b"])
+def test_parts_are_numbered_from_one(part: str) -> None:
+    with pytest.raises(ConfigError, match="write i/n"):
+        choose_part([], part)

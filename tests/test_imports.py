@@ -1,0 +1,217 @@
+"""Imports go one way. The table is the architecture: a new edge is a line here, to be argued for in review.
+
+Read from the sources, so imports inside functions count as well. Leaves (config, errors, runtime) are open to all of tcs;
+`cache` by its public names, its errors and its digests.
+"""
+
+import ast
+import graphlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PUBLIC_CACHE = frozenset({"cache", "cache.errors", "cache.fingerprint"})
+LEAVES = PUBLIC_CACHE | {"tcs.config", "tcs.errors", "tcs.runtime"}
+
+# module -> what it may import beside LEAVES, without the prefix `tcs.`
+TCS = {
+    "errors": "",
+    "config": "",
+    "runtime": "",
+    # images and teacher
+    "images": "",
+    "readouts": "",
+    "teacher_weights": "",
+    "teacher": "readouts teacher_weights",
+    "decoding": "images",
+    "cost": "decoding images teacher",
+    "gate": "probe",
+    "extract": "cost decoding gate images teacher",
+    # coordinates and targets
+    "artefact": "",
+    "axes": "",
+    "moments": "",
+    "probe": "",
+    "splits": "",
+    "selection": "probe splits",
+    "ceiling": "axes moments probe selection splits",
+    "coordinates": "axes moments selection",
+    "fit": "artefact ceiling coordinates moments selection splits",
+    "targets": "artefact coordinates",
+    # training: no teacher, no extract
+    "augment": "",
+    "losses": "",
+    "checkpoint": "",
+    "student": "",
+    "methods": "losses",
+    "recipe": "losses methods",
+    "stream": "images",
+    "trainer": "augment checkpoint losses methods probe recipe stream student",
+    "source": "coordinates losses methods probe selection splits stream targets trainer",
+    "train": "checkpoint methods recipe selection source splits student trainer",
+    "evaluate": "augment checkpoint stream student",
+    # few-shot grid and report
+    "grid": "losses methods",
+    "fewshot": "checkpoint evaluate grid probe source splits stream train",
+    "intervals": "",
+    "results": "intervals",
+    "plot": "results",
+    "report": "checkpoint intervals plot results",
+    # pretraining and demo
+    "digits": "",
+    "simclr": "images student",
+    "pretrain": "checkpoint images simclr",
+    "demo": "digits extract fewshot fit report targets",
+    # command line: the stage, inside the command
+    "cli.cache": "",
+    "cli.demo": "demo",
+    "cli.eval": "evaluate",
+    "cli.extract": "cli.cache extract",
+    "cli.fewshot": "fewshot",
+    "cli.fit": "fit",
+    "cli.report": "report",
+    "cli.targets": "targets",
+    "cli.train": "train",
+}
+
+# module -> what it may import, without the prefix `cache.`
+CACHE = {
+    "errors": "",
+    "fingerprint": "",
+    "fields": "errors",
+    "files": "errors",
+    "schema": "errors fields fingerprint",
+    "comparison": "errors fields schema",
+    "manifest": "errors fields files schema",
+    "shard": "errors fields fingerprint manifest schema",
+    "inspection": "errors fields fingerprint manifest schema shard",
+    "folder": "errors files manifest schema",
+    "features": "errors inspection schema",
+    "reader": "errors features fingerprint inspection manifest schema",
+    "writer": "comparison errors fields files fingerprint folder inspection manifest schema shard",
+}
+PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import tcs.cli`
+    "cache": {f"cache.{name}" for name in CACHE},
+    "tcs": set(),
+    "tcs.cli": {"cache", "cache.errors", "tcs", "tcs.errors"},
+}
+
+
+def allowed_edges():
+    edges = {f"tcs.{name}": {f"tcs.{edge}" for edge in row.split()} | LEAVES for name, row in TCS.items()}
+    for leaf in ("tcs.config", "tcs.runtime"):
+        edges[leaf] = {"tcs.errors"}
+    edges["tcs.errors"] = set()
+    return (
+        edges | {f"cache.{name}": {f"cache.{edge}" for edge in row.split()} for name, row in CACHE.items()} | PACKAGES
+    )
+
+
+def sources():
+    paths = [path for package in ("cache", "tcs", "tcs/cli") for path in sorted((ROOT / package).glob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def imported(tree, top_only=False):
+    """Dotted names that a module imports; `from a import b` gives a and a.b, of which at most one is a module."""
+    names = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def edges_of(text, modules, name):
+    """Internal modules that the source text imports: `from tcs.a import b` is an edge to tcs.a, not to tcs."""
+    names = imported(ast.parse(text))
+    found = {edge for edge in names if edge in modules and edge != name}
+    packages = {"tcs", "tcs.cli", "cache"} & found
+    plain = {
+        edge
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import)
+        for edge in [a.name for a in node.names]
+    }
+    return {edge for edge in found if edge not in packages or edge in plain or edge == "cache"} - {
+        name.partition(".")[0]
+    }
+
+
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_no_edge_outside_the_table(name):
+    modules = sources()
+    allowed = allowed_edges()
+    assert name in allowed, f"{name} is new: give it a row in the table of tests/test_imports.py"
+    odd = edges_of(modules[name].read_text(), modules, name) - allowed[name]
+    assert not odd, f"{name} imports {sorted(odd)}; if that is right, say so in the table of tests/test_imports.py"
+
+
+def test_table_names_only_modules_that_exist():
+    assert set(allowed_edges()) == set(sources())
+
+
+def test_table_has_no_cycle():
+    order = list(graphlib.TopologicalSorter(allowed_edges()).static_order())
+    assert order.index("cache") < order.index("tcs.train") < order.index("tcs.demo")
+
+
+def test_training_reaches_no_teacher_by_the_table():
+    edges, reached, todo = allowed_edges(), set(), ["tcs.train", "tcs.fewshot", "tcs.evaluate"]
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        todo += edges[module] - reached
+    assert not reached & {"tcs.teacher", "tcs.teacher_weights", "tcs.readouts", "tcs.extract", "tcs.simclr"}
+
+
+@pytest.mark.parametrize(
+    ("text", "edge"),
+    [
+        ("from tcs.teacher import load_teacher\n", "tcs.teacher"),
+        ("def f():\n    from tcs import teacher\n", "tcs.teacher"),
+        ("import tcs.extract as e\n", "tcs.extract"),
+        ("from cache.files import atomic_write_bytes\n", "cache.files"),
+    ],
+)
+def test_forbidden_edge_is_seen_however_it_is_written(text, edge):
+    assert edge in edges_of(text, sources(), "tcs.train") - allowed_edges()["tcs.train"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in sources() if name.startswith("cache")))
+def test_cache_needs_only_numpy_and_h5py(name):
+    roots = {edge.partition(".")[0] for edge in imported(ast.parse(sources()[name].read_text()))}
+    assert roots <= sys.stdlib_module_names | {"cache", "numpy", "h5py"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in sources() if name.startswith("tcs.cli")))
+def test_command_line_modules_are_light_until_called(name):
+    top = imported(ast.parse(sources()[name].read_text()), top_only=True)
+    light = {edge for edge in top if edge.partition(".")[0] in sys.stdlib_module_names | {"click"}}
+    assert all(edge.startswith(("tcs.config", "tcs.errors")) or edge == "tcs" for edge in top - light)
+
+
+def loaded_after(statement):
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_training_loads_neither_teacher_nor_faiss():
+    loaded = loaded_after("import tcs.train, tcs.fewshot, tcs.evaluate")
+    assert "tcs.trainer" in loaded
+    assert not loaded & {"tcs.teacher", "tcs.teacher_weights", "tcs.extract", "tcs.simclr", "faiss"}
+
+
+def test_store_loads_neither_tcs_nor_torch():
+    assert not loaded_after("import cache") & {"tcs", "torch", "timm", "faiss", "PIL"}
+
+
+def test_help_loads_nothing_heavy():
+    statement = "from tcs.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+    assert not loaded_after(statement) & {"torch", "timm", "sklearn", "faiss"}

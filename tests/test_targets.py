@@ -1,0 +1,134 @@
+"""Hash targets against faiss itself, numpy and torch. Legend: B block rows, K coordinates, H hash bits."""
+
+import pathlib
+
+import faiss
+import h5py
+import numpy as np
+import pytest
+import torch
+from artefacts import make_store
+
+import cache
+from tcs.config import FitConfig, TargetsConfig
+from tcs.errors import ArtefactError, ConfigError
+from tcs.fit import fit
+from tcs.targets import ROUNDING_BAND, Targets, encode_numpy, encode_torch, fit_targets, open_targets
+
+
+@pytest.fixture
+def made(tmp_path: pathlib.Path) -> tuple[cache.Store, Targets]:
+    store = make_store(tmp_path / "a.store")
+    return store, make(tmp_path)
+
+
+def make(folder: pathlib.Path, *, store: str = "a.store", out: str = "t.h5", components: int = 12, **options: int) -> Targets:
+    coordinates = folder / f"{store}-{components}.safetensors"
+    fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components))
+    config = TargetsConfig(store=str(folder / store), coordinates=str(coordinates), out=str(folder / out), **({"bits": 64} | options))
+    return open_targets(fit_targets(config))
+
+
+def test_stored_bits_are_the_encoding_of_faiss(made: tuple[cache.Store, Targets]) -> None:
+    store, targets = made
+    z_NK = targets.coordinates.transform(store.features()[:])
+    assert np.array_equal(z_NK, targets.z_NK)
+    index = faiss.IndexLSH(12, 64, True, True)
+    index.rrot.init(42)
+    index.train(z_NK)
+    assert np.array_equal(index.sa_encode(z_NK), targets.bits_NP)
+    by_hand = np.packbits(index.rrot.apply(z_NK) >= faiss.vector_to_array(index.thresholds), axis=1, bitorder="little")
+    assert np.array_equal(by_hand, targets.bits_NP)
+
+
+def test_other_encoders_differ_only_inside_the_rounding_band(made: tuple[cache.Store, Targets]) -> None:
+    _, targets = made
+    stored_NH = np.unpackbits(targets.bits_NP, axis=1, bitorder="little").astype(bool)
+    distance_NH = np.abs(targets.z_NK.astype(np.float64) @ targets.rotation_HK.T.astype(np.float64) - targets.thresholds_H)
+    clear_NH = distance_NH >= ROUNDING_BAND * targets.rms_H
+    by_numpy = np.unpackbits(encode_numpy(targets, targets.z_NK), axis=1, bitorder="little").astype(bool)
+    by_torch = encode_torch(targets, torch.from_numpy(targets.z_NK)).numpy()
+    for encoded_NH in (by_numpy, by_torch):
+        assert not ((encoded_NH != stored_NH) & clear_NH).any()
+    assert clear_NH.mean() > 0.9  # the band is thin (a median may be one of few rows), so the test above says something
+
+
+def test_thresholds_are_medians_and_rms_the_spread_about_them(made: tuple[cache.Store, Targets]) -> None:
+    _, targets = made
+    projections_NH = targets.z_NK @ targets.rotation_HK.T
+    assert np.allclose(targets.rms_H, np.sqrt(np.mean((projections_NH - targets.thresholds_H) ** 2, axis=0)), rtol=1e-5)
+    share_H = (projections_NH > targets.thresholds_H).mean(axis=0)
+    assert share_H.min() > 0.4
+    assert share_H.max() < 0.6
+
+
+def test_the_rotation_is_orthogonal_and_follows_the_seed(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    one, again, other = make(tmp_path, bits=8), make(tmp_path, bits=8), make(tmp_path, bits=8, out="o.h5", seed=1)
+    assert np.allclose(one.rotation_HK @ one.rotation_HK.T, np.eye(8), atol=1e-5)
+    assert one.identity == again.identity != other.identity
+    assert not np.allclose(one.rotation_HK, other.rotation_HK)
+
+
+def test_targets_ignore_labels_and_selection(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    plain = make(tmp_path)
+    selected = tmp_path / "s.safetensors"
+    system = fit(FitConfig(store=str(tmp_path / "a.store"), out=str(selected), components=12, shots=4))
+    assert system.selection is not None
+    config = TargetsConfig(store=str(tmp_path / "a.store"), coordinates=str(selected), out=str(tmp_path / "s.h5"), bits=64)
+    assert np.array_equal(open_targets(fit_targets(config)).bits_NP, plain.bits_NP)
+
+
+def test_a_rerun_does_nothing_and_another_recipe_is_refused(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_store(tmp_path / "a.store")
+    make(tmp_path)
+    before = (tmp_path / "t.h5").stat().st_mtime_ns
+    make(tmp_path)
+    assert "nothing to do" in capsys.readouterr().err
+    assert (tmp_path / "t.h5").stat().st_mtime_ns == before
+    with pytest.raises(ArtefactError, match="bits is 64 there and 128 here.*--overwrite"):
+        make(tmp_path, bits=128)
+
+
+def test_targets_of_another_store_or_teacher_are_refused_by_name(tmp_path: pathlib.Path) -> None:
+    first, second = make_store(tmp_path / "a.store"), make_store(tmp_path / "b.store", seed=1)
+    make(tmp_path)
+    with pytest.raises(ArtefactError, match=f"targets of store {first.identity}, this store is {second.identity}"):
+        open_targets(tmp_path / "t.h5", second.identity)
+    stranger = make_store(tmp_path / "c.store", teacher="another")
+    config = TargetsConfig(
+        store=str(tmp_path / "c.store"), coordinates=str(tmp_path / "a.store-12.safetensors"), out=str(tmp_path / "c.h5")
+    )
+    with pytest.raises(ArtefactError, match=f"fitted to store {first.identity} .* is store {stranger.identity}"):
+        fit_targets(config)
+
+
+def test_files_that_are_no_targets_are_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ArtefactError, match="there are no targets at"):
+        open_targets(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(ArtefactError, match="is no targets file"):
+        open_targets(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = [1]
+    with pytest.raises(ArtefactError, match="is no targets file"):
+        open_targets(tmp_path / "other.h5")
+
+
+def test_damage_and_links_are_found(made: tuple[cache.Store, Targets], tmp_path: pathlib.Path) -> None:
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        file["thresholds"][0] += 1
+    with pytest.raises(ArtefactError, match="is damaged"):
+        open_targets(tmp_path / "t.h5")
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        del file["bits"]
+        file["bits"] = h5py.ExternalLink("elsewhere.h5", "bits")
+    with pytest.raises(ArtefactError, match="'bits' is no plain data set"):
+        open_targets(tmp_path / "t.h5")
+
+
+@pytest.mark.parametrize("bits", [0, 12, 8200])
+def test_bits_that_faiss_cannot_pack_are_refused(bits: int) -> None:
+    with pytest.raises(ConfigError, match=f"--bits is {bits}; it must be a multiple of 8"):
+        TargetsConfig(store="s", coordinates="c", out="o", bits=bits)

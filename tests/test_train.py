@@ -1,0 +1,221 @@
+"""The stage `tcs train` on small stores: artefacts, resume, refusals."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+from artefacts import CLASSES, make_store, make_targets
+
+from cache.errors import CacheError
+from tcs.config import FitConfig, TrainConfig
+from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
+from tcs.fit import fit
+from tcs.methods import METHODS
+from tcs.train import train
+
+STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
+VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    make_store(tmp_path / "train.store")
+    make_targets(tmp_path)
+    return tmp_path
+
+
+def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
+    defaults = {
+        "store": str(folder / "train.store"),
+        "targets": str(folder / "pca.h5"),
+        "out": str(folder / "run"),
+        "models": (STUDENT,),
+        "method": "tcs-probe",
+        "shots": 4,
+        "steps": 12,
+        "batch_size": 16,
+        "img_size": 16,
+        "seed": 3,
+    }
+    return TrainConfig(**(defaults | options))
+
+
+def weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(path / "folded.safetensors")
+
+
+def equal(one: pathlib.Path, other: pathlib.Path) -> bool:
+    first, second = weights(one), weights(other)
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_folder_holds_a_plain_timm_model_and_its_record(folder: pathlib.Path) -> None:
+    for path in train(config(folder, models=(STUDENT, VIT))):
+        record = json.loads((path / "config.json").read_text())
+        model = timm.create_model(record["student"]["name"], num_classes=3, **record["student"]["kwargs"])
+        model.load_state_dict(weights(path))
+        names = {"config.json", "folded.safetensors", "last.safetensors", "seen.npy", "summary.csv"}
+        assert {entry.name for entry in path.iterdir()} == names
+        assert record["state"] == "finished"
+        assert record["classes"] == list(CLASSES)
+        assert record["rows"] == {"labelled": 12, "all": 60}
+        assert record["stores_read"] == [str(folder / "train.store")]
+        assert (path / "summary.csv").read_text().splitlines()[-1].startswith("12,main,192,")
+        assert np.load(path / "seen.npy").shape == (60, 16)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_named_method_trains(folder: pathlib.Path, method: str) -> None:
+    targets = make_targets(folder, method="random") if method == "rdimkd-r" else folder / "pca.h5"
+    (path,) = train(config(folder, method=method, targets=str(targets)))
+    assert json.loads((path / "config.json").read_text())["cost"]["images_seen"] >= 12 * 12
+
+
+def test_a_student_trained_beside_others_is_the_same_as_alone(folder: pathlib.Path) -> None:
+    together = train(config(folder, models=(VIT, STUDENT)))[1]
+    (alone,) = train(config(folder, out=str(folder / "alone")))
+    assert equal(together, alone)
+
+
+def test_a_rerun_does_nothing_and_another_recipe_is_refused(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = train(config(folder))
+    before = (path / "folded.safetensors").stat().st_mtime_ns
+    train(config(folder))
+    assert "is finished; nothing to do" in capsys.readouterr().err
+    assert (path / "folded.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(ArtefactError, match=r"was made with steps 12, this command has 13; use another --out or --overwrite"):
+        train(config(folder, steps=13))
+    train(config(folder, steps=13, overwrite=True))
+    assert (path / "folded.safetensors").stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: int) -> None:
+    script = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from tcs.config import TrainConfig\nfrom tcs.train import train\n"
+        "train(TrainConfig(**eval(sys.argv[1])))\n"
+    )
+    slow = config(folder, steps=120, checkpoint_every=1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, repr(vars(slow))], cwd=pathlib.Path(__file__).parent.parent, stderr=subprocess.DEVNULL
+    )
+    path = folder / "run" / "resnet18-layers-1-1-1-1-channels-4-4-8-8"
+    deadline = time.monotonic() + 60
+    while not (path / "resume.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    assert process.wait(30) == (-9 if number == signal.SIGKILL else 143)
+    assert (path / "resume.pt").exists()
+    train(slow)
+    (whole,) = train(config(folder, steps=120, out=str(folder / "whole")))
+    assert equal(path, whole)
+
+
+def test_training_loads_no_teacher_code_and_no_faiss(folder: pathlib.Path) -> None:
+    script = (
+        "import sys\nfrom tcs.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        "bad = [name for name in sys.modules if name.split('.')[0] == 'faiss' or name in\n"
+        "       ('tcs.teacher', 'tcs.teacher_weights', 'tcs.extract', 'tcs.readouts', 'tcs.decoding')]\n"
+        "assert 'tcs.trainer' in sys.modules\nassert not bad, bad\n"
+    )
+    options = ["train", str(folder / "train.store"), "--targets", str(folder / "pca.h5"), "--out", str(folder / "run")]
+    options += ["--model", STUDENT, "--method", "tcs+elsh", "--shots", "4", "--steps", "10", "--img-size", "16"]
+    root = pathlib.Path(__file__).parent.parent
+    result = subprocess.run([sys.executable, "-c", script, *options], cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("folded.safetensors")
+
+
+def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
+    fit(FitConfig(store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=4, split_seed=9))
+    with pytest.raises(ArtefactError, match="split"):
+        train(config(folder, selection=str(folder / "s.safetensors")))
+    (path,) = train(config(folder, selection=str(folder / "s.safetensors"), split_seed=9))
+    assert json.loads((path / "config.json").read_text())["identity"]["selected"]
+    with pytest.raises(ArtefactError, match="holds no selection; make it with tcs fit --shots"):
+        train(config(folder, selection=str(folder / "pca.safetensors"), out=str(folder / "other")))
+
+
+def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
+    for method in ("labels", "bottleneck"):
+        train(config(folder, method=method, targets=None, out=str(folder / method)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"targets": None}, ConfigError, "reads cached coordinates; make them with tcs targets and give --targets FILE"),
+        ({"method": "rdimkd-r"}, ArtefactError, "needs coordinates of method random, these targets have 'pca'"),
+        ({"method": "tcs-prob"}, ConfigError, "Did you mean tcs-probe"),
+        ({"models": ("resnet-18",)}, ModelError, "timm .* does not have"),
+        ({"models": (STUDENT, STUDENT)}, ConfigError, "names one student twice"),
+        ({"shots": 21}, DataError, "21"),
+        ({"unlabelled": "49"}, ConfigError, "--unlabelled is 49; the store has 48 rows"),
+        ({"device": "cuda:9"}, ConfigError, "--device is 'cuda:9', which this machine cannot use"),
+        ({"opt": "adamm"}, ConfigError, "--opt is 'adamm'"),
+        ({"store": "nowhere.store"}, CacheError, "nowhere.store"),
+    ],
+)
+def test_what_cannot_work_is_refused(folder: pathlib.Path, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        train(config(folder, **options))
+
+
+def test_stores_that_cannot_be_trained_from_are_refused(folder: pathlib.Path) -> None:
+    make_store(folder / "bare.store", images="none")
+    with pytest.raises(DataError, match="holds no images"):
+        train(config(folder, store=str(folder / "bare.store"), method="labels", targets=None))
+    make_store(folder / "nolabels.store", labelled=False)
+    with pytest.raises(DataError, match="label"):
+        train(config(folder, store=str(folder / "nolabels.store"), method="labels", targets=None))
+    make_store(folder / "one.store", classes=("ant",))
+    with pytest.raises(DataError, match="class"):
+        train(config(folder, store=str(folder / "one.store"), method="labels", targets=None))
+    make_store(folder / "other.store", seed=5)
+    with pytest.raises(ArtefactError, match="holds targets of store"):
+        train(config(folder, store=str(folder / "other.store")))
+
+
+def test_a_folder_that_no_run_made_is_refused(folder: pathlib.Path) -> None:
+    (folder / "run").mkdir()
+    (folder / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match=r"holds 'thesis.txt', which no run made"):
+        train(config(folder, overwrite=True))
+    assert (folder / "run" / "thesis.txt").read_text() == "mine"
+    with pytest.raises(ArtefactError, match="is a file; a run is a folder"):
+        train(config(folder, out=str(folder / "run" / "thesis.txt")))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": ()}, "--model is missing"),
+        ({"head": "mlp", "method": None}, "--head is 'mlp'"),
+        ({"loss": "ce"}, "--method already fixes"),
+        ({"shots": 0}, "--shots is 0"),
+        ({"split_file": "f"}, "--shots and --split-file exclude"),
+        ({"unlabelled": "some"}, "--unlabelled is 'some'"),
+        ({"epochs": 2}, "--steps and --epochs exclude"),
+        ({"lr": 0.0}, "--lr is 0.0"),
+        ({"hflip": 1.5}, "--hflip is 1.5"),
+        ({"crop_padding": 0.7}, "--crop-padding is 0.7"),
+        ({"labelled_share": 0.0}, "--labelled-share is 0.0"),
+        ({"mimic_view": "both"}, "--mimic-view is 'both'"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(pathlib.Path("x"), **options)
