@@ -76,8 +76,8 @@ def ceiling_curve(
     `shots` None means all labels: one split, a held-out fifth of the rows scored (at most MOST_LABELLED_ROWS rows are
     fitted). Scored are rows of `train` outside the split, or rows of `test` (another store, classes matched by name);
     at most MOST_SCORED_ROWS, drawn by the split seed. Axes are `pca` at three powers (all labels: at power 0 only,
-    since the penalty is negligible there and scales change nothing), `random` (new ones for each split) and `selected` (by elimination from all principal axes with the split's labels).
-    DataError where there are too few labelled rows.
+    since the penalty is negligible there and scales change nothing), `random` (new ones for each split) and `selected`
+    (by elimination from all principal axes with the split's labels). DataError where there are too few labelled rows.
     """
     dims = curve_dims(len(mean_D)) if dims is None else tuple(dims)
     rows = []

@@ -163,6 +163,7 @@ class TrainConfig:
     hflip: float = 0.5
     opt: str = "adamw"
     lr: float = 2e-3
+    clip_grad: float | None = 1.0
     weight_decay: float = 0.05
     warmup_share: float = 0.05
     warmup_phase_share: float = 0.1
@@ -204,6 +205,7 @@ class TrainConfig:
             f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.",
         )
         require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
+        require(self.clip_grad is None or self.clip_grad > 0, f"--clip-grad is {self.clip_grad}; it must be above 0.")
         require(0 <= self.hflip <= 1, f"--hflip is {self.hflip}; it must lie between 0 and 1.")
         require(
             0 <= self.crop_padding <= 0.5,

@@ -49,11 +49,11 @@ class CoordinateSystem:
     basis_DK: F32
     scales_K: F32
     spectrum_D: F32
-    readout: str
-    store_identity: str
-    teacher_identity: str
     rows_fitted: int
     seed: int
+    readout: str = ""
+    store_identity: str = ""
+    teacher_identity: str = ""
     ceiling: Mapping[str, Any] | None = None
     selection: Selection | None = None
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -145,10 +145,6 @@ class CoordinateSystem:
         basis_DK = np.ascontiguousarray(self.basis_DK[:, :components])
         return dataclasses.replace(self, basis_DK=basis_DK, scales_K=scales_K, ceiling=None, selection=None)
 
-    def with_selection(self, selection: Selection) -> "CoordinateSystem":
-        """The same axes, carrying `selection`."""
-        return dataclasses.replace(self, selection=selection)
-
 
 def fit_coordinates(
     features: Blocks | NDArray[np.floating],
@@ -166,36 +162,22 @@ def fit_coordinates(
     ConfigError where `components` exceeds D; DataError where the features are not finite or do not vary.
     """
     mean_D, covariance_DD = streaming_moments(features)
-    return build_coordinates(
-        mean_D,
-        covariance_DD,
-        rows_fitted=features.shape[0],
-        method=method,
-        components=components,
-        power=power,
-        seed=seed,
-        store_identity=store_identity,
-        teacher_identity=teacher_identity,
-        readout=readout,
+    system = build_coordinates(mean_D, covariance_DD, features.shape[0], method, components, power, seed)
+    return dataclasses.replace(
+        system, store_identity=store_identity, teacher_identity=teacher_identity, readout=readout
     )
 
 
 def build_coordinates(
     mean_D: NDArray[np.float64],
     covariance_DD: NDArray[np.float64],
-    *,
     rows_fitted: int,
     method: str,
     components: int | None,
     power: float,
     seed: int,
-    store_identity: str = "",
-    teacher_identity: str = "",
-    readout: str = "",
-    ceiling: Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
 ) -> CoordinateSystem:
-    """The coordinate system of features with these moments (float64), by `method`: pca, random or identity."""
+    """The coordinate system of features with these moments (float64), without the names of its parents."""
     components = resolve_components(components, len(mean_D))
     basis_DD, spectrum_D = make_axes(covariance_DD, method, seed)
     return CoordinateSystem(
@@ -205,13 +187,8 @@ def build_coordinates(
         basis_DK=np.ascontiguousarray(basis_DD[:, :components], np.float32),
         scales_K=axis_scales(spectrum_D, components, power),
         spectrum_D=spectrum_D.astype(np.float32),
-        readout=readout,
-        store_identity=store_identity,
-        teacher_identity=teacher_identity,
         rows_fitted=rows_fitted,
         seed=seed,
-        ceiling=ceiling,
-        config=dict(config or {}),
     )
 
 
@@ -252,11 +229,6 @@ def check_same_store(system: CoordinateSystem, store: Store) -> None:
             f"the coordinate system reads '{system.readout}' ({system.dims} dims), and {store.path} holds {held};"
             " extract with that --readout, or fit to this store."
         )
-
-
-def _check_components(components: int, available: int) -> None:
-    if not 1 <= components <= available:
-        raise ConfigError(f"--components is {components}, and there are {available} axes; use 1 to {available}.")
 
 
 def save_coordinates(
@@ -318,3 +290,8 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], place: str) -> None:
                 f"{place}: {name} is {array.dtype} {array.shape}, and must be float32 {expected};"
                 " make it again with tcs fit."
             )
+
+
+def _check_components(components: int, available: int) -> None:
+    if not 1 <= components <= available:
+        raise ConfigError(f"--components is {components}, and there are {available} axes; use 1 to {available}.")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import cache
+from cache.fingerprint import DIGEST_BYTES
 from tcs.config import ExtractConfig, as_json
 from tcs.cost import Cost, estimate_cost, readable_bytes
 from tcs.decoding import Batch, Collate, DecodedImage, ImagePositions, cut, decoded_batches
@@ -61,8 +62,8 @@ def extract(config: ExtractConfig) -> pathlib.Path:
     with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
         if writer.finished:
             say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
-            return out
-        _run(extraction, writer)
+        else:
+            _run(extraction, writer)
     add_gate(out)
     return out
 
@@ -133,6 +134,8 @@ def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
     if images.ignored:
         say(f"{images.ignored:,} files without an image extension are ignored.")
     say(extraction.cost().describe())
+    if writer.damaged:
+        say(f"damaged and written again: {', '.join(writer.damaged)}.")
     done = plan.shard_count - len(writer.pending())
     if done:
         say(f"resuming: {done} of {plan.shard_count} shards are there already.")
@@ -173,7 +176,7 @@ def _rows(
     hashes = b"".join(item.content_hash for item in good)
     return cache.ShardRows(
         positions_N=np.array([item.position for item in good], dtype=np.int64),
-        hashes_N16=np.frombuffer(hashes, dtype=np.uint8).reshape(len(good), -1 if good else 16),
+        hashes_N16=np.frombuffer(hashes, dtype=np.uint8).reshape(-1, DIGEST_BYTES),
         features={name: np.concatenate([features[name] for _, features in parts]) for name in parts[0][1]},
         images=None if plan.images == "none" else [item.kept or b"" for item in good],
         quarantine=[
@@ -201,8 +204,10 @@ def _listed(bad: Sequence[cache.Quarantined]) -> str:
 
 
 def add_gate(path: pathlib.Path) -> None:
-    """Run the gate on every readout of a closed store, print it, and record it in the manifest."""
+    """Run the gate on every readout of a closed store, print it, and record it in the manifest; once per store."""
     store = cache.open(path)
+    if store.manifest.gate is not None:
+        return
     results = {name: gate(store, name, GATE_SEED) for name in store.readouts}
     for name, result in results.items():
         say(gate_line(name, result))

@@ -1,5 +1,6 @@
 """`tcs fit`: from a store to a coordinate system, with its ceiling curve and (where a split is named) its selection."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -46,22 +47,18 @@ def fit(config: FitConfig) -> CoordinateSystem:
             say(f"{out} is already there, made with the same options; nothing to do.")
             return found
     mean_D, covariance_DD = streaming_moments(features)
-    system = build_coordinates(
-        mean_D,
-        covariance_DD,
-        rows_fitted=len(store),
-        method=config.method,
-        components=config.components,
-        power=config.power,
-        seed=config.seed,
+    system = dataclasses.replace(
+        build_coordinates(
+            mean_D, covariance_DD, len(store), config.method, config.components, config.power, config.seed
+        ),
+        readout=readout,
         store_identity=store.identity,
         teacher_identity=teacher_identity_of(store),
-        readout=readout,
-        ceiling=_ceiling(store, readout, mean_D, covariance_DD, config, test),
         config=recipe,
     )
-    if split is not None:
-        system = system.with_selection(_select(system, store, split, config.seed))
+    ceiling = _ceiling(store, readout, mean_D, covariance_DD, config, test)
+    selection = None if split is None else _select(system, store, split, config.seed)
+    system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
     save_coordinates(out, system, environment() | {"options": as_json(config)})
     return system
 

@@ -65,9 +65,14 @@ def fit_ridge(x_NK: Array, labels_N: Labels, n_classes: int) -> RidgeProbe:
     return RidgeProbe(weight_CK=weight_CK, bias_C=bias_C, penalty=penalty)
 
 
-def fit_ridge_targets(x_NS: Array, y_NK: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight (K, S) and bias (K,), float64, of the ridge regression of y on x, one leave-one-out penalty for all K."""
-    weight_KS, bias_K, _ = _ridge(x_NS, y_NK)
+def fit_ridge_targets(
+    x_NS: Array, y_NK: Array, least_penalty: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (K, S) and bias (K,), float64, of the ridge regression of y on x, one leave-one-out penalty for all K.
+
+    `least_penalty` drops the smaller entries of RELATIVE_PENALTIES: it bounds the weights, at some cost in fit.
+    """
+    weight_KS, bias_K, _ = _ridge(x_NS, y_NK, RELATIVE_PENALTIES[least_penalty <= RELATIVE_PENALTIES])
     return weight_KS, bias_K
 
 
@@ -114,7 +119,9 @@ def knn_accuracy(train_x: Array, train_y: Labels, test_x: Array, test_y: Labels,
     return 100 * hits / len(test_x)
 
 
-def _ridge(x_NK: Array, y_NC: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+def _ridge(
+    x_NK: Array, y_NC: Array, relative_P: NDArray[np.float64] = RELATIVE_PENALTIES
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     if len(x_NK) < 2 or len(x_NK) != len(y_NC):
         raise DataError(
             f"ridge regression of {len(y_NC)} targets on {len(x_NK)} rows; it needs two rows or more, one a target."
@@ -124,16 +131,18 @@ def _ridge(x_NK: Array, y_NC: Array) -> tuple[NDArray[np.float64], NDArray[np.fl
     if not np.isfinite(mean_K).all() or not np.isfinite(mean_C).all():
         raise DataError("ridge regression met values that are not finite (NaN or Inf); remove those rows or columns.")
     solve = _dual if len(x_NK) < x_NK.shape[1] else _primal
-    weight_CK, penalty = solve(x_NK, mean_K, y_NC - mean_C)
+    weight_CK, penalty = solve(x_NK, mean_K, y_NC - mean_C, relative_P)
     return weight_CK, mean_C - weight_CK @ mean_K, penalty
 
 
-def _dual(x_NK: Array, mean_K: Array, y_NC: Array) -> tuple[NDArray[np.float64], float]:
+def _dual(
+    x_NK: Array, mean_K: Array, y_NC: Array, relative_P: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
     """Fewer rows than coordinates: eigenvectors U of the Gram matrix; no K x K matrix is formed."""
     x_NK = np.asarray(x_NK, np.float64) - mean_K
     squares_N, u_NN = np.linalg.eigh(x_NK @ x_NK.T)
     squares_N = squares_N.clip(0)
-    penalties_P = _penalties(squares_N.sum() / x_NK.shape[1])
+    penalties_P = _penalties(squares_N.sum() / x_NK.shape[1], relative_P)
     projected_NC = u_NN.T @ y_NC
     errors_P = np.zeros(len(penalties_P))
     _add_loo_errors(errors_P, u_NN, squares_N / (squares_N + penalties_P[:, None]), projected_NC, y_NC, len(x_NK))
@@ -143,7 +152,9 @@ def _dual(x_NK: Array, mean_K: Array, y_NC: Array) -> tuple[NDArray[np.float64],
     return weight_CK, penalty
 
 
-def _primal(x_NK: Array, mean_K: Array, y_NC: Array) -> tuple[NDArray[np.float64], float]:
+def _primal(
+    x_NK: Array, mean_K: Array, y_NC: Array, relative_P: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
     """At least as many rows as coordinates: eigenvectors V of the scatter matrix, then rows U S = X V in blocks."""
     scatter_KK, cross_KC = np.zeros((len(mean_K), len(mean_K))), np.zeros((len(mean_K), y_NC.shape[1]))
     for rows in _slices(len(x_NK), BLOCK_ROWS):
@@ -152,7 +163,7 @@ def _primal(x_NK: Array, mean_K: Array, y_NC: Array) -> tuple[NDArray[np.float64
         cross_KC += block_BK.T @ y_NC[rows]
     squares_K, v_KK = np.linalg.eigh(scatter_KK)
     squares_K = squares_K.clip(0)
-    penalties_P = _penalties(squares_K.mean())
+    penalties_P = _penalties(squares_K.mean(), relative_P)
     projected_KC = v_KK.T @ cross_KC
     errors_P = np.zeros(len(penalties_P))
     shrink_PK = 1 / (squares_K + penalties_P[:, None])
@@ -166,9 +177,9 @@ def _primal(x_NK: Array, mean_K: Array, y_NC: Array) -> tuple[NDArray[np.float64
     return weight_CK, penalty
 
 
-def _penalties(mean_square: float) -> NDArray[np.float64]:
+def _penalties(mean_square: float, relative_P: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = mean_square if mean_square > 0 else 1.0  # constant rows: any penalty gives weight zero
-    return RELATIVE_PENALTIES * scale
+    return relative_P * scale
 
 
 def _add_loo_errors(

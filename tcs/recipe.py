@@ -20,6 +20,7 @@ class Recipe:
     hflip: float = 0.0
     opt: str = "adamw"
     lr: float = 2e-3
+    clip_grad: float | None = 1.0
     weight_decay: float = 0.05
     warmup_share: float = 0.05
     warmup_phase_share: float = 0.1

@@ -137,9 +137,8 @@ def comparison(table: Table, first: str, second: str) -> str:
         [f"{shots}", _signed(paired_difference(table.by_seed(first, shots), table.by_seed(second, shots)))]
         for shots in table.shots
     ]
-    return "\n\n".join(
-        [" ".join(lines), _markdown(["shots", f"{first} - {second}"], rows), _rest(table, first, second)]
-    )
+    parts = [" ".join(lines), _markdown(["shots", f"{first} - {second}"], rows), _rest(table, first, second)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _across_shots(table: Table, method: str) -> dict[str, float]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import cache
 from tcs.artefact import is_finished
 from tcs.config import TargetsConfig, as_json
-from tcs.coordinates import CoordinateSystem, check_same_store, load_coordinates
+from tcs.coordinates import ARRAY_SHAPES, CoordinateSystem, check_same_store, load_coordinates
 from tcs.errors import ArtefactError
 from tcs.runtime import environment, progress_bar, say, seed_for
 
@@ -38,6 +38,7 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "rms": ("float32", "H"),
     "hashes": ("uint8", "NX"),
 }
+FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": dict, "system": dict}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,8 +93,8 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     }
     out = pathlib.Path(config.out)
     if out.exists():
-        found = open_targets(out)
-        if not config.overwrite and is_finished(out, found.config, recipe):
+        _require_targets_file(out)
+        if not config.overwrite and is_finished(out, open_targets(out).config, recipe):
             say(f"{out} is already there, made with the same options; nothing to do.")
             return out
     z_NK = _all_coordinates(store, system)
@@ -125,10 +126,10 @@ def _hash(z_NK: NDArray[np.float32], config: TargetsConfig) -> dict[str, NDArray
     import faiss
 
     index: Any = faiss.IndexLSH(z_NK.shape[1], config.bits, True, True)
-    index.rrot.init(config.seed)  # faiss draws it from one fixed seed otherwise
+    index.rrot.init(config.seed % 2**31)  # a C int; faiss draws the rotation from one fixed seed otherwise
     sample_nK = z_NK[_sample(len(z_NK), config.sample_rows, config.seed)]
     index.train(sample_nK)
-    rotation_HK = _faiss_matrix(index.rrot, config.bits, z_NK.shape[1])
+    rotation_HK = faiss.vector_to_array(index.rrot.A).reshape(config.bits, z_NK.shape[1]).astype(np.float32)
     thresholds_H = faiss.vector_to_array(index.thresholds).astype(np.float32)
     bits_NP = np.empty((len(z_NK), config.bits // 8), np.uint8)
     squares_H = np.zeros(config.bits)
@@ -151,13 +152,6 @@ def _sample(rows: int, wanted: int, seed: int) -> NDArray[np.int64]:
     if rows <= wanted:
         return np.arange(rows)
     return np.sort(np.random.default_rng(seed_for(seed, "thresholds")).choice(rows, wanted, replace=False))
-
-
-def _faiss_matrix(rotation: Any, bits: int, components: int) -> NDArray[np.float32]:
-    import faiss
-
-    matrix: NDArray[np.float32] = faiss.vector_to_array(rotation.A).reshape(bits, components).copy()
-    return matrix
 
 
 def encode_numpy(targets: Targets, z_BK: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -213,11 +207,10 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
         with h5py.File(path, "r") as file:
             facts = _facts(file, path)
             arrays = {name: _read(file, name, path) for name in ARRAYS}
-            group = file.get("system", {})
-            system_arrays = {name: _read(file, SYSTEM_PREFIX + name, path) for name in group}
+            system_arrays = {name: _read(file, SYSTEM_PREFIX + name, path) for name in ARRAY_SHAPES}
     except FileNotFoundError as error:
         raise ArtefactError(f"there are no targets at {path}; make them with tcs targets.") from error
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise ArtefactError(
             f"{path} is no targets file ({str(error)[:80]}); name a file that tcs targets wrote."
         ) from error
@@ -244,8 +237,9 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
     return targets
 
 
-def _facts(file: Any, path: str | pathlib.Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(_read(file, "facts", path).tobytes()) if "facts" in file else {}
+def _facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
+    facts: Any = json.loads(_read(file, "facts", path).tobytes()) if "facts" in file else {}
+    facts = facts if isinstance(facts, dict) else {}
     if facts.get("format") != FORMAT:
         raise ArtefactError(
             f"{path} is no targets file (format '{facts.get('format', 'unknown')}'); name a file that tcs targets wrote."
@@ -255,7 +249,22 @@ def _facts(file: Any, path: str | pathlib.Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{path} has format version {version}, this release reads {FORMAT_VERSION}; make it again with tcs targets."
         )
-    return facts
+    damaged = [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]
+    if damaged:
+        raise ArtefactError(f"{path} has a damaged header (no {damaged[0]}); make it again with tcs targets.")
+    checked: Mapping[str, Any] = facts
+    return checked
+
+
+def _require_targets_file(path: pathlib.Path) -> None:
+    """ArtefactError where `path` is no targets file of any version, so that nothing foreign is ever replaced."""
+    try:
+        with h5py.File(path, "r") as file:
+            ours = json.loads(_read(file, "facts", path).tobytes()).get("format") == FORMAT
+    except (OSError, KeyError, ValueError, AttributeError, ArtefactError):
+        ours = False
+    if not ours:
+        raise ArtefactError(f"{path} exists and is no targets file; name another --out.")
 
 
 def _read(file: Any, name: str, path: str | pathlib.Path) -> NDArray[Any]:

@@ -24,8 +24,8 @@ from tcs.teacher_weights import build, digest_of_weights, first_line, from_file,
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # Settled by us: readouts, classifier and weights have options or rules of their own.
-RESERVED_KWARGS = frozenset(("global_pool", "num_classes", "in_chans", "features_only", "model_name", "cache_dir"))
-RESERVED_KWARGS |= {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
+RESERVED_KWARGS = ("global_pool", "num_classes", "in_chans", "features_only", "model_name", "cache_dir", "checkpoint_path")
+RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
 # Raised by hand, only when the same inputs would give other features.
 SEMANTICS = 1
 
@@ -66,6 +66,7 @@ def load_teacher(config: ExtractConfig) -> Teacher:
     ModelError or ConfigError, one line each: unknown name, kwargs or readout; weights that are absent or do not fit.
     """
     require_readouts(config.readouts)
+    _require_possible(config)
     require_known_teacher(config.teacher)
     device = pick_device(config.device)
     kwargs = _model_kwargs(config)
@@ -106,7 +107,7 @@ def _model_kwargs(config: ExtractConfig) -> dict[str, Any]:
     """--teacher-kwargs, and img_size for the architectures whose constructor takes one. ConfigError for unfit ones."""
     kwargs = dict(config.teacher_kwargs)
     _as_json(kwargs)
-    reserved = sorted(RESERVED_KWARGS & kwargs.keys())
+    reserved = [name for name in kwargs if name in RESERVED_KWARGS or name.startswith(RESERVED_PREFIX)]
     if reserved:
         raise ConfigError(f"--teacher-kwargs {reserved[0]} is settled by tcs extract; leave it out (see --readout).")
     if config.img_size is None:
@@ -138,7 +139,7 @@ def _weighted_model(config: ExtractConfig, kwargs: Mapping[str, Any]) -> nn.Modu
 
 
 def resolve_preprocessing(model: nn.Module, config: ExtractConfig) -> dict[str, Any]:
-    """timm's data config of the model, with what `config` overrides, as JSON types. ConfigError for impossible values."""
+    """timm's data config of the model, with what `config` overrides, as JSON types."""
     given = {
         "img_size": config.img_size or config.teacher_kwargs.get("img_size"),
         "mean": config.mean,
@@ -146,7 +147,6 @@ def resolve_preprocessing(model: nn.Module, config: ExtractConfig) -> dict[str, 
         "crop_pct": config.crop_pct,
         "interpolation": config.interpolation,
     }
-    _require_possible(given)
     resolved = resolve_model_data_config(model, args={key: value for key, value in given.items() if value is not None})
     return {
         "input_size": [int(side) for side in resolved["input_size"]],
@@ -158,19 +158,21 @@ def resolve_preprocessing(model: nn.Module, config: ExtractConfig) -> dict[str, 
     }
 
 
-def _require_possible(given: Mapping[str, Any]) -> None:
-    size, crop_pct, interpolation = given["img_size"], given["crop_pct"], given["interpolation"]
-    if size is not None and not (isinstance(size, int) and size >= 1):
-        raise ConfigError(f"--img-size is {size}; it must be one whole number of pixels, 1 or more.")
-    if crop_pct is not None and not 0 < crop_pct <= 1:
-        raise ConfigError(f"--crop-pct is {crop_pct}; it must lie above 0 and at most at 1.")
+def _require_possible(config: ExtractConfig) -> None:
+    """Raise ConfigError for preprocessing options that no transform can follow."""
+    interpolation = config.interpolation
+    for option, size in (("--img-size", config.img_size), ("img_size", config.teacher_kwargs.get("img_size"))):
+        if size is not None and not (isinstance(size, int) and size >= 1):
+            raise ConfigError(f"{option} is {size}; it must be one whole number of pixels, 1 or more.")
+    if config.crop_pct is not None and not 0 < config.crop_pct <= 1:
+        raise ConfigError(f"--crop-pct is {config.crop_pct}; it must lie above 0 and at most at 1.")
     if interpolation is not None and interpolation not in INTERPOLATIONS:
         hint = did_you_mean(interpolation, INTERPOLATIONS)
         raise ConfigError(f"--interpolation is '{interpolation}'; it must be one of {', '.join(INTERPOLATIONS)}.{hint}")
-    if given["mean"] is not None and not all(map(math.isfinite, given["mean"])):
-        raise ConfigError(f"--mean is {given['mean']}; it must be three finite numbers.")
-    if given["std"] is not None and not all(math.isfinite(value) and value > 0 for value in given["std"]):
-        raise ConfigError(f"--std is {given['std']}; it must be three finite numbers above 0.")
+    if config.mean is not None and not all(map(math.isfinite, config.mean)):
+        raise ConfigError(f"--mean is {config.mean}; it must be three finite numbers.")
+    if config.std is not None and not all(math.isfinite(value) and value > 0 for value in config.std):
+        raise ConfigError(f"--std is {config.std}; it must be three finite numbers above 0.")
 
 
 def _for_timm(preprocessing: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tcs.stream import BatchPlan, TrainingRows, batch_positions, plan_batches
 from tcs.student import Student, StudentOutput, pre_logits
 
 REFIT_ROWS = 4096
+REFIT_LEAST_PENALTY = 1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it
 EVAL_BATCH = 256
 LOG_POINTS = 50
 
@@ -129,7 +130,7 @@ class Trainer:
             for part in torch.split(chosen, EVAL_BATCH)
         ]
         targets_nK = self.rows.coordinates_nK[chosen.to(self.around.device)].cpu().numpy()
-        weight_KS, bias_K = fit_ridge_targets(np.concatenate(features), targets_nK)
+        weight_KS, bias_K = fit_ridge_targets(np.concatenate(features), targets_nK, REFIT_LEAST_PENALTY)
         self.student.projection.weight.copy_(torch.as_tensor(weight_KS))
         self.student.projection.bias.copy_(torch.as_tensor(bias_K))
 
@@ -154,6 +155,8 @@ class Trainer:
         _refuse_non_finite(values, self.step, self.name)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_grad is not None:
+            torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.recipe.clip_grad)
         self.optimiser.step()
         self.step += 1
         self.images_seen += self.plan.rows

@@ -22,10 +22,14 @@ def made(tmp_path: pathlib.Path) -> tuple[cache.Store, Targets]:
     return store, make(tmp_path)
 
 
-def make(folder: pathlib.Path, *, store: str = "a.store", out: str = "t.h5", components: int = 12, **options: int) -> Targets:
+def make(
+    folder: pathlib.Path, *, store: str = "a.store", out: str = "t.h5", components: int = 12, **options: int
+) -> Targets:
     coordinates = folder / f"{store}-{components}.safetensors"
     fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components))
-    config = TargetsConfig(store=str(folder / store), coordinates=str(coordinates), out=str(folder / out), **({"bits": 64} | options))
+    config = TargetsConfig(
+        store=str(folder / store), coordinates=str(coordinates), out=str(folder / out), **({"bits": 64} | options)
+    )
     return open_targets(fit_targets(config))
 
 
@@ -44,7 +48,9 @@ def test_stored_bits_are_the_encoding_of_faiss(made: tuple[cache.Store, Targets]
 def test_other_encoders_differ_only_inside_the_rounding_band(made: tuple[cache.Store, Targets]) -> None:
     _, targets = made
     stored_NH = np.unpackbits(targets.bits_NP, axis=1, bitorder="little").astype(bool)
-    distance_NH = np.abs(targets.z_NK.astype(np.float64) @ targets.rotation_HK.T.astype(np.float64) - targets.thresholds_H)
+    distance_NH = np.abs(
+        targets.z_NK.astype(np.float64) @ targets.rotation_HK.T.astype(np.float64) - targets.thresholds_H
+    )
     clear_NH = distance_NH >= ROUNDING_BAND * targets.rms_H
     by_numpy = np.unpackbits(encode_numpy(targets, targets.z_NK), axis=1, bitorder="little").astype(bool)
     by_torch = encode_torch(targets, torch.from_numpy(targets.z_NK)).numpy()
@@ -76,18 +82,22 @@ def test_targets_ignore_labels_and_selection(tmp_path: pathlib.Path) -> None:
     selected = tmp_path / "s.safetensors"
     system = fit(FitConfig(store=str(tmp_path / "a.store"), out=str(selected), components=12, shots=4))
     assert system.selection is not None
-    config = TargetsConfig(store=str(tmp_path / "a.store"), coordinates=str(selected), out=str(tmp_path / "s.h5"), bits=64)
+    config = TargetsConfig(
+        store=str(tmp_path / "a.store"), coordinates=str(selected), out=str(tmp_path / "s.h5"), bits=64
+    )
     assert np.array_equal(open_targets(fit_targets(config)).bits_NP, plain.bits_NP)
 
 
-def test_a_rerun_does_nothing_and_another_recipe_is_refused(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rerun_does_nothing_and_another_recipe_is_refused(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_store(tmp_path / "a.store")
     make(tmp_path)
     before = (tmp_path / "t.h5").stat().st_mtime_ns
     make(tmp_path)
     assert "nothing to do" in capsys.readouterr().err
     assert (tmp_path / "t.h5").stat().st_mtime_ns == before
-    with pytest.raises(ArtefactError, match="bits is 64 there and 128 here.*--overwrite"):
+    with pytest.raises(ArtefactError, match=r"bits is 64 there and 128 here.*--overwrite"):
         make(tmp_path, bits=128)
 
 
@@ -98,7 +108,9 @@ def test_targets_of_another_store_or_teacher_are_refused_by_name(tmp_path: pathl
         open_targets(tmp_path / "t.h5", second.identity)
     stranger = make_store(tmp_path / "c.store", teacher="another")
     config = TargetsConfig(
-        store=str(tmp_path / "c.store"), coordinates=str(tmp_path / "a.store-12.safetensors"), out=str(tmp_path / "c.h5")
+        store=str(tmp_path / "c.store"),
+        coordinates=str(tmp_path / "a.store-12.safetensors"),
+        out=str(tmp_path / "c.h5"),
     )
     with pytest.raises(ArtefactError, match=f"fitted to store {first.identity} .* is store {stranger.identity}"):
         fit_targets(config)

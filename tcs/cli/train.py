@@ -51,6 +51,7 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 @click.option("--hflip", type=float, default=0.5, show_default=True, help="Probability of a horizontal flip.")
 @click.option("--opt", default="adamw", show_default=True, help="Optimiser, by timm's name.")
 @click.option("--lr", type=float, default=2e-3, show_default=True, help="Learning rate at the top of the cosine.")
+@click.option("--clip-grad", type=float, default=1.0, show_default=True, help="Largest norm of the gradient.")
 @click.option("--weight-decay", type=float, default=0.05, show_default=True)
 @click.option(
     "--warmup-share", type=float, default=0.05, show_default=True, help="Share of the steps over which the rate rises."

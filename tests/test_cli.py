@@ -1,0 +1,189 @@
+"""The command line: lazy, with exit codes, one-line errors, and JSON that is alone on stdout."""
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import click
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import cache
+from tcs.cli import COMMANDS, group, main
+from tcs.cli.extract import parse_kwargs
+from tcs.config import ExtractConfig
+from tcs.errors import ModelError
+from tcs.extract import extract
+
+ROOT = pathlib.Path(__file__).parents[1]
+HEAVY = ("torch", "timm", "faiss", "sklearn", "h5py", "numpy", "PIL")
+
+
+def tcs(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run `tcs` in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    output = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, output.out, output.err
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """`tcs extract` of six images with a tiny CNN, without --out."""
+    folder = tmp_path_factory.mktemp("cli")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), folder / "w.safetensors")
+    for i in range(6):
+        path = folder / f"data/c{i % 2}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    checkpoint = str(folder / "w.safetensors")
+    options = ["--teacher", "test_resnet", "--teacher-checkpoint", checkpoint, "--img-size", "32", "-j", "0"]
+    return ["extract", str(folder / "data"), *options]
+
+
+def test_help_of_every_command_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, click.testing\n"
+        "from tcs.cli import COMMANDS, group\n"
+        "for name in [None, *COMMANDS, 'cache info']:\n"
+        "    result = click.testing.CliRunner().invoke(group, [*(name or '').split(), '--help'])\n"
+        "    assert result.exit_code == 0 and 'Usage' in result.output, (name, result.output)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (found.stdout, found.stderr) == ("[]\n", "")
+
+
+def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None:
+    modules = {f"tcs.cli.{path.stem}" for path in (ROOT / "tcs/cli").glob("*.py")} - {"tcs.cli.__init__"}
+    assert {module for module, _ in COMMANDS.values()} == modules
+    for module, _ in COMMANDS.values():
+        assert isinstance(importlib.import_module(module).command, click.Command)
+
+
+def test_help_version_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tcs(capsys, "--help")
+    assert code == 0
+    assert all(f"  {name} " in out for name in COMMANDS)
+    assert tcs(capsys, "--version")[0] == 0
+    code, _, err = tcs(capsys, "extrakt")
+    assert code == 2
+    assert "No such command 'extrakt'" in err
+    code, _, err = tcs(capsys, "extract")
+    assert code == 2
+    assert "Missing argument 'DATA'" in err
+    assert tcs(capsys)[0] == 2
+
+
+def test_errors_of_user_and_store_are_one_line_with_exit_code_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    missing = str(tmp_path / "missing")
+    for line in (["cache", "info", missing], ["extract", missing, "--out", missing, "--teacher", "test_resnet"]):
+        code, out, err = tcs(capsys, *line)
+        assert (code, out) == (1, "")
+        assert err.startswith("Error: ")
+        assert err.count("\n") == 1
+        assert missing in err
+    code, _, err = tcs(capsys, *arguments, "--out", missing, "--images", "resized")
+    assert (code, err.startswith("Error: --images is 'resized'; it must be original, none, or resized:PX")) == (1, True)
+
+
+def test_command_line_and_python_raise_the_same_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    data, checkpoint = arguments[1], arguments[5]
+    with pytest.raises(ModelError, match="does not fit test_vit") as error:
+        extract(ExtractConfig(data=data, out=str(tmp_path / "s"), teacher="test_vit", teacher_checkpoint=checkpoint))
+    swapped = [argument.replace("test_resnet", "test_vit") for argument in arguments[:6]]
+    assert tcs(capsys, *swapped, "--out", str(tmp_path / "s")) == (1, "", f"Error: {error.value}\n")
+
+
+def test_interrupt_is_130_and_says_how_to_resume(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    def interrupt(_: ExtractConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tcs.extract.extract", interrupt)
+    code, _, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"))
+    assert code == 130
+    assert err.endswith("stopped; run the same command again to resume.\n")
+
+
+def test_teacher_kwargs_are_literals_or_text() -> None:
+    context, option = click.Context(group), click.Option(["--teacher-kwargs"])
+    given = ["layers=(1,1,2,1)", "name=plain text", "on=True", "rate=0.5", "equation=a=b"]
+    assert parse_kwargs(context, option, given) == {
+        "layers": (1, 1, 2, 1),
+        "name": "plain text",
+        "on": True,
+        "rate": 0.5,
+        "equation": "a=b",
+    }
+    for wrong in ("layers", "=3", "a b=3"):
+        with pytest.raises(click.BadParameter, match=f"'{wrong}' must be NAME=VALUE, for example layers="):
+            parse_kwargs(context, option, [wrong])
+
+
+def test_options_reach_the_store(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]) -> None:
+    options = ["--readout", "avg", "--readout", "pool", "--mean", "0", "0", "0", "--std", "1", "1", "1"]
+    options += ["--crop-pct", "1", "--interpolation", "bilinear", "--dtype", "float32", "--images", "none"]
+    options += ["--teacher-kwargs", "drop_path_rate=0.1", "--labels", "none", "--rows-per-shard", "4"]
+    code, out, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"), *options, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["readouts"] == {name: {"dims": 96, "dtype": "float32"} for name in ("avg", "pool")}
+    assert found["made_from"]["teacher_kwargs"] == {"drop_path_rate": 0.1}
+    assert found["made_from"]["preprocessing"]["mean"] == [0.0, 0.0, 0.0]
+    assert (found["images"], found["classes"], found["shards"], found["quarantine"]) == ("none", [], 2, [])
+    assert found["identity"] == cache.open(tmp_path / "s").identity
+
+
+def test_dry_run_json_is_the_cost(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    code, out, _ = tcs(capsys, *arguments, "--out", str(tmp_path / "s"), "--dry-run", "--json")
+    assert code == 0
+    assert {key: json.loads(out)[key] for key in ("images", "shards")} == {"images": 6, "shards": 1}
+    assert not (tmp_path / "s").exists()
+
+
+def test_cache_info_tells_the_same_to_people_and_programs(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    store = str(tmp_path / "s")
+    assert tcs(capsys, *arguments, "--out", store)[:2] == (0, "")
+    code, out, err = tcs(capsys, "cache", "info", store)
+    assert (code, err) == (0, "")
+    lines = dict(line.split("\t") for line in out.splitlines())
+    found = json.loads(tcs(capsys, "cache", "info", store, "--json")[1])
+    assert lines["identity"] == found["identity"] == cache.open(store).identity
+    assert lines["rows"].startswith("6 in 1 shards, ")
+    assert (lines["classes"], found["classes"]) == ("2 (6 rows labelled): c0, c1", ["c0", "c1"])
+    assert (lines["readouts"], lines["quarantine"], lines["teacher"]) == ("avg (96 x float16)", "none", "test_resnet")
+    assert found["bytes"] == sum(path.stat().st_size for path in (tmp_path / "s").glob("shard-*.h5"))
+    assert (found["rows"], found["labelled"]) == (6, 6)
+    assert lines["gate avg"].startswith("rows 6, constant_dims ")
+
+
+def test_cache_info_needs_no_torch(tmp_path: pathlib.Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(tmp_path / "s")
+    tcs(capsys, *arguments, "--out", store)
+    code = (
+        "import sys, tcs.cli\n"
+        "try:\n"
+        f"    tcs.cli.main(['cache', 'info', {store!r}])\n"
+        "finally:\n"
+        "    assert not {'torch', 'timm', 'faiss'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

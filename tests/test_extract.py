@@ -1,0 +1,374 @@
+"""Extraction end to end: values against PIL, timm and the model used directly; bad images; kills; resume."""
+
+import contextlib
+import dataclasses
+import io
+import multiprocessing
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform
+
+import cache
+from cache.errors import FeatureValueError, IdentityError, IncompleteStoreError, LockedStoreError, StoreWriteError
+from tcs.config import ExtractConfig
+from tcs.errors import ConfigError, DataError
+from tcs.extract import extract, prepare
+
+torch.set_num_threads(1)
+ROOT = pathlib.Path(__file__).parents[1]
+SIDE = 32
+
+
+def encoded(seed: int, kind: str = "PNG") -> bytes:
+    height, width = 20 + seed % 30, 20 + seed % 17
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def fill(folder: pathlib.Path, count: int, classes: int = 2) -> pathlib.Path:
+    for i in range(count):
+        path = folder / f"c{i % classes}" / f"{i}.{'png' if i % 3 else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(i, "PNG" if i % 3 else "JPEG"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_vit", num_classes=0, img_size=SIDE).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return fill(tmp_path_factory.mktemp("data"), 26)
+
+
+def config(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, **options: Any) -> ExtractConfig:
+    plain = {"img_size": SIDE, "rows_per_shard": 7, "batch_size": 3, "workers": 0}
+    return ExtractConfig(
+        data=str(data), out=str(out), teacher="test_vit", teacher_checkpoint=str(teacher), **(plain | options)
+    )
+
+
+def opened(path: pathlib.Path) -> Image.Image:
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def shard_files(path: pathlib.Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.glob("shard-*.h5"))}
+
+
+def stamps(path: pathlib.Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in sorted(path.glob("shard-*.h5"))}
+
+
+@torch.inference_mode()
+def by_hand(data: pathlib.Path, teacher: pathlib.Path, keys: list[str]) -> np.ndarray:
+    """(N, 2, D): class token and mean of patch tokens, one image at a time, without any code of ours."""
+    model = timm.create_model("test_vit", num_classes=0, img_size=SIDE).eval()
+    timm.models.load_checkpoint(model, str(teacher))
+    settings = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "crop_pct": 0.95, "interpolation": "bicubic"}
+    transform = create_transform((3, SIDE, SIDE), **settings)
+    tokens = [model.forward_features(transform(opened(data / key).convert("RGB"))[None])[0] for key in keys]
+    return np.stack([np.stack([one[0], one[1:].mean(0)]) for one in tokens])
+
+
+def test_stored_features_equal_a_plain_loop_over_the_images(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    path = extract(config(data, tmp_path / "s", teacher, readouts=("cls", "avg")))
+    store = cache.open(path)
+    assert store.keys == sorted(store.keys, key=lambda key: (key[:2], int(key[3:-4])))
+    assert len(store) == 26
+    expected = by_hand(data, teacher, store.keys)
+    for column, name in enumerate(("cls", "avg")):
+        found = store.features(name)[:]
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found.astype(np.float32), expected[:, column], rtol=1e-3, atol=1e-4)
+    assert store.classes == ("c0", "c1")
+    assert [store.classes[label] for label in store.labels_N] == [key[:2] for key in store.keys]
+    files = [(data / key).read_bytes() for key in store.keys]
+    assert [store.image_bytes(row) for row in range(26)] == files
+    assert [bytes(row) for row in store.hashes_N16] == [cache.content_hash(file) for file in files]
+    assert store.manifest.gate is not None
+    assert set(store.manifest.gate) == {"cls", "avg"}
+
+
+def test_identity_names_all_that_decides_the_values(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    store = cache.open(extract(config(data, tmp_path / "s", teacher, dtype="float32")))
+    made_from = store.manifest.plan.identity
+    assert made_from["teacher"] == "test_vit"
+    assert made_from["preprocessing"]["input_size"] == [3, SIDE, SIDE]
+    assert (made_from["compute_dtype"], made_from["views"], made_from["semantics"]) == ("float32", 1, 1)
+    assert store.features().dtype == np.float32
+    np.testing.assert_allclose(store.features()[:], by_hand(data, teacher, store.keys)[:, 1], rtol=1e-4, atol=1e-5)
+    assert store.manifest.provenance["config"]["max_bad"] == 0
+
+
+def test_workers_and_shards_and_batches_change_no_value(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    plain = extract(config(data, tmp_path / "plain", teacher))
+    assert shard_files(extract(config(data, tmp_path / "workers", teacher, workers=2))) == shard_files(plain)
+    other = cache.open(extract(config(data, tmp_path / "other", teacher, rows_per_shard=100, batch_size=16)))
+    assert np.array_equal(other.features()[:], cache.open(plain).features()[:])
+
+
+def test_finished_store_is_left_alone_and_overwrite_makes_it_anew(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = config(data, tmp_path / "s", teacher)
+    before = stamps(extract(first))
+    capsys.readouterr()
+    extract(first)
+    assert capsys.readouterr().err.endswith("s is finished already; nothing to do (--overwrite extracts it anew).\n")
+    assert stamps(tmp_path / "s") == before
+    extract(dataclasses.replace(first, batch_size=5))  # another batch size is no other store
+    assert stamps(tmp_path / "s") == before
+    with pytest.raises(IdentityError, match="crop_pct"):
+        extract(dataclasses.replace(first, crop_pct=1.0))
+    extract(dataclasses.replace(first, crop_pct=1.0, overwrite=True))
+    assert cache.open(tmp_path / "s").manifest.plan.identity["preprocessing"]["crop_pct"] == 1.0
+
+
+def test_gate_missing_after_a_kill_is_made_up_for(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tcs.extract.add_gate", lambda path: None)
+        extract(config(data, tmp_path / "s", teacher))
+    assert cache.open(tmp_path / "s").manifest.gate is None
+    extract(config(data, tmp_path / "s", teacher))
+    assert cache.open(tmp_path / "s").manifest.gate is not None
+
+
+def test_dry_run_prints_the_cost_and_writes_nothing(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = config(data, tmp_path / "s", teacher, readouts=("cls", "avg"), dry_run=True)
+    extract(planned)
+    assert not (tmp_path / "s").exists()
+    line = capsys.readouterr().err
+    assert line.startswith("26 images in 4 shards: 6.7 kB of features, ")
+    cost = prepare(planned).cost()
+    assert (cost.images, cost.shards, cost.feature_bytes) == (26, 4, 26 * 2 * 64 * 2)
+    assert cost.image_bytes == sum(path.stat().st_size for path in data.rglob("*.*"))
+    assert cost.minutes > 0
+
+
+def test_images_are_kept_as_asked(data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    assert not cache.open(extract(config(data, tmp_path / "none", teacher, images="none"))).has_images
+    small = cache.open(extract(config(data, tmp_path / "small", teacher, images="resized:24")))
+    assert small.manifest.plan.identity["resized"].startswith("shorter side resized")
+    for row, key in enumerate(small.keys):
+        original = opened(data / key)
+        kept = Image.open(io.BytesIO(small.image_bytes(row)))
+        assert (kept.format, min(kept.size)) == (original.format, min(24, *original.size))
+    full = cache.open(extract(config(data, tmp_path / "full", teacher)))
+    assert np.array_equal(small.features()[:], full.features()[:])
+    assert np.array_equal(small.hashes_N16, full.hashes_N16)
+
+
+def test_originals_above_the_limit_are_asked_about(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tcs.extract.MAX_ORIGINAL_BYTES", 1000)
+    with pytest.raises(ConfigError, match=r"the images take .* kB, above the 1.0 kB .*; choose --images original, "):
+        extract(config(data, tmp_path / "s", teacher))
+    assert cache.open(extract(config(data, tmp_path / "s", teacher, images="original"))).has_images
+
+
+def test_flat_folder_gives_an_unlabelled_store(teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "data").mkdir()
+    for i in range(3):
+        (tmp_path / f"data/{i}.png").write_bytes(encoded(i))
+    (tmp_path / "data/notes.txt").write_text("no image")
+    store = cache.open(extract(config(tmp_path / "data", tmp_path / "s", teacher)))
+    assert (store.labels_N.tolist(), store.classes) == ([-1, -1, -1], ())
+    assert store.manifest.gate is not None
+    assert store.manifest.gate["avg"]["rows"] == 3
+
+
+def break_some(data: pathlib.Path) -> dict[str, str]:
+    """Spoil four of the images; returns key -> how the reason begins."""
+    good = (data / "c0/4.png").read_bytes()
+    (data / "c0/4.png").write_bytes(good[: len(good) // 2])
+    (data / "c0/6.jpg").write_text("a text file")
+    (data / "c1/7.png").write_bytes(b"")
+    (data / "c1/25.png").unlink()
+    (data / "c1/25.png").symlink_to("nowhere.png")
+    return {"c0/4.png": "", "c0/6.jpg": "not an image file", "c1/7.png": "empty file", "c1/25.png": "cannot be read"}
+
+
+def test_bad_images_are_all_listed_and_max_bad_closes_the_store_at_once(
+    teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = fill(tmp_path / "data", 26)
+    bad = break_some(data)
+    first = config(data, tmp_path / "s", teacher, max_bad=3)
+    with pytest.raises(DataError, match=r"^4 of 26 images are bad, --max-bad is 3: .*; run again when they are fixed, or "):
+        extract(first)
+    with pytest.raises(IncompleteStoreError):
+        cache.open(tmp_path / "s")
+    before = stamps(tmp_path / "s")
+    assert len(before) == 4
+    capsys.readouterr()
+    extract(dataclasses.replace(first, max_bad=4, batch_size=8))
+    assert "batches of 3; --batch-size 8 is not used" in capsys.readouterr().err
+    assert stamps(tmp_path / "s") == before
+    store = cache.open(tmp_path / "s")
+    assert {entry.key for entry in store.manifest.quarantine} == set(bad)
+    assert all(entry.reason.startswith(bad[entry.key]) for entry in store.manifest.quarantine)
+    assert len(store) == 22
+    assert set(store.keys).isdisjoint(bad)
+    expected = by_hand(data, teacher, store.keys)[:, 1]
+    np.testing.assert_allclose(store.features()[:].astype(np.float32), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_fixed_images_are_taken_up_by_the_same_command(teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    data = fill(tmp_path / "data", 26)
+    whole = shard_files(extract(config(data, tmp_path / "whole", teacher)))
+    break_some(data)
+    with pytest.raises(DataError, match="4 of 26 images are bad"):
+        extract(config(data, tmp_path / "s", teacher))
+    (data / "c1/25.png").unlink()
+    fill(data, 26)
+    assert shard_files(extract(config(data, tmp_path / "s", teacher))) == whole
+
+
+def test_long_lists_of_bad_images_are_cut_and_folders_of_nothing_else_refused(
+    teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    data = fill(tmp_path / "data", 14)
+    for path in sorted(data.rglob("*.*"))[1:]:
+        path.write_text("broken")
+    with pytest.raises(DataError, match=r"13 of 14 images are bad, .*, and 3 more; run again") as error:
+        extract(config(data, tmp_path / "s", teacher))
+    assert str(error.value).count("not an image file") == 10
+    assert len(cache.open(extract(config(data, tmp_path / "s", teacher, max_bad=13)))) == 1
+    (data / "c0/0.jpg").write_text("broken")
+    with pytest.raises(DataError, match=r"none of the 14 images can be read \(first: c0/0.jpg \(not an image file\)\)"):
+        extract(config(data, tmp_path / "all", teacher, max_bad=99))
+
+
+def test_feature_beyond_float16_is_named(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), tmp_path / "w.safetensors")
+    wild = config(data, tmp_path / "s", tmp_path / "w.safetensors", std=(1e-9, 1e-9, 1e-9))
+    with pytest.raises(FeatureValueError, match="extract with --dtype float32"):
+        extract(dataclasses.replace(wild, teacher="test_resnet"))
+
+
+def test_refused_write_passes_through_and_the_same_call_resumes(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = cache.StoreWriter.write_shard
+
+    def full_after_two(self: cache.StoreWriter, index: int, rows: cache.ShardRows) -> None:
+        if index == 2:
+            raise StoreWriteError("no space left; free some and run again.")
+        write(self, index, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.StoreWriter, "write_shard", full_after_two)
+        with pytest.raises(StoreWriteError, match="no space left"):
+            extract(config(data, tmp_path / "s", teacher))
+    before = stamps(tmp_path / "s")
+    assert len(before) == 2
+    after = stamps(extract(config(data, tmp_path / "s", teacher)))
+    assert {name: after[name] for name in before} == before
+    assert shard_files(tmp_path / "s") == shard_files(extract(config(data, tmp_path / "whole", teacher)))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_crash_of_a_worker_is_one_line_and_resumable(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = os.getpid()
+
+    def crash(raw: bytes) -> Image.Image:
+        if os.getpid() != parent:
+            os._exit(1)
+        return Image.open(io.BytesIO(raw)).convert("RGB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tcs.decoding.decode_image", crash)
+        with pytest.raises(DataError, match=r"a worker process ended unexpectedly .*; run the same command again to res"):
+            extract(config(data, tmp_path / "s", teacher, workers=1))
+    assert len(cache.open(extract(config(data, tmp_path / "s", teacher)))) == 26
+
+
+def run_unless_locked(settings: ExtractConfig) -> None:
+    """In a forked child: extract, waiting for the workers of a killed predecessor to let go of the lock."""
+    with pathlib.Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        while True:
+            with contextlib.suppress(LockedStoreError):
+                extract(settings)
+                return
+            time.sleep(0.05)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kills_at_any_moment_leave_a_store_that_resumes_to_the_same_bytes(
+    teacher: pathlib.Path, tmp_path: pathlib.Path, workers: int
+) -> None:
+    data = fill(tmp_path / "data", 90)
+    settings = config(data, tmp_path / "s", teacher, rows_per_shard=2, workers=workers)
+    chance, done, kills = random.Random(workers), 0, 0
+    for _ in range(7):
+        child = multiprocessing.get_context("fork").Process(target=run_unless_locked, args=(settings,))
+        child.start()
+        kill_at = done + chance.randint(1, 5)  # of 45 shards in all
+        while child.is_alive() and len(shard_files(tmp_path / "s")) < kill_at:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.02))
+        child.kill()
+        child.join()
+        kills += child.exitcode == -signal.SIGKILL
+        assert len(shard_files(tmp_path / "s")) >= done
+        done = len(shard_files(tmp_path / "s"))
+    assert kills >= 3
+    run_unless_locked(settings)
+    whole = extract(dataclasses.replace(settings, out=str(tmp_path / "whole")))
+    assert shard_files(tmp_path / "s") == shard_files(whole)
+    assert cache.open(tmp_path / "s").identity == cache.open(whole).identity
+    assert not list((tmp_path / "s").glob("*.partial"))
+
+
+def test_ctrl_c_ends_with_130_and_one_line(teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    data = fill(tmp_path / "data", 400)
+    command = [sys.executable, "-c", "from tcs.cli import main; main()", "extract", str(data)]
+    command += ["--out", str(tmp_path / "s"), "--teacher", "test_vit", "--teacher-checkpoint", str(teacher)]
+    command += ["--img-size", str(SIDE), "--rows-per-shard", "2"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)
+    while child.poll() is None and not (tmp_path / "s/shard-00003.h5").exists():
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert errors.endswith("stopped; run the same command again to resume.\n")
+    assert "Traceback" not in errors
