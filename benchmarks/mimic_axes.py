@@ -211,7 +211,7 @@ def make_trainer(bench: Bench, entry: dict[str, Any], targets: Any, plan: Studen
 def coordinates_of(trainer: Trainer, images: torch.Tensor) -> NDArray[np.float32]:
     """The student's z (N, K) of clean images."""
     trainer.student.eval()
-    parts = [trainer.student(trainer.normalised(part)).z_BK for part in images.split(EVAL_BATCH)]
+    parts = [trainer.student(trainer.normalised(part)).z_BK for part in torch.split(images, EVAL_BATCH)]
     return torch.cat([part for part in parts if part is not None]).numpy()
 
 

@@ -39,7 +39,6 @@ def streamed(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:
 def contestants(features_ND: NDArray[np.float32], components: int) -> dict[str, Callable[[], NDArray[np.floating]]]:
     """Name -> function that does the work once and returns something of it (the eigenvalues where there are any)."""
     half_ND = features_ND.astype(np.float16)
-    batch = max(5 * components, components)
     return {
         "bare X.T @ X, float32": lambda: features_ND.T @ features_ND,
         "tcs, float32 rows": lambda: streamed(features_ND),
@@ -47,7 +46,7 @@ def contestants(features_ND: NDArray[np.float32], components: int) -> dict[str, 
         "scikit-learn PCA(covariance_eigh)": lambda: _spectrum(
             PCA(components, svd_solver="covariance_eigh"), features_ND
         ),
-        "scikit-learn IncrementalPCA": lambda: _spectrum(IncrementalPCA(components, batch_size=batch), features_ND),
+        "scikit-learn IncrementalPCA": lambda: _spectrum(IncrementalPCA(components), features_ND),
     }
 
 

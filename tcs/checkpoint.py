@@ -1,4 +1,7 @@
-"""Files of one student's run folder, each written whole: safetensors weights, the resume file (read without pickle), summary.csv, config.json."""
+"""Files of one student's run folder, each written whole: safetensors weights, the resume file, summary.csv, config.json.
+
+No pickle is loaded: the resume file is read with weights_only=True.
+"""
 
 import csv
 import io

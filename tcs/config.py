@@ -13,6 +13,7 @@ STORED_DTYPES = ("float16", "float32")
 LABEL_SOURCES = ("auto", "folder", "none")
 HEADS = ("linear", "tcs")
 MIMIC_VIEWS = ("same", "clean")
+SELECT_RIDGE = "ridge"
 
 
 def require(condition: bool, message: str) -> None:

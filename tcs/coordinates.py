@@ -29,7 +29,7 @@ DEFAULT_COMPONENTS = 256
 FORMAT = "tcs-coordinates"
 FORMAT_VERSION = 1
 
-ARRAY_SHAPES = {"origin_D": "D", "basis_DK": "DK", "scales_K": "K", "spectrum_D": "D"}
+ARRAY_SHAPES = {"basis_DK": "DK", "origin_D": "D", "scales_K": "K", "spectrum_D": "D"}
 
 F32 = NDArray[np.float32]
 
@@ -281,10 +281,9 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], place: str) -> None:
     missing = sorted(set(ARRAY_SHAPES) - set(arrays))
     if missing:
         raise ArtefactError(f"{place} lacks the array {missing[0]}; make it again with tcs fit.")
-    shape = np.shape(arrays["basis_DK"])
-    sizes = dict(zip("DK", shape, strict=False))
+    sizes = dict(zip("DK", np.shape(arrays["basis_DK"]), strict=False))
     for name, letters in ARRAY_SHAPES.items():
-        array, expected = arrays[name], tuple(sizes.get(letter, -1) for letter in letters)
+        array, expected = arrays[name], tuple(sizes.get(letter, letter) for letter in letters)
         if array.shape != expected or array.dtype != np.float32:
             raise ArtefactError(
                 f"{place}: {name} is {array.dtype} {array.shape}, and must be float32 {expected};"

@@ -33,7 +33,9 @@ class Cost:
         )
 
 
-def estimate_cost(images: ImageList, positions: ImagePositions, teacher: Teacher, plan: cache.Plan, workers: int) -> Cost:
+def estimate_cost(
+    images: ImageList, positions: ImagePositions, teacher: Teacher, plan: cache.Plan, workers: int
+) -> Cost:
     """Measure a few images and one small batch, and multiply. Decoding is divided among the workers."""
     seconds, kept_bytes = _decode_sample(positions)
     per_image = seconds / max(workers, 1) + _forward_seconds(teacher)

@@ -45,9 +45,7 @@ class Batch:
 class ImagePositions(Dataset[DecodedImage]):
     """The images of a list by position, decoded and transformed; a bad one comes with its reason instead of pixels."""
 
-    def __init__(
-        self, images: ImageList, transform: Callable[[Image.Image], torch.Tensor], policy: str
-    ) -> None:
+    def __init__(self, images: ImageList, transform: Callable[[Image.Image], torch.Tensor], policy: str) -> None:
         self._images, self._transform = images, transform
         self._keep, _, pixels = policy.partition(":")
         self._shrink_to = int(pixels or 0)

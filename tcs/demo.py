@@ -24,8 +24,8 @@ train: {folder}/train.store
 test: {folder}/test.store
 targets: {folder}/targets.h5
 students:
-  - resnet18,layers=(1,1,1,1),channels=(16,16,32,64)
-  - vit_tiny_patch16_224,img_size=32,patch_size=8,embed_dim=64,depth=2,num_heads=2
+  - test_efficientnet
+  - test_convnext
 methods: [labels, bottleneck, tcs, tcs+elsh, tcs-probe]
 shots: [1, 4, 16]
 seeds: [0, 1, 2]
@@ -36,7 +36,7 @@ note: The teacher was pretrained on the training images of this data set, withou
 """
 
 
-def demo(folder: str, steps: int = 80) -> str:
+def demo(folder: str, steps: int = 60) -> str:
     """Run every stage into `folder` (resumed where it was left) and return the table with directions.
 
     Raises ArtefactError for a folder that holds anything the demo did not make.

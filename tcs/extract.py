@@ -110,21 +110,28 @@ def _recorded(config: ExtractConfig) -> dict[str, Any]:
 
 def _run(extraction: Extraction, writer: cache.StoreWriter) -> None:
     """Write the pending shards, then close the store, unless too many images are bad."""
-    config, plan = extraction.config, writer.plan
+    config = extraction.config
     if len(writer.quarantine) > config.max_bad:
         writer.retry_quarantined()  # perhaps the images have been fixed meanwhile
     _announce(extraction, writer)
     start = time.perf_counter()
-    pending = writer.pending()
-    total = sum(len(plan.positions(index)) for index in pending)
-    with progress_bar(total, "extract", "images") as bar:
+    images = write_pending(extraction, writer)
+    seconds = time.perf_counter() - start
+    _require_good(config, writer.plan, writer.quarantine)
+    run = {"images": images, "seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
+    manifest = writer.close(provenance={"run": run})
+    bad = len(manifest.quarantine)
+    say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
+
+
+def write_pending(extraction: Extraction, writer: cache.StoreWriter) -> int:
+    """Run the teacher over the shards that are pending, write each, and return how many images they held."""
+    plan, pending = writer.plan, writer.pending()
+    images = sum(len(plan.positions(index)) for index in pending)
+    with progress_bar(images, "extract", "images") as bar:
         for index, rows in _shards(extraction, plan, pending, bar):
             writer.write_shard(index, rows)
-    seconds = time.perf_counter() - start
-    _require_good(config, plan, writer.quarantine)
-    run = {"images": total, "seconds": round(seconds, 3), "images_per_second": round(total / max(seconds, 1e-9), 1)}
-    manifest = writer.close(provenance={"run": run})
-    say(f"{config.out}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images, {run['images_per_second']} images/s.")
+    return images
 
 
 def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
@@ -167,9 +174,7 @@ def _features(teacher: Teacher, batch: Batch) -> dict[str, np.ndarray]:
     return {name: value.numpy()[good] for name, value in teacher.features(batch.images_B3HW).items()}
 
 
-def _rows(
-    plan: cache.Plan, parts: Sequence[tuple[tuple[DecodedImage, ...], dict[str, np.ndarray]]]
-) -> cache.ShardRows:
+def _rows(plan: cache.Plan, parts: Sequence[tuple[tuple[DecodedImage, ...], dict[str, np.ndarray]]]) -> cache.ShardRows:
     """One shard from its batches: R rows for the good images, a quarantine entry for each bad one."""
     items = [item for batch_items, _ in parts for item in batch_items]
     good = [item for item in items if item.reason is None]

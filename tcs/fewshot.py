@@ -5,6 +5,7 @@ Legend: N rows, D teacher dims, C classes.
 
 import csv
 import dataclasses
+import fcntl
 import pathlib
 import re
 import time
@@ -29,7 +30,7 @@ from tcs.splits import Split, k_shot_split, write_split_file
 from tcs.stream import RESIDENT_BYTES, decode_rows
 from tcs.train import train
 
-RESULTS, RECIPE, LEDGER = "results.csv", "recipe.yaml", "ledger.json"
+RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
 COLUMNS = (
     *(
         "model",
@@ -93,21 +94,28 @@ def fewshot(config: FewshotConfig) -> int:
         return 0
     _check_folder(out, grid, pathlib.Path(config.recipe))
     bench = _open_bench(grid, out, config.device)
-    return _run_cells(bench, todo, rows)
+    return _run_cells(bench, todo)
 
 
-def _run_cells(bench: Bench, todo: list[Cell], rows: list[dict[str, Any]]) -> int:
+def _run_cells(bench: Bench, todo: list[Cell]) -> int:
     failed = 0
     with progress_bar(len(todo), "few-shot grid", "cells") as bar:
         for number, cell in enumerate(todo, 1):
             row = run_cell(bench, cell)
-            rows = [kept for kept in rows if row_key(kept) != cell.key] + [row]
-            save_table(bench.out / RESULTS, rows)
+            _add_row(bench.out, row)
             failed += row["status"] != "ok"
             result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
             say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
             bar.advance(1)
     return failed
+
+
+def _add_row(out: pathlib.Path, row: dict[str, Any]) -> None:
+    """Put `row` into results.csv, in place of an earlier row of its cell. Locked: parts of a grid may run side by side."""
+    with (out / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [kept for kept in load_results(out / RESULTS) if row_key(kept) != row_key(row)]
+        save_table(out / RESULTS, [*rows, row])
 
 
 def load_results(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -116,7 +116,9 @@ def _walk(root: pathlib.Path) -> tuple[list[str], int]:
 
 
 def _refuse(error: OSError) -> None:
-    raise DataError(f"the folder {error.filename} cannot be listed ({error.strerror}); correct its permissions.") from error
+    raise DataError(
+        f"the folder {error.filename} cannot be listed ({error.strerror}); correct its permissions."
+    ) from error
 
 
 def _leads_back(root: pathlib.Path, folder: pathlib.Path) -> bool:

@@ -1,4 +1,4 @@
-"""Named methods: what a row of a table called `tcs+elsh` means, in one table (design section 5, "Named methods")."""
+"""Named methods: what a row of a table called `tcs+elsh` means, in one table ."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,7 +27,6 @@ class Method:
     warm_up: str = ""
     axes: tuple[str, ...] = ()
     uses_pool: bool = True
-    selects: bool = False
     about: str = ""
 
     @property
@@ -51,7 +50,6 @@ METHODS: Mapping[str, Method] = {
         loss="ce",
         classifier=PROBE_START,
         warm_up="l2",
-        selects=True,
         about="mimic warm-up, ridge start, probe start, then cross-entropy",
     ),
     "tcs+elsh": Method(
@@ -59,21 +57,18 @@ METHODS: Mapping[str, Method] = {
         loss="ce + 1.0*elsh",
         classifier=PROBE_START,
         warm_up="l2 + 1.0*elsh",
-        selects=True,
         about="tcs with the eLSH loss on the coordinates all the way",
     ),
     "tcs-probe": Method(
         head="tcs",
         loss="l2",
         classifier=PROBE_FROZEN,
-        selects=True,
         about="L2 mimic only; the teacher-space probe moves over",
     ),
     "tcs-probe+elsh": Method(
         head="tcs",
         loss="elsh",
         classifier=PROBE_FROZEN,
-        selects=True,
         about="eLSH mimic only; the teacher-space probe moves over",
     ),
 }
@@ -101,4 +96,4 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
         raise ConfigError(
             f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs."
         )
-    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics, selects=False, about="as given")
+    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics, about="as given")

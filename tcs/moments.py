@@ -56,11 +56,10 @@ def streaming_moments(
     origin_D: NDArray[np.float32] | None = None
     sum_D, products_DD = np.zeros(dims), np.zeros((dims, dims))
     for start, stored_BD in iterate_blocks(features, block_rows):
-        block_BD = stored_BD.astype(np.float32)
-        if origin_D is None:
-            origin_D = block_BD.mean(axis=0, dtype=np.float64).astype(np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
-            block_BD -= origin_D
+            if origin_D is None:
+                origin_D = stored_BD.mean(axis=0, dtype=np.float64).astype(np.float32)
+            block_BD = np.subtract(stored_BD, origin_D, dtype=np.float32)
             sum_D += block_BD.sum(axis=0, dtype=np.float64)
             products_DD += block_BD.T @ block_BD
         if not np.isfinite(np.trace(products_DD)):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
-from tcs.config import TrainConfig
+from tcs.config import SELECT_RIDGE, TrainConfig
 from tcs.coordinates import load_coordinates
 from tcs.errors import ArtefactError, ConfigError
 from tcs.losses import HashPlanes
@@ -80,11 +80,23 @@ def check_needs(method: Method, source: Source, name: str) -> None:
         )
 
 
-def find_selection(source: Source, config: TrainConfig, split: Split, seed: int) -> Selection:
-    """The selection of this split: read from --selection FILE (refused if it saw another split), else computed from its labels."""
+def find_selection(source: Source, config: TrainConfig, split: Split, seed: int) -> Selection | None:
+    """What --selection asks for: nothing (every coordinate), one computed from the split's labels, or one read from a file.
+
+    Without it every coordinate is kept: on CIFAR-10 no selection beat the spectrum's first K (benchmarks/RESULTS.md). A
+    selection that was computed on another split is refused.
+    """
     assert source.targets is not None
-    if config.selection is not None:
-        selection = load_coordinates(pathlib.Path(config.selection)).selection
+    if config.selection is None:
+        return None
+    if config.selection != SELECT_RIDGE:
+        system = load_coordinates(pathlib.Path(config.selection))
+        selection, made_on, ours = system.selection, system.identity, source.targets.coordinates.identity
+        if made_on != ours:
+            raise ArtefactError(
+                f"--selection {config.selection} selects among coordinates {made_on}, the targets hold {ours}; "
+                "run tcs fit with the options of the targets' coordinate system."
+            )
         if selection is None:
             raise ArtefactError(
                 f"--selection {config.selection} holds no selection; make it with tcs fit --shots or --split-file."
@@ -112,11 +124,10 @@ def find_probe(source: Source, split: Split, selection: Selection | None) -> Pro
 def probe_for(
     method: Method, source: Source, config: TrainConfig, split: Split, seed: int
 ) -> tuple[Probe | None, Selection | None]:
-    """The probe and selection that the method asks for; (None, None) where it asks for neither."""
+    """The probe and selection that the method and --selection ask for; (None, None) where they ask for neither."""
     if method.head != "tcs" or source.targets is None or (method.classifier == TRAINED and config.selection is None):
         return None, None
-    wanted = method.selects or config.selection is not None
-    selection = find_selection(source, config, split, seed) if wanted else None
+    selection = find_selection(source, config, split, seed)
     return find_probe(source, split, selection), selection
 
 

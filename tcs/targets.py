@@ -140,10 +140,11 @@ def _hash(z_NK: NDArray[np.float32], config: TargetsConfig) -> dict[str, NDArray
             squares_H += np.square(block_BK @ rotation_HK.T - thresholds_H, dtype=np.float64).sum(0)
             bar.advance(len(block_BK))
     rms_H = np.sqrt(squares_H / len(z_NK)).astype(np.float32)
-    constant = int((rms_H <= 0).sum())
+    constant = int((rms_H <= ROUNDING_BAND * np.abs(thresholds_H).max()).sum())
     if constant:
         raise ArtefactError(
-            f"{constant} of {config.bits} hash bits do not vary over the store; use fewer --components in tcs fit."
+            f"{constant} of {config.bits} hash bits do not vary over the store's {len(z_NK)} rows; use a store with more"
+            " varied images, or a coordinate system fitted to this one."
         )
     return {"bits_NP": bits_NP, "rotation_HK": rotation_HK, "thresholds_H": thresholds_H, "rms_H": rms_H}
 

@@ -24,7 +24,15 @@ from tcs.teacher_weights import build, digest_of_weights, first_line, from_file,
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # Settled by us: readouts, classifier and weights have options or rules of their own.
-RESERVED_KWARGS = ("global_pool", "num_classes", "in_chans", "features_only", "model_name", "cache_dir", "checkpoint_path")
+RESERVED_KWARGS = (
+    "global_pool",
+    "num_classes",
+    "in_chans",
+    "features_only",
+    "model_name",
+    "cache_dir",
+    "checkpoint_path",
+)
 RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
 # Raised by hand, only when the same inputs would give other features.
 SEMANTICS = 1
@@ -91,7 +99,9 @@ def require_known_teacher(name: str) -> None:
     if not timm.is_model(architecture):
         hint = did_you_mean(architecture, timm.list_models())
         raise ModelError(f"teacher '{name}' is not a timm model; see timm.list_models().{hint}")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(architecture + "*") if _is_of(known, architecture)]
+    tags = [
+        known.partition(".")[2] for known in timm.list_pretrained(architecture + "*") if _is_of(known, architecture)
+    ]
     if tag and tag not in tags:
         raise ModelError(
             f"teacher '{name}' has an unknown weight tag; {architecture} has {', '.join(tags) or 'none'}."
@@ -197,7 +207,9 @@ def _as_json(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(kwargs, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"--teacher-kwargs {kwargs} cannot be recorded ({error}); use numbers, text, lists.") from error
+        raise ConfigError(
+            f"--teacher-kwargs {kwargs} cannot be recorded ({error}); use numbers, text, lists."
+        ) from error
     return plain
 
 

@@ -6,8 +6,6 @@ Legend: B batch rows, b labelled rows of a batch, S student width, K coordinates
 import contextlib
 import dataclasses
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +20,7 @@ from torch import Tensor
 from tcs.augment import augment, normalise
 from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.errors import ArtefactError, ConfigError, DivergedError
+from tcs.interrupt import stop_requests
 from tcs.losses import LOSSES, HashPlanes, LossInputs, LossTerm, reads, unpack_bits
 from tcs.methods import PROBE_FROZEN, TRAINED
 from tcs.probe import fit_ridge_targets
@@ -31,7 +30,9 @@ from tcs.stream import BatchPlan, TrainingRows, batch_positions, plan_batches
 from tcs.student import Student, StudentOutput, pre_logits
 
 REFIT_ROWS = 4096
-REFIT_LEAST_PENALTY = 1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it
+REFIT_LEAST_PENALTY = (
+    1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it
+)
 EVAL_BATCH = 256
 LOG_POINTS = 50
 
@@ -259,7 +260,7 @@ def train_student(trainer: Trainer, bar: Bar, folder: pathlib.Path | None, finge
     interval = max(1, trainer.recipe.steps // LOG_POINTS)
     if trainer.around.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.around.device)
-    with _stop_requests() as stop:
+    with stop_requests() as stop:
         while trainer.step < trainer.recipe.steps:
             losses = trainer.train_step()
             bar.advance(1, f"loss {losses['loss']:.3f}")
@@ -295,39 +296,3 @@ def _resume(trainer: Trainer, path: pathlib.Path, fingerprint: str) -> None:
 def _memory_mib(device: torch.device) -> float:
     """Peak of the device's allocator on CUDA; on CPU the resident memory of the process now."""
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
-
-
-class _StopRequest:
-    """Set by a signal, read between steps, so that no step is ever left half done."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    @property
-    def requested(self) -> bool:
-        return self.signal is not None
-
-    def leave(self) -> None:
-        """End the process's work the way the signal asked for."""
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + int(self.signal or signal.SIGTERM))
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[_StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request for the duration (main thread only: others never get signals)."""
-    request = _StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def remember(number: int, _frame: object) -> None:
-        request.signal = number
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

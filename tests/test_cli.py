@@ -135,7 +135,9 @@ def test_teacher_kwargs_are_literals_or_text() -> None:
             parse_kwargs(context, option, [wrong])
 
 
-def test_options_reach_the_store(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]) -> None:
+def test_options_reach_the_store(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
     options = ["--readout", "avg", "--readout", "pool", "--mean", "0", "0", "0", "--std", "1", "1", "1"]
     options += ["--crop-pct", "1", "--interpolation", "bilinear", "--dtype", "float32", "--images", "none"]
     options += ["--teacher-kwargs", "drop_path_rate=0.1", "--labels", "none", "--rows-per-shard", "4"]
@@ -176,7 +178,9 @@ def test_cache_info_tells_the_same_to_people_and_programs(
     assert lines["gate avg"].startswith("rows 6, constant_dims ")
 
 
-def test_cache_info_needs_no_torch(tmp_path: pathlib.Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_cache_info_needs_no_torch(
+    tmp_path: pathlib.Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     store = str(tmp_path / "s")
     tcs(capsys, *arguments, "--out", store)
     code = (

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import multiprocessing
 import os
@@ -227,7 +228,9 @@ def test_bad_images_are_all_listed_and_max_bad_closes_the_store_at_once(
     data = fill(tmp_path / "data", 26)
     bad = break_some(data)
     first = config(data, tmp_path / "s", teacher, max_bad=3)
-    with pytest.raises(DataError, match=r"^4 of 26 images are bad, --max-bad is 3: .*; run again when they are fixed, or "):
+    with pytest.raises(
+        DataError, match=r"^4 of 26 images are bad, --max-bad is 3: .*; run again when they are fixed, or "
+    ):
         extract(first)
     with pytest.raises(IncompleteStoreError):
         cache.open(tmp_path / "s")
@@ -315,7 +318,9 @@ def test_crash_of_a_worker_is_one_line_and_resumable(
 
     with monkeypatch.context() as patch:
         patch.setattr("tcs.decoding.decode_image", crash)
-        with pytest.raises(DataError, match=r"a worker process ended unexpectedly .*; run the same command again to res"):
+        with pytest.raises(
+            DataError, match=r"a worker process ended unexpectedly .*; run the same command again to res"
+        ):
             extract(config(data, tmp_path / "s", teacher, workers=1))
     assert len(cache.open(extract(config(data, tmp_path / "s", teacher)))) == 26
 
@@ -361,7 +366,9 @@ def test_kills_at_any_moment_leave_a_store_that_resumes_to_the_same_bytes(
 
 def test_ctrl_c_ends_with_130_and_one_line(teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
     data = fill(tmp_path / "data", 400)
-    command = [sys.executable, "-c", "from tcs.cli import main; main()", "extract", str(data)]
+    # A test run in the background of a shell ignores SIGINT, and its children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tcs.cli import main; main()"
+    command = [sys.executable, "-c", code, "extract", str(data)]
     command += ["--out", str(tmp_path / "s"), "--teacher", "test_vit", "--teacher-checkpoint", str(teacher)]
     command += ["--img-size", str(SIDE), "--rows-per-shard", "2"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)
@@ -369,6 +376,30 @@ def test_ctrl_c_ends_with_130_and_one_line(teacher: pathlib.Path, tmp_path: path
         time.sleep(0.01)
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     _, errors = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == 130, errors
     assert errors.endswith("stopped; run the same command again to resume.\n")
     assert "Traceback" not in errors
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_gives_the_same_store_within_float16(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    cpu = cache.open(extract(config(data, tmp_path / "cpu", teacher, dtype="float32")))
+    gpu = cache.open(extract(config(data, tmp_path / "gpu", teacher, dtype="float32", device="cuda", workers=2)))
+    assert gpu.identity == cpu.identity
+    assert gpu.keys == cpu.keys
+    np.testing.assert_allclose(gpu.features()[:], cpu.features()[:], rtol=1e-3, atol=1e-4)
+
+
+def test_benchmark_runs(data: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks/extraction.py")
+    assert source is not None
+    assert source.loader is not None
+    benchmark = importlib.util.module_from_spec(source)
+    source.loader.exec_module(benchmark)
+    small = ["--teacher", "test_vit", "--img-size", "32", "--images", "30", "--repeats", "1", "--workers", "0"]
+    benchmark.main([str(data), *small])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| extract", "| loader + forward", "| forward"]

@@ -74,7 +74,9 @@ def test_split_folder_is_found_under_its_synonyms(tmp_path: pathlib.Path) -> Non
     put(tmp_path, "training/a/1.png", "val/a/2.png")
     assert list_images(tmp_path, split="train").root == tmp_path / "training"
     assert list_images(tmp_path, split="validation").keys == ("a/2.png",)
-    with pytest.raises(DataError, match=r"--split is 'trainn', but .* \(it has training, val\).* Did you mean training\?"):
+    with pytest.raises(
+        DataError, match=r"--split is 'trainn', but .* \(it has training, val\).* Did you mean training\?"
+    ):
         list_images(tmp_path, split="trainn")
     with pytest.raises(DataError, match="holds the splits training, val, not classes; choose one, as --split training"):
         list_images(tmp_path)

@@ -158,3 +158,16 @@ def test_bad_inputs_are_refused_by_name():
         cross_validated_accuracy(x, labels, 3, 1, 0)
     with pytest.raises(DataError, match="k-NN over 0 rows for 10 rows"):
         knn_accuracy(x[:0], labels[:0], x, labels)
+
+
+def test_a_least_penalty_bounds_the_weights():
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=(60, 20))
+    y = x @ generator.normal(size=(20, 8))
+    mean_square = ((x - x.mean(0)) ** 2).sum() / 20
+    free, _ = fit_ridge_targets(x, y)
+    bounded, bias = fit_ridge_targets(x, y, least_penalty=1.0)
+    model = Ridge(alpha=mean_square, solver="svd").fit(x, y)  # exact targets: the least allowed penalty is the best
+    np.testing.assert_allclose(bounded, model.coef_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(bias, model.intercept_, rtol=1e-6, atol=1e-9)
+    assert np.linalg.norm(bounded) < 0.8 * np.linalg.norm(free)

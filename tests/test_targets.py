@@ -1,5 +1,6 @@
 """Hash targets against faiss itself, numpy and torch. Legend: B block rows, K coordinates, H hash bits."""
 
+import json
 import pathlib
 
 import faiss
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from artefacts import make_store
+from click.testing import CliRunner
 
 import cache
+from tcs.cli.targets import command
 from tcs.config import FitConfig, TargetsConfig
 from tcs.errors import ArtefactError, ConfigError
 from tcs.fit import fit
@@ -144,3 +147,123 @@ def test_damage_and_links_are_found(made: tuple[cache.Store, Targets], tmp_path:
 def test_bits_that_faiss_cannot_pack_are_refused(bits: int) -> None:
     with pytest.raises(ConfigError, match=f"--bits is {bits}; it must be a multiple of 8"):
         TargetsConfig(store="s", coordinates="c", out="o", bits=bits)
+
+
+@pytest.mark.parametrize("bits", [16, 64])
+def test_more_bits_than_coordinates_and_fewer(tmp_path: pathlib.Path, bits: int) -> None:
+    make_store(tmp_path / "a.store")
+    targets = make(tmp_path, components=24, bits=bits)
+    norms_H = np.linalg.norm(targets.rotation_HK, axis=1)
+    if bits < 24:
+        np.testing.assert_allclose(norms_H, 1, atol=1e-5)
+    else:  # columns are orthonormal instead, so rows are sqrt(K / H) long on average, unevenly
+        np.testing.assert_allclose(targets.rotation_HK.T @ targets.rotation_HK, np.eye(24), atol=1e-5)
+        assert np.mean(norms_H**2) == pytest.approx(24 / bits, rel=1e-5)
+
+
+def test_rows_on_the_threshold_count_as_above_it(tmp_path: pathlib.Path) -> None:
+    # Three rows: the median of every bit is one of them.
+    make_store(tmp_path / "a.store")
+    make_store(tmp_path / "b.store", rows=3)
+    make(tmp_path)
+    config = TargetsConfig(
+        store=str(tmp_path / "b.store"),
+        coordinates=str(tmp_path / "a.store-12.safetensors"),
+        out=str(tmp_path / "b.h5"),
+    )
+    targets = open_targets(fit_targets(config))
+    bits_NH = np.unpackbits(targets.bits_NP, axis=1, bitorder="little")
+    assert np.bincount(bits_NH.sum(axis=0), minlength=4)[2] > 0.9 * bits_NH.shape[1]
+
+
+def test_a_store_whose_rows_do_not_vary_is_refused(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    make_store(tmp_path / "b.store", rows=1)
+    make(tmp_path)
+    coordinates = str(tmp_path / "a.store-12.safetensors")
+    config = TargetsConfig(store=str(tmp_path / "b.store"), coordinates=coordinates, out=str(tmp_path / "b.h5"), bits=8)
+    with pytest.raises(ArtefactError, match="8 of 8 hash bits do not vary over the store"):
+        fit_targets(config)
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_thresholds_come_from_a_seeded_sample(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    whole, some = make(tmp_path), make(tmp_path, out="s.h5", sample_rows=21)
+    again = make(tmp_path, out="r.h5", sample_rows=21)
+    assert np.array_equal(some.thresholds_H, again.thresholds_H)
+    assert np.array_equal(some.rotation_HK, whole.rotation_HK)
+    assert not np.allclose(some.thresholds_H, whole.thresholds_H)
+
+
+def test_a_seed_of_any_size_is_taken(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    assert make(tmp_path, seed=2**40 + 7).bits_NP.shape == (60, 8)
+
+
+def rewrite_facts(path: pathlib.Path, **change: object) -> None:
+    with h5py.File(path, "r+") as file:
+        facts = json.loads(file["facts"][...].tobytes()) | change
+        del file["facts"]
+        file["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+
+
+def test_another_version_is_refused_by_name_and_may_be_overwritten(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    make(tmp_path)
+    rewrite_facts(tmp_path / "t.h5", format_version=0)
+    with pytest.raises(ArtefactError, match="has format version 0, this release reads 1"):
+        open_targets(tmp_path / "t.h5")
+    assert make(tmp_path, overwrite=True).z_NK.shape == (60, 12)
+
+
+def test_a_damaged_header_is_named(made: tuple[cache.Store, Targets], tmp_path: pathlib.Path) -> None:
+    rewrite_facts(tmp_path / "t.h5", system=None)
+    with pytest.raises(ArtefactError, match=r"has a damaged header \(no system\)"):
+        open_targets(tmp_path / "t.h5")
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        file["facts"][0] = ord("?")
+    with pytest.raises(ArtefactError, match="is no targets file"):
+        open_targets(tmp_path / "t.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("rms", np.ones(64), r"rms is float64 \(64,\), and must be float32 \(H\)"),
+        ("thresholds", np.ones(63, np.float32), r"thresholds is float32 \(63,\)"),
+        ("hashes", np.ones((60, 15), np.uint8), r"hashes is uint8 \(60, 15\)"),
+        ("bits", np.ones((60, 9), np.uint8), "64 thresholds do not fit 9 bytes of bits a row"),
+    ],
+)
+def test_arrays_of_another_shape_or_type_are_named(
+    made: tuple[cache.Store, Targets], tmp_path: pathlib.Path, name: str, array: np.ndarray, message: str
+) -> None:
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        del file[name]
+        file[name] = array
+    with pytest.raises(ArtefactError, match=message):
+        open_targets(tmp_path / "t.h5")
+
+
+def test_a_file_of_somebody_else_is_never_replaced(tmp_path: pathlib.Path) -> None:
+    make_store(tmp_path / "a.store")
+    (tmp_path / "t.h5").write_text("my notes")
+    with pytest.raises(ArtefactError, match="exists and is no targets file; name another --out"):
+        make(tmp_path, overwrite=True)
+    assert (tmp_path / "t.h5").read_text() == "my notes"
+
+
+def test_half_a_file_is_refused(made: tuple[cache.Store, Targets], tmp_path: pathlib.Path) -> None:
+    whole = (tmp_path / "t.h5").read_bytes()
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtefactError, match="is no targets file"):
+        open_targets(tmp_path / "half.h5")
+
+
+def test_the_command_reports_the_shape(made: tuple[cache.Store, Targets], tmp_path: pathlib.Path) -> None:
+    coordinates, out = str(tmp_path / "a.store-12.safetensors"), str(tmp_path / "t.h5")
+    arguments = [str(tmp_path / "a.store"), coordinates, "--out", out, "--bits", "64"]
+    report = json.loads(CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout)
+    assert report == {"targets": out, "identity": made[1].identity, "rows": 60, "components": 12, "bits": 64}
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).stdout == out + "\n"

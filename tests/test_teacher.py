@@ -71,7 +71,9 @@ def test_register_tokens_count_neither_as_class_token_nor_into_the_average() -> 
     torch.testing.assert_close(found["avg"], tokens_BLD[:, 4:].mean(1))
     torch.testing.assert_close(found["cls"], tokens_BLD[:, 0])
     registers_only = seeded("test_vit2", num_classes=0)  # one register, no class token
-    with pytest.raises(ModelError, match="test_vit2 has no class token, so --readout cls is undefined; use avg or pool"):
+    with pytest.raises(
+        ModelError, match="test_vit2 has no class token, so --readout cls is undefined; use avg or pool"
+    ):
         read_features(registers_only, images(160), ("cls",))
 
 
@@ -142,7 +144,9 @@ def test_preprocessing_is_timms_and_every_part_can_be_overridden(vit: pathlib.Pa
     torch.testing.assert_close(grey, expected[:, None, None].expand(3, 64, 64))
 
 
-def test_img_size_reshapes_a_vit_and_only_enlarges_the_input_of_a_cnn(vit: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_img_size_reshapes_a_vit_and_only_enlarges_the_input_of_a_cnn(
+    vit: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     teacher = load_teacher(config(vit, img_size=96))
     assert teacher.model.pos_embed.shape == (1, 37, 64)  # 6 x 6 patches of 16 and the class token
     assert load_teacher(config(vit, teacher_kwargs={"img_size": 96})).preprocessing["input_size"] == [3, 96, 96]
@@ -155,7 +159,9 @@ def test_img_size_reshapes_a_vit_and_only_enlarges_the_input_of_a_cnn(vit: pathl
 def test_weights_from_a_file_give_the_saved_models_features(vit: pathlib.Path) -> None:
     teacher = load_teacher(config(vit, readouts=("pool",)))
     with torch.inference_mode():
-        torch.testing.assert_close(teacher.features(images(160))["pool"], seeded("test_vit", num_classes=0)(images(160)))
+        torch.testing.assert_close(
+            teacher.features(images(160))["pool"], seeded("test_vit", num_classes=0)(images(160))
+        )
 
 
 def test_classifier_in_the_file_and_containers_and_half_precision_change_nothing(
@@ -169,7 +175,9 @@ def test_classifier_in_the_file_and_containers_and_half_precision_change_nothing
     widened = {key: value.half().float() for key, value in with_classifier.items()}
     save_file(half, tmp_path / "half.safetensors")
     save_file(widened, tmp_path / "wide.safetensors")
-    digests = {load_teacher(config(tmp_path / f"{name}.safetensors")).identity["teacher_weights"] for name in ("half", "wide")}
+    digests = {
+        load_teacher(config(tmp_path / f"{name}.safetensors")).identity["teacher_weights"] for name in ("half", "wide")
+    }
     assert len(digests) == 1
     assert plain not in digests
 
@@ -191,9 +199,13 @@ def test_incomplete_or_foreign_weights_are_refused_with_counts_and_first_keys(
     state = seeded("test_vit", num_classes=0).state_dict()
     del state["norm.weight"], state["norm.bias"]
     save_file(state, tmp_path / "gap.safetensors")
-    with pytest.raises(ModelError, match=r"does not fit test_vit: 2 missing \(norm.weight, norm.bias\). Only a classif"):
+    with pytest.raises(
+        ModelError, match=r"does not fit test_vit: 2 missing \(norm.weight, norm.bias\). Only a classif"
+    ):
         load_teacher(config(tmp_path / "gap.safetensors"))
-    with pytest.raises(ModelError, match=r"does not fit test_resnet: \d+ missing \(conv1.0.weight, .*\.\.\.\); \d+ unknown"):
+    with pytest.raises(
+        ModelError, match=r"does not fit test_resnet: \d+ missing \(conv1.0.weight, .*\.\.\.\); \d+ unknown"
+    ):
         load_teacher(config(vit, "test_resnet"))
     with pytest.raises(ModelError, match=r"2 of another shape|\d+ of another shape \(cls_token, "):
         load_teacher(config(vit, teacher_kwargs={"embed_dim": 32, "num_heads": 2}))
@@ -206,7 +218,9 @@ def test_files_that_are_no_weights_are_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ModelError, match=r"--teacher-checkpoint .*gone.pth is not a file"):
         load_teacher(config(tmp_path / "gone.pth"))
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(ModelError, match=r"text.pth cannot be read \(.*\); it must be a safetensors file, or a torch file"):
+    with pytest.raises(
+        ModelError, match=r"text.pth cannot be read \(.*\); it must be a safetensors file, or a torch file"
+    ):
         load_teacher(config(tmp_path / "text.pth"))
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(ModelError, match=r"text.safetensors cannot be read"):
@@ -251,8 +265,14 @@ def test_impossible_options_are_refused(vit: pathlib.Path) -> None:
         ({"img_size": 0}, "--img-size is 0; it must be one whole number of pixels"),
         ({"std": (1.0, 0.0, 1.0)}, r"--std is .*; it must be three finite numbers above 0"),
         ({"mean": (float("nan"), 0.0, 1.0)}, r"--mean is .*; it must be three finite numbers"),
-        ({"teacher_kwargs": {"global_pool": "avg"}}, "--teacher-kwargs global_pool is settled by tcs extract; leave it"),
-        ({"teacher_kwargs": {"pretrained_strict": False}}, "--teacher-kwargs pretrained_strict is settled by tcs extract"),
+        (
+            {"teacher_kwargs": {"global_pool": "avg"}},
+            "--teacher-kwargs global_pool is settled by tcs extract; leave it",
+        ),
+        (
+            {"teacher_kwargs": {"pretrained_strict": False}},
+            "--teacher-kwargs pretrained_strict is settled by tcs extract",
+        ),
         ({"teacher_kwargs": {"depth": {6}}}, r"--teacher-kwargs .*depth.* cannot be recorded \(.*\); use numbers"),
         ({"device": "cuda:99"}, "--device is 'cuda:99', which this machine cannot use"),
     ]
@@ -263,7 +283,9 @@ def test_impossible_options_are_refused(vit: pathlib.Path) -> None:
 
 def test_image_too_small_for_the_teacher_is_one_line(tmp_path: pathlib.Path) -> None:
     path = saved(tmp_path, "test_convnext", num_classes=0)
-    with pytest.raises(ModelError, match=r"test_convnext cannot process an image of 3x2x2 \(.*\); choose another --img-s"):
+    with pytest.raises(
+        ModelError, match=r"test_convnext cannot process an image of 3x2x2 \(.*\); choose another --img-s"
+    ):
         load_teacher(config(path, "test_convnext", img_size=2))
 
 
@@ -275,7 +297,9 @@ def test_hub_weights_are_asked_for_strictly(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("no connection\nsecond line")
 
     monkeypatch.setattr(timm, "create_model", create_model)
-    with pytest.raises(ModelError, match=r"weights of teacher test_vit could not be loaded \(no connection\); check") as error:
+    with pytest.raises(
+        ModelError, match=r"weights of teacher test_vit could not be loaded \(no connection\); check"
+    ) as error:
         from_hub("test_vit", {"img_size": 64})
     assert asked == {"name": "test_vit", "pretrained": True, "img_size": 64}  # num_classes=0 would load non-strictly
     assert "\n" not in str(error.value)

@@ -144,8 +144,24 @@ def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
         train(config(folder, selection=str(folder / "s.safetensors")))
     (path,) = train(config(folder, selection=str(folder / "s.safetensors"), split_seed=9))
     assert json.loads((path / "config.json").read_text())["identity"]["selected"]
+    fit(FitConfig(store=str(folder / "train.store"), out=str(folder / "s6.safetensors"), components=6, shots=4, split_seed=9))
+    with pytest.raises(ArtefactError, match="selects among coordinates .*, the targets hold"):
+        train(config(folder, selection=str(folder / "s6.safetensors"), out=str(folder / "six"), split_seed=9))
     with pytest.raises(ArtefactError, match="holds no selection; make it with tcs fit --shots"):
         train(config(folder, selection=str(folder / "pca.safetensors"), out=str(folder / "other")))
+
+
+def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: pathlib.Path) -> None:
+    (path,) = train(config(folder, selection="ridge", shots=8))
+    selected = json.loads((path / "config.json").read_text())["identity"]["selected"]
+    fit(
+        FitConfig(store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=8, split_seed=3, seed=3)
+    )
+    from tcs.coordinates import load_coordinates
+
+    chosen = load_coordinates(folder / "s.safetensors").selection
+    assert chosen is not None
+    assert selected == chosen.active_k.tolist()
 
 
 def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:

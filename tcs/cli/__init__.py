@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("tcs.cli.train", "Train students from a store and its targets, without the teacher."),
     "eval": ("tcs.cli.eval", "Evaluate the students of a run on another store."),
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
-    "report": ("tcs.cli.report", "Turn the results of a grid into one HTML page."),
+    "report": ("tcs.cli.report", "Turn the results of a grid into a table, a CSV and a figure."),
     "demo": ("tcs.cli.demo", "Run the whole chain on embedded data, in a minute or two."),
     "cache": ("tcs.cli.cache", "Look after a feature store."),
 }

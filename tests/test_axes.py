@@ -1,0 +1,72 @@
+"""Axes and scales against numpy's SVD and their own definitions. D features, K coordinates."""
+
+import numpy as np
+import pytest
+
+from tcs.axes import axis_scales, make_axes, principal_axes, random_axes
+from tcs.errors import ConfigError, DataError
+
+
+def covariance(dims=10, seed=0):
+    generator = np.random.default_rng(seed)
+    basis = np.linalg.qr(generator.normal(size=(dims, dims)))[0]
+    return (basis * np.geomspace(9, 0.01, dims)) @ basis.T
+
+
+def test_principal_axes_diagonalise_and_fall():
+    matrix = covariance()
+    basis, spectrum = principal_axes(matrix)
+    np.testing.assert_allclose(basis.T @ matrix @ basis, np.diag(spectrum), atol=1e-12)
+    np.testing.assert_allclose(spectrum, np.geomspace(9, 0.01, 10), rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["pca", "random", "identity"])
+def test_axes_are_orthonormal_signed_and_carry_their_variances(method):
+    matrix = covariance()
+    basis, spectrum = make_axes(matrix, method, 5)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(10), atol=1e-12)
+    np.testing.assert_allclose(spectrum, np.diag(basis.T @ matrix @ basis), atol=1e-12)
+    assert (basis[np.abs(basis).argmax(0), np.arange(10)] > 0).all()
+
+
+def test_signs_do_not_depend_on_the_decomposition():
+    matrix = covariance()
+    flipped = np.diag([1, -1] * 5)
+    np.testing.assert_allclose(
+        np.abs(principal_axes(flipped @ matrix @ flipped)[0]), np.abs(principal_axes(matrix)[0]), atol=1e-9
+    )
+    left = np.linalg.svd(matrix)[0]
+    left = left * np.sign(left[np.abs(left).argmax(0), np.arange(10)])
+    np.testing.assert_allclose(principal_axes(matrix)[0], left, atol=1e-9)
+
+
+def test_random_axes_follow_the_seed():
+    np.testing.assert_array_equal(random_axes(6, 1), random_axes(6, 1))
+    assert np.abs(random_axes(6, 1) - random_axes(6, 2)).max() > 0.1
+
+
+def test_rounding_never_makes_a_variance_negative():
+    assert principal_axes(np.ones((5, 5)))[1].min() >= 0
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_scales_follow_the_formula_and_give_mean_variance_one(power):
+    spectrum = np.array([8.0, 2.0, 0.5, 0.0])
+    scales = axis_scales(spectrum, 3, power).astype(np.float64)
+    assert np.mean(scales**2 * spectrum[:3]) == pytest.approx(1)
+    ratio = ((8 + 8e-3) / (0.5 + 8e-3)) ** (power / 2)
+    assert scales[2] / scales[0] == pytest.approx(ratio)
+
+
+def test_axes_without_variance_get_a_finite_scale_beside_others():
+    assert np.isfinite(axis_scales(np.array([1.0, 0.0]), 2, 1.0)).all()
+
+
+def test_no_variance_at_all_is_refused():
+    with pytest.raises(DataError, match="the features do not vary along the first 2 axes"):
+        axis_scales(np.array([0.0, 0.0, 3.0]), 2, 0.0)
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ConfigError, match="--method is 'pcb'; it must be one of pca, random, identity"):
+        make_axes(covariance(), "pcb", 0)
