@@ -30,13 +30,13 @@ methods: [labels, bottleneck, tcs, tcs+elsh, tcs-probe]
 shots: [1, 4, 16]
 seeds: [0, 1, 2]
 unlabelled: [all]
-options: {{img_size: 32, steps: {steps}, batch_size: 64, hflip: 0.0, lr: 0.004}}
+options: {{img_size: 32, steps: {steps}, batch_size: 48, hflip: 0.0, lr: 0.004}}
 primary: [tcs+elsh, bottleneck]
 note: The teacher was pretrained on the training images of this data set, without their labels.
 """
 
 
-def demo(folder: str, steps: int = 60) -> str:
+def demo(folder: str, steps: int = 50) -> str:
     """Run every stage into `folder` (resumed where it was left) and return the table with directions.
 
     Raises ArtefactError for a folder that holds anything the demo did not make.
