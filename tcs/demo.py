@@ -105,6 +105,8 @@ def _closing(root: pathlib.Path, seconds: float, failed: int) -> str:
 Done in {seconds:.0f} s. Files: {root}/train.store, {root}/coordinates.safetensors, {root}/targets.h5,
 {root}/grid/results.csv (one row a run), {root}/report.md, {root}/report.csv, {root}/accuracy.png.
 
+A few dozen steps on easy digits show that the chain works, not which method wins; benchmarks/RESULTS.md has real images.
+
 Next, the same on your own images (folders of classes my/train and my/test):
   tcs extract my/train --out train.store --teacher vit_small_patch14_dinov2.lvd142m --readout cls --img-size 224
   tcs extract my/test  --out test.store  --teacher vit_small_patch14_dinov2.lvd142m --readout cls --img-size 224
