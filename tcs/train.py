@@ -98,7 +98,9 @@ def _check_optimiser(name: str) -> None:
 
     known = timm.optim.list_optimizers()
     if name.lower() not in known:
-        raise ConfigError(f"--opt is '{name}', which timm does not have.{did_you_mean(name, known)} adamw, sgd and lamb work.")
+        raise ConfigError(
+            f"--opt is '{name}', which timm does not have.{did_you_mean(name, known)} adamw, sgd and lamb work."
+        )
 
 
 def _check_run_folder(out: pathlib.Path) -> None:

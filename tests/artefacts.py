@@ -66,7 +66,9 @@ def make_store(
     return cache.open(path)
 
 
-def make_targets(folder: pathlib.Path, store: str = "train.store", *, method: str = "pca", components: int = 8) -> pathlib.Path:
+def make_targets(
+    folder: pathlib.Path, store: str = "train.store", *, method: str = "pca", components: int = 8
+) -> pathlib.Path:
     """Coordinates and a targets file for a store of `folder`."""
     from tcs.config import FitConfig, TargetsConfig
     from tcs.fit import fit

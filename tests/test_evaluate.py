@@ -26,8 +26,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     make_store(folder / "train.store")
     make_store(folder / "test.store", seed=9, rows=30)
     make_targets(folder)
-    common: dict[str, Any] = {"store": str(folder / "train.store"), "models": (STUDENT,), "shots": 16, "img_size": 16, "hflip": 0.0}
-    train(TrainConfig(out=str(folder / "run"), targets=str(folder / "pca.h5"), method="tcs-probe", steps=150, lr=5e-3, **common))
+    common: dict[str, Any] = {
+        "store": str(folder / "train.store"),
+        "models": (STUDENT,),
+        "shots": 16,
+        "img_size": 16,
+        "hflip": 0.0,
+    }
+    train(
+        TrainConfig(
+            out=str(folder / "run"), targets=str(folder / "pca.h5"), method="tcs-probe", steps=150, lr=5e-3, **common
+        )
+    )
     return folder
 
 
@@ -44,7 +54,9 @@ def test_accuracy_is_that_of_the_plain_timm_model_image_by_image(folder: pathlib
     hits = 0
     for row in range(len(store)):
         pixels = torch.from_numpy(decode_square(store.image_bytes(row), 16)).permute(2, 0, 1) / 255
-        normal = (pixels - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        normal = (pixels - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
+            [0.229, 0.224, 0.225]
+        ).view(3, 1, 1)
         with torch.no_grad():
             hits += int(model.eval()(normal[None]).argmax()) == store.labels_N[row]
     row = score(folder)
@@ -73,7 +85,9 @@ def test_classes_are_matched_by_name(folder: pathlib.Path) -> None:
 
 
 def test_accuracy_counts_by_hand() -> None:
-    logits_NC = np.array([[3.0, 2, 1, 0, -1, -2], [0, 1, 2, 3, 4, 5], [0, 9, 1, 2, 3, 4], [1, 0, 0, 0, 0, 0]], np.float32)
+    logits_NC = np.array(
+        [[3.0, 2, 1, 0, -1, -2], [0, 1, 2, 3, 4, 5], [0, 9, 1, 2, 3, 4], [1, 0, 0, 0, 0, 0]], np.float32
+    )
     result = accuracy(logits_NC, np.array([0, 5, 0, 5]))
     assert result == {"top1": 50.0, "top1_err": 50.0, "top5": 50.0, "top5_err": 50.0}
 

@@ -87,13 +87,17 @@ def test_a_student_trained_beside_others_is_the_same_as_alone(folder: pathlib.Pa
     assert equal(together, alone)
 
 
-def test_a_rerun_does_nothing_and_another_recipe_is_refused(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rerun_does_nothing_and_another_recipe_is_refused(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (path,) = train(config(folder))
     before = (path / "folded.safetensors").stat().st_mtime_ns
     train(config(folder))
     assert "is finished; nothing to do" in capsys.readouterr().err
     assert (path / "folded.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(ArtefactError, match=r"was made with steps 12, this command has 13; use another --out or --overwrite"):
+    with pytest.raises(
+        ArtefactError, match=r"was made with steps 12, this command has 13; use another --out or --overwrite"
+    ):
         train(config(folder, steps=13))
     train(config(folder, steps=13, overwrite=True))
     assert (path / "folded.safetensors").stat().st_mtime_ns != before
@@ -108,7 +112,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: in
     )
     slow = config(folder, steps=120, checkpoint_every=1)
     process = subprocess.Popen(
-        [sys.executable, "-c", script, repr(vars(slow))], cwd=pathlib.Path(__file__).parent.parent, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", script, repr(vars(slow))],
+        cwd=pathlib.Path(__file__).parent.parent,
+        stderr=subprocess.DEVNULL,
     )
     path = folder / "run" / "resnet18-layers-1-1-1-1-channels-4-4-8-8"
     deadline = time.monotonic() + 60
@@ -133,19 +139,29 @@ def test_training_loads_no_teacher_code_and_no_faiss(folder: pathlib.Path) -> No
     options = ["train", str(folder / "train.store"), "--targets", str(folder / "pca.h5"), "--out", str(folder / "run")]
     options += ["--model", STUDENT, "--method", "tcs+elsh", "--shots", "4", "--steps", "10", "--img-size", "16"]
     root = pathlib.Path(__file__).parent.parent
-    result = subprocess.run([sys.executable, "-c", script, *options], cwd=root, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script, *options], cwd=root, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("folded.safetensors")
 
 
 def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
-    fit(FitConfig(store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=4, split_seed=9))
+    fit(
+        FitConfig(
+            store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=4, split_seed=9
+        )
+    )
     with pytest.raises(ArtefactError, match="split"):
         train(config(folder, selection=str(folder / "s.safetensors")))
     (path,) = train(config(folder, selection=str(folder / "s.safetensors"), split_seed=9))
     assert json.loads((path / "config.json").read_text())["identity"]["selected"]
-    fit(FitConfig(store=str(folder / "train.store"), out=str(folder / "s6.safetensors"), components=6, shots=4, split_seed=9))
-    with pytest.raises(ArtefactError, match="selects among coordinates .*, the targets hold"):
+    fit(
+        FitConfig(
+            store=str(folder / "train.store"), out=str(folder / "s6.safetensors"), components=6, shots=4, split_seed=9
+        )
+    )
+    with pytest.raises(ArtefactError, match=r"selects among coordinates .*, the targets hold"):
         train(config(folder, selection=str(folder / "s6.safetensors"), out=str(folder / "six"), split_seed=9))
     with pytest.raises(ArtefactError, match="holds no selection; make it with tcs fit --shots"):
         train(config(folder, selection=str(folder / "pca.safetensors"), out=str(folder / "other")))
@@ -155,7 +171,14 @@ def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: 
     (path,) = train(config(folder, selection="ridge", shots=8))
     selected = json.loads((path / "config.json").read_text())["identity"]["selected"]
     fit(
-        FitConfig(store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=8, split_seed=3, seed=3)
+        FitConfig(
+            store=str(folder / "train.store"),
+            out=str(folder / "s.safetensors"),
+            components=8,
+            shots=8,
+            split_seed=3,
+            seed=3,
+        )
     )
     from tcs.coordinates import load_coordinates
 
@@ -172,7 +195,11 @@ def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"targets": None}, ConfigError, "reads cached coordinates; make them with tcs targets and give --targets FILE"),
+        (
+            {"targets": None},
+            ConfigError,
+            "reads cached coordinates; make them with tcs targets and give --targets FILE",
+        ),
         ({"method": "rdimkd-r"}, ArtefactError, "needs coordinates of method random, these targets have 'pca'"),
         ({"method": "tcs-prob"}, ConfigError, "Did you mean tcs-probe"),
         ({"models": ("resnet-18",)}, ModelError, "timm .* does not have"),
@@ -184,7 +211,9 @@ def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
         ({"store": "nowhere.store"}, CacheError, "nowhere.store"),
     ],
 )
-def test_what_cannot_work_is_refused(folder: pathlib.Path, options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_what_cannot_work_is_refused(
+    folder: pathlib.Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         train(config(folder, **options))
 

@@ -30,7 +30,9 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 @click.option("--shots", type=int, help="Labelled images per class; all labelled rows without it.")
 @click.option("--split-seed", type=int, help="Seed of the k-shot split; --seed without it.")
 @click.option("--split-file", type=click.Path(), help="Labelled rows from a file of 'class key' lines.")
-@click.option("--selection", help="Coordinates the classifier reads: ridge (by the labels), or a tcs fit FILE. All without it.")
+@click.option(
+    "--selection", help="Coordinates the classifier reads: ridge (by the labels), or a tcs fit FILE. All without it."
+)
 @click.option(
     "--unlabelled", default="all", show_default=True, help="Other rows whose pixels are used: all, none or a number."
 )
