@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import shutil
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from tcs.trainer import Outcome, Probe, Surroundings, Trainer, train_student
 
 DEFAULT_STEPS = 2000
 DEFAULT_COMPONENTS = 256
-PLACES = ("out", "store", "targets", "models", "device", "checkpoint_every", "overwrite")
+PLACES = ("out", "store", "targets", "models", "split_file", "selection", "device", "checkpoint_every", "overwrite")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,9 @@ def _is_finished(job: Job, identity: dict[str, Any]) -> bool:
     if not (job.folder / CONFIG).exists():
         return False
     if job.config.overwrite:
-        shutil.rmtree(job.folder)
+        save_json(job.folder / CONFIG, {"state": "training", "identity": identity})  # first: the folder stays ours if killed
+        for name in (SUMMARY, LAST, FOLDED, RESUME, SEEN):  # what a run writes, and nothing else
+            (job.folder / name).unlink(missing_ok=True)
         return False
     found = load_json(job.folder / CONFIG)
     for key, value in identity.items():

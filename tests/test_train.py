@@ -99,7 +99,9 @@ def test_a_rerun_does_nothing_and_another_recipe_is_refused(
         ArtefactError, match=r"was made with steps 12, this command has 13; use another --out or --overwrite"
     ):
         train(config(folder, steps=13))
+    (path / "notes.txt").write_text("mine")
     train(config(folder, steps=13, overwrite=True))
+    assert (path / "notes.txt").read_text() == "mine"
     assert (path / "folded.safetensors").stat().st_mtime_ns != before
 
 
