@@ -105,6 +105,12 @@ class Features:
     def _mapped(self) -> list[FeatureArray]:
         """The maps of all shards, or the one array they were gathered into; made at the first use."""
         if self._parts is None:
-            parts: list[FeatureArray] = [extent.map() for extent in self._extents]
-            self._parts = [np.concatenate(parts)] if self._is_resident else parts
+            self._parts = [self._gathered()] if self._is_resident else [extent.map() for extent in self._extents]
         return self._parts
+
+    def _gathered(self) -> FeatureArray:
+        """All rows in one array; one shard is mapped at a time."""
+        found_ND = np.empty(self.shape, dtype=self.dtype)
+        for extent, start in zip(self._extents, self._starts[:-1].tolist(), strict=True):
+            found_ND[start : start + extent.shape[0]] = extent.map()
+        return found_ND

@@ -6,7 +6,10 @@ Letters: N rows of the shard, D dims of a readout.
 import contextlib
 import dataclasses
 import json
+import math
+import mmap
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,9 @@ from cache.manifest import Quarantined, quarantine_from_json
 from cache.schema import FORMAT_VERSION, Plan
 from cache.shard import content_digest, key_bytes, require_covered
 
+# Before Python 3.13 every map keeps a file descriptor for itself, so a store of 1,000 shards meets the usual limit.
+_NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Extent:
@@ -33,10 +39,22 @@ class Extent:
     shape: tuple[int, ...]
 
     def map(self) -> npt.NDArray[Any]:
-        """The values as a read-only memory map; an ordinary empty array where there are none."""
+        """The values as a read-only memory map; an ordinary empty array where there are none.
+
+        Raises CorruptStoreError where the file went away since it was checked, or too many files are open.
+        """
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
-        return np.asarray(np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape))
+        try:
+            with self.path.open("rb") as file:
+                buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
+        except (OSError, ValueError) as error:
+            raise CorruptStoreError(
+                f"{self.path}: it cannot be mapped ({error}); if too many files are open raise ulimit -n, or extract with "
+                "a larger --rows-per-shard."
+            ) from error
+        values = np.frombuffer(buffer, dtype=self.dtype, count=math.prod(self.shape), offset=self.offset)
+        return values.reshape(self.shape)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -110,7 +110,7 @@ class Store:
         """The blob and the offsets of one shard, mapped at its first use."""
         if shard not in self._images:
             extents = self._extents[shard]
-            self._images[shard] = (extents["images/bytes"].map(), extents["images/offsets"].map())
+            self._images[shard] = (extents["images/bytes"].map(), extents["images/offsets"].map().copy())
         return self._images[shard]
 
 

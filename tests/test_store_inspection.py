@@ -213,7 +213,9 @@ def test_verification_finds_any_changed_value_and_any_changed_key(shard):
         changed = bytearray(data)
         changed[extents[name].offset] ^= 1
         shard.write_bytes(changed)
-        with pytest.raises(errors.CorruptStoreError, match="its content has digest .*, not the .* it was written with"):
+        with pytest.raises(
+            errors.CorruptStoreError, match=r"its content has digest .*, not the .* it was written with"
+        ):
             verify_shard(shard, PLAN, 0)
     changed = bytearray(data)
     changed[extents["keys"].offset] ^= 1

@@ -22,7 +22,7 @@ FAMILIES = [
     "mobilenetv3_small_050",
     "mobilenetv2_035",
     "efficientnet_lite0",
-    "shufflenetv2" if timm.is_model("shufflenetv2") else "resnet10t",
+    "resnet10t",
     "regnetx_002",
     "convnext_atto",
     "mobilevit_xxs",
