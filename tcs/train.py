@@ -148,8 +148,9 @@ def _is_finished(job: Job, identity: dict[str, Any]) -> bool:
     if not (job.folder / CONFIG).exists():
         return False
     if job.config.overwrite:
-        save_json(job.folder / CONFIG, {"state": "training", "identity": identity})  # first: the folder stays ours if killed
-        for name in (SUMMARY, LAST, FOLDED, RESUME, SEEN):  # what a run writes, and nothing else
+        # The record first, so that the folder stays ours if killed here; then only what a run writes.
+        save_json(job.folder / CONFIG, {"state": "training", "identity": identity})
+        for name in (SUMMARY, LAST, FOLDED, RESUME, SEEN):
             (job.folder / name).unlink(missing_ok=True)
         return False
     found = load_json(job.folder / CONFIG)
