@@ -18,7 +18,7 @@ from torch import Tensor
 
 import cache
 from cache.errors import CacheError
-from tcs.checkpoint import CONFIG, load_json, save_json, save_table
+from tcs.checkpoint import load_json, save_json, save_table
 from tcs.config import EvalConfig, FewshotConfig
 from tcs.errors import ArtefactError, DataError, TcsError
 from tcs.evaluate import accuracy, load_student, match_classes, predict
@@ -244,7 +244,7 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         pick_device(bench.device),
         scoring.batch_size,
     )
-    assert load_json(folder / CONFIG)["identity"]["split_digest"] == split.digest
+    assert student.record["identity"]["split_digest"] == split.digest
     return {
         **_kept(accuracy(logits_NC, labels_N[bench.test.labels_N >= 0])),
         "params_m": round(details["parameters"] / 1e6, 4),

@@ -105,8 +105,7 @@ def find_selection(source: Source, config: TrainConfig, split: Split, seed: int)
         return selection
     z_mK = source.targets.coordinates_rows(split.rows_n)
     labels_m = source.store.labels_N[split.rows_n]
-    smallest_class = int(np.bincount(labels_m, minlength=len(source.store.classes)).min())
-    return select_coordinates(z_mK, labels_m, len(source.store.classes), smallest_class, seed, split.digest)
+    return select_coordinates(z_mK, labels_m, len(source.store.classes), None, seed, split.digest)
 
 
 def find_probe(source: Source, split: Split, selection: Selection | None) -> Probe:
