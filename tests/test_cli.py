@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 import cache
 from tcs.cli import COMMANDS, group, main
+from tcs.cli.cache import SUBCOMMANDS
 from tcs.cli.extract import parse_kwargs
 from tcs.config import ExtractConfig
 from tcs.errors import ModelError
@@ -54,7 +55,8 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
     code = (
         "import sys, click.testing\n"
         "from tcs.cli import COMMANDS, group\n"
-        "for name in [None, *COMMANDS, 'cache info']:\n"
+        "from tcs.cli.cache import SUBCOMMANDS\n"
+        "for name in [None, *COMMANDS, *(f'cache {name}' for name in SUBCOMMANDS)]:\n"
         "    result = click.testing.CliRunner().invoke(group, [*(name or '').split(), '--help'])\n"
         "    assert result.exit_code == 0 and 'Usage' in result.output, (name, result.output)\n"
         f"print([name for name in {HEAVY} if name in sys.modules])\n"
@@ -64,10 +66,12 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
 
 
 def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None:
-    modules = {f"tcs.cli.{path.stem}" for path in (ROOT / "tcs/cli").glob("*.py")} - {"tcs.cli.__init__"}
-    assert {module for module, _ in COMMANDS.values()} == modules
-    for module, _ in COMMANDS.values():
-        assert isinstance(importlib.import_module(module).command, click.Command)
+    tables = {"tcs.cli": COMMANDS, "tcs.cli.cache": SUBCOMMANDS}
+    for package, table in tables.items():
+        names = {path.stem for path in (ROOT / package.replace(".", "/")).glob("*.py")} - {"__init__", "lazy_group"}
+        assert {module for module, _ in table.values()} - set(tables) == {f"{package}.{name}" for name in names}
+        for module, _ in table.values():
+            assert isinstance(importlib.import_module(module).command, click.Command)
 
 
 def test_help_version_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,12 @@
 """The `tcs` command. A command's module is imported when the command is asked for, so `tcs --help` loads no torch."""
 
-import importlib
 import sys
 from typing import Any
 
 import click
 
 import tcs
+from tcs.cli.lazy_group import LazyGroup
 
 # command -> (module, one line of help). The short help stands here, so that listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -22,27 +22,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class LazyGroup(click.Group):
-    """A click group that imports a command's module when the command is looked up."""
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        """The command names, in the order of the pipeline."""
-        return list(COMMANDS)
-
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, its module imported now; None where there is no such command (click then says so)."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(tcs.__version__, prog_name="tcs")
 def group() -> None:
     """Few-shot TCS distillation with a feature cache: one teacher pass, then many small students without a teacher."""

@@ -67,6 +67,6 @@ def command(as_json: bool, **options: Any) -> None:
         return
     store = extract(config)
     if as_json:
-        from tcs.cli.cache import facts
+        from tcs.cli.cache.info import facts
 
         click.echo(json.dumps(facts(str(store))))

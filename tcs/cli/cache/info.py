@@ -1,4 +1,4 @@
-"""`tcs cache`: store upkeep. Loads neither torch nor a teacher."""
+"""`tcs cache info`. Loads neither torch nor a teacher."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,10 @@ import click
 LISTED = 10
 
 
-@click.group(name="cache")
-def command() -> None:
-    """Look after a feature store."""
-
-
-@command.command()
+@click.command(name="info")
 @click.argument("store", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def info(store: str, as_json: bool) -> None:
+def command(store: str, as_json: bool) -> None:
     """Show what STORE holds and where it comes from."""
     found = facts(store)
     if as_json:

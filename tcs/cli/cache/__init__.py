@@ -1,0 +1,15 @@
+"""`tcs cache`: store upkeep. One module a subcommand, imported when it is asked for."""
+
+import click
+
+from tcs.cli.lazy_group import LazyGroup
+
+# subcommand -> (module, one line of help), in the order of `tcs cache --help`
+SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "info": ("tcs.cli.cache.info", "Show what a store holds and where it comes from."),
+}
+
+
+@click.group(name="cache", cls=LazyGroup, table=SUBCOMMANDS)
+def command() -> None:
+    """Look after a feature store."""
