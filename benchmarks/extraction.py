@@ -28,7 +28,7 @@ import cache
 from tcs.config import ExtractConfig
 from tcs.decoding import Collate, cut, decoded_batches
 from tcs.extract import MIN_BATCH, Extraction, prepare, write_pending
-from tcs.images import list_images
+from tcs.image_folder import list_images
 from tcs.runtime import environment
 from tcs.teacher_weights import build
 

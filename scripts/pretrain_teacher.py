@@ -27,7 +27,9 @@ from cache.errors import CacheError
 from tcs.checkpoint import load_json, save_json
 from tcs.digits import write_digits
 from tcs.errors import ConfigError, TcsError
-from tcs.images import ImageList, decode_square, list_images
+from tcs.image_folder import list_images
+from tcs.image_list import ImageList
+from tcs.images import decode_square
 from tcs.pretrain import Pretraining, identity_of, pretrain, refuse_other, save_encoder
 from tcs.probe import fit_ridge, knn_accuracy
 from tcs.runtime import environment, pick_device, say

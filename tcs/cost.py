@@ -8,7 +8,7 @@ import torch
 
 import cache
 from tcs.decoding import ImagePositions
-from tcs.images import ImageList
+from tcs.image_list import ImageList
 from tcs.teacher import Teacher
 
 SAMPLE_IMAGES = 16

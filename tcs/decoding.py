@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cache.fingerprint import content_hash
 from tcs.errors import DataError
-from tcs.images import BadImageError, ImageList, decode_image, shrink
+from tcs.image_list import ImageList
+from tcs.images import BadImageError, decode_image, shrink
 
 WATCH_SECONDS = 0.2
 

@@ -20,7 +20,8 @@ from tcs.cost import Cost, estimate_cost, readable_bytes
 from tcs.decoding import Batch, Collate, DecodedImage, ImagePositions, cut, decoded_batches
 from tcs.errors import ConfigError, DataError
 from tcs.gate import gate, gate_line
-from tcs.images import ImageList, list_images
+from tcs.image_folder import list_images
+from tcs.image_list import ImageList
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.teacher import Teacher, load_teacher
 

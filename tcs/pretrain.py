@@ -17,7 +17,7 @@ from cache import digest_of_json
 from tcs.checkpoint import load_resume, save_resume, save_weights
 from tcs.config import as_json
 from tcs.errors import ArtefactError, DataError, DivergedError
-from tcs.images import ImageList
+from tcs.image_list import ImageList
 from tcs.runtime import progress_bar, seed_for
 from tcs.simclr import (
     VIEWS,

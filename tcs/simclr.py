@@ -18,7 +18,8 @@ from torchvision.transforms import v2
 
 from tcs.config import require, require_choice
 from tcs.errors import ModelError
-from tcs.images import BadImageError, ImageList, decode_image
+from tcs.image_list import ImageList
+from tcs.images import BadImageError, decode_image
 from tcs.runtime import seed_for
 from tcs.student import StudentSpec, create_backbone
 

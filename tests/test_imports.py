@@ -23,13 +23,15 @@ TCS = {
     "runtime": "",
     # images and teacher
     "images": "",
+    "image_list": "",
+    "image_folder": "image_list",
     "readouts": "",
     "teacher_weights": "",
     "teacher": "readouts teacher_weights",
-    "decoding": "images",
-    "cost": "decoding images teacher",
+    "decoding": "image_list images",
+    "cost": "decoding image_list teacher",
     "gate": "probe",
-    "extract": "cost decoding gate images teacher",
+    "extract": "cost decoding gate image_folder image_list teacher",
     # coordinates and targets
     "artefact": "",
     "axes": "",
@@ -63,8 +65,8 @@ TCS = {
     "report": "checkpoint intervals plot results",
     # pretraining and demo
     "digits": "",
-    "simclr": "images student",
-    "pretrain": "checkpoint images simclr",
+    "simclr": "image_list images student",
+    "pretrain": "checkpoint image_list simclr",
     "demo": "digits extract fewshot fit report targets",
     # command line: the stage, inside the command
     "cli.lazy_group": "",

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from cache import digest_of_bytes
 from tcs.errors import ArtefactError, DataError, DivergedError
-from tcs.images import list_images
+from tcs.image_folder import list_images
 from tcs.pretrain import Pretraining, identity_of, learning_rate, pretrain, save_encoder
 from tcs.simclr import PretrainConfig
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tcs.errors import ConfigError, ModelError
-from tcs.images import list_images
+from tcs.image_folder import list_images
 from tcs.simclr import (
     VIEWS,
     BatchOrder,
