@@ -1,6 +1,7 @@
 """The feature store: one folder of HDF5 shards with a manifest, written once, read as memory maps. See FORMAT.md."""
 
 from cache import errors as errors
+from cache.constants import Constant as Constant
 from cache.features import Features as Features
 from cache.files import atomic_write_bytes as atomic_write_bytes
 from cache.fingerprint import content_hash as content_hash
@@ -13,6 +14,7 @@ from cache.reader import open as open
 from cache.schema import FORMAT_VERSION as FORMAT_VERSION
 from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
+from cache.schema import Views as Views
 from cache.shard import ShardRows as ShardRows
 from cache.writer import StoreWriter as StoreWriter
 from cache.writer import set_gate as set_gate

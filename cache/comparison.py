@@ -1,11 +1,13 @@
 """What differs between the plan of a store on disk and the plan of the command at hand, in words for an error line."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cache.errors import IdentityError
+from cache.errors import IdentityError, SchemaError
 from cache.fields import shortened
+from cache.fingerprint import digest_of_bytes
 from cache.schema import Plan
 
 _ABSENT = object()
@@ -13,13 +15,25 @@ _NAMED_AT_MOST = 3
 
 
 def require_same_plan(folder: Path, stored: Plan, wanted: Plan) -> None:
-    """Raise IdentityError naming the fields that differ; `batch_size` is not compared, the stored one is used."""
+    """Raise IdentityError naming the fields that differ; `batch_size` is not compared, the stored one is used.
+
+    A store of an earlier format version is the same where that version can say all that is wanted.
+    """
+    wanted = _in_version(wanted, stored.format_version)
     if stored.plan_identity == wanted.plan_identity:
         return
     differing = list(_differences(stored, wanted))
     named = "; ".join(differing[:_NAMED_AT_MOST])
     more = f"; {len(differing) - _NAMED_AT_MOST} more fields differ" if len(differing) > _NAMED_AT_MOST else ""
     raise IdentityError(f"{folder}: {named}{more}; use another --out or --overwrite.")
+
+
+def _in_version(plan: Plan, format_version: int) -> Plan:
+    """The plan in another format version; as it is where that version cannot hold it."""
+    try:
+        return dataclasses.replace(plan, format_version=format_version)
+    except SchemaError:
+        return plan
 
 
 def _differences(stored: Plan, wanted: Plan) -> Iterator[str]:
@@ -51,12 +65,15 @@ def _first_difference(name: str, stored: tuple[str, ...], wanted: tuple[str, ...
 
 def _scalars(plan: Plan) -> dict[str, Any]:
     """The fields of a plan that are short enough to be shown, the identity's by their dotted names."""
-    readouts = [f"{readout.name} ({readout.dims} x {readout.dtype})" for readout in plan.readouts]
+    readouts = [f"{item.name} ({' x '.join(map(str, plan.row_shape(item)))} {item.dtype})" for item in plan.readouts]
     return {
         **_flattened(plan.identity, ""),
         "readouts": ", ".join(readouts),
+        "views": None if plan.views is None else f"{plan.views.count} ({', '.join(plan.views.parameters)})",
+        **{f"constant {name}": digest_of_bytes(item.data) for name, item in plan.constants.items()},
         "images": plan.images,
         "rows_per_shard": plan.rows_per_shard,
+        "format_version": plan.format_version,
     }
 
 

@@ -31,7 +31,7 @@ def take(value: Any, where: str, kinds: Mapping[str, type | None]) -> dict[str, 
     missing = [name for name in kinds if name not in value]
     unknown = [name for name in value if name not in kinds]
     require(not missing, f"{where} lacks the field {', '.join(missing)}")
-    require(not unknown, f"{where} has the field {', '.join(unknown)}, which format version 1 does not know")
+    require(not unknown, f"{where} has the field {', '.join(unknown)}, which its format version does not know")
     for name, kind in kinds.items():
         if kind is not None:
             require_type(value[name], kind, f"{where}.{name}")

@@ -1,6 +1,6 @@
 """Checks of a shard file found on disk. Nothing of it is believed: links, layouts, dtypes and shapes are compared first.
 
-Letters: N rows of the shard, D dims of a readout.
+Letters: N rows of the shard, V views, P parameters of a view.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from cache.errors import CorruptStoreError, SchemaError
 from cache.fields import require, require_type, shortened
 from cache.fingerprint import DIGEST_BYTES
 from cache.manifest import Quarantined, quarantine_from_json
-from cache.schema import FORMAT_VERSION, Plan
+from cache.schema import Plan
 from cache.shard import content_digest, key_bytes, require_covered
 
 # Before Python 3.13 every map keeps a file descriptor for itself, so a store of 1,000 shards meets the usual limit.
@@ -125,7 +125,7 @@ def _corrupt(path: Path, reason: str) -> CorruptStoreError:
 
 def _checked_attributes(file: Any, plan: Plan, index: int) -> str:
     """Compare the attributes with the plan; returns the content digest."""
-    wanted = {"format_version": FORMAT_VERSION, "plan_identity": plan.plan_identity.encode(), "shard": index}
+    wanted = {"format_version": plan.format_version, "plan_identity": plan.plan_identity.encode(), "shard": index}
     found = dict(file.attrs)
     require(set(found) == {*wanted, "content_digest"}, f"its attributes are {sorted(found)}")
     for name, value in wanted.items():
@@ -141,11 +141,13 @@ def _checked_datasets(file: Any, plan: Plan) -> dict[str, Any]:
     tree: dict[str, list[str]] = {"features": readouts}
     if plan.images != "none":
         tree["images"] = ["bytes", "offsets"]
-    _require_children(file, ["keys", "positions", "labels", "hashes", "quarantine"], list(tree))
+    views = [] if plan.views is None else ["views"]
+    _require_children(file, ["keys", "positions", "labels", "hashes", *views, "quarantine"], list(tree))
     for group, names in tree.items():
         _require_children(file[group], names, [])
-    leaves = [f"{group}/{name}" for group, names in tree.items() for name in names]
-    return {name: file[name] for name in ("keys", "positions", "labels", "hashes", *leaves, "quarantine")}
+    features, images = ([f"{group}/{name}" for name in tree.get(group, [])] for group in ("features", "images"))
+    order = ("keys", "positions", "labels", "hashes", *features, *views, *images, "quarantine")
+    return {name: file[name] for name in order}
 
 
 def _require_children(group: Any, datasets: list[str], groups: list[str]) -> None:
@@ -166,8 +168,10 @@ def _checked_extents(path: Path, plan: Plan, index: int, datasets: Mapping[str, 
         "labels": ("<i8", (rows,)),
         "hashes": ("|u1", (rows, DIGEST_BYTES)),
         "images/offsets": ("<i8", (rows + 1,)),
-        **{f"features/{item.name}": (_dtype(item.dtype), (rows, item.dims)) for item in plan.readouts},
+        **{f"features/{item.name}": (_dtype(item.dtype), (rows, *plan.row_shape(item))) for item in plan.readouts},
     }
+    if plan.views is not None:
+        wanted["views"] = ("<f4", (rows, plan.views.count, len(plan.views.parameters)))
     size_bytes = path.stat().st_size
     extents = {}
     for name, dataset in datasets.items():

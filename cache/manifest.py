@@ -17,7 +17,7 @@ from cache.errors import (
 )
 from cache.fields import json_object, require, require_type, shortened, take
 from cache.files import atomic_write_bytes
-from cache.schema import FORMAT, FORMAT_VERSION, Plan, shard_name
+from cache.schema import FORMAT, READABLE_VERSIONS, Plan, shard_name
 
 MANIFEST_NAME = "manifest.json"
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.h5")
@@ -83,7 +83,7 @@ class Manifest:
         """The manifest as JSON types."""
         return {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": self.plan.format_version,
             "state": self.state,
             "identity": self.identity,
             "plan_identity": self.plan.plan_identity,
@@ -99,7 +99,7 @@ class Manifest:
         """The manifest in a JSON object; raises SchemaError or FormatVersionError naming the field that is wrong."""
         require_format(value)
         fields = take(value, "manifest", _MANIFEST_FIELDS)
-        plan = Plan.from_json(fields["plan"])
+        plan = Plan.from_json(fields["plan"], fields["format_version"])
         require(
             plan.plan_identity == fields["plan_identity"],
             f"plan_identity is {fields['plan_identity']!r} but the plan beside it gives {plan.plan_identity}",
@@ -142,9 +142,10 @@ def require_format(value: Any) -> None:
     """Raise SchemaError or FormatVersionError unless the JSON value says that it is a store of our version."""
     require(isinstance(value, dict) and value.get("format") == FORMAT, f"there is no field format: {FORMAT}")
     version = value.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
         raise FormatVersionError(
-            f"format version {shortened(version)}; this release reads {FORMAT_VERSION}; upgrade or re-extract."
+            f"format version {shortened(version)}; this release reads {readable}; upgrade or re-extract."
         )
 
 

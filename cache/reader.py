@@ -88,7 +88,18 @@ class Store:
         if readout is None:
             raise SchemaError(f"{self.path} has no readout {name!r}; it has {known}.")
         extents = [shard_extents[f"features/{readout.name}"] for shard_extents in self._extents]
-        return Features(readout, extents, resident_bytes)
+        return Features(readout.dtype, self.manifest.plan.row_shape(readout), extents, resident_bytes)
+
+    def view_parameters(self, resident_bytes: int = RESIDENT_BYTES) -> Features:
+        """What each view of each row shows, float32 (N, V, P), the P named by `manifest.plan.views.parameters`.
+
+        Raises SchemaError for a store without views.
+        """
+        views = self.manifest.plan.views
+        if views is None:
+            raise SchemaError(f"{self.path} holds the clean view only; extract with --views V for augmented ones.")
+        extents = [shard_extents["views"] for shard_extents in self._extents]
+        return Features("float32", (views.count, len(views.parameters)), extents, resident_bytes)
 
     def image_bytes(self, row: int) -> bytes:
         """The stored image of a row, as the file it came from or as resized (see the plan's `images`).

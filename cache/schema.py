@@ -1,4 +1,7 @@
-"""The plan of a store: all that decides its content, settled before the first shard. FORMAT.md is the prose."""
+"""The plan of a store: all that decides its content, settled before the first shard. FORMAT.md is the prose.
+
+Letters: V views, H W grid height and width, D dims, P parameters of a view.
+"""
 
 import dataclasses
 import functools
@@ -7,12 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cache.constants import Constant, constants_from_json, constants_to_json
 from cache.errors import SchemaError
-from cache.fields import json_object, require, require_all, require_names, take
+from cache.fields import json_object, require, require_all, require_names, require_type, take
 from cache.fingerprint import digest_of_json
 
 FORMAT = "tcs-feature-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what is written
+READABLE_VERSIONS = (1, 2)
 MAX_SHARDS = 100_000
 READOUT_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 IMAGE_POLICY_PATTERN = re.compile(r"original|none|resized:[1-9][0-9]*")
@@ -26,11 +31,12 @@ def shard_name(index: int) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Readout:
-    """One kind of feature: `dims` numbers of `dtype` for every row."""
+    """One kind of feature: `dims` numbers of `dtype` for every row, or for each of `grid` (H, W) positions of every row."""
 
     name: str
     dims: int
     dtype: str
+    grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -39,6 +45,24 @@ class Readout:
         )
         require(self.dims >= 1, f"readout {self.name} has dims {self.dims}; it must be 1 or more")
         require(self.dtype in DTYPES, f"readout {self.name} has dtype {self.dtype!r}; it must be float16 or float32")
+        if self.grid is not None:
+            object.__setattr__(self, "grid", tuple(self.grid))
+            is_grid = len(self.grid) == 2 and all(type(side) is int and side >= 1 for side in self.grid)
+            require(is_grid, f"readout {self.name} has grid {self.grid!r}; it must be height and width, 1 or more each")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Views:
+    """`count` augmented views of every image, each replayable from the numbers called `parameters` (float32)."""
+
+    count: int
+    parameters: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        require(self.count >= 1, f"views.count is {self.count}; it must be 1 or more")
+        require_names(self.parameters, "view parameter")
+        require(len(self.parameters) > 0, "views.parameters is empty; a view needs at least one to be replayed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +70,8 @@ class Plan:
     """What will be stored, in which order, cut how. Shard i holds the positions [i R, (i + 1) R), R = rows_per_shard.
 
     `identity` is a JSON object of the caller's (teacher, preprocessing, compute dtype, views, semantics ...). `labels`
-    index `classes`, -1 meaning none. `images` is original, resized:PX or none. Building one raises SchemaError.
+    index `classes`, -1 meaning none. `images` is original, resized:PX or none. `views` None means one view, the clean one.
+    `constants` are arrays that the features were made with, such as a projection. Building one raises SchemaError.
     """
 
     identity: Mapping[str, Any]
@@ -57,9 +82,13 @@ class Plan:
     images: str
     rows_per_shard: int
     batch_size: int
+    views: Views | None = None
+    constants: Mapping[str, Constant] = dataclasses.field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "identity", json_object(self.identity, "identity"))
+        object.__setattr__(self, "constants", dict(self.constants))
         object.__setattr__(self, "readouts", tuple(self.readouts))
         object.__setattr__(self, "keys", tuple(self.keys))
         object.__setattr__(self, "labels", _whole_numbers(self.labels))
@@ -74,6 +103,7 @@ class Plan:
             IMAGE_POLICY_PATTERN.fullmatch(self.images) is not None,
             f"images is {self.images!r}; it must be original, none or resized:PX",
         )
+        _require_version(self)
         require(self.rows_per_shard >= 1, f"rows_per_shard is {self.rows_per_shard}; it must be 1 or more")
         require(self.batch_size >= 1, f"batch_size is {self.batch_size}; it must be 1 or more")
         require(
@@ -87,7 +117,7 @@ class Plan:
         """The digest of everything but `batch_size`, the format version included."""
         content = self.to_json()
         del content["batch_size"]
-        return digest_of_json({"format": FORMAT, "format_version": FORMAT_VERSION, "plan": content})
+        return digest_of_json({"format": FORMAT, "format_version": self.format_version, "plan": content})
 
     @property
     def shard_count(self) -> int:
@@ -101,11 +131,16 @@ class Plan:
         start = index * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, len(self.keys)))
 
+    def row_shape(self, readout: Readout) -> tuple[int, ...]:
+        """The shape of one row of `readout`: (D,), or with a grid (H, W, D), with V in front where there are views."""
+        views = () if self.views is None else (self.views.count,)
+        return (*views, *(readout.grid or ()), readout.dims)
+
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON types; labels, keys and classes as lists."""
-        return {
+        """The plan as JSON types; labels, keys and classes as lists. Version 1 knows no grids, views and constants."""
+        plan = {
             "identity": self.identity,
-            "readouts": [dataclasses.asdict(readout) for readout in self.readouts],
+            "readouts": [_readout_json(readout, self.format_version) for readout in self.readouts],
             "keys": list(self.keys),
             "labels": list(self.labels),
             "classes": list(self.classes),
@@ -113,21 +148,54 @@ class Plan:
             "rows_per_shard": self.rows_per_shard,
             "batch_size": self.batch_size,
         }
+        if self.format_version == 1:
+            return plan
+        views = None if self.views is None else {"count": self.views.count, "parameters": list(self.views.parameters)}
+        return plan | {"views": views, "constants": constants_to_json(self.constants)}
 
     @classmethod
-    def from_json(cls, value: Any) -> "Plan":
+    def from_json(cls, value: Any, format_version: int = FORMAT_VERSION) -> "Plan":
         """The plan in a JSON object; raises SchemaError naming the field that is wrong."""
-        fields = take(value, "plan", _PLAN_FIELDS)
+        is_first = format_version == 1
+        fields = take(value, "plan", _PLAN_FIELDS if is_first else {**_PLAN_FIELDS, **_PLAN_FIELDS_2})
+        kinds = _READOUT_FIELDS if is_first else {**_READOUT_FIELDS, "grid": None}
         fields["readouts"] = [
-            Readout(**take(readout, f"plan.readouts[{i}]", _READOUT_FIELDS))
+            _readout_from_json(take(readout, f"plan.readouts[{i}]", kinds))
             for i, readout in enumerate(fields["readouts"])
         ]
         require_all(fields["labels"], int, "plan.labels")
-        return cls(**fields)
+        if not is_first:
+            fields["views"] = _views_from_json(fields["views"])
+            fields["constants"] = constants_from_json(fields["constants"])
+        return cls(**fields, format_version=format_version)
 
 
-_READOUT_FIELDS: Mapping[str, type] = {"name": str, "dims": int, "dtype": str}
-_PLAN_FIELDS: Mapping[str, type] = {
+def _readout_json(readout: Readout, format_version: int) -> dict[str, Any]:
+    content = dataclasses.asdict(readout)
+    content["grid"] = None if readout.grid is None else list(readout.grid)
+    if format_version == 1:
+        del content["grid"]
+    return content
+
+
+def _readout_from_json(fields: dict[str, Any]) -> Readout:
+    grid = fields.get("grid")
+    if grid is not None:
+        require_type(grid, list, f"grid of readout {fields['name']}")
+        fields["grid"] = tuple(grid)
+    return Readout(**fields)
+
+
+def _views_from_json(value: Any) -> Views | None:
+    if value is None:
+        return None
+    fields = take(value, "plan.views", {"count": int, "parameters": list})
+    return Views(count=fields["count"], parameters=tuple(fields["parameters"]))
+
+
+_READOUT_FIELDS: Mapping[str, type | None] = {"name": str, "dims": int, "dtype": str}
+_PLAN_FIELDS_2: Mapping[str, type | None] = {"views": None, "constants": dict}
+_PLAN_FIELDS: Mapping[str, type | None] = {
     "identity": dict,
     "readouts": list,
     "keys": list,
@@ -145,6 +213,13 @@ def _whole_numbers(labels: Sequence[int]) -> tuple[int, ...]:
         return tuple(operator.index(label) for label in labels)
     except TypeError as error:
         raise SchemaError(f"labels must be whole numbers: {error}.") from error
+
+
+def _require_version(plan: Plan) -> None:
+    version = plan.format_version
+    require(version in READABLE_VERSIONS, f"format_version is {version}; it must be one of {READABLE_VERSIONS}")
+    is_plain = plan.views is None and not plan.constants and all(readout.grid is None for readout in plan.readouts)
+    require(version > 1 or is_plain, "format version 1 knows no grids, views or constants; use version 2")
 
 
 def _require_labels(plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """One shard: from rows to the bytes of its HDF5 file.
 
-Letters: N rows of the shard, D dims of a readout. All datasets are contiguous and uncompressed, and start at a multiple
-of 64 bytes, so a reader maps them into memory without HDF5. The same rows give the same bytes (same h5py release).
+Letters: N rows of the shard, V views, P parameters of a view; a row of a readout has the plan's row_shape. All datasets
+are contiguous and uncompressed, and start at a multiple of 64 bytes, so a reader maps them into memory without HDF5. The
+same rows give the same bytes (same h5py release).
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from cache.errors import FeatureValueError, SchemaError
 from cache.fields import require, shortened
 from cache.fingerprint import DIGEST_BYTES, new_digest
 from cache.manifest import Quarantined
-from cache.schema import FORMAT_VERSION, Plan, Readout
+from cache.schema import Plan, Readout
 
 ALIGNMENT_BYTES = 64
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -28,8 +29,8 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 class ShardRows:
     """What one shard is made of; positions ascend, and with the quarantined ones are exactly the shard's positions.
 
-    positions_N int64, hashes_N16 uint8 (N, 16), features readout name -> floating (N, D), images one bytes a row or
-    None where the plan keeps none, quarantine the inputs without a row.
+    positions_N int64, hashes_N16 uint8 (N, 16), features readout name -> floating (N, *plan.row_shape), images one bytes a
+    row or None where the plan keeps none, quarantine the inputs without a row, views_NVP float32 or None.
     """
 
     positions_N: npt.NDArray[np.int64]
@@ -37,6 +38,7 @@ class ShardRows:
     features: Mapping[str, npt.NDArray[np.floating[Any]]]
     images: Sequence[bytes] | None = None
     quarantine: Sequence[Quarantined] = ()
+    views_NVP: npt.NDArray[np.floating[Any]] | None = None
 
 
 def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, npt.NDArray[Any]]:
@@ -56,7 +58,11 @@ def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, npt.NDA
         "positions": positions_N.astype("<i8"),
         "labels": np.array([plan.labels[position] for position in positions_N.tolist()], dtype="<i8"),
         "hashes": np.ascontiguousarray(hashes_N16),
-        **{f"features/{item.name}": _stored_features(item, rows.features[item.name], keys) for item in plan.readouts},
+        **{
+            f"features/{item.name}": _stored_features(item, plan.row_shape(item), rows.features[item.name], keys)
+            for item in plan.readouts
+        },
+        **_view_datasets(plan, rows.views_NVP, len(keys)),
         **_image_datasets(plan, rows.images, keys),
         "quarantine": _quarantine_bytes(rows.quarantine),
     }
@@ -66,7 +72,7 @@ def shard_bytes(plan: Plan, index: int, rows: ShardRows) -> bytes:
     """The HDF5 file of shard `index`, built in memory: HDF5 itself never meets a full disk or a kill."""
     datasets = shard_datasets(plan, index, rows)
     attributes = {
-        "format_version": np.int64(FORMAT_VERSION),
+        "format_version": np.int64(plan.format_version),
         "plan_identity": np.bytes_(plan.plan_identity),
         "shard": np.int64(index),
         "content_digest": np.bytes_(content_digest(plan, index, datasets)),
@@ -89,7 +95,7 @@ def shard_bytes(plan: Plan, index: int, rows: ShardRows) -> bytes:
 def content_digest(plan: Plan, index: int, datasets: Mapping[str, npt.NDArray[Any]]) -> str:
     """The digest of a shard's place and of name, dtype, shape and bytes of each dataset, in file order."""
     digest = new_digest()
-    digest.update(json.dumps([FORMAT_VERSION, plan.plan_identity, index]).encode())
+    digest.update(json.dumps([plan.format_version, plan.plan_identity, index]).encode())
     for name, values in datasets.items():
         digest.update(json.dumps([name, values.dtype.str, list(values.shape)]).encode())
         if values.size:
@@ -124,23 +130,39 @@ def require_covered(plan: Plan, index: int, positions_N: npt.NDArray[Any], quara
         )
 
 
-def _stored_features(readout: Readout, given_ND: npt.NDArray[Any], keys: Sequence[str]) -> npt.NDArray[Any]:
-    """`given_ND` in the readout's stored dtype, little-endian, C order; raises before a value is lost to overflow."""
-    features_ND = np.asarray(given_ND)
+def _stored_features(
+    readout: Readout, row_shape: tuple[int, ...], given: npt.NDArray[Any], keys: Sequence[str]
+) -> npt.NDArray[Any]:
+    """`given` in the readout's stored dtype, little-endian, C order; raises before a value is lost to overflow."""
+    features = np.asarray(given)
     require(
-        features_ND.dtype.kind == "f" and features_ND.shape == (len(keys), readout.dims),
-        f"features of readout {readout.name} are {features_ND.dtype} {features_ND.shape}; they must be floating, of "
-        f"shape ({len(keys)}, {readout.dims})",
+        features.dtype.kind == "f" and features.shape == (len(keys), *row_shape),
+        f"features of readout {readout.name} are {features.dtype} {features.shape}; they must be floating, of "
+        f"shape {(len(keys), *row_shape)}",
     )
-    fits_ND = np.abs(features_ND) <= np.finfo(readout.dtype).max
-    if not fits_ND.all():
-        row, dim = np.argwhere(~fits_ND)[0].tolist()
-        raise _feature_error(readout, keys[row], dim, float(features_ND[row, dim]))
-    return features_ND.astype(np.dtype(readout.dtype).newbyteorder("<"), order="C", copy=False)
+    fits = np.abs(features) <= np.finfo(readout.dtype).max
+    if not fits.all():
+        row, *place = np.argwhere(~fits)[0].tolist()
+        raise _feature_error(readout, keys[row], place, float(features[row, *place]))
+    return features.astype(np.dtype(readout.dtype).newbyteorder("<"), order="C", copy=False)
 
 
-def _feature_error(readout: Readout, key: str, dim: int, value: float) -> FeatureValueError:
-    what = f"feature {dim} of readout {readout.name} for {key!r} is {value:g}"
+def _view_datasets(
+    plan: Plan, views_NVP: npt.NDArray[np.floating[Any]] | None, rows: int
+) -> dict[str, npt.NDArray[Any]]:
+    """The parameters of the views, where the plan has views."""
+    if plan.views is None:
+        require(views_NVP is None, "view parameters are given, but the plan has no views")
+        return {}
+    shape = (rows, plan.views.count, len(plan.views.parameters))
+    given = np.asarray([] if views_NVP is None else views_NVP)
+    is_fit = given.dtype.kind == "f" and given.shape == shape and bool(np.isfinite(given).all())
+    require(is_fit, f"view parameters are {given.dtype} {given.shape}; they must be floating, finite, of shape {shape}")
+    return {"views": given.astype("<f4", order="C")}
+
+
+def _feature_error(readout: Readout, key: str, place: list[int], value: float) -> FeatureValueError:
+    what = f"feature {', '.join(map(str, place))} of readout {readout.name} for {key!r} is {value:g}"
     if np.isfinite(value):
         return FeatureValueError(f"{what}, beyond the {FLOAT16_MAX:g} of float16; extract with --dtype float32.")
     return FeatureValueError(

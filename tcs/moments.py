@@ -23,7 +23,7 @@ class Blocks(Protocol):
     """A feature matrix read in order, such as `cache.Features`."""
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(N, D)."""
 
     def __getitem__(self, index: NDArray[np.int64], /) -> NDArray[np.floating]:

@@ -1,5 +1,6 @@
 """A store of another identity is refused by the name of the field, with both values."""
 
+import numpy as np
 import pytest
 
 import cache
@@ -31,6 +32,15 @@ def begin(path, plan):
         pass
 
 
+def test_a_store_begun_in_version_1_is_finished_in_version_1(tmp_path):
+    path = tmp_path / "x.store"
+    begin(path, make_plan(format_version=1))
+    with cache.StoreWriter(path, make_plan(), provenance={}) as writer:
+        assert writer.plan.format_version == 1
+    with pytest.raises(errors.IdentityError, match="format_version is 1 in the store and 2 in this command"):
+        begin(path, make_plan(views=cache.Views(count=2, parameters=("flip",))))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -48,7 +58,7 @@ def begin(path, plan):
         ({"rows_per_shard": 3}, "rows_per_shard is 2 in the store and 3 in this command"),
         (
             {"readouts": (cache.Readout(name="avg", dims=3, dtype="float32"),)},
-            r"readouts is 'avg \(3 x float16\), cls \(2 x float32\)' in the store and 'avg \(3 x float32\)' in",
+            r"readouts is 'avg \(3 float16\), cls \(2 float32\)' in the store and 'avg \(3 float32\)' in",
         ),
         ({"classes": ("a", "c")}, r"classes\[1\] is 'b' in the store \(2 classes\) and 'c' in this command \(2\)"),
         ({"labels": (0, 0, 1, 0, -1)}, "the label of 'b/3.png' is 1 in the store and 0 in this command"),
@@ -61,6 +71,14 @@ def begin(path, plan):
             r"keys\[4\] is 'b/4.png' in the store \(5 keys\) and absent in this command \(4\)",
         ),
         ({"identity": {"a": 1, "b": 2, "c": 3}}, "2 more fields differ; use another --out or --overwrite"),
+        (
+            {"constants": {"a": cache.Constant.of(np.zeros(1))}},
+            "constant a is absent in the store and '[0-9a-f]{32}' in this command",
+        ),
+        (
+            {"views": cache.Views(count=2, parameters=("flip",))},
+            r"views is None in the store and '2 \(flip\)' in this command",
+        ),
     ],
 )
 def test_another_identity_is_refused_by_the_name_of_the_field(tmp_path, changes, message):

@@ -8,7 +8,6 @@ import pytest
 from cache import errors
 from cache.features import Features
 from cache.inspection import Extent
-from cache.schema import Readout
 
 ROWS, DIMS = 21, 5
 LAYOUTS = {"one": [21], "even": [7, 7, 7], "uneven": [0, 3, 0, 0, 17, 1, 0], "single rows": [1] * 21}
@@ -27,7 +26,7 @@ def make_features(folder, counts, resident_bytes, dtype="float16"):
         path.write_bytes(b"x" * CHUNK_BYTES + matrix(dtype)[start : start + count].tobytes())
         extents.append(Extent(path=path, offset=CHUNK_BYTES, dtype=np.dtype(dtype), shape=(count, DIMS)))
         start += count
-    return Features(Readout(name="avg", dims=DIMS, dtype=dtype), extents, resident_bytes)
+    return Features(dtype, (DIMS,), extents, resident_bytes)
 
 
 @pytest.fixture(params=[0, 1 << 30], ids=["mapped", "resident"])

@@ -20,6 +20,7 @@ from cache.fingerprint import digest_of_file
 from cache.inspection import verify_shard
 
 EXAMPLE = Path(__file__).parent / "fixtures" / "store_v1"
+EXAMPLE_2 = EXAMPLE.with_name("store_v2")
 ROWS = 23
 BAD = (4, 20)
 KEPT = [i for i in range(ROWS) if i not in BAD]
@@ -76,10 +77,29 @@ def test_the_stored_example_of_version_1_reads_back():
     assert [bytes(row) for row in store.hashes_N16] == [hashlib.blake2b(i, digest_size=16).digest() for i in images]
     quarantined = store.manifest.quarantine[0]
     assert (quarantined.position, quarantined.key, quarantined.reason) == (4, "a/ä 4.png", "truncated file")
-    assert store.identity == json.loads((EXAMPLE / "manifest.json").read_text())["identity"]
+    with pytest.raises(errors.SchemaError, match="holds the clean view only; extract with --views V"):
+        store.view_parameters()
+    require_sound(EXAMPLE, store)
+
+
+def require_sound(folder, store):
+    assert store.identity == json.loads((folder / "manifest.json").read_text())["identity"]
     for index, entry in enumerate(store.manifest.shards):
-        verify_shard(EXAMPLE / entry.file, store.manifest.plan, index)
-        assert digest_of_file(EXAMPLE / entry.file) == entry.digest
+        verify_shard(folder / entry.file, store.manifest.plan, index)
+        assert digest_of_file(folder / entry.file) == entry.digest
+
+
+def test_the_stored_example_of_version_2_reads_back():
+    store = cache.open(EXAMPLE_2)
+    assert (len(store), store.manifest.plan.format_version) == (4, 2)
+    avg, maps = store.features("avg"), store.features("map")
+    assert (avg.shape, maps.shape) == ((4, 2, 3), (4, 2, 1, 2, 2))
+    assert avg[[3, 0]].tolist() == [[[i + v / 2 + d / 4 for d in range(3)] for v in range(2)] for i in (3, 0)]
+    assert maps[2].tolist() == [[[[-20.0 - v - 2 * w - d for d in range(2)] for w in range(2)]] for v in range(2)]
+    assert store.view_parameters()[:].tolist() == [[[v, i] for v in range(2)] for i in range(4)]
+    assert store.manifest.plan.views.parameters == ("flip", "top")
+    assert store.manifest.plan.constants["projection/map"].array().tolist() == [[1, 0], [0, 1]]
+    require_sound(EXAMPLE_2, store)
 
 
 @pytest.mark.parametrize("rows_per_shard", [1, 4, 100])
@@ -213,7 +233,7 @@ def test_a_manifest_that_leads_out_of_the_folder_is_refused(tmp_path, name):
 def test_another_format_version_is_refused_by_name(tmp_path):
     path = copied_example(tmp_path, lambda manifest: manifest.update(format_version=7))
     with pytest.raises(
-        errors.FormatVersionError, match=r"copy\.store.*format version 7; this release reads 1; upgrade"
+        errors.FormatVersionError, match=r"copy\.store.*format version 7; this release reads 1 and 2; upgrade"
     ):
         cache.open(path)
 

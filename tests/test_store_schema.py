@@ -95,14 +95,16 @@ def test_plan_identity_is_the_digest_that_format_md_describes():
     plan = make_plan(labels=np.array([0, -1]))
     content = {
         "identity": {"teacher": {"name": "t", "kwargs": {}}, "mean": [0.5, 0.5, 0.5]},
-        "readouts": [{"name": "avg", "dims": 4, "dtype": "float16"}],
+        "readouts": [{"name": "avg", "dims": 4, "dtype": "float16", "grid": None}],
         "keys": ["a/0.png", "b/1.png"],
         "labels": [0, -1],
         "classes": ["a"],
         "images": "none",
         "rows_per_shard": 2,
+        "views": None,
+        "constants": {},
     }
-    whole = {"format": "tcs-feature-store", "format_version": 1, "plan": content}
+    whole = {"format": "tcs-feature-store", "format_version": 2, "plan": content}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     assert plan.plan_identity == hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -118,6 +120,10 @@ def test_plan_identity_is_the_digest_that_format_md_describes():
         {"classes": ("b",)},
         {"images": "original"},
         {"rows_per_shard": 1},
+        {"readouts": (cache.Readout(name="avg", dims=4, dtype="float16", grid=(1, 1)),)},
+        {"views": cache.Views(count=1, parameters=("top",))},
+        {"constants": {"a": cache.Constant.of(np.ones(2))}},
+        {"format_version": 1},
     ],
 )
 def test_plan_identity_depends_on_every_field_but_the_batch_size(changes):
@@ -163,7 +169,7 @@ def changed(path, value):
     ("path", "value", "message"),
     [
         ("state", None, "manifest lacks the field state"),
-        ("extra", 1, "manifest has the field extra, which format version 1 does not know"),
+        ("extra", 1, "manifest has the field extra, which its format version does not know"),
         ("state", "half", "state is 'half'; it must be open or closed"),
         ("state", "open", "state is open, so identity, shards, quarantine and gate must be empty"),
         ("identity", "xyz", "identity of a closed store is 'xyz'; it must be 32 hex digits"),
@@ -200,10 +206,77 @@ def test_manifest_refuses_by_name(path, value, message):
         cache.Manifest.from_json(changed(path, value))
 
 
-@pytest.mark.parametrize("version", [0, 7, 1.0, "1", True])
+@pytest.mark.parametrize("version", [0, 7, 2.0, "2", True])
 def test_manifest_refuses_another_format_version_by_name(version):
-    with pytest.raises(errors.FormatVersionError, match=f"format version {version!r}; this release reads 1; upgrade"):
+    with pytest.raises(
+        errors.FormatVersionError, match=f"format version {version!r}; this release reads 1 and 2; upgrade"
+    ):
         cache.Manifest.from_json(changed("format_version", version))
+
+
+GRID = cache.Readout(name="map", dims=4, dtype="float16", grid=(7, 5))
+
+
+def test_a_plan_of_version_2_survives_json():
+    constant = cache.Constant.of(np.arange(6, dtype=np.float32).reshape(2, 3))
+    plan = make_plan(
+        readouts=(GRID,), views=cache.Views(count=3, parameters=("top", "flip")), constants={"p/map": constant}
+    )
+    again = cache.Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan
+    assert again.plan_identity == plan.plan_identity
+    assert again.constants["p/map"].array().tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert again.constants["p/map"].array().dtype == np.float32
+
+
+def test_a_plan_of_version_1_has_the_fields_and_the_identity_it_always_had():
+    plan = make_plan(format_version=1)
+    content = plan.to_json()
+    assert "views" not in content
+    assert "constants" not in content
+    assert content["readouts"] == [{"name": "avg", "dims": 4, "dtype": "float16"}]
+    assert cache.Plan.from_json(content, 1) == plan
+    with pytest.raises(errors.SchemaError, match="plan has the field views, which its format version does not know"):
+        cache.Plan.from_json(content | {"views": None}, 1)
+    with pytest.raises(errors.SchemaError, match="format version 1 knows no grids, views or constants; use version 2"):
+        make_plan(format_version=1, readouts=(GRID,))
+    with pytest.raises(errors.SchemaError, match="format_version is 3; it must be one of"):
+        make_plan(format_version=3)
+
+
+def plan_json(**changes):
+    return make_plan(readouts=(GRID,)).to_json() | changes
+
+
+def constant_json(**changes):
+    return {"a": {"dtype": "<f4", "shape": [1], "base64": "AAAAAA==", **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"readouts": [{"name": "m", "dims": 1, "dtype": "float16", "grid": 3}]}, "grid of readout m is 3; it must be"),
+        ({"readouts": [{"name": "m", "dims": 1, "dtype": "float16", "grid": [3]}]}, "it must be height and width"),
+        ({"readouts": [{"name": "m", "dims": 1, "dtype": "float16", "grid": [3, 0]}]}, "it must be height and width"),
+        ({"readouts": [{"name": "m", "dims": 1, "dtype": "float16", "grid": [3, True]}]}, "it must be height and"),
+        ({"readouts": [{"name": "m", "dims": 1, "dtype": "float16"}]}, "lacks the field grid"),
+        ({"views": 1}, "plan.views is 1; it must be an object"),
+        ({"views": {"count": 0, "parameters": ["a"]}}, "views.count is 0; it must be 1 or more"),
+        ({"views": {"count": 1, "parameters": []}}, "views.parameters is empty"),
+        ({"views": {"count": 1, "parameters": ["a", "a"]}}, "view parameter 'a' stands twice"),
+        ({"constants": {"../a": constant_json()["a"]}}, "constant '../a' must be of letters"),
+        ({"constants": constant_json(dtype="|O")}, r"a constant has dtype '\|O'; it must be one of"),
+        ({"constants": constant_json(base64="?")}, "constants.a is no base64 text"),
+        ({"constants": constant_json(base64="AAA=")}, r"a constant of <f4 \(1,\) has 2 bytes, not 4"),
+        ({"constants": constant_json(shape=[1 << 40])}, "has 4 bytes, not 4398046511104"),
+        ({"constants": constant_json(shape=[-1])}, r"a constant has shape \(-1,\)"),
+        ({"constants": constant_json(shape=[1.0])}, r"constants.a.shape\[0\] is 1.0; it must be a whole number"),
+        ({"constants": constant_json(base64="AADAfw==")}, "a constant holds values that are not finite"),
+    ],
+)
+def test_a_plan_of_version_2_refuses_by_name(changes, message):
+    with pytest.raises(errors.SchemaError, match=message):
+        cache.Plan.from_json(plan_json(**changes))
 
 
 def test_every_error_is_a_cache_error():

@@ -59,7 +59,7 @@ def test_a_shard_holds_what_format_md_says():
             *("features/avg", "features/cls", "hashes", "images/bytes", "images/offsets"),
             *("keys", "labels", "positions", "quarantine"),
         ]
-        assert dict(file.attrs)["format_version"] == 1
+        assert dict(file.attrs)["format_version"] == 2
         assert file.attrs["plan_identity"] == plan.plan_identity.encode()
         assert file.attrs["shard"] == 1
         assert file["keys"][()].tolist() == ["b/ä.png".encode()]
@@ -87,12 +87,48 @@ def test_the_content_digest_is_the_one_format_md_describes():
     plan = make_plan()
     order = ["keys", "positions", "labels", "hashes", "features/avg", "features/cls"]
     with h5py.File(io.BytesIO(shard_bytes(plan, 2, make_rows(plan, 2)))) as file:
-        digest = hashlib.blake2b(json.dumps([1, plan.plan_identity, 2]).encode(), digest_size=16)
+        digest = hashlib.blake2b(json.dumps([2, plan.plan_identity, 2]).encode(), digest_size=16)
         for name in [*order, "images/bytes", "images/offsets", "quarantine"]:
             values = file[name][()]
             digest.update(json.dumps([name, values.dtype.str, list(values.shape)]).encode())
             digest.update(values.tobytes())
         assert file.attrs["content_digest"] == digest.hexdigest().encode()
+
+
+VIEWS = cache.Views(count=2, parameters=("flip",))
+
+
+def test_views_and_grids_give_rows_their_axes():
+    maps = cache.Readout(name="map", dims=3, dtype="float16", grid=(2, 1))
+    plan = make_plan(readouts=(maps,), views=VIEWS)
+    assert plan.row_shape(maps) == (2, 2, 1, 3)
+    values = np.random.default_rng(0).normal(size=(2, 2, 2, 1, 3))
+    views = np.array([[[0.0], [1.0]], [[1.0], [0.0]]])
+    rows = make_rows(plan, 0, features={"map": values}, views_NVP=views)
+    with h5py.File(io.BytesIO(shard_bytes(plan, 0, rows))) as file:
+        assert np.array_equal(file["features/map"][()], values.astype("<f2"))
+        assert np.array_equal(file["views"][()], views.astype("<f4"))
+        assert file["views"].dtype == np.float32
+    values[1, 0, 1, 0, 2] = np.nan
+    with pytest.raises(errors.FeatureValueError, match=r"feature 0, 1, 0, 2 of readout map for 'a/1.png' is nan"):
+        shard_bytes(plan, 0, rows)
+
+
+@pytest.mark.parametrize(
+    ("views", "given", "message"),
+    [
+        (None, np.zeros((2, 2, 1)), "view parameters are given, but the plan has no views"),
+        (VIEWS, None, r"view parameters are float64 \(0,\); they must be floating, finite, of shape \(2, 2, 1\)"),
+        (VIEWS, np.zeros((2, 2, 2)), r"float64 \(2, 2, 2\); they must be floating, finite, of shape \(2, 2, 1\)"),
+        (VIEWS, np.zeros((2, 2, 1), int), "they must be floating"),
+        (VIEWS, np.full((2, 2, 1), np.nan), "they must be floating, finite"),
+    ],
+)
+def test_unfit_view_parameters_are_refused(views, given, message):
+    plan = make_plan(views=views)
+    features = {item.name: np.zeros((2, *plan.row_shape(item))) for item in plan.readouts}
+    with pytest.raises(errors.SchemaError, match=message):
+        shard_bytes(plan, 0, make_rows(plan, 0, features=features, views_NVP=given))
 
 
 @pytest.mark.parametrize(
