@@ -9,6 +9,8 @@ from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
+from cache.part import PartWriter as PartWriter
+from cache.part import WrittenShard as WrittenShard
 from cache.reader import Store as Store
 from cache.reader import open as open
 from cache.schema import FORMAT_VERSION as FORMAT_VERSION

@@ -8,37 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache.comparison import require_same_plan
 from cache.errors import CorruptStoreError, IncompleteStoreError, SchemaError
 from cache.fields import json_object, shortened
-from cache.files import FolderLock, atomic_write_bytes
-from cache.fingerprint import digest_of_bytes, digest_of_file, store_identity
+from cache.files import FolderLock
+from cache.fingerprint import store_identity
 from cache.folder import prepare_folder, remove_partials, remove_shards, require_ours
-from cache.inspection import verify_shard
 from cache.manifest import (
     MANIFEST_NAME,
     Manifest,
     Quarantined,
-    ShardEntry,
     missing_shards,
     read_closed_manifest,
     read_manifest,
     write_manifest,
 )
+from cache.part import VISIBLE_SECONDS, WrittenShard, adopted_shard
 from cache.schema import Plan, shard_name
-from cache.shard import ShardRows, shard_bytes
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Done:
-    """What `close` needs to know of a shard that stands on disk."""
-
-    entry: ShardEntry
-    positions_N: npt.NDArray[np.int64]
-    hashes: bytes
-    quarantine: tuple[Quarantined, ...]
+from cache.shard import ShardRows
+from cache.standing import StandingShard, verified_shard, written_shard
 
 
 class StoreWriter:
@@ -68,7 +57,7 @@ class StoreWriter:
         self.finished = False
         self.damaged: tuple[str, ...] = ()
         self._provenance = json_object(provenance, "provenance")
-        self._done: dict[int, _Done] = {}
+        self._done: dict[int, StandingShard] = {}
         self._resumed = False
         prepare_folder(self.path)
         self._lock = FolderLock(self.path)
@@ -117,19 +106,17 @@ class StoreWriter:
         Raises SchemaError for rows that do not fit the plan, FeatureValueError for a feature that is not finite or
         beyond float16, StoreWriteError when the system refuses the write; the shard is pending still, then.
         """
-        if self.finished or index in self._done:
-            raise SchemaError(f"shard {index} is not pending; write the shards that pending() lists.")
-        data = shard_bytes(self.plan, index, rows)
-        atomic_write_bytes(self.path / shard_name(index), data)
-        positions_N = np.asarray(rows.positions_N, dtype=np.int64)
-        self._done[index] = _Done(
-            entry=ShardEntry(
-                file=shard_name(index), rows=len(positions_N), bytes=len(data), digest=digest_of_bytes(data)
-            ),
-            positions_N=positions_N,
-            hashes=np.asarray(rows.hashes_N16).tobytes(),
-            quarantine=tuple(sorted(rows.quarantine, key=lambda entry: entry.position)),
-        )
+        self._require_pending(index)
+        self._done[index] = written_shard(self.path, self.plan, index, rows)
+
+    def adopt(self, written: WrittenShard, *, wait_seconds: float = VISIBLE_SECONDS) -> None:
+        """Take over a pending shard that a `PartWriter` of another process has written and reported.
+
+        Waits up to `wait_seconds` for the file to be visible. Raises SchemaError for a shard that is not pending,
+        CorruptStoreError for one that is missing, of another size, or not what was reported; it is pending still, then.
+        """
+        self._require_pending(written.index)
+        self._done[written.index] = adopted_shard(self.path, self.plan, written, wait_seconds)
 
     def close(self, *, provenance: Mapping[str, Any] | None = None) -> Manifest:
         """Check that every input has a row or stands in quarantine, write the closed manifest, release the lock.
@@ -174,10 +161,14 @@ class StoreWriter:
             if not os.path.lexists(path):
                 continue
             try:
-                self._done[index] = _verified(path, self.plan, index)
+                self._done[index] = verified_shard(path, self.plan, index)
             except CorruptStoreError:
                 damaged.append(path.name)
         self.damaged = tuple(damaged)
+
+    def _require_pending(self, index: int) -> None:
+        if self.finished or index in self._done:
+            raise SchemaError(f"shard {index} is not pending; write the shards that pending() lists.")
 
     def _require_complete(self) -> None:
         """Raise IncompleteStoreError for pending shards; then each position stands exactly once, by `write_shard`."""
@@ -224,16 +215,3 @@ def set_gate(path: str | os.PathLike[str], gate: Mapping[str, Any]) -> Manifest:
     finally:
         lock.release()
     return manifest
-
-
-def _verified(path: Path, plan: Plan, index: int) -> _Done:
-    """What stands in a shard file, every byte checked; raises CorruptStoreError."""
-    shard = verify_shard(path, plan, index)
-    return _Done(
-        entry=ShardEntry(
-            file=path.name, rows=len(shard.positions_N), bytes=path.stat().st_size, digest=digest_of_file(path)
-        ),
-        positions_N=shard.positions_N,
-        hashes=shard.hashes_N16.tobytes(),
-        quarantine=shard.quarantine,
-    )

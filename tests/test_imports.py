@@ -96,7 +96,9 @@ CACHE = {
     "folder": "errors files manifest schema",
     "features": "errors inspection schema",
     "reader": "errors features fingerprint inspection manifest schema",
-    "writer": "comparison errors fields files fingerprint folder inspection manifest schema shard",
+    "standing": "files fingerprint inspection manifest schema shard",
+    "part": "comparison errors inspection manifest schema shard standing",
+    "writer": "comparison errors fields files fingerprint folder manifest part schema shard standing",
 }
 PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import tcs.cli`
     "cache": {f"cache.{name}" for name in CACHE},

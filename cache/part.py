@@ -1,0 +1,135 @@
+"""A part of a store's shards, written by a process beside the one that holds the lock.
+
+One process has the `StoreWriter`; it tells the others which shards are whose, and adopts what they report. Between them
+there is the folder alone, perhaps on a file system that shows a new file to other machines only after some seconds.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from cache.comparison import require_same_plan
+from cache.errors import CorruptStoreError, IncompleteStoreError, SchemaError, StoreNotFoundError
+from cache.inspection import inspect_shard
+from cache.manifest import MANIFEST_NAME, Manifest, read_manifest
+from cache.schema import Plan, shard_name
+from cache.shard import ShardRows
+from cache.standing import StandingShard, standing_shard, written_shard
+
+# Network file systems keep file attributes for up to a minute (NFS: acregmax, acdirmax = 60 s).
+VISIBLE_SECONDS = 60.0
+LOOK_SECONDS = 0.25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WrittenShard:
+    """The report on a shard written by another process: its size, the digest of its bytes, and its content digest."""
+
+    index: int
+    bytes: int
+    digest: str
+    content_digest: str
+
+
+class PartWriter:
+    """Writes the shards `share` of the store in `path`, whose `StoreWriter` another process holds; takes no lock.
+
+    `plan` is the one on disk (its batch_size wins). A shard outside `share`, or a second time, is refused: so no shard
+    is replaced that the holder of the lock found whole.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        plan: Plan,
+        *,
+        share: Collection[int],
+        wait_seconds: float = VISIBLE_SECONDS,
+    ) -> None:
+        """Wait until the open manifest of `plan` is visible here.
+
+        Raises after `wait_seconds` what is wrong still: StoreNotFoundError, IdentityError naming what differs,
+        IncompleteStoreError for a store that is not open for writing; and what reading a manifest raises.
+        """
+        self.path = Path(path)
+        self.plan = _open_manifest(self.path, plan, wait_seconds).plan
+        self._share = set(share)
+
+    def write_shard(self, index: int, rows: ShardRows) -> WrittenShard:
+        """Write shard `index` whole or not at all; returns the report for `StoreWriter.adopt`.
+
+        Raises SchemaError for a shard outside the share or rows that do not fit, FeatureValueError, StoreWriteError.
+        """
+        if index not in self._share:
+            raise SchemaError(f"shard {index} is not among the {len(self._share)} left of this part; write only those.")
+        entry = written_shard(self.path, self.plan, index, rows).entry
+        shard = inspect_shard(self.path / entry.file, self.plan, index)
+        self._share.remove(index)
+        return WrittenShard(index=index, bytes=entry.bytes, digest=entry.digest, content_digest=shard.content_digest)
+
+
+def adopted_shard(folder: Path, plan: Plan, written: WrittenShard, wait_seconds: float) -> StandingShard:
+    """What stands of a reported shard: its size, structure, places and content digest are checked; features stay unread.
+
+    Raises CorruptStoreError for a shard that is not visible after `wait_seconds`, or is not the one that was reported.
+    """
+    path = folder / shard_name(written.index)
+    _await_size(path, written.bytes, wait_seconds)
+    shard = inspect_shard(path, plan, written.index)
+    if shard.content_digest != written.content_digest:
+        raise CorruptStoreError(
+            f"{path} has content {shard.content_digest}, not the {written.content_digest} that was reported: another "
+            "process writes here; end it and run the same command again."
+        )
+    return standing_shard(shard, path.name, written.bytes, written.digest)
+
+
+def _await_size(path: Path, size_bytes: int, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    while (found := _seen_size(path)) != size_bytes:
+        if time.monotonic() >= deadline:
+            what = "nothing" if found is None else f"{found} bytes"
+            raise CorruptStoreError(
+                f"{path}: another process wrote {size_bytes} bytes, and after {wait_seconds:g} s there is {what}; all "
+                "must see the same folder, so use a shared file system and run the same command again."
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def _seen_size(path: Path) -> int | None:
+    """The size of the file as this machine sees it now; listing the folder makes NFS ask the server again."""
+    try:
+        if path.name not in os.listdir(path.parent):  # noqa: PTH208 (names are all that is needed)
+            return None
+        return path.lstat().st_size
+    except OSError:
+        return None
+
+
+def _open_manifest(folder: Path, plan: Plan, wait_seconds: float) -> Manifest:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return _read_open(folder, plan)
+        except Exception:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(LOOK_SECONDS)
+
+
+def _read_open(folder: Path, plan: Plan) -> Manifest:
+    """The manifest, if it is open and of `plan`."""
+    try:
+        manifest = read_manifest(folder)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreNotFoundError(
+            f"{folder / MANIFEST_NAME} cannot be read ({reason}), though another process writes the store; all must see "
+            "the same folder, so use a shared file system."
+        ) from error
+    require_same_plan(folder, manifest.plan, plan)
+    if manifest.state != "open":
+        raise IncompleteStoreError(f"{folder} is finished, so there is no part of it to write; open it to read.")
+    return manifest
