@@ -1,5 +1,7 @@
 """Every failure of the feature store by name. Each message is one line: the value, the rule, the remedy."""
 
+import pathlib
+
 
 class CacheError(Exception):
     """Base of every error the feature store raises."""
@@ -31,6 +33,17 @@ class LockedStoreError(CacheError):
 
 class CorruptStoreError(CacheError):
     """A file of the store is missing, cut short, or not what the manifest says."""
+
+
+class CorruptShardError(CorruptStoreError):
+    """A shard file that is not what the plan says; `reason` is what is wrong with it, in words."""
+
+    def __init__(self, path: pathlib.Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; delete this file and rerun the command that wrote the store."
 
 
 class ForeignFolderError(CacheError):

@@ -4,7 +4,9 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from cache.errors import LockedStoreError, StoreWriteError
 
@@ -14,6 +16,7 @@ except ImportError:  # not POSIX: no advisory locks, a second writer is not noti
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".lock"
+NOT_ORDINARY = "it is a link, or no ordinary file"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,6 +37,21 @@ def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def open_ordinary(path: Path) -> BinaryIO:
+    """`path` opened for reading, if it is an ordinary file and no link; OSError otherwise, at once even for a pipe."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, NOT_ORDINARY, str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, NOT_ORDINARY, str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_error(path: Path, error: OSError) -> StoreWriteError:

@@ -5,9 +5,11 @@ Letters: N rows of the shard, V views, P parameters of a view.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import mmap
+import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,43 +20,66 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CorruptStoreError, SchemaError
+from cache.errors import CorruptShardError, CorruptStoreError, SchemaError
 from cache.fields import require, require_type, shortened
+from cache.files import NOT_ORDINARY, open_ordinary
 from cache.fingerprint import DIGEST_BYTES
 from cache.manifest import Quarantined, quarantine_from_json
 from cache.schema import Plan
-from cache.shard import content_digest, key_bytes, require_covered
+from cache.shard import ALIGNMENT_BYTES, content_digest, key_bytes, quarantine_limit, require_covered
 
 # Before Python 3.13 every map keeps a file descriptor for itself, so a store of 1,000 shards meets the usual limit.
+_NAMED_AT_MOST = 10
 _NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+
+# What tells a file from another put into its place, or from itself after a change: bytes, time of change in ns. (Inode
+# numbers would tell more, but some network file systems change them at will.)
+Stamp = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Extent:
-    """Where the values of one dataset lie in a shard file."""
+    """Where the values of one dataset lie in a shard file, and the stamp that the file had when this was checked."""
 
     path: Path
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    stamp: Stamp
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the values take."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def map(self) -> npt.NDArray[Any]:
         """The values as a read-only memory map; an ordinary empty array where there are none.
 
-        Raises CorruptStoreError where the file went away since it was checked, or too many files are open.
+        Raises CorruptStoreError where the file went away or changed since it was checked, or too many files are open.
         """
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         try:
-            with self.path.open("rb") as file:
+            with open_ordinary(self.path) as file:
+                stamp = stamp_of(os.fstat(file.fileno()))
                 buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
         except (OSError, ValueError) as error:
             raise CorruptStoreError(
                 f"{self.path}: it cannot be mapped ({error}); if too many files are open raise ulimit -n, or extract with "
                 "a larger --rows-per-shard."
             ) from error
+        if stamp != self.stamp:
+            raise CorruptStoreError(
+                f"{self.path}: it was changed or replaced after it was checked; open the store again."
+            )
         values = np.frombuffer(buffer, dtype=self.dtype, count=math.prod(self.shape), offset=self.offset)
         return values.reshape(self.shape)
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,10 +98,10 @@ def inspect_shard(path: Path, plan: Plan, index: int) -> Shard:
 
     Raises CorruptStoreError naming what differs from the plan.
     """
-    with _opened(path) as file:
+    with _opened(path) as (file, stamp):
         digest = _checked_attributes(file, plan, index)
         datasets = _checked_datasets(file, plan)
-        extents = _checked_extents(path, plan, index, datasets)
+        extents = _checked_extents(path, plan, index, datasets, stamp)
         shard = Shard(
             positions_N=datasets["positions"][()],
             hashes_N16=datasets["hashes"][()],
@@ -97,70 +122,97 @@ def verify_shard(path: Path, plan: Plan, index: int) -> Shard:
     shard = inspect_shard(path, plan, index)
     datasets = {name: extent.map() for name, extent in shard.extents.items()}
     keys = key_bytes([plan.keys[position] for position in shard.positions_N.tolist()])
-    if not np.array_equal(datasets["keys"], keys):
-        raise _corrupt(path, "keys differ from the plan's")
+    if datasets["keys"].dtype != keys.dtype or not np.array_equal(datasets["keys"], keys):
+        raise CorruptShardError(path, "keys differ from the plan's")
     found = content_digest(plan, index, datasets)
     if found != shard.content_digest:
-        raise _corrupt(path, f"its content has digest {found}, not the {shard.content_digest} it was written with")
+        raise CorruptShardError(
+            path, f"its content has digest {found}, not the {shard.content_digest} it was written with"
+        )
     return shard
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The shard as an h5py file, read-only and unlocked; whatever goes wrong inside becomes a CorruptStoreError."""
+def _opened(path: Path) -> Iterator[tuple[Any, Stamp]]:
+    """The shard as an h5py file, read-only and unlocked, and its stamp; all that goes wrong becomes a CorruptShardError."""
     try:
-        require(stat.S_ISREG(path.lstat().st_mode), "it is a link, or no ordinary file")
+        status = path.lstat()
+        require(stat.S_ISREG(status.st_mode), NOT_ORDINARY)
         with h5py.File(path, "r", locking=False) as file:
-            yield file
+            require(file.userblock_size == 0, "something stands before its HDF5 content")
+            yield file, stamp_of(status)
     except SchemaError as error:
-        raise _corrupt(path, str(error).removesuffix(".")) from error
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise CorruptShardError(path, str(error).removesuffix(".")) from error
+    except Exception as error:  # libhdf5's errors come as nearly every built-in type, by where it stumbled
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise _corrupt(path, f"it cannot be read as HDF5 ({reason})") from error
-
-
-def _corrupt(path: Path, reason: str) -> CorruptStoreError:
-    return CorruptStoreError(f"{path}: {reason}; delete this file and rerun the command that wrote the store.")
+        raise CorruptShardError(path, f"it cannot be read as HDF5 ({shortened(reason)})") from error
 
 
 def _checked_attributes(file: Any, plan: Plan, index: int) -> str:
-    """Compare the attributes with the plan; returns the content digest."""
+    """Compare the attributes with the plan; returns the content digest. No value is read before its type is right."""
     wanted = {"format_version": plan.format_version, "plan_identity": plan.plan_identity.encode(), "shard": index}
-    found = dict(file.attrs)
-    require(set(found) == {*wanted, "content_digest"}, f"its attributes are {sorted(found)}")
+    names = {*wanted, "content_digest"}
+    _require_attributes(file, names)
+    for name in names:
+        kept = file.attrs.get_id(name)
+        is_scalar = kept.get_space().get_simple_extent_type() == h5py.h5s.SCALAR
+        require(is_scalar, f"attribute {name} is no single value")
+        kind = "|S32" if name in ("plan_identity", "content_digest") else "<i8"
+        require(kept.dtype.str == kind, f"attribute {name} is {kept.dtype.str}; it must be {kind}")
     for name, value in wanted.items():
-        require(np.shape(found[name]) == (), f"attribute {name} is no single value")
-        require(bool(found[name] == value), f"attribute {name} is {shortened(found[name])}; the plan needs {value!r}")
-    require(isinstance(found["content_digest"], bytes), "attribute content_digest is no fixed-length string")
-    return str(found["content_digest"], "ascii")
+        found = file.attrs[name]
+        require(bool(found == value), f"attribute {name} is {shortened(found)}; the plan needs {value!r}")
+    return str(file.attrs["content_digest"], "ascii")
+
+
+def _require_attributes(place: Any, names: set[str]) -> None:
+    """Raise SchemaError unless `place`, the file, a group or a dataset, has exactly the attributes `names`."""
+    if h5py.h5a.get_num_attrs(place.id) != len(names) or set(place.attrs) != names:
+        require(False, f"the attributes of {place.name} are {shortened(sorted(place.attrs))}, not {sorted(names)}")
 
 
 def _checked_datasets(file: Any, plan: Plan) -> dict[str, Any]:
     """Every dataset by path, in file order; only hard links are followed, and nothing else may be there."""
-    readouts = [readout.name for readout in plan.readouts]
-    tree: dict[str, list[str]] = {"features": readouts}
+    tree: dict[str, list[str]] = {"features": [readout.name for readout in plan.readouts]}
     if plan.images != "none":
         tree["images"] = ["bytes", "offsets"]
     views = [] if plan.views is None else ["views"]
-    _require_children(file, ["keys", "positions", "labels", "hashes", *views, "quarantine"], list(tree))
+    found = _children(file, ["keys", "positions", "labels", "hashes", *views, "quarantine"], list(tree))
     for group, names in tree.items():
-        _require_children(file[group], names, [])
+        found |= {f"{group}/{name}": child for name, child in _children(found[group], names, []).items()}
     features, images = ([f"{group}/{name}" for name in tree.get(group, [])] for group in ("features", "images"))
     order = ("keys", "positions", "labels", "hashes", *features, *views, *images, "quarantine")
-    return {name: file[name] for name in order}
+    return {name: found[name] for name in order}
 
 
-def _require_children(group: Any, datasets: list[str], groups: list[str]) -> None:
-    found = set(group)
-    require(found == {*datasets, *groups}, f"{group.name} holds {sorted(found)}, not {sorted([*datasets, *groups])}")
+def _children(group: Any, datasets: list[str], groups: list[str]) -> dict[str, Any]:
+    """What `group` holds: these names and no other, as hard links, without attributes, the datasets contiguous."""
+    wanted = {*datasets, *groups}
+    found = set(group) if len(group) <= len(wanted) + _NAMED_AT_MOST else {f"{len(group)} things"}
+    require(found == wanted, f"{group.name} holds {sorted(found)}, not {sorted(wanted)}")
+    children = {}
     for name in found:
         kind = h5py.Dataset if name in datasets else h5py.Group
-        is_own = isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group[name], kind)
-        require(is_own, f"{name} in {group.name} is a link, or no {kind.__name__.lower()}")
+        is_hard = group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD
+        child = group[name] if is_hard else None
+        require(isinstance(child, kind), f"{name} in {group.name} is a link, or no {kind.__name__.lower()}")
+        _require_attributes(child, set())
+        if name in datasets:  # before anything asks for its shape: for a virtual one that opens the files it names
+            _require_contiguous(name, child)
+        children[name] = child
+    return children
 
 
-def _checked_extents(path: Path, plan: Plan, index: int, datasets: Mapping[str, Any]) -> dict[str, Extent]:
-    """Where each dataset lies, after comparing dtype, shape and layout with the plan."""
+def _require_contiguous(name: str, dataset: Any) -> None:
+    properties = dataset.id.get_create_plist()
+    is_plain = properties.get_layout() == h5py.h5d.CONTIGUOUS and properties.get_external_count() == 0
+    require(is_plain, f"{name} is not stored contiguously inside this file")
+
+
+def _checked_extents(
+    path: Path, plan: Plan, index: int, datasets: Mapping[str, Any], stamp: Stamp
+) -> dict[str, Extent]:
+    """Where each dataset lies, after comparing dtype and shape with the plan, and its place with the file's size."""
     rows = datasets["positions"].shape[0] if datasets["positions"].ndim == 1 else -1
     require(0 <= rows <= len(plan.positions(index)), "positions has a shape that the plan rules out")
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -172,7 +224,7 @@ def _checked_extents(path: Path, plan: Plan, index: int, datasets: Mapping[str, 
     }
     if plan.views is not None:
         wanted["views"] = ("<f4", (rows, plan.views.count, len(plan.views.parameters)))
-    size_bytes = path.stat().st_size
+    inputs = len(plan.positions(index))
     extents = {}
     for name, dataset in datasets.items():
         dtype, shape = wanted.get(name) or _free_form(name, dataset, rows)
@@ -180,8 +232,20 @@ def _checked_extents(path: Path, plan: Plan, index: int, datasets: Mapping[str, 
             dataset.dtype.str == dtype and dataset.shape == shape,
             f"{name} is {dataset.dtype.str} {dataset.shape}; the plan needs {dtype} {shape}",
         )
-        extents[name] = Extent(path=path, offset=_offset(name, dataset, size_bytes), dtype=np.dtype(dtype), shape=shape)
+        is_usual = dataset.dtype.kind == "S" or dataset.id.get_type().equal(h5py.h5t.py_create(np.dtype(dtype)))
+        require(is_usual, f"{name} has an unusual kind of {dtype}, which cannot be mapped")
+        offset = _offset(name, dataset, size_bytes=stamp[0])
+        extents[name] = Extent(path=path, offset=offset, dtype=np.dtype(dtype), shape=shape, stamp=stamp)
+    require(extents["quarantine"].shape[0] <= quarantine_limit(inputs), f"quarantine is too long for {inputs} inputs")
+    _require_apart(extents)
     return extents
+
+
+def _require_apart(extents: Mapping[str, Extent]) -> None:
+    """Raise SchemaError where two datasets share bytes."""
+    placed = sorted((extent.offset, extent.size_bytes, name) for name, extent in extents.items() if extent.size_bytes)
+    for (offset, size_bytes, name), (following, _, other) in itertools.pairwise(placed):
+        require(offset + size_bytes <= following, f"{name} and {other} overlap")
 
 
 def _dtype(readout_dtype: str) -> str:
@@ -196,14 +260,12 @@ def _free_form(name: str, dataset: Any, rows: int) -> tuple[str, tuple[int, ...]
 
 
 def _offset(name: str, dataset: Any, size_bytes: int) -> int:
-    """The first byte of a dataset that is contiguous and lies inside the file; 0 where it is empty."""
-    properties = dataset.id.get_create_plist()
-    is_plain = properties.get_layout() == h5py.h5d.CONTIGUOUS and properties.get_external_count() == 0
-    require(is_plain, f"{name} is not stored contiguously inside this file")
+    """The first byte of a dataset that lies inside the file, aligned; 0 where it is empty."""
     if dataset.size == 0:
         return 0
     offset = dataset.id.get_offset()
     require(offset is not None and offset + dataset.nbytes <= size_bytes, f"{name} reaches beyond the end of the file")
+    require(offset % ALIGNMENT_BYTES == 0, f"{name} starts at byte {offset}, no multiple of {ALIGNMENT_BYTES}")
     return int(offset)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,11 @@ from cache.errors import (
     StoreNotFoundError,
 )
 from cache.fields import json_object, require, require_type, shortened, take
-from cache.files import atomic_write_bytes
+from cache.files import atomic_write_bytes, open_ordinary
 from cache.schema import FORMAT, READABLE_VERSIONS, Plan, shard_name
 
 MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 4 << 30  # 14 million keys of 60 letters take a quarter of that
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.h5")
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{32}")
 STATES = ("open", "closed")
@@ -161,15 +163,24 @@ def read_manifest(folder: Path) -> Manifest:
     FileNotFoundError and other OSErrors of the read pass through.
     """
     path = folder / MANIFEST_NAME
-    data = path.read_bytes()
+    data = _read(path)
     try:
         return Manifest.from_json(json.loads(data))
     except (ValueError, RecursionError) as error:
         raise CorruptStoreError(
-            f"{path} is not readable as JSON ({error}); delete the folder and extract again."
+            f"{path} is not readable as JSON ({error}); delete this file and rerun the tcs extract command that made the "
+            "store: it takes over all shards that are whole."
         ) from error
     except (SchemaError, FormatVersionError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    with open_ordinary(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_MANIFEST_BYTES:
+            raise CorruptStoreError(f"{path} has {size:,} bytes; no manifest has more than {MAX_MANIFEST_BYTES:,}.")
+        return file.read()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

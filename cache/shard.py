@@ -22,6 +22,7 @@ from cache.manifest import Quarantined
 from cache.schema import Plan, Readout
 
 ALIGNMENT_BYTES = 64
+QUARANTINED_BYTES = 65_536  # of JSON for one input in quarantine: a key and a reason
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -188,7 +189,18 @@ def _image_datasets(plan: Plan, images: Sequence[bytes] | None, keys: Sequence[s
     }
 
 
+def quarantine_limit(inputs: int) -> int:
+    """The most bytes that the quarantine of a shard takes for so many inputs."""
+    return 2 + inputs * QUARANTINED_BYTES
+
+
 def _quarantine_bytes(quarantine: Sequence[Quarantined]) -> npt.NDArray[np.uint8]:
     """The quarantined inputs, ascending, as the UTF-8 bytes of a JSON list."""
     entries = [dataclasses.asdict(entry) for entry in sorted(quarantine, key=lambda entry: entry.position)]
-    return np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
+    data = json.dumps(entries).encode()
+    require(
+        len(data) <= quarantine_limit(len(entries)),
+        f"the keys and reasons of {len(entries)} quarantined inputs take {len(data)} bytes of JSON; at most "
+        f"{QUARANTINED_BYTES} each are allowed",
+    )
+    return np.frombuffer(data, dtype=np.uint8)

@@ -7,7 +7,7 @@ import pytest
 
 from cache import errors
 from cache.features import Features
-from cache.inspection import Extent
+from cache.inspection import Extent, stamp_of
 
 ROWS, DIMS = 21, 5
 LAYOUTS = {"one": [21], "even": [7, 7, 7], "uneven": [0, 3, 0, 0, 17, 1, 0], "single rows": [1] * 21}
@@ -24,7 +24,8 @@ def make_features(folder, counts, resident_bytes, dtype="float16"):
     for number, count in enumerate(counts):
         path = folder / f"part-{number}"
         path.write_bytes(b"x" * CHUNK_BYTES + matrix(dtype)[start : start + count].tobytes())
-        extents.append(Extent(path=path, offset=CHUNK_BYTES, dtype=np.dtype(dtype), shape=(count, DIMS)))
+        stamp = stamp_of(path.stat())
+        extents.append(Extent(path=path, offset=CHUNK_BYTES, dtype=np.dtype(dtype), shape=(count, DIMS), stamp=stamp))
         start += count
     return Features(dtype, (DIMS,), extents, resident_bytes)
 

@@ -158,9 +158,9 @@ HARMS = {
     "empty attribute": (lambda file: set_attribute(file, "shard", h5py.Empty("i8")), "attribute shard is"),
     "text digest": (
         lambda file: set_attribute(file, "content_digest", 5),
-        "attribute content_digest is no fixed-length string",
+        r"attribute content_digest is <i8; it must be \|S32",
     ),
-    "extra attribute": (lambda file: set_attribute(file, "more", 1), r"its attributes are \[.*'more'"),
+    "extra attribute": (lambda file: set_attribute(file, "more", 1), r"the attributes of / are \[.*'more'"),
 }
 
 

@@ -7,6 +7,7 @@ from tcs.cli.lazy_group import LazyGroup
 # subcommand -> (module, one line of help), in the order of `tcs cache --help`
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tcs.cli.cache.info", "Show what a store holds and where it comes from."),
+    "verify": ("tcs.cli.cache.verify", "Check every byte of a store, and list all that is wrong."),
 }
 
 
