@@ -68,6 +68,16 @@ TCS = {
     "simclr": "image_list images student",
     "pretrain": "checkpoint image_list simclr",
     "demo": "digits extract fewshot fit report targets",
+    # published losses as pure functions: torch and tcs.errors
+    "functional.checks": "",
+    "functional.precision": "",
+    "functional.norms": "functional.checks functional.precision",
+    "functional.logits": "functional.checks functional.precision",
+    "functional.relations": "functional.checks functional.norms functional.precision",
+    "functional.maps": "functional.checks functional.norms functional.precision",
+    "functional.vid": "functional.checks functional.precision",
+    "functional.regressors": "functional.norms",
+    "functional.fusion": "functional.regressors",
     # command line: the stage, inside the command
     "cli.lazy_group": "",
     "cli.cache.info": "",
@@ -107,6 +117,7 @@ PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import t
     "tcs": set(),
     "tcs.cli": {"cache", "cache.errors", "tcs", "tcs.cli.lazy_group", "tcs.errors"},
     "tcs.cli.cache": {"tcs.cli.lazy_group"},
+    "tcs.functional": set(),
 }
 
 
@@ -123,7 +134,7 @@ def allowed_edges():
 def sources():
     paths = [
         path
-        for package in ("cache", "tcs", "tcs/cli", "tcs/cli/cache")
+        for package in ("cache", "tcs", "tcs/cli", "tcs/cli/cache", "tcs/functional")
         for path in sorted((ROOT / package).glob("*.py"))
     ]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
@@ -145,7 +156,7 @@ def edges_of(text, modules, name):
     """Internal modules that the source text imports: `from tcs.a import b` is an edge to tcs.a, not to tcs."""
     names = imported(ast.parse(text))
     found = {edge for edge in names if edge in modules and edge != name}
-    packages = {"tcs", "tcs.cli", "tcs.cli.cache", "cache"} & found
+    packages = {"tcs", "tcs.cli", "tcs.cli.cache", "tcs.functional", "cache"} & found
     plain = {
         edge
         for node in ast.walk(ast.parse(text))
@@ -201,6 +212,16 @@ def test_forbidden_edge_is_seen_however_it_is_written(text, edge):
 def test_cache_needs_only_numpy_and_h5py(name):
     roots = {edge.partition(".")[0] for edge in imported(ast.parse(sources()[name].read_text()))}
     assert roots <= sys.stdlib_module_names | {"cache", "numpy", "h5py"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in sources() if name.startswith("tcs.functional")))
+def test_functional_losses_need_only_torch_and_the_errors(name):
+    foreign = {
+        edge
+        for edge in imported(ast.parse(sources()[name].read_text()))
+        if not edge.startswith(("tcs.functional", "tcs.errors"))
+    }
+    assert {edge.partition(".")[0] for edge in foreign} <= sys.stdlib_module_names | {"torch"}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in sources() if name.startswith("tcs.cli")))

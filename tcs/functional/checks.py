@@ -1,0 +1,58 @@
+"""What a loss cannot work on is refused by name before any arithmetic: the value, the rule, the remedy in one line."""
+
+from torch import Tensor
+
+from tcs.errors import ConfigError
+
+
+def require_pairs(rows: Tensor, loss: str) -> None:
+    """ConfigError unless the batch has two rows or more: `loss` compares rows with each other."""
+    if rows.shape[0] < 2:
+        raise ConfigError(f"{loss} compares the rows of a batch and this one has {rows.shape[0]}; use 2 rows or more.")
+
+
+def require_same_rows(student: Tensor, teacher: Tensor, loss: str) -> None:
+    """ConfigError unless both sides have the same number of rows."""
+    if student.shape[0] != teacher.shape[0]:
+        raise ConfigError(
+            f"{loss} has {student.shape[0]} student and {teacher.shape[0]} teacher rows; row i of both must be one image."
+        )
+
+
+def require_same_shape(student: Tensor, teacher: Tensor, loss: str, remedy: str = "project the student first") -> None:
+    """ConfigError unless both sides have the same shape."""
+    if student.shape != teacher.shape:
+        shapes = f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}"
+        raise ConfigError(f"{loss} has {shapes}; it compares entry by entry: {remedy}.")
+
+
+def require_vectors(rows: Tensor, loss: str) -> None:
+    """ConfigError unless `rows` is a matrix, one vector a row."""
+    if rows.ndim != 2:
+        raise ConfigError(
+            f"{loss} has an input of shape {tuple(rows.shape)}; it takes one vector a row: pool maps first."
+        )
+
+
+def require_map(maps: Tensor, loss: str, pooled: str) -> None:
+    """ConfigError unless `maps` is (B, channels, H, W) with more than one position; `pooled` says what a single one would give."""
+    if maps.ndim != 4:
+        raise ConfigError(f"{loss} has an input of shape {tuple(maps.shape)}; it takes maps of shape (B, C, H, W).")
+    if maps.shape[2] * maps.shape[3] < 2:
+        raise ConfigError(f"{loss} has a map of one position (pooled features): {pooled}. Use a map before pooling.")
+
+
+def require_labels(labels_B: Tensor, logits: Tensor, loss: str) -> None:
+    """ConfigError unless there is one label in 0..C-1 for each row of logits."""
+    classes = logits.shape[1]
+    if labels_B.shape != logits.shape[:1]:
+        raise ConfigError(f"{loss} has {labels_B.numel()} labels for {logits.shape[0]} rows; it needs one for each.")
+    if labels_B.numel() and (int(labels_B.min()) < 0 or int(labels_B.max()) >= classes):
+        worst = int(labels_B.min()) if int(labels_B.min()) < 0 else int(labels_B.max())
+        raise ConfigError(f"{loss} has the label {worst} with {classes} classes; leave unlabelled rows out of it.")
+
+
+def require_positive(value: float, name: str) -> None:
+    """ConfigError unless `value` is positive and finite."""
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{name} is {value}; it must be a positive number.")

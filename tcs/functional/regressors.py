@@ -1,0 +1,114 @@
+"""Modules between the student (and, for CC and CRD, the teacher) and a loss. All are trained, and dropped after training.
+
+A start draws from torch's global generator, as torch's own layers do: wrap the construction in `torch.random.fork_rng`.
+
+Legend: B batch, S student channels or dims, T teacher channels or dims, E embedding dims, H height, W width.
+"""
+
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor, nn
+
+from tcs.errors import ConfigError
+from tcs.functional.norms import unit
+
+Size = tuple[int, int]
+
+
+def as_map(x: Tensor) -> Tensor:
+    """A vector (B, C) as a map (B, C, 1, 1); a map unchanged."""
+    return x[:, :, None, None] if x.ndim == 2 else x
+
+
+def hint_convolution(channels_s: int, channels_t: int, size_s: Size, size_t: Size) -> nn.Module:
+    """FitNet's convolution (with bias) from the student's map size to the teacher's, by RepDistiller's rule on the heights.
+
+    Twice the size: 3 x 3, stride 2, padding 1. Half: transposed 4 x 4, stride 2, padding 1. Otherwise, not smaller: a valid
+    kernel of (1 + H_s - H_t, 1 + W_s - W_t). ConfigError for a smaller student map that is not half the size.
+    """
+    (h_s, w_s), (h_t, w_t) = size_s, size_t
+    if h_s == 2 * h_t and w_s == 2 * w_t:
+        return nn.Conv2d(channels_s, channels_t, 3, stride=2, padding=1)
+    if 2 * h_s == h_t and 2 * w_s == w_t:
+        return nn.ConvTranspose2d(channels_s, channels_t, 4, stride=2, padding=1)
+    if h_s >= h_t and w_s >= w_t:
+        return nn.Conv2d(channels_s, channels_t, (1 + h_s - h_t, 1 + w_s - w_t))
+    raise ConfigError(
+        f"hint has a student map of {size_s} for the teacher's {size_t}; it must be half as large, or not smaller: take an earlier stage."
+    )
+
+
+class HintRegressor(nn.Module):
+    """FitNet's regressor: convolution by size, batch normalisation (affine), ReLU. Targets below zero cannot be matched."""
+
+    def __init__(self, channels_s: int, channels_t: int, size_s: Size = (1, 1), size_t: Size = (1, 1)) -> None:
+        super().__init__()
+        self.convolution = hint_convolution(channels_s, channels_t, size_s, size_t)
+        self.norm = nn.BatchNorm2d(channels_t)
+
+    def forward(self, f_s: Tensor) -> Tensor:
+        """(B, S, H, W) to (B, T, H_t, W_t), or (B, S) to (B, T)."""
+        regressed = F.relu(_normalised(self.norm, self.convolution(as_map(f_s))))
+        return regressed.flatten(1) if f_s.ndim == 2 else regressed
+
+
+def _normalised(norm: nn.BatchNorm2d, x_BCHW: Tensor) -> Tensor:
+    if norm.training and x_BCHW.numel() == x_BCHW.shape[1]:
+        raise ConfigError("A batch of 1 pooled row has no batch statistics; use 2 rows or more.")
+    normalised: Tensor = norm(x_BCHW)
+    return normalised
+
+
+class VidRegressor(nn.Module):
+    """VID's mean: 1 x 1 convolutions S to T, T to T, T to T without bias, ReLU between."""
+
+    def __init__(self, channels_s: int, channels_t: int) -> None:
+        super().__init__()
+        widths = [(channels_s, channels_t), (channels_t, channels_t), (channels_t, channels_t)]
+        self.convolutions = nn.ModuleList([nn.Conv2d(a, b, 1, bias=False) for a, b in widths])
+
+    def forward(self, f_s: Tensor, size_t: Size | None = None) -> Tensor:
+        """(B, S, H, W) to (B, T, H, W), or (B, S) to (B, T). A map larger than `size_t` is average-pooled to it first."""
+        mu = as_map(f_s)
+        if size_t is not None and (mu.shape[2] > size_t[0] or mu.shape[3] > size_t[1]):
+            mu = F.adaptive_avg_pool2d(mu, size_t)
+        for index, convolution in enumerate(self.convolutions):
+            mu = convolution(F.relu(mu) if index else mu)
+        return mu.flatten(1) if f_s.ndim == 2 else mu
+
+
+class ChannelEmbed(nn.Module):
+    """ICKD's student embedding: 1 x 1 convolution without bias, batch normalisation (affine), to the teacher's channels."""
+
+    def __init__(self, channels_s: int, channels_t: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels_s, channels_t, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels_t)
+
+    def forward(self, f_s_BSHW: Tensor) -> Tensor:
+        """(B, S, H, W) to (B, T, H, W)."""
+        return _normalised(self.norm, self.convolution(f_s_BSHW))
+
+
+class LinearEmbed(nn.Module):
+    """CC's embedding of one side: flatten, linear with bias, to `width` dims. No normalisation."""
+
+    def __init__(self, width_in: int, width: int = 128) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width_in, width)
+
+    def forward(self, f: Tensor) -> Tensor:
+        """(B, ...) to (B, E)."""
+        embedded: Tensor = self.linear(f.flatten(1))
+        return embedded
+
+
+class UnitEmbed(nn.Module):
+    """CRD's embedding of one side: flatten, linear with bias, rows of unit length."""
+
+    def __init__(self, width_in: int, width: int = 128) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width_in, width)
+
+    def forward(self, f: Tensor) -> Tensor:
+        """(B, ...) to (B, E), rows of length 1 (a zero row stays zero)."""
+        return unit(self.linear(f.flatten(1)), dim=1)
