@@ -58,8 +58,12 @@ class Extent:
 
         Raises CorruptStoreError where the file went away or changed since it was checked, or too many files are open.
         """
+        return self.view(self.buffer())
+
+    def buffer(self) -> mmap.mmap | None:
+        """A read-only map of the whole file; None where there are no values. Raises CorruptStoreError as `map` does."""
         if 0 in self.shape:
-            return np.empty(self.shape, self.dtype)
+            return None
         try:
             with open_ordinary(self.path) as file:
                 stamp = stamp_of(os.fstat(file.fileno()))
@@ -73,6 +77,12 @@ class Extent:
             raise CorruptStoreError(
                 f"{self.path}: it was changed or replaced after it was checked; open the store again."
             )
+        return buffer
+
+    def view(self, buffer: mmap.mmap | None) -> npt.NDArray[Any]:
+        """The values in a `buffer()`."""
+        if buffer is None:
+            return np.empty(self.shape, self.dtype)
         values = np.frombuffer(buffer, dtype=self.dtype, count=math.prod(self.shape), offset=self.offset)
         return values.reshape(self.shape)
 

@@ -1,5 +1,7 @@
 """Features over raw files written with numpy's tofile, so that no store is involved, against plain indexing."""
 
+import itertools
+import mmap
 import pickle
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from cache import errors
 from cache.features import Features
 from cache.inspection import Extent, stamp_of
+from cache.mapped import MappedRows
 
 ROWS, DIMS = 21, 5
 LAYOUTS = {"one": [21], "even": [7, 7, 7], "uneven": [0, 3, 0, 0, 17, 1, 0], "single rows": [1] * 21}
@@ -111,3 +114,56 @@ def test_features_in_use_pickle_as_places_not_values(tmp_path, resident_bytes):
     data = pickle.dumps(features)
     assert matrix()[:2].tobytes() not in data
     assert np.array_equal(pickle.loads(data)[:], matrix())  # noqa: S301
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint64"])
+def test_small_numbers_reach_rows_beyond_their_own_range(tmp_path, kind):
+    values_ND = np.arange(600, dtype=np.float32).reshape(300, 2)
+    (tmp_path / "part").write_bytes(values_ND.tobytes())
+    stamp = stamp_of((tmp_path / "part").stat())
+    extent = Extent(path=tmp_path / "part", offset=0, dtype=np.dtype("float32"), shape=(300, 2), stamp=stamp)
+    features = Features("float32", (2,), [extent], 0)
+    rows_B = np.array([5, 100] if kind.startswith("u") else [5, -1], dtype=kind)
+    assert np.array_equal(features.gather(rows_B), values_ND[rows_B.astype(int)])
+
+
+def test_numbers_beyond_any_row_are_refused_in_every_dtype(tmp_path):
+    features = make_features(tmp_path, [21], 0)
+    with pytest.raises(IndexError, match="row 18446744073709551615 is outside the 21 rows"):
+        features.gather(np.array([2**64 - 1], dtype=np.uint64))
+
+
+class Buffer:
+    """A map that only writes down what it is told."""
+
+    def __init__(self):
+        self.advice = []
+
+    def madvise(self, option, start, length):
+        assert option == mmap.MADV_WILLNEED
+        assert start % mmap.PAGESIZE == 0
+        self.advice.append((start, start + length))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no advice about maps")
+def test_announced_rows_are_whole_and_nothing_else():
+    buffer, row_bytes, offset = Buffer(), 3000, 64
+    MappedRows(np.zeros((50, 1500), np.float16), buffer, offset).announce(np.array([40, 0, 7]))
+    for number, (start, stop) in zip([40, 0, 7], buffer.advice, strict=True):
+        first, last = offset + number * row_bytes, offset + (number + 1) * row_bytes
+        assert (start, stop) == (first // mmap.PAGESIZE * mmap.PAGESIZE, last)
+
+
+@pytest.mark.parametrize("layout", ["one", "uneven"])
+def test_rows_are_announced_until_a_gather_finds_them_in_memory(tmp_path, monkeypatch, layout):
+    announced, clock = [], itertools.count(0.0, 0.0)
+    monkeypatch.setattr(MappedRows, "announce", lambda _, numbers: announced.append(numbers.tolist()))
+    monkeypatch.setattr("cache.features.time.perf_counter", lambda: next(clock))
+    features = make_features(tmp_path, LAYOUTS[layout], 0)
+    rows_B = [20, 1, 4, 4]
+    for step_seconds in (1.0, 1.0, 0.0, 0.0, 1.0, 1.0):  # of the clock: slow, slow, fast, fast, slow, slow
+        clock = itertools.count(0.0, step_seconds)
+        announced.append(step_seconds)
+        assert np.array_equal(features.gather(rows_B), matrix()[rows_B])
+    words = {"one": [[20, 1, 4, 4]], "uneven": [[1], [1, 1], [0]]}[layout]
+    assert announced == [1.0, *words, 1.0, *words, 0.0, *words, 0.0, 1.0, 1.0, *words]
