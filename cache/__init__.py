@@ -9,10 +9,14 @@ from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
+from cache.manifest import read_manifest as read_manifest
 from cache.part import PartWriter as PartWriter
 from cache.part import WrittenShard as WrittenShard
 from cache.reader import Store as Store
 from cache.reader import open as open
+from cache.repair import discard_shards as discard_shards
+from cache.repair import reopen_store as reopen_store
+from cache.repair import require_same_rows as require_same_rows
 from cache.schema import FORMAT_VERSION as FORMAT_VERSION
 from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout

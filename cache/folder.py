@@ -4,11 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from cache.errors import ForeignFolderError
-from cache.files import LOCK_NAME, write_error
-from cache.manifest import MANIFEST_NAME, SHARD_PATTERN
+from cache.errors import CorruptStoreError, ForeignFolderError
+from cache.files import LOCK_NAME, open_ordinary, write_error
+from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, manifest_bytes
 from cache.schema import FORMAT
 
+_HEAD_BYTES = 4096
 _PARTIAL_PATTERN = re.compile(rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern})\.[0-9a-f]{{8}}\.partial")
 
 
@@ -24,11 +25,11 @@ def prepare_folder(folder: Path) -> None:
 
 
 def require_ours(folder: Path) -> None:
-    """Raise ForeignFolderError unless `folder` has a manifest of ours, or nothing but what a killed start leaves."""
+    """Raise ForeignFolderError unless `folder` has a manifest or a shard of ours, or only what a killed start leaves."""
     if _has_manifest(folder):
         return
     others = [name for name in _names(folder) if name != LOCK_NAME and not _PARTIAL_PATTERN.fullmatch(name)]
-    if others:
+    if others and not any(_is_our_shard(folder / name) for name in others):
         raise ForeignFolderError(
             f"{folder} is not empty ({others[0]}) and has no manifest.json of a feature store; name another --out."
         )
@@ -80,7 +81,22 @@ def _is_ours(path: Path) -> bool:
 def _has_manifest(folder: Path) -> bool:
     """Whether there is a manifest that says our format, of whatever version and however damaged below that."""
     try:
-        value = json.loads((folder / MANIFEST_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        data = manifest_bytes(folder)
+        value = json.loads(data)
+    except (OSError, CorruptStoreError):
         return False
+    except (ValueError, RecursionError):
+        return FORMAT.encode() in data[:_HEAD_BYTES]
     return isinstance(value, dict) and value.get("format") == FORMAT
+
+
+def _is_our_shard(path: Path) -> bool:
+    """Whether a file has the name, the first bytes and, near them, the attribute of a shard; no more is read of it."""
+    if not SHARD_PATTERN.fullmatch(path.name):
+        return False
+    try:
+        with open_ordinary(path) as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return head.startswith(b"\x89HDF\r\n") and b"content_digest" in head

@@ -155,7 +155,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Stamp]]:
         raise CorruptShardError(path, str(error).removesuffix(".")) from error
     except Exception as error:  # libhdf5's errors come as nearly every built-in type, by where it stumbled
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CorruptShardError(path, f"it cannot be read as HDF5 ({shortened(reason)})") from error
+        raise CorruptShardError(path, f"it cannot be read as HDF5 ({reason[:160]!r})") from error
 
 
 def _checked_attributes(file: Any, plan: Plan, index: int) -> str:

@@ -21,6 +21,9 @@ from cache.files import atomic_write_bytes, open_ordinary
 from cache.schema import FORMAT, READABLE_VERSIONS, Plan, shard_name
 
 MANIFEST_NAME = "manifest.json"
+_LOST_REMEDY = (
+    "delete this file and rerun the tcs extract command that made the store: it takes over the shards that are whole"
+)
 MAX_MANIFEST_BYTES = 4 << 30  # 14 million keys of 60 letters take a quarter of that
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.h5")
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{32}")
@@ -163,19 +166,19 @@ def read_manifest(folder: Path) -> Manifest:
     FileNotFoundError and other OSErrors of the read pass through.
     """
     path = folder / MANIFEST_NAME
-    data = _read(path)
+    data = manifest_bytes(folder)
     try:
         return Manifest.from_json(json.loads(data))
     except (ValueError, RecursionError) as error:
-        raise CorruptStoreError(
-            f"{path} is not readable as JSON ({error}); delete this file and rerun the tcs extract command that made the "
-            "store: it takes over all shards that are whole."
-        ) from error
+        raise CorruptStoreError(f"{path} is not readable as JSON ({error}); {_LOST_REMEDY}.") from error
     except (SchemaError, FormatVersionError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        remedy = f" If it was damaged, {_LOST_REMEDY}." if isinstance(error, SchemaError) else ""
+        raise type(error)(f"{path}: {error}{remedy}") from error
 
 
-def _read(path: Path) -> bytes:
+def manifest_bytes(folder: Path) -> bytes:
+    """The bytes of the manifest in `folder`; OSError where it cannot be read, CorruptStoreError where it is too long."""
+    path = folder / MANIFEST_NAME
     with open_ordinary(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_MANIFEST_BYTES:

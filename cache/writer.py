@@ -25,6 +25,7 @@ from cache.manifest import (
     write_manifest,
 )
 from cache.part import VISIBLE_SECONDS, WrittenShard, adopted_shard
+from cache.repair import require_own_shard
 from cache.schema import Plan, shard_name
 from cache.shard import ShardRows
 from cache.standing import StandingShard, verified_shard, written_shard
@@ -137,8 +138,10 @@ class StoreWriter:
         if overwrite:
             remove_shards(self.path)
         if overwrite or not (self.path / MANIFEST_NAME).exists():
+            require_own_shard(self.path, self.plan)
             manifest = Manifest(plan=self.plan, state="open", provenance=self._provenance)
             write_manifest(self.path, manifest)
+            self._verify_shards()  # finds some only where the manifest was lost
             return manifest
         manifest = read_manifest(self.path)
         require_same_plan(self.path, manifest.plan, self.plan)

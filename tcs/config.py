@@ -83,6 +83,20 @@ def _is_image_policy(value: str | None) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """`tcs cache repair`: the bad shards of a store extracted again. None means: as the store records it."""
+
+    store: str
+    data: str | None = None
+    teacher_checkpoint: str | None = None
+    device: str | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """`tcs fit`: a coordinate system from a store. `components` None means min(256, D)."""
 

@@ -32,6 +32,10 @@ TCS = {
     "cost": "decoding image_list teacher",
     "gate": "probe",
     "extract": "cost decoding gate image_folder image_list teacher",
+    # a store against its data, its teacher and itself
+    "verification": "",
+    "recorded": "",
+    "repair": "extract recorded verification",
     # coordinates and targets
     "artefact": "",
     "axes": "",
@@ -81,7 +85,8 @@ TCS = {
     # command line: the stage, inside the command
     "cli.lazy_group": "",
     "cli.cache.info": "",
-    "cli.cache.verify": "",
+    "cli.cache.repair": "repair verification",
+    "cli.cache.verify": "verification",
     "cli.demo": "demo",
     "cli.eval": "evaluate",
     "cli.extract": "cli.cache.info extract",
@@ -108,10 +113,11 @@ CACHE = {
     "mapped": "inspection",
     "features": "errors inspection mapped schema",
     "verification": "errors files fingerprint inspection manifest schema",
+    "repair": "comparison errors files fingerprint folder inspection manifest schema",
     "reader": "errors features fingerprint inspection manifest schema",
     "standing": "files fingerprint inspection manifest schema shard",
     "part": "comparison errors inspection manifest schema shard standing",
-    "writer": "comparison errors fields files fingerprint folder manifest part schema shard standing",
+    "writer": "comparison errors fields files fingerprint folder manifest part repair schema shard standing",
 }
 PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import tcs.cli`
     "cache": {f"cache.{name}" for name in CACHE},

@@ -8,6 +8,7 @@ from tcs.cli.lazy_group import LazyGroup
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tcs.cli.cache.info", "Show what a store holds and where it comes from."),
     "verify": ("tcs.cli.cache.verify", "Check every byte of a store, and list all that is wrong."),
+    "repair": ("tcs.cli.cache.repair", "Extract the bad shards of a store again, and nothing else."),
 }
 
 
