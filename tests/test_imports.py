@@ -82,6 +82,11 @@ TCS = {
     "functional.vid": "functional.checks functional.precision",
     "functional.regressors": "functional.norms",
     "functional.fusion": "functional.regressors",
+    "functional.projector": "functional.checks functional.norms functional.precision",
+    "functional.orthogonal": "functional.precision",
+    "functional.whitening": "functional.precision",
+    "functional.vkd": "functional.checks functional.norms functional.precision functional.whitening",
+    "functional.lsh": "functional.checks functional.precision",
     # command line: the stage, inside the command
     "cli.lazy_group": "",
     "cli.cache.info": "",
