@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,10 +27,15 @@ def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -
     The bytes go to `NAME.<8 hex>.partial` beside it, are fsynced and renamed, and the folder is fsynced. Raises
     StoreWriteError when the system refuses; the .partial file is removed then.
     """
+    atomic_write_pieces(path, [data])
+
+
+def atomic_write_pieces(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview]) -> None:
+    """Write `pieces`, one after the other, as `atomic_write_bytes` does."""
     target = Path(path)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        _write_and_sync(partial, data)
+        _write_and_sync(partial, pieces)
         partial.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
@@ -64,9 +70,9 @@ def write_error(path: Path, error: OSError) -> StoreWriteError:
     return StoreWriteError(f"cannot write {path}: {reason}; {remedy}.")
 
 
-def _write_and_sync(path: Path, data: bytes | memoryview) -> None:
+def _write_and_sync(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     with path.open("xb") as file:
-        file.write(data)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 

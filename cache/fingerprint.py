@@ -24,6 +24,14 @@ def digest_of_bytes(data: bytes) -> str:
     return content_hash(data).hex()
 
 
+def digest_of_pieces(pieces: Iterable[bytes | memoryview]) -> str:
+    """The digest of `pieces`, one after the other, as 32 hexadecimal digits."""
+    digest = new_digest()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def digest_of_json(value: Any) -> str:
     """The digest of a JSON value: keys sorted, no spaces, so that equal values have equal digests.
 

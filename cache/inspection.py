@@ -24,9 +24,10 @@ from cache.errors import CorruptShardError, CorruptStoreError, SchemaError
 from cache.fields import require, require_type, shortened
 from cache.files import NOT_ORDINARY, open_ordinary
 from cache.fingerprint import DIGEST_BYTES
+from cache.layout import ALIGNMENT_BYTES
 from cache.manifest import Quarantined, quarantine_from_json
 from cache.schema import Plan
-from cache.shard import ALIGNMENT_BYTES, content_digest, key_bytes, quarantine_limit, require_covered
+from cache.shard import content_digest, key_bytes, quarantine_limit, require_covered
 
 # Before Python 3.13 every map keeps a file descriptor for itself, so a store of 1,000 shards meets the usual limit.
 _NAMED_AT_MOST = 10

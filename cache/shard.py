@@ -7,21 +7,19 @@ same rows give the same bytes (same h5py release).
 
 import dataclasses
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from cache.errors import FeatureValueError, SchemaError
 from cache.fields import require, shortened
 from cache.fingerprint import DIGEST_BYTES, new_digest
+from cache.layout import Joined, Values, buffers, file_pieces
 from cache.manifest import Quarantined
 from cache.schema import Plan, Readout
 
-ALIGNMENT_BYTES = 64
 QUARANTINED_BYTES = 65_536  # of JSON for one input in quarantine: a key and a reason
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -42,7 +40,7 @@ class ShardRows:
     views_NVP: npt.NDArray[np.floating[Any]] | None = None
 
 
-def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, npt.NDArray[Any]]:
+def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, Values]:
     """The datasets of a shard by path, in file order. Raises SchemaError or FeatureValueError for unfit rows."""
     positions_N = np.asarray(rows.positions_N)
     require_covered(plan, index, positions_N, rows.quarantine)
@@ -69,8 +67,8 @@ def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, npt.NDA
     }
 
 
-def shard_bytes(plan: Plan, index: int, rows: ShardRows) -> bytes:
-    """The HDF5 file of shard `index`, built in memory: HDF5 itself never meets a full disk or a kill."""
+def shard_pieces(plan: Plan, index: int, rows: ShardRows) -> list[bytes | memoryview]:
+    """The HDF5 file of shard `index` in pieces, one after the other; features and images in them are not copied."""
     datasets = shard_datasets(plan, index, rows)
     attributes = {
         "format_version": np.int64(plan.format_version),
@@ -78,29 +76,17 @@ def shard_bytes(plan: Plan, index: int, rows: ShardRows) -> bytes:
         "shard": np.int64(index),
         "content_digest": np.bytes_(content_digest(plan, index, datasets)),
     }
-    with h5py.File(
-        uuid.uuid4().hex,  # a name in memory only, and not in the bytes
-        "w",
-        driver="core",
-        backing_store=False,
-        alignment_threshold=1,
-        alignment_interval=ALIGNMENT_BYTES,
-    ) as file:
-        file.attrs.update(attributes)
-        for name, values in datasets.items():
-            file.create_dataset(name, data=values)
-        file.flush()
-        return bytes(file.id.get_file_image())
+    return file_pieces(attributes, datasets)
 
 
-def content_digest(plan: Plan, index: int, datasets: Mapping[str, npt.NDArray[Any]]) -> str:
+def content_digest(plan: Plan, index: int, datasets: Mapping[str, Values]) -> str:
     """The digest of a shard's place and of name, dtype, shape and bytes of each dataset, in file order."""
     digest = new_digest()
     digest.update(json.dumps([plan.format_version, plan.plan_identity, index]).encode())
     for name, values in datasets.items():
         digest.update(json.dumps([name, values.dtype.str, list(values.shape)]).encode())
-        if values.size:
-            digest.update(values.reshape(-1).view(np.uint8).data)
+        for piece in buffers(values):
+            digest.update(piece)
     return digest.hexdigest()
 
 
@@ -141,11 +127,21 @@ def _stored_features(
         f"features of readout {readout.name} are {features.dtype} {features.shape}; they must be floating, of "
         f"shape {(len(keys), *row_shape)}",
     )
-    fits = np.abs(features) <= np.finfo(readout.dtype).max
-    if not fits.all():
-        row, *place = np.argwhere(~fits)[0].tolist()
+    if not _all_fit(features, readout):
+        row, *place = np.argwhere(~(np.abs(features) <= np.finfo(readout.dtype).max))[0].tolist()
         raise _feature_error(readout, keys[row], place, float(features[row, *place]))
     return features.astype(np.dtype(readout.dtype).newbyteorder("<"), order="C", copy=False)
+
+
+def _all_fit(features: npt.NDArray[Any], readout: Readout) -> bool:
+    """Whether every value is finite and within the readout's dtype; numpy has no fast comparison for float16."""
+    if features.size == 0:
+        return True
+    if features.dtype == np.float16:  # little- or big-endian; all exponent bits set means infinite or NaN
+        bits = features.astype(np.float16, copy=False).view(np.uint16)
+        return int((bits & 0x7C00).max()) < 0x7C00
+    limit = float(np.finfo(readout.dtype).max)
+    return bool(-limit <= features.min() and features.max() <= limit)  # False where one is NaN
 
 
 def _view_datasets(
@@ -171,7 +167,7 @@ def _feature_error(readout: Readout, key: str, place: list[int], value: float) -
     )
 
 
-def _image_datasets(plan: Plan, images: Sequence[bytes] | None, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def _image_datasets(plan: Plan, images: Sequence[bytes] | None, keys: Sequence[str]) -> dict[str, Values]:
     if plan.images == "none":
         require(images is None, "images are given, but the plan keeps none (images: none)")
         return {}
@@ -184,7 +180,7 @@ def _image_datasets(plan: Plan, images: Sequence[bytes] | None, keys: Sequence[s
         require(isinstance(image, bytes) and len(image) > 0, f"the image of {key!r} must be bytes, and not empty")
     sizes = [len(image) for image in images]
     return {
-        "images/bytes": np.frombuffer(b"".join(images), dtype=np.uint8),
+        "images/bytes": Joined(pieces=images),
         "images/offsets": np.cumsum([0, *sizes], dtype="<i8"),
     }
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cache.files import atomic_write_bytes
-from cache.fingerprint import digest_of_bytes, digest_of_file
+from cache.files import atomic_write_pieces
+from cache.fingerprint import digest_of_file, digest_of_pieces
 from cache.inspection import Shard, verify_shard
 from cache.manifest import Quarantined, ShardEntry
 from cache.schema import Plan, shard_name
-from cache.shard import ShardRows, shard_bytes
+from cache.shard import ShardRows, shard_pieces
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,14 @@ def written_shard(folder: Path, plan: Plan, index: int, rows: ShardRows) -> Stan
     Raises SchemaError for rows that do not fit the plan, FeatureValueError for a feature that is not finite or beyond
     float16, StoreWriteError when the system refuses the write.
     """
-    data = shard_bytes(plan, index, rows)
-    atomic_write_bytes(folder / shard_name(index), data)
+    pieces = shard_pieces(plan, index, rows)
+    atomic_write_pieces(folder / shard_name(index), pieces)
+    size_bytes = sum(map(len, pieces))
     positions_N = np.asarray(rows.positions_N, dtype=np.int64)
     return StandingShard(
-        entry=ShardEntry(file=shard_name(index), rows=len(positions_N), bytes=len(data), digest=digest_of_bytes(data)),
+        entry=ShardEntry(
+            file=shard_name(index), rows=len(positions_N), bytes=size_bytes, digest=digest_of_pieces(pieces)
+        ),
         positions_N=positions_N,
         hashes=np.asarray(rows.hashes_N16).tobytes(),
         quarantine=tuple(sorted(rows.quarantine, key=lambda entry: entry.position)),

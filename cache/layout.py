@@ -1,0 +1,133 @@
+"""The HDF5 file around datasets, without a copy of them: pieces that are the file, one after the other.
+
+HDF5 itself writes into a record that keeps what it says about the datasets and drops their values: those are where they
+were, and HDF5 tells at which byte it wants them. So a shard is in memory once, and HDF5 never meets a full disk or a kill.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+ALIGNMENT_BYTES = 64
+# HDF5 passes values of at least 64 kB (its sieve buffer) on in one call, and nothing else it writes is that long.
+DROPPED_BYTES = 1 << 20
+PAGE_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Joined:
+    """Bytes objects that make one uint8 dataset, one after the other, without being copied into one array."""
+
+    pieces: Sequence[bytes]
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """That of the dataset."""
+        return np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """That of the dataset."""
+        return (sum(map(len, self.pieces)),)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the dataset."""
+        return self.shape[0]
+
+
+Values = npt.NDArray[Any] | Joined
+
+
+def buffers(values: Values) -> list[bytes | memoryview]:
+    """The bytes of a dataset, in order."""
+    if isinstance(values, Joined):
+        return list(values.pieces)
+    return [values.reshape(-1).view(np.uint8).data] if values.size else []
+
+
+def file_pieces(attributes: Mapping[str, Any], datasets: Mapping[str, Values]) -> list[bytes | memoryview]:
+    """The bytes of the HDF5 file with these root attributes and contiguous, aligned datasets, in this order.
+
+    The same input gives the same bytes (same h5py release).
+    """
+    record = _Record()
+    offsets = {}
+    with h5py.File(record, "w", alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES) as file:
+        file.attrs.update(attributes)
+        for name, values in datasets.items():
+            offsets[name] = file.create_dataset(name, data=_placeholder(values)).id.get_offset()
+    found: list[bytes | memoryview] = []
+    at = 0
+    for offset, name in sorted((offsets[name], name) for name, values in datasets.items() if _is_dropped(values)):
+        found += [record.bytes_between(at, offset), *buffers(datasets[name])]
+        at = offset + datasets[name].nbytes
+    return [*found, record.bytes_between(at, record.size_bytes)]
+
+
+def _is_dropped(values: Values) -> bool:
+    return values.nbytes >= DROPPED_BYTES
+
+
+def _placeholder(values: Values) -> npt.NDArray[Any]:
+    """What HDF5 is given: for values that are dropped anyway zeros, which take no memory until they are touched."""
+    if _is_dropped(values):
+        return np.zeros(values.shape, values.dtype)
+    return values if isinstance(values, np.ndarray) else np.frombuffer(b"".join(values.pieces), dtype=np.uint8)
+
+
+class _Record(io.RawIOBase):
+    """A file in memory that forgets writes of DROPPED_BYTES and more."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._pages: dict[int, bytearray] = {}
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of any file."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size_bytes}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:
+        """As of any file."""
+        self.size_bytes = self._at if size is None else size
+        return self.size_bytes
+
+    def write(self, data: Any) -> int:
+        """As of any file, or forget the data."""
+        view = memoryview(data).cast("B")
+        if len(view) < DROPPED_BYTES:
+            for page, start, stop in _by_page(self._at, self._at + len(view)):
+                at = page * PAGE_BYTES + start - self._at
+                self._pages.setdefault(page, bytearray(PAGE_BYTES))[start:stop] = view[at : at + stop - start]
+        self._at += len(view)
+        self.size_bytes = max(self.size_bytes, self._at)
+        return len(view)
+
+    def readinto(self, target: Any) -> int:
+        """As of any file; what was forgotten reads as zeros."""
+        found = self.bytes_between(self._at, min(self._at + len(target), max(self.size_bytes, self._at)))
+        target[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+    def bytes_between(self, start: int, stop: int) -> bytes:
+        """What stands at these places; zeros where nothing does."""
+        blank = bytes(PAGE_BYTES)
+        return b"".join(self._pages.get(page, blank)[first:last] for page, first, last in _by_page(start, stop))
+
+
+def _by_page(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """The pages between two places of the file, each with the first and last + 1 byte that are meant in it."""
+    for page in range(start // PAGE_BYTES, -(-stop // PAGE_BYTES)):
+        yield page, max(start - page * PAGE_BYTES, 0), min(stop - page * PAGE_BYTES, PAGE_BYTES)
