@@ -39,7 +39,7 @@ def link_images(data: pathlib.Path, folder: pathlib.Path, count: int) -> pathlib
     step = max(1, len(images.keys) // count)
     folder.mkdir()
     for number, key in enumerate(itertools.islice(itertools.cycle(images.keys[::step]), count)):
-        (folder / f"{number}{pathlib.PurePath(key).suffix}").symlink_to((images.root / key).resolve())
+        (folder / f"{number}{pathlib.PurePath(key).suffix}").symlink_to(pathlib.Path(images.root, key).resolve())
     return folder
 
 

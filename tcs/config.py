@@ -36,17 +36,36 @@ def as_json(config: Any) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExtractConfig:
-    """`tcs extract`: one teacher pass over an image folder into a feature store. None means: the teacher's own data config from timm."""
+class DataConfig:
+    """The images to read: `data` is a folder, a .tar, a .csv or .parquet table, or a timm string such as torch/cifar10."""
 
     data: str
+    split: str | None = None
+    labels: str = "auto"
+    data_dir: str | None = None
+    dataset_download: bool = False
+    input_key: str | None = None
+    target_key: str | None = None
+    class_map: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(self.labels, LABEL_SOURCES, "--labels")
+        for option in ("class_map", "target_key"):
+            require(
+                self.labels != "none" or getattr(self, option) is None,
+                f"--labels none reads no labels, so it excludes --{option.replace('_', '-')}; give one of them.",
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractConfig(DataConfig):
+    """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm."""
+
     out: str
     teacher: str
     teacher_checkpoint: str | None = None
     teacher_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     readouts: tuple[str, ...] = ("avg",)
-    split: str | None = None
-    labels: str = "auto"
     img_size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -63,8 +82,8 @@ class ExtractConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice(self.dtype, STORED_DTYPES, "--dtype")
-        require_choice(self.labels, LABEL_SOURCES, "--labels")
         require(len(self.readouts) > 0, "--readout is missing; name at least one, for example --readout avg.")
         require(self.rows_per_shard >= 1, f"--rows-per-shard is {self.rows_per_shard}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")

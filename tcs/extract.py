@@ -1,4 +1,4 @@
-"""`tcs extract`: one pass of a teacher over an image folder into a feature store, resumable, complete or refused.
+"""`tcs extract`: one pass of a teacher over images into a feature store, resumable, complete or refused.
 
 Letters: B batch, D teacher dims, R rows of a shard (its inputs without the bad ones).
 """
@@ -20,8 +20,8 @@ from tcs.cost import Cost, estimate_cost, readable_bytes
 from tcs.decoding import Batch, Collate, DecodedImage, ImagePositions, cut, decoded_batches
 from tcs.errors import ConfigError, DataError
 from tcs.gate import gate, gate_line
-from tcs.image_folder import list_images
 from tcs.image_list import ImageList
+from tcs.image_sources import open_images
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.teacher import Teacher, load_teacher
 
@@ -59,7 +59,7 @@ def extract(config: ExtractConfig) -> pathlib.Path:
     if config.dry_run:
         say(extraction.cost().describe())
         return out
-    provenance = {"config": _recorded(config), "environment": environment()}
+    provenance = {"config": _recorded(config), "data": dict(extraction.images.origin), "environment": environment()}
     with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
         if writer.finished:
             say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
@@ -71,7 +71,7 @@ def extract(config: ExtractConfig) -> pathlib.Path:
 
 def prepare(config: ExtractConfig) -> Extraction:
     """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
-    images = list_images(config.data, config.labels, config.split)
+    images = open_images(config)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
     identity = {**teacher.identity, **({"resized": RESIZED_NOTE} if policy.startswith("resized") else {})}
@@ -141,6 +141,8 @@ def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
     say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(images.classes)} classes.")
     if images.ignored:
         say(f"{images.ignored:,} files without an image extension are ignored.")
+    for note in images.notes:
+        say(note)
     say(extraction.cost().describe())
     if writer.damaged:
         say(f"damaged and written again: {', '.join(writer.damaged)}.")

@@ -35,7 +35,7 @@ from tcs.simclr import (
 
 def identity_of(images: ImageList, config: PretrainConfig) -> dict[str, Any]:
     """What must not change between a kill and the rerun: the settings, and names and sizes of the image files."""
-    files = [[key, (images.root / key).stat().st_size] for key in images.keys]
+    files = [[key, images.files.size(key)] for key in images.keys]
     identity: dict[str, Any] = json.loads(json.dumps(as_json(config)))  # tuples become lists, as they are read back
     return {**identity, "images": len(files), "image_digest": digest_of_json(files)}
 

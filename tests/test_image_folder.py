@@ -9,7 +9,7 @@ from PIL import Image
 
 from tcs.errors import DataError
 from tcs.image_folder import list_images
-from tcs.image_list import ImageList, natural_key
+from tcs.image_list import natural_key
 
 
 def png() -> bytes:
@@ -29,12 +29,9 @@ def put(root: pathlib.Path, *keys: str) -> pathlib.Path:
 def test_keys_and_classes_are_in_natural_order_and_class_is_the_first_folder(tmp_path: pathlib.Path) -> None:
     put(tmp_path, "c10/a.png", "c2/x10.png", "c2/x9.JPG", "c2/deep/er/x1.webp")
     found = list_images(tmp_path)
-    assert found == ImageList(
-        root=tmp_path,
-        keys=("c2/deep/er/x1.webp", "c2/x9.JPG", "c2/x10.png", "c10/a.png"),
-        labels=(0, 0, 0, 1),
-        classes=("c2", "c10"),
-    )
+    assert found.root == str(tmp_path)
+    assert found.keys == ("c2/deep/er/x1.webp", "c2/x9.JPG", "c2/x10.png", "c10/a.png")
+    assert (found.labels, found.classes) == ((0, 0, 0, 1), ("c2", "c10"))
     assert found.read("c10/a.png") == (tmp_path / "c10/a.png").read_bytes()
     assert found.size_bytes() == 4 * len(found.read("c10/a.png"))
 
@@ -68,7 +65,7 @@ def test_hidden_files_are_skipped_and_others_counted(tmp_path: pathlib.Path) -> 
 
 def test_split_folder_is_found_under_its_synonyms(tmp_path: pathlib.Path) -> None:
     put(tmp_path, "training/a/1.png", "val/a/2.png")
-    assert list_images(tmp_path, split="train").root == tmp_path / "training"
+    assert list_images(tmp_path, split="train").root == str(tmp_path / "training")
     assert list_images(tmp_path, split="validation").keys == ("a/2.png",)
     with pytest.raises(
         DataError, match=r"--split is 'trainn', but .* \(it has training, val\).* Did you mean training\?"
@@ -127,3 +124,25 @@ def test_folder_that_cannot_be_listed_is_an_error(tmp_path: pathlib.Path, monkey
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\); correct its permissions"):
         list_images(tmp_path)
+
+
+def test_one_folder_that_holds_folders_is_asked_about(tmp_path: pathlib.Path) -> None:
+    put(tmp_path, "images/cat/1.png", "images/dog/2.png")
+    with pytest.raises(
+        DataError, match=r"lie in its one folder images; choose --split images \(the folders in it are "
+    ):
+        list_images(tmp_path)
+    assert list_images(tmp_path, split="images").classes == ("cat", "dog")
+    assert list_images(tmp_path, labels="folder").classes == ("images",)
+    assert list_images(tmp_path, labels="none").labels == (-1, -1)
+    assert list_images(put(tmp_path / "deep", "cat/1/2.png", "cat/1/3.png")).classes == ("cat",)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipe_named_as_an_image_cannot_be_read_and_does_not_hang(tmp_path: pathlib.Path) -> None:
+    put(tmp_path, "1.png")
+    os.mkfifo(tmp_path / "2.png")
+    found = list_images(tmp_path)
+    assert (found.keys, found.size_bytes()) == (("1.png", "2.png"), len(png()))
+    with pytest.raises(OSError, match="not a regular file"):
+        found.read("2.png")

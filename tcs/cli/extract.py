@@ -27,14 +27,19 @@ def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequen
 
 
 @click.command()
-@click.argument("data", type=click.Path())
+@click.argument("data")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
 @click.option("--teacher", required=True, help="Any timm model; its weights come from the Hub without a checkpoint.")
 @click.option("--teacher-checkpoint", type=click.Path(), help="Weights: .safetensors, or .pth with tensors only.")
 @click.option("--teacher-kwargs", multiple=True, callback=parse_kwargs, metavar="K=V", help="For timm. Repeatable.")
 @click.option("--readout", "readouts", multiple=True, default=("avg",), help="cls, avg or pool. Repeatable.")
-@click.option("--split", help="Sub-folder of DATA to use, as train or val.")
-@click.option("--labels", type=click.Choice(LABEL_SOURCES), default="auto", help="Class = first-level folder, or none.")
+@click.option("--split", help="Part of DATA to use, as train or val: a sub-folder, or a split of a named data set.")
+@click.option("--labels", type=click.Choice(LABEL_SOURCES), default="auto", help="Folder demands class folders.")
+@click.option("--data-dir", type=click.Path(), help="Where a table's paths start, or a named data set is kept.")
+@click.option("--dataset-download", is_flag=True, help="Let a named data set be fetched where it is missing.")
+@click.option("--input-key", help="Column of the images or paths.  [default: image; path in a table]")
+@click.option("--target-key", help="Column of the classes.  [default: label]")
+@click.option("--class-map", type=click.Path(), help="Text file: one class name a line, in the order of the labels.")
 @click.option("--img-size", type=int, help="Teacher's image size in pixels.  [default: timm's for the teacher]")
 @click.option("--mean", type=float, nargs=3, metavar="R G B", help="Pixel mean.  [default: timm's for the teacher]")
 @click.option("--std", type=float, nargs=3, metavar="R G B", help="Pixel spread.  [default: timm's for the teacher]")
@@ -51,10 +56,13 @@ def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequen
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:
-    """Run a teacher once over the images of the folder DATA, into a feature store.
+    """Run a teacher once over the images of DATA, into a feature store.
 
-    Run the same command again to resume; a finished store is left as it is. DATA holds one sub-folder per class, or
-    images alone. Bad images are listed, and fail the command beyond --max-bad.
+    DATA is a folder of images, flat or with one sub-folder per class; a .tar of such a folder; a .csv or .parquet with
+    the columns path and label; torch/NAME or hfds/NAME as in timm, local Hugging Face data as hfds/PATH.
+
+    Run the same command again to resume; a finished store is left as it is. Bad images are listed, and fail the command
+    beyond --max-bad.
     """
     config = ExtractConfig(**options)
     # Decoding processes share the cores with torch's threads, which by default spin while they wait: with one more busy
