@@ -30,7 +30,7 @@ from tcs.decoding import Collate, cut, decoded_batches
 from tcs.extract import MIN_BATCH, Extraction, prepare, write_pending
 from tcs.image_folder import list_images
 from tcs.runtime import environment
-from tcs.teacher_weights import build
+from tcs.teacher_hub import build
 
 
 def link_images(data: pathlib.Path, folder: pathlib.Path, count: int) -> pathlib.Path:

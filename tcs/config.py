@@ -10,6 +10,7 @@ from tcs.errors import ConfigError, did_you_mean
 IMAGE_POLICIES = ("original", "resized:PX", "none")
 COORDINATE_METHODS = ("pca", "random", "identity")
 STORED_DTYPES = ("float16", "float32")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 LABEL_SOURCES = ("auto", "folder", "none")
 HEADS = ("linear", "tcs")
 MIMIC_VIEWS = ("same", "clean")
@@ -64,6 +65,8 @@ class ExtractConfig(DataConfig):
     out: str
     teacher: str
     teacher_checkpoint: str | None = None
+    checkpoint_key: str | None = None
+    key_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     teacher_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     readouts: tuple[str, ...] = ("avg",)
     img_size: int | None = None
@@ -73,6 +76,7 @@ class ExtractConfig(DataConfig):
     interpolation: str | None = None
     images: str | None = None  # None: original, up to 10 GB
     dtype: str = "float16"
+    compute_dtype: str = "float32"
     rows_per_shard: int = 8192
     batch_size: int = 64
     workers: int = 2
@@ -84,6 +88,15 @@ class ExtractConfig(DataConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice(self.dtype, STORED_DTYPES, "--dtype")
+        require_choice(self.compute_dtype, COMPUTE_DTYPES, "--compute-dtype")
+        require(
+            self.teacher_checkpoint is not None or (self.checkpoint_key is None and not self.key_map),
+            "--checkpoint-key and --key-map say how a file is read; give the file with --teacher-checkpoint.",
+        )
+        require(
+            len(set(self.readouts)) == len(self.readouts),
+            f"--readout names {', '.join(self.readouts)}; each may stand there once.",
+        )
         require(len(self.readouts) > 0, "--readout is missing; name at least one, for example --readout avg.")
         require(self.rows_per_shard >= 1, f"--rows-per-shard is {self.rows_per_shard}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")

@@ -58,8 +58,10 @@ def extract(config: ExtractConfig) -> pathlib.Path:
     extraction = prepare(config)
     if config.dry_run:
         say(extraction.cost().describe())
+        extraction.teacher.announce()
         return out
-    provenance = {"config": _recorded(config), "data": dict(extraction.images.origin), "environment": environment()}
+    recorded = {"config": _recorded(config), "data": dict(extraction.images.origin), "environment": environment()}
+    provenance = {**recorded, "teacher": dict(extraction.teacher.provenance)}
     with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
         if writer.finished:
             say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
@@ -143,6 +145,7 @@ def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
         say(f"{images.ignored:,} files without an image extension are ignored.")
     for note in images.notes:
         say(note)
+    extraction.teacher.announce()
     say(extraction.cost().describe())
     if writer.damaged:
         say(f"damaged and written again: {', '.join(writer.damaged)}.")

@@ -1,28 +1,38 @@
-"""The frozen teacher: a timm model with its weights, its own preprocessing, and its readouts.
+"""The frozen teacher: a model with its weights, its own preprocessing, and its readouts.
 
 Letters: B batch, H W height and width, D teacher dims.
 """
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
+from timm.data import create_transform
 from torch import nn
 
 from tcs.config import ExtractConfig
-from tcs.errors import ConfigError, ModelError, did_you_mean
+from tcs.errors import ConfigError, ModelError, TcsError
 from tcs.readouts import read_features, require_readouts
-from tcs.runtime import pick_device
-from tcs.teacher_weights import build, digest_of_weights, first_line, from_file, from_hub
+from tcs.runtime import pick_device, say
+from tcs.teacher_file import first_line
+from tcs.teacher_hub import build, from_hub, read_folder, weights_in
+from tcs.teacher_licence import licence_line, licence_of
+from tcs.teacher_outputs import has_feature_map, read_outputs
+from tcs.teacher_preprocessing import (
+    card_of,
+    describe,
+    require_possible,
+    resolve_preprocessing,
+    stated_preprocessing,
+)
+from tcs.teacher_report import WeightsReport, digest_of_weights, require_read_weights
+from tcs.teacher_source import Source, make_module, parse_source, require_known_teacher
+from tcs.teacher_weights import fill, from_file
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # Settled by us: readouts, classifier and weights have options or rules of their own.
 RESERVED_KWARGS = (
     "global_pool",
@@ -34,15 +44,17 @@ RESERVED_KWARGS = (
     "checkpoint_path",
 )
 RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
+COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Raised by hand, only when the same inputs would give other features.
 SEMANTICS = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Teacher:
-    """A frozen float32 model on `device`, ready to read `readouts` (name -> D) from normalised images.
+    """A frozen model with float32 weights on `device`, ready to read `readouts` (name -> D) from normalised images.
 
-    `transform` maps an RGB PIL image to float32 (3, H, W). `identity` is the JSON that decides the features' values.
+    `transform` maps an RGB PIL image to float32 (3, H, W). `identity` is the JSON that decides the features' values;
+    `provenance` is the JSON that does not: where the weights are from, what was taken of them, their licence.
     """
 
     model: nn.Module
@@ -50,6 +62,8 @@ class Teacher:
     readouts: Mapping[str, int]
     preprocessing: Mapping[str, Any]
     identity: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    weights: WeightsReport
     transform: Callable[[Image.Image], torch.Tensor]
 
     @property
@@ -58,14 +72,34 @@ class Teacher:
         channels, height, width = self.preprocessing["input_size"]
         return channels, height, width
 
+    def announce(self) -> None:
+        """Say whose teacher this is, under what licence, how its images are prepared, and what of its weights was taken."""
+        say(f"teacher {self.provenance['spec']}: {licence_line(self.provenance)}; {describe(self.preprocessing)}.")
+        say(self.weights.describe())
+
     def features(self, images_B3HW: torch.Tensor) -> dict[str, torch.Tensor]:
         """The readouts of a batch (float32, on any device), each float32 (B, D) on the CPU.
 
-        TF32 is off: the store's compute dtype is float32, and says so.
+        TF32 is off: the store's compute dtype is float32, and says so. Other compute dtypes run under autocast.
         """
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            found = read_features(self.model, images_B3HW.to(self.device), tuple(self.readouts))
+        dtype = COMPUTE_DTYPES[self.identity["compute_dtype"]]
+        read = read_features if has_feature_map(self.model) else read_outputs
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(allow_tf32=False),
+            torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32),
+        ):
+            found = read(self.model, images_B3HW.to(self.device), tuple(self.readouts))
             return {name: value.cpu() for name, value in found.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A model with its weights, and what is known of how they came."""
+
+    model: nn.Module
+    weights: WeightsReport
+    code: Mapping[str, str] | None = None  # of a Python function's file
 
 
 def load_teacher(config: ExtractConfig) -> Teacher:
@@ -73,44 +107,60 @@ def load_teacher(config: ExtractConfig) -> Teacher:
 
     ModelError or ConfigError, one line each: unknown name, kwargs or readout; weights that are absent or do not fit.
     """
-    require_readouts(config.readouts)
-    _require_possible(config)
+    source = parse_source(config.teacher)
+    if source.kind != "factory":  # whose readouts are known once it is there
+        require_readouts(config.readouts)
+    require_possible(config)
     require_known_teacher(config.teacher)
     device = pick_device(config.device)
-    kwargs = _model_kwargs(config)
-    model = _weighted_model(config, kwargs).eval().requires_grad_(False)
-    preprocessing = resolve_preprocessing(model, config)
+    loaded = _load(config, source)
+    model = loaded.model.eval().requires_grad_(False)
+    if has_feature_map(model):
+        require_readouts(config.readouts)
+    require_read_weights(config.teacher, loaded.weights, config.readouts)
+    resolve = stated_preprocessing if source.kind == "factory" else resolve_preprocessing
+    preprocessing = resolve(model, config)
     teacher = Teacher(
         model=model.to(device),
         device=device,
         readouts=dict.fromkeys(config.readouts, 0),
         preprocessing=preprocessing,
-        identity=_identity(config, model, preprocessing),
+        identity=_identity(config, source, model, preprocessing),
+        provenance=_provenance(config, source, loaded),
+        weights=loaded.weights,
         transform=create_transform(**_for_timm(preprocessing), is_training=False),
     )
     return dataclasses.replace(teacher, readouts=_measure(teacher, config.teacher))
 
 
-def require_known_teacher(name: str) -> None:
-    """Raise ModelError, with the nearest names, unless timm knows the architecture and the tag of its weights."""
-    if ":" in name:  # hf-hub:owner/name or local-dir:folder; timm looks there
-        return
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        hint = did_you_mean(architecture, timm.list_models())
-        raise ModelError(f"teacher '{name}' is not a timm model; see timm.list_models().{hint}")
-    tags = [
-        known.partition(".")[2] for known in timm.list_pretrained(architecture + "*") if _is_of(known, architecture)
-    ]
-    if tag and tag not in tags:
-        raise ModelError(
-            f"teacher '{name}' has an unknown weight tag; {architecture} has {', '.join(tags) or 'none'}."
-            f"{did_you_mean(tag, tags)}"
+def _load(config: ExtractConfig, source: Source) -> _Loaded:
+    """The model in its weights, by the kind of source. ModelError or ConfigError as `load_teacher`."""
+    path = None if config.teacher_checkpoint is None else pathlib.Path(config.teacher_checkpoint)
+    if source.kind == "factory":
+        return _from_factory(config, source, path)
+    if source.kind == "local-dir":
+        read_folder(pathlib.Path(source.rest))
+        path = path or weights_in(pathlib.Path(source.rest))
+    kwargs = _model_kwargs(config)
+    if path is None:
+        model, weights = from_hub(config.teacher, kwargs)
+    else:
+        model, weights = from_file(
+            config.teacher, kwargs, path, checkpoint_key=config.checkpoint_key, key_map=config.key_map
         )
+    return _Loaded(model=model, weights=weights)
 
 
-def _is_of(name: str, architecture: str) -> bool:
-    return name.partition(".")[0] == architecture
+def _from_factory(config: ExtractConfig, source: Source, path: pathlib.Path | None) -> _Loaded:
+    """The user's own module, with the weights it came with or those of a file."""
+    kwargs = dict(config.teacher_kwargs)
+    _as_json(kwargs)
+    model, code = make_module(source, kwargs)
+    if path is None:
+        weights = WeightsReport(file=f"of {config.teacher} itself", matched=len(model.state_dict()))
+    else:
+        weights = fill(model, config.teacher, path, checkpoint_key=config.checkpoint_key, key_map=config.key_map)
+    return _Loaded(model=model, weights=weights, code=code)
 
 
 def _model_kwargs(config: ExtractConfig) -> dict[str, Any]:
@@ -142,64 +192,46 @@ def _takes_img_size(name: str, kwargs: Mapping[str, Any]) -> bool:
     return True
 
 
-def _weighted_model(config: ExtractConfig, kwargs: Mapping[str, Any]) -> nn.Module:
-    if config.teacher_checkpoint is None:
-        return from_hub(config.teacher, kwargs)
-    return from_file(config.teacher, kwargs, pathlib.Path(config.teacher_checkpoint))
-
-
-def resolve_preprocessing(model: nn.Module, config: ExtractConfig) -> dict[str, Any]:
-    """timm's data config of the model, with what `config` overrides, as JSON types."""
-    given = {
-        "img_size": config.img_size or config.teacher_kwargs.get("img_size"),
-        "mean": config.mean,
-        "std": config.std,
-        "crop_pct": config.crop_pct,
-        "interpolation": config.interpolation,
-    }
-    resolved = resolve_model_data_config(model, args={key: value for key, value in given.items() if value is not None})
-    return {
-        "input_size": [int(side) for side in resolved["input_size"]],
-        "interpolation": str(resolved["interpolation"]),
-        "mean": [float(value) for value in resolved["mean"]],
-        "std": [float(value) for value in resolved["std"]],
-        "crop_pct": float(resolved["crop_pct"]),
-        "crop_mode": str(resolved["crop_mode"]),
-    }
-
-
-def _require_possible(config: ExtractConfig) -> None:
-    """Raise ConfigError for preprocessing options that no transform can follow."""
-    interpolation = config.interpolation
-    for option, size in (("--img-size", config.img_size), ("img_size", config.teacher_kwargs.get("img_size"))):
-        if size is not None and not (isinstance(size, int) and size >= 1):
-            raise ConfigError(f"{option} is {size}; it must be one whole number of pixels, 1 or more.")
-    if config.crop_pct is not None and not 0 < config.crop_pct <= 1:
-        raise ConfigError(f"--crop-pct is {config.crop_pct}; it must lie above 0 and at most at 1.")
-    if interpolation is not None and interpolation not in INTERPOLATIONS:
-        hint = did_you_mean(interpolation, INTERPOLATIONS)
-        raise ConfigError(f"--interpolation is '{interpolation}'; it must be one of {', '.join(INTERPOLATIONS)}.{hint}")
-    if config.mean is not None and not all(map(math.isfinite, config.mean)):
-        raise ConfigError(f"--mean is {config.mean}; it must be three finite numbers.")
-    if config.std is not None and not all(math.isfinite(value) and value > 0 for value in config.std):
-        raise ConfigError(f"--std is {config.std}; it must be three finite numbers above 0.")
-
-
 def _for_timm(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     """The tuples that timm's transforms expect where JSON has lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in preprocessing.items()}
 
 
-def _identity(config: ExtractConfig, model: nn.Module, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides a feature's value and stands in no other field of the store's plan."""
+def _identity(
+    config: ExtractConfig, source: Source, model: nn.Module, preprocessing: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that decides a feature's value and stands in no other field of the store's plan.
+
+    Where a folder lies decides nothing, so local-dir stands there as its architecture and arguments.
+    """
+    name, kwargs = config.teacher, dict(config.teacher_kwargs)
+    if source.kind == "local-dir":
+        name, saved = read_folder(pathlib.Path(source.rest))
+        kwargs = {key: value for key, value in (saved | kwargs).items() if key != "num_classes"}
     return {
-        "teacher": config.teacher,
-        "teacher_kwargs": _as_json(dict(config.teacher_kwargs)),
+        "teacher": name,
+        "teacher_kwargs": _as_json(kwargs),
         "teacher_weights": digest_of_weights(model),
         "preprocessing": dict(preprocessing),
-        "compute_dtype": "float32",
+        "compute_dtype": config.compute_dtype,
         "views": 1,
         "semantics": SEMANTICS,
+    }
+
+
+def _provenance(config: ExtractConfig, source: Source, loaded: _Loaded) -> dict[str, Any]:
+    """Recorded, never compared: source, licence, what was taken of the weights, the file of a Python function."""
+    card = card_of(loaded.model)
+    if source.kind == "timm" and config.teacher_checkpoint is not None and "." not in config.teacher:
+        card = {}  # timm's entry speaks of the weights that timm publishes, and a file holds others
+    origins = {"timm": "timm", "hf-hub": "config.json", "local-dir": "config.json", "factory": "the module"}
+    origin = origins[source.kind] + (", by its tag" if card and config.teacher_checkpoint is not None else "")
+    return {
+        "source": source.kind,
+        "spec": config.teacher,
+        **licence_of(card, origin),
+        "weights": loaded.weights.as_json(),
+        **({} if loaded.code is None else {"code": dict(loaded.code)}),
     }
 
 
@@ -217,7 +249,9 @@ def _measure(teacher: Teacher, name: str) -> dict[str, int]:
     """Width of each readout, measured on one black image: num_features is wrong for one architecture in five."""
     try:
         found = teacher.features(torch.zeros(1, *teacher.input_shape))
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except TcsError:
+        raise
+    except Exception as error:  # whatever an architecture, or the user's module, makes of an image
         size = "x".join(map(str, teacher.input_shape))
         raise ModelError(
             f"teacher {name} cannot process an image of {size} ({first_line(error)}); choose another --img-size."

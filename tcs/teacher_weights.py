@@ -1,120 +1,125 @@
-"""Weights of a teacher: from the Hub or a local file into a timm model, complete or refused, and their digest."""
+"""Weights of a teacher from a local file into its model, complete or refused, with a report of what was taken."""
 
-import hashlib
+import contextlib
+import dataclasses
+import io
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import timm
 import torch
-from timm.models import load_state_dict
 from torch import nn
 
 from tcs.errors import ModelError
-
-SHOWN_KEYS = 3
-# Batch norm counts its training steps; features do not depend on it, and old files lack it.
-COUNTER = "num_batches_tracked"
-
-
-def from_hub(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
-    """The timm model `name` with its published weights, all of them (ModelError otherwise; needs the network once).
-
-    `num_classes` is left alone: naming another number makes timm load non-strictly, and a gap would pass unseen.
-    """
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=True, **kwargs)
-    except Exception as error:  # the Hub client and timm raise nearly everything here
-        raise ModelError(
-            f"the weights of teacher {name} could not be loaded ({first_line(error)}); check the connection and"
-            " --teacher-kwargs, or give a local file with --teacher-checkpoint."
-        ) from error
-    return model
+from tcs.teacher_file import first_line, read_file
+from tcs.teacher_hub import build
+from tcs.teacher_layouts import Encoder, Tensors, find_container, find_encoder
+from tcs.teacher_report import (
+    COUNTER,
+    POOLED_NORMS,
+    Load,
+    WeightsReport,
+    classifier_prefixes,
+    digest_of_values,
+    some,
+    watched_loads,
+)
 
 
-def from_file(name: str, kwargs: Mapping[str, Any], path: pathlib.Path) -> nn.Module:
-    """The timm model `name`, without classifier, filled from `path`. A classifier in the file is left out.
+def from_file(
+    name: str, kwargs: Mapping[str, Any], path: pathlib.Path, *, checkpoint_key: str | None, key_map: Mapping[str, str]
+) -> tuple[nn.Module, WeightsReport]:
+    """The timm model `name`, without classifier, filled from `path`; heads and other networks in the file are left out.
 
     timm's own conversions apply (other key names, position embeddings of another image size). ModelError unless then
-    every weight of the model is in the file, in its shape, and nothing else.
+    every weight of the model is in the file, in its shape, and nothing else; see POOLED_NORMS for what may be missing.
     """
-    state = _read_state(path)
     empty = build(name, kwargs)
-    prefixes = classifier_prefixes(empty)
-    state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
-    overlay = {"state_dict": dict(state), "source": "", "num_classes": 0, "label_offset": 0}
-    try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **kwargs
-        )
-    except Exception as error:  # torch raises RuntimeError, timm's conversions KeyError and more on foreign keys
-        raise ModelError(_mismatch(path, name, empty.state_dict(), state, error)) from error
+    own = empty.state_dict()
+    report, encoder = _select(path, empty, checkpoint_key, key_map)
+    overlay = {"state_dict": dict(encoder.tensors), "source": "", "num_classes": 0, "label_offset": 0}
+    with watched_loads() as loads:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # timm prints while it converts DINOv3
+                model: nn.Module = timm.create_model(
+                    name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **kwargs
+                )
+        except Exception as error:  # torch raises RuntimeError, timm's conversions KeyError and more on foreign keys
+            given = loads[-1].given if loads else encoder.tensors
+            raise ModelError(_mismatch(path, name, own, given, error)) from error
     model.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]
-    return model
+    return model, _checked(path, name, own, report, encoder.tensors, loads[-1])
 
 
-def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
-    """The timm model `name` with random weights and without classifier; ModelError where the kwargs do not fit."""
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **kwargs)
-    except Exception as error:  # whatever the architecture's constructor makes of foreign kwargs
-        raise ModelError(
-            f"teacher {name} cannot be built with {dict(kwargs)} ({first_line(error)}); correct --teacher-kwargs."
-        ) from error
-    return model
+def fill(
+    model: nn.Module, name: str, path: pathlib.Path, *, checkpoint_key: str | None, key_map: Mapping[str, str]
+) -> WeightsReport:
+    """Fill a module that timm did not make from `path`, in place, by its own names. ModelError as in `from_file`."""
+    report, encoder = _select(path, model, checkpoint_key, key_map)
+    own = model.state_dict()
+    with watched_loads() as loads:
+        try:
+            model.load_state_dict(dict(encoder.tensors))
+        except RuntimeError as error:
+            raise ModelError(_mismatch(path, name, own, encoder.tensors, error)) from error
+    return _checked(path, name, own, report, encoder.tensors, loads[-1])
 
 
-def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
-    """How the names of the classifier's weights begin, with the dot."""
-    config: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    names = config.get("classifier") or ()
-    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
-
-
-def digest_of_weights(model: nn.Module) -> str:
-    """BLAKE2b over names, shapes, dtypes and bytes of the state dict, sorted by name, classifier and counters left out.
-
-    So a file with and one without its classifier, or in float16 and widened, give the same teacher the same digest.
-    """
+def _select(
+    path: pathlib.Path, model: nn.Module, checkpoint_key: str | None, key_map: Mapping[str, str]
+) -> tuple[WeightsReport, Encoder]:
+    """The encoder's tensors in the file, without any classifier that the model does not have."""
+    key, tensors, passed_over = find_container(read_file(path), checkpoint_key, path.name)
+    own = model.state_dict().keys()
+    encoder = find_encoder(tensors, own, key_map, path.name)
     prefixes = classifier_prefixes(model)
-    digest = hashlib.blake2b(digest_size=16)
-    for key, value in sorted(model.state_dict().items()):
-        if key.startswith(prefixes) or key.endswith(COUNTER):
+    kept = {name: value for name, value in encoder.tensors.items() if name in own or not name.startswith(prefixes)}
+    extra = tuple(name for name in encoder.tensors if name not in kept)
+    report = WeightsReport(
+        file=path.name,
+        checkpoint_key=key,
+        passed_over=passed_over,
+        layout=encoder.layout,
+        prefix=encoder.prefix,
+        key_map=dict(key_map),
+        left_out={**encoder.left_out, **({"of a classifier": extra} if extra else {})},
+    )
+    return report, dataclasses.replace(encoder, tensors=kept)
+
+
+def _checked(
+    path: pathlib.Path, name: str, own: Tensors, report: WeightsReport, source: Tensors, load: Load
+) -> WeightsReport:
+    missing = [key for key in load.missing if not key.endswith(COUNTER)]
+    if load.unexpected or not all(key.startswith(POOLED_NORMS) for key in missing):
+        raise ModelError(_mismatch(path, name, own, load.given, None))
+    renamed, converted = _changes(source, load.given)
+    matched = len(own) - len(load.missing)
+    return dataclasses.replace(report, matched=matched, renamed=renamed, converted=converted, missing=tuple(missing))
+
+
+def _changes(source: Tensors, given: Tensors) -> tuple[int, tuple[str, ...]]:
+    """How many tensors have another name than in the file, and which ones have other values (with their shapes)."""
+    kept = {key for key, value in given.items() if key in source and torch.equal(value, source[key])}
+    others = {digest_of_values(value) for key, value in source.items() if key not in kept}
+    renamed, converted = 0, []
+    for key, value in given.items():
+        if key in kept:
             continue
-        array = value.detach().cpu().contiguous()
-        digest.update(f"{key}\0{tuple(array.shape)}\0{array.dtype}\0".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        if digest_of_values(value) in others:
+            renamed += 1
+        else:
+            before = f" {_shape(source[key])} -> {_shape(value)}" if key in source else f" {_shape(value)}"
+            converted.append(key + before)
+    return renamed, tuple(converted)
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened, for use inside a message of ours."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+def _shape(value: torch.Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "scalar"
 
 
-def _read_state(path: pathlib.Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise ModelError(f"--teacher-checkpoint {path} is not a file; give a .safetensors or .pth file.")
-    try:
-        state = load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # a damaged file, a pickle with code in it, a file of another kind
-        raise ModelError(
-            f"--teacher-checkpoint {path} cannot be read ({first_line(error).partition('. ')[0]}); it must be a"
-            " safetensors file, or a torch file of tensors only."
-        ) from error
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"--teacher-checkpoint {path} holds no state dict; give a file of named tensors.")
-    return state
-
-
-def _mismatch(
-    path: pathlib.Path,
-    name: str,
-    wanted: Mapping[str, torch.Tensor],
-    found: Mapping[str, torch.Tensor],
-    error: Exception,
-) -> str:
+def _mismatch(path: pathlib.Path, name: str, wanted: Tensors, found: Tensors, error: Exception | None) -> str:
     shared = wanted.keys() & found.keys()
     counts = (
         ("missing", [key for key in wanted if key not in found]),
@@ -122,14 +127,9 @@ def _mismatch(
         ("unknown to it", [key for key in found if key not in wanted]),
     )
     weights = [(what, [key for key in keys if not key.endswith(COUNTER)]) for what, keys in counts]
-    parts = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in weights if keys]
-    detail = "; ".join(parts) or first_line(error)
+    parts = [f"{len(keys)} {what} ({some(keys)})" for what, keys in weights if keys]
+    detail = "; ".join(parts) or first_line(error or ValueError("no tensors"))
     return (
         f"--teacher-checkpoint {path.name} does not fit {name}: {detail}. Only a classifier may be absent or left over;"
-        " check --teacher, --teacher-kwargs and --img-size, or rename the keys."
+        " check --teacher, --teacher-kwargs and --img-size, or rename with --key-map OLD=NEW."
     )
-
-
-def _some(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    return ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import cache
 from tcs.cli import COMMANDS, group, main
 from tcs.cli.cache import SUBCOMMANDS
-from tcs.cli.extract import parse_kwargs
+from tcs.cli.extract import parse_key_map, parse_kwargs
 from tcs.config import ExtractConfig
 from tcs.errors import ModelError
 from tcs.extract import extract
@@ -137,6 +137,36 @@ def test_teacher_kwargs_are_literals_or_text() -> None:
     for wrong in ("layers", "=3", "a b=3"):
         with pytest.raises(click.BadParameter, match=f"'{wrong}' must be NAME=VALUE, for example layers="):
             parse_kwargs(context, option, [wrong])
+
+
+def test_key_map_texts_keep_their_order() -> None:
+    context, option = click.Context(click.Command("x")), click.Option(["--key-map"])
+    given = ["module.trunk.=", "head.=-", "a=b"]
+    assert list(parse_key_map(context, option, given).items()) == [("module.trunk.", ""), ("head.", "-"), ("a", "b")]
+    for wrong in (["head."], ["=new"], ["a=b", "a=c"]):
+        with pytest.raises(click.BadParameter, match=f"'{wrong[-1]}' must be OLD=NEW, each OLD once"):
+            parse_key_map(context, option, wrong)
+
+
+def test_teacher_of_the_users_own_reaches_the_store(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    model = timm.create_model("test_resnet", num_classes=0)
+    state = {f"net.trunk.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"one": state, "two": {"text": torch.ones(1)}}, tmp_path / "w.pth")
+    options = ["--teacher-checkpoint", str(tmp_path / "w.pth"), "--checkpoint-key", "one", "--key-map", "net.trunk.="]
+    code, out, err = tcs(
+        capsys, *arguments, *options, "--compute-dtype", "bfloat16", "--out", str(tmp_path / "s"), "--json"
+    )
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["made_from"]["compute_dtype"] == "bfloat16"
+    assert found["provenance"]["teacher"]["licence"] == "unknown"
+    assert found["provenance"]["teacher"]["weights"]["checkpoint_key"] == "one"
+    assert found["provenance"]["config"]["key_map"] == {"net.trunk.": ""}
+    assert "teacher test_resnet: licence unknown: ask whoever made the weights; 32x32 bicubic" in err
+    assert "weights w.pth: " in err
+    assert tcs(capsys, *arguments, "--teacher-checkpoint", str(tmp_path / "w.pth"), "--out", "x")[0] == 1
 
 
 def test_options_reach_the_store(

@@ -1,5 +1,6 @@
 """Teachers: readouts against hand computation, weights complete or refused, preprocessing, identity."""
 
+import argparse
 import pathlib
 from typing import Any
 
@@ -13,8 +14,10 @@ from safetensors.torch import save_file
 from tcs.config import ExtractConfig
 from tcs.errors import ConfigError, ModelError
 from tcs.readouts import read_features
-from tcs.teacher import load_teacher, require_known_teacher
-from tcs.teacher_weights import build, digest_of_weights, from_hub
+from tcs.teacher import load_teacher
+from tcs.teacher_hub import build, from_hub
+from tcs.teacher_report import WeightsReport, digest_of_weights
+from tcs.teacher_source import require_known_teacher
 
 torch.set_num_threads(1)
 
@@ -240,7 +243,9 @@ class Payload:
 def test_pickled_code_is_never_run(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Payload()}, tmp_path / "evil.pth")
-    with pytest.raises(ModelError, match=r"evil.pth cannot be read"):
+    with pytest.raises(
+        ModelError, match=r"evil.pth holds Python objects besides tensors \(.*pathlib.Path.*; if you trust"
+    ):
         load_teacher(config(tmp_path / "evil.pth"))
     assert not (tmp_path / "pwned").exists()
 
@@ -309,7 +314,7 @@ def test_hub_and_file_of_the_same_weights_are_one_identity(vit: pathlib.Path, mo
     published = seeded("test_vit", num_classes=0)
     published.reset_classifier(1000)
     from_file = load_teacher(config(vit, readouts=("cls",)))
-    monkeypatch.setattr("tcs.teacher.from_hub", lambda name, kwargs: published)
+    monkeypatch.setattr("tcs.teacher.from_hub", lambda name, kwargs: (published, WeightsReport(file=name)))
     from_the_hub = load_teacher(config(None, readouts=("cls",)))
     assert from_the_hub.identity == from_file.identity
     torch.testing.assert_close(from_the_hub.features(images(160)), from_file.features(images(160)))
@@ -318,3 +323,75 @@ def test_hub_and_file_of_the_same_weights_are_one_identity(vit: pathlib.Path, mo
 def test_unknown_kwargs_name_the_teacher() -> None:
     with pytest.raises(ModelError, match=r"teacher test_vit cannot be built with {'depht': 1} \(.*depht.*\); correct"):
         build("test_vit", {"depht": 1})
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.05), ("float16", 0.01)])
+def test_other_compute_dtypes_are_close_and_another_identity(vit: pathlib.Path, dtype: str, tolerance: float) -> None:
+    plain = load_teacher(config(vit, readouts=("cls", "avg", "pool")))
+    other = load_teacher(config(vit, readouts=("cls", "avg", "pool"), compute_dtype=dtype))
+    changed = {name for name in plain.identity if plain.identity[name] != other.identity[name]}
+    assert (changed, other.identity["compute_dtype"]) == ({"compute_dtype"}, dtype)
+    reference, found = plain.features(images(160)), other.features(images(160))
+    for name, value in found.items():
+        assert value.dtype == torch.float32
+        assert not torch.equal(value, reference[name])
+        assert (value - reference[name]).norm() < tolerance * reference[name].norm()
+    assert {value.dtype for value in other.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_teacher_on_a_gpu_is_close_to_the_cpu(vit: pathlib.Path, dtype: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    plain = load_teacher(config(vit)).features(images(160))["avg"]
+    found = load_teacher(config(vit, device="cuda:0", compute_dtype=dtype)).features(images(160))["avg"]
+    assert (found - plain).norm() < (1e-5 if dtype == "float32" else 0.05) * plain.norm()
+
+
+def test_file_options_need_a_file_and_a_known_dtype(vit: pathlib.Path) -> None:
+    for options in ({"checkpoint_key": "teacher"}, {"key_map": {"a.": ""}}):
+        with pytest.raises(
+            ConfigError, match="--checkpoint-key and --key-map say how a file is read; give the file with"
+        ):
+            config(None, **options)
+    with pytest.raises(ConfigError, match=r"--compute-dtype is 'bfloat'; it must be one of .* Did you mean bfloat16"):
+        config(vit, compute_dtype="bfloat")
+
+
+def test_training_options_in_a_file_are_read_as_data_and_other_objects_refused(
+    vit: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    plain = load_teacher(config(vit)).identity
+    state = seeded("test_vit", num_classes=0).state_dict()
+    options = argparse.Namespace(arch="vit", lr=0.1, nested=argparse.Namespace(out_dim=65536))
+    torch.save({"teacher": state, "args": options, "epoch": 3}, tmp_path / "args.pth")
+    assert load_teacher(config(tmp_path / "args.pth")).identity == plain
+    torch.save({"teacher": state, "best": np.float64(71.5)}, tmp_path / "numpy.pth")
+    with pytest.raises(
+        ModelError, match=r"numpy.pth holds Python objects besides tensors \(numpy.*docs/teachers.md"
+    ) as error:
+        load_teacher(config(tmp_path / "numpy.pth"))
+    assert "\n" not in str(error.value)
+    torch.save({"teacher": state, "args": argparse.Namespace(run=Payload())}, tmp_path / "evil.pth")
+    with pytest.raises(ModelError, match=r"evil.pth holds Python objects"):
+        load_teacher(config(tmp_path / "evil.pth"))
+    torch.save({"state_dict": state, "args": options}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert load_teacher(config(tmp_path / "old.pth")).identity == plain
+
+
+def test_key_map_and_checkpoint_key_reach_the_file(vit: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    state = seeded("test_vit", num_classes=0).state_dict()
+    content = {"left": {f"vision.trunk.{key}": value for key, value in state.items()} | {"text.a": torch.ones(1)}}
+    torch.save(content | {"right": {"a": torch.ones(1)}}, tmp_path / "two.pth")
+    teacher = load_teacher(
+        config(tmp_path / "two.pth", checkpoint_key="left", key_map={"vision.trunk.": "", "text.": "-"})
+    )
+    assert teacher.identity == load_teacher(config(vit)).identity
+    recorded = teacher.provenance["weights"]
+    assert (recorded["checkpoint_key"], recorded["passed_over"]) == ("left", ("right",))
+    assert recorded["key_map"] == {"vision.trunk.": "", "text.": "-"}
+    assert recorded["left_out"] == {"by --key-map": {"keys": 1, "first": ["text.a"]}}
+    assert teacher.weights.describe() == (
+        "weights two.pth: 78 tensors (layout key-map); from 'left'; not from right; left out: 1 by --key-map (text.a)."
+    )

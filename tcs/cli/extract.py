@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tcs.config import LABEL_SOURCES, STORED_DTYPES, ExtractConfig
+from tcs.config import COMPUTE_DTYPES, LABEL_SOURCES, STORED_DTYPES, ExtractConfig
 
 
 def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, Any]:
@@ -26,11 +26,30 @@ def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequen
     return found
 
 
+def parse_key_map(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """`OLD=NEW` texts as a dict in their order; NEW may be empty. BadParameter without ``=`` or without OLD."""
+    found: dict[str, str] = {}
+    for value in values:
+        old, equals, new = value.partition("=")
+        if not equals or not old or old in found:
+            raise click.BadParameter(
+                f"'{value}' must be OLD=NEW, each OLD once, for example module.trunk.= or head.=- to drop.",
+                context,
+                option,
+            )
+        found[old] = new
+    return found
+
+
 @click.command()
 @click.argument("data")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
-@click.option("--teacher", required=True, help="Any timm model; its weights come from the Hub without a checkpoint.")
+@click.option("--teacher", required=True, help="timm name, hf-hub:OWNER/NAME, local-dir:FOLDER or MODULE:FUNCTION.")
 @click.option("--teacher-checkpoint", type=click.Path(), help="Weights: .safetensors, or .pth with tensors only.")
+@click.option("--checkpoint-key", metavar="NAME", help="Dict of that file to read.  [default: found by its layout]")
+@click.option(
+    "--key-map", multiple=True, callback=parse_key_map, metavar="OLD=NEW", help="Beginnings of keys. Repeatable."
+)
 @click.option("--teacher-kwargs", multiple=True, callback=parse_kwargs, metavar="K=V", help="For timm. Repeatable.")
 @click.option("--readout", "readouts", multiple=True, default=("avg",), help="cls, avg or pool. Repeatable.")
 @click.option("--split", help="Part of DATA to use, as train or val: a sub-folder, or a split of a named data set.")
@@ -47,10 +66,11 @@ def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequen
 @click.option("--interpolation", help="bilinear, bicubic ...  [default: timm's for the teacher]")
 @click.option("--images", help="original, resized:PX or none.  [default: original, up to 10 GB]")
 @click.option("--dtype", type=click.Choice(STORED_DTYPES), default="float16", help="Of the stored features.")
+@click.option("--compute-dtype", type=click.Choice(COMPUTE_DTYPES), default="float32", help="Of the teacher's pass.")
 @click.option("--rows-per-shard", type=int, default=8192)
 @click.option("-b", "--batch-size", type=int, default=64, help="Images per teacher batch.")
 @click.option("-j", "--workers", type=int, default=2, help="Decoding processes; 0 decodes in this one.")
-@click.option("--device", default="cpu")
+@click.option("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
 @click.option("--max-bad", type=int, default=0, help="Bad images that are left out without failing.")
 @click.option("--dry-run", is_flag=True, help="Print what the pass costs, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
