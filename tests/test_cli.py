@@ -164,9 +164,13 @@ def test_teacher_of_the_users_own_reaches_the_store(
     assert found["provenance"]["teacher"]["licence"] == "unknown"
     assert found["provenance"]["teacher"]["weights"]["checkpoint_key"] == "one"
     assert found["provenance"]["config"]["key_map"] == {"net.trunk.": ""}
-    assert "teacher test_resnet: licence unknown: ask whoever made the weights; 32x32 bicubic" in err
+    assert "teacher test_resnet: licence unknown: ask whoever made the weights; 32x32 " in err
     assert "weights w.pth: " in err
-    assert tcs(capsys, *arguments, "--teacher-checkpoint", str(tmp_path / "w.pth"), "--out", "x")[0] == 1
+    code, _, err = tcs(
+        capsys, *arguments, "--teacher-checkpoint", str(tmp_path / "w.pth"), "--out", str(tmp_path / "x")
+    )
+    assert (code, err.count("\n")) == (1, 1)
+    assert "w.pth holds several dicts of tensors: 'one', 'two'; name the teacher's with --checkpoint-key." in err
 
 
 def test_options_reach_the_store(
