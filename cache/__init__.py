@@ -10,6 +10,8 @@ from cache.fingerprint import digest_of_json as digest_of_json
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
+from cache.packing import pack as pack
+from cache.packing import unpack as unpack
 from cache.part import PartWriter as PartWriter
 from cache.part import WrittenShard as WrittenShard
 from cache.reader import Store as Store

@@ -35,15 +35,29 @@ class CorruptStoreError(CacheError):
     """A file of the store is missing, cut short, or not what the manifest says."""
 
 
-class CorruptShardError(CorruptStoreError):
-    """A shard file that is not what the plan says; `reason` is what is wrong with it, in words."""
+class CorruptFileError(CorruptStoreError):
+    """A file of a store that is not what it should be; `reason` is what is wrong with it, in words."""
+
+    remedy = "fetch or make it again"
 
     def __init__(self, path: pathlib.Path, reason: str) -> None:
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}; delete this file and rerun the command that wrote the store."
+        return f"{self.path}: {self.reason}; {self.remedy}."
+
+
+class CorruptShardError(CorruptFileError):
+    """A shard file that is not what the plan says."""
+
+    remedy = "delete this file and rerun the command that wrote the store"
+
+
+class CorruptPackedError(CorruptFileError):
+    """A packed store that is not what its manifest says."""
+
+    remedy = "fetch the file again, or pack the store anew"
 
 
 class ForeignFolderError(CacheError):

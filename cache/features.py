@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.errors import SchemaError
-from cache.inspection import Extent
+from cache.extents import Extent
 from cache.mapped import MappedRows
 
 FeatureArray = npt.NDArray[np.floating[Any]]

@@ -37,7 +37,7 @@ def atomic_write_pieces(path: str | os.PathLike[str], pieces: Iterable[bytes | m
     try:
         _write_and_sync(partial, pieces)
         partial.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise write_error(target, error) from error
     finally:
@@ -60,13 +60,14 @@ def open_ordinary(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def write_error(path: Path, error: OSError) -> StoreWriteError:
-    """The one-line error for a write to `path` that the system refused."""
+def write_error(path: Path, error: OSError, *, resumes: bool = True) -> StoreWriteError:
+    """The one-line error for a write to `path` that the system refused; `resumes` where a rerun goes on from here."""
     reason = error.strerror or type(error).__name__
     if error.errno in _NO_SPACE:
-        remedy = "free space and rerun the same command; it resumes"
+        remedy = "free space and rerun the same command" + ("; it resumes" if resumes else "")
     else:
-        remedy = "make the folder writable, or name another output, and rerun; finished parts are kept"
+        kept = "; finished parts are kept" if resumes else ""
+        remedy = f"make the folder writable, or name another output, and rerun{kept}"
     return StoreWriteError(f"cannot write {path}: {reason}; {remedy}.")
 
 
@@ -77,13 +78,31 @@ def _write_and_sync(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let a rename inside `folder` reach the disk."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
+        os.close(descriptor)
+
+
+def locked_descriptor(path: Path) -> int:
+    """A descriptor of the file `path`, made if need be, under an exclusive lock; BlockingIOError where another has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:  # removed or renamed between opening and locking it: once more
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 
@@ -95,30 +114,13 @@ class FolderLock:
         self._path = folder / LOCK_NAME
         self._descriptor: int | None = None
         try:
-            while self._descriptor is None:
-                self._descriptor = self._try_lock()
+            self._descriptor = locked_descriptor(self._path)
         except BlockingIOError:
             raise LockedStoreError(
                 f"{folder} is being written by another process; wait for it to end, or name another output."
             ) from None
         except OSError as error:
             raise write_error(self._path, error) from error
-
-    def _try_lock(self) -> int | None:
-        """One attempt: the descriptor, or None where the file was unlinked between opening and locking it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), self._path.stat()):
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        return None
 
     def release(self) -> None:
         """Remove the lock file and let go of the lock; a second call changes nothing."""

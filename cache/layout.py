@@ -56,7 +56,7 @@ def file_pieces(attributes: Mapping[str, Any], datasets: Mapping[str, Values]) -
 
     The same input gives the same bytes (same h5py release).
     """
-    record = _Record()
+    record = Record()
     offsets = {}
     with h5py.File(record, "w", alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES) as file:
         file.attrs.update(attributes)
@@ -81,13 +81,18 @@ def _placeholder(values: Values) -> npt.NDArray[Any]:
     return values if isinstance(values, np.ndarray) else np.frombuffer(b"".join(values.pieces), dtype=np.uint8)
 
 
-class _Record(io.RawIOBase):
+class Record(io.RawIOBase):
     """A file in memory that forgets writes of DROPPED_BYTES and more."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
         self._pages: dict[int, bytearray] = {}
         self._at = 0
+
+    def pages(self) -> dict[int, bytes]:
+        """What was written and kept, by place, in pages of which the last ends with the file."""
+        starts = sorted(page * PAGE_BYTES for page in self._pages)
+        return {at: bytes(self._pages[at // PAGE_BYTES][: self.size_bytes - at]) for at in starts}
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """As of any file."""

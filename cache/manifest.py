@@ -165,15 +165,18 @@ def read_manifest(folder: Path) -> Manifest:
 
     FileNotFoundError and other OSErrors of the read pass through.
     """
-    path = folder / MANIFEST_NAME
-    data = manifest_bytes(folder)
+    return parsed_manifest(manifest_bytes(folder), folder / MANIFEST_NAME, _LOST_REMEDY)
+
+
+def parsed_manifest(data: bytes, path: Path, remedy: str) -> Manifest:
+    """The manifest whose JSON text stands in `path`; raises CorruptStoreError, SchemaError or FormatVersionError."""
     try:
         return Manifest.from_json(json.loads(data))
     except (ValueError, RecursionError) as error:
-        raise CorruptStoreError(f"{path} is not readable as JSON ({error}); {_LOST_REMEDY}.") from error
+        raise CorruptStoreError(f"{path} is not readable as JSON ({error}); {remedy}.") from error
     except (SchemaError, FormatVersionError) as error:
-        remedy = f" If it was damaged, {_LOST_REMEDY}." if isinstance(error, SchemaError) else ""
-        raise type(error)(f"{path}: {error}{remedy}") from error
+        if_damaged = f" If it was damaged, {remedy}." if isinstance(error, SchemaError) else ""
+        raise type(error)(f"{path}: {error}{if_damaged}") from error
 
 
 def manifest_bytes(folder: Path) -> bytes:
@@ -186,10 +189,15 @@ def manifest_bytes(folder: Path) -> bytes:
         return file.read()
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest in `folder` atomically: one top-level field a line, the long plan last."""
+def manifest_text(manifest: Manifest) -> bytes:
+    """The manifest as ASCII JSON text: one top-level field a line, the long plan last."""
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in manifest.to_json().items())
-    atomic_write_bytes(folder / MANIFEST_NAME, ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii"))
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest in `folder` atomically."""
+    atomic_write_bytes(folder / MANIFEST_NAME, manifest_text(manifest))
 
 
 def read_closed_manifest(folder: Path) -> Manifest:
@@ -201,6 +209,10 @@ def read_closed_manifest(folder: Path) -> Manifest:
     try:
         manifest = read_manifest(folder)
     except OSError as error:
+        if folder.is_file():
+            raise StoreNotFoundError(
+                f"{folder} is a file, not the folder of a store; a packed store is only read, so unpack it to change it."
+            ) from error
         reason = error.strerror or type(error).__name__
         raise StoreNotFoundError(
             f"{folder} is no feature store: {MANIFEST_NAME} cannot be read ({reason}); name a folder "

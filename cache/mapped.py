@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.inspection import Extent
+from cache.extents import Extent
 
 # Not on Windows. Without it rows on a disk are read one after another, each with as much around it as the system likes.
 _WILL_NEED: int | None = getattr(mmap, "MADV_WILLNEED", None)

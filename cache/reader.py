@@ -4,6 +4,7 @@ Letters: N rows of the store, in shard order, positions ascending; quarantined i
 """
 
 import bisect
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,22 @@ from cache.features import Features
 from cache.fingerprint import store_identity
 from cache.inspection import Shard, inspect_shard
 from cache.manifest import Manifest, missing_shards, read_closed_manifest
+from cache.packed import inspect_packed
 from cache.schema import Readout
 
 RESIDENT_BYTES = 4 << 30
 
 
 def open(path: str | os.PathLike[str]) -> "Store":
-    """Open the store in the folder `path` after checking its manifest and the metadata of every shard.
+    """Open the store in the folder `path`, or packed into the file `path`, after checking its manifest and all metadata.
 
     Features and images are not read yet. Raises StoreNotFoundError, IncompleteStoreError (rerun the extraction),
     FormatVersionError, SchemaError, or CorruptStoreError naming the file and what is wrong with it.
     """
     folder = Path(path)
+    if folder.is_file():
+        packed = inspect_packed(folder)
+        return Store(folder, packed.manifest, [packed.rows], packed.content_digests)
     manifest = read_closed_manifest(folder)
     missing = missing_shards(folder, manifest)
     if missing:
@@ -37,21 +42,22 @@ def open(path: str | os.PathLike[str]) -> "Store":
         )
     shards = [inspect_shard(folder / entry.file, manifest.plan, i) for i, entry in enumerate(manifest.shards)]
     _require_identity(folder, manifest, shards)
-    return Store(folder, manifest, shards)
+    return Store(folder, manifest, shards, tuple(shard.content_digest for shard in shards))
 
 
 class Store:
     """A closed store: labels, keys and hashes of its N rows in memory, features and images on disk.
 
-    path, manifest, identity (hex), classes; positions_N int64 (input positions of the plan), labels_N int64 (-1 for
-    none), hashes_N16 uint8 (N, 16), keys (N relative paths or names). It holds paths and numpy arrays only, so it
-    pickles and forks.
+    path, manifest, identity (hex), content_digests (hex, one a shard of the plan), classes; positions_N int64 (input
+    positions of the plan), labels_N int64 (-1 for none), hashes_N16 uint8 (N, 16), keys (N relative paths or names). It
+    holds paths and numpy arrays only, so it pickles and forks.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, shards: list[Shard]) -> None:
-        """Take over checked parts; use `cache.open`."""
+    def __init__(self, path: Path, manifest: Manifest, shards: list[Shard], content_digests: tuple[str, ...]) -> None:
+        """Take over checked parts, of which a packed store has one; use `cache.open`."""
         self.path = path
         self.manifest = manifest
+        self.content_digests = content_digests
         self.identity = str(manifest.identity)
         self.classes = manifest.plan.classes
         self.readouts: dict[str, Readout] = {readout.name: readout for readout in manifest.plan.readouts}
@@ -69,6 +75,21 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_images": {}}
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the store is one file."""
+        return "manifest" in self._extents[0]
+
+    @property
+    def size_bytes(self) -> dict[str, int]:
+        """How many bytes the `features` and the `images` take."""
+        sizes = {"features": 0, "images": 0}
+        for name, extent in [item for extents in self._extents for item in extents.items()]:
+            group = name.partition("/")[0]
+            if group in sizes and name != "images/offsets":
+                sizes[group] += math.prod(extent.shape) * extent.dtype.itemsize
+        return sizes
 
     @property
     def is_labelled(self) -> bool:

@@ -23,6 +23,8 @@ from cache.schema import Plan, Readout
 QUARANTINED_BYTES = 65_536  # of JSON for one input in quarantine: a key and a reason
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
+Form = tuple[str, tuple[int, ...]]  # what a dataset is: numpy's dtype string, shape
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardRows:
@@ -63,7 +65,7 @@ def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, Values]
         },
         **_view_datasets(plan, rows.views_NVP, len(keys)),
         **_image_datasets(plan, rows.images, keys),
-        "quarantine": _quarantine_bytes(rows.quarantine),
+        "quarantine": quarantine_bytes(rows.quarantine),
     }
 
 
@@ -190,7 +192,7 @@ def quarantine_limit(inputs: int) -> int:
     return 2 + inputs * QUARANTINED_BYTES
 
 
-def _quarantine_bytes(quarantine: Sequence[Quarantined]) -> npt.NDArray[np.uint8]:
+def quarantine_bytes(quarantine: Sequence[Quarantined]) -> npt.NDArray[np.uint8]:
     """The quarantined inputs, ascending, as the UTF-8 bytes of a JSON list."""
     entries = [dataclasses.asdict(entry) for entry in sorted(quarantine, key=lambda entry: entry.position)]
     data = json.dumps(entries).encode()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cache import errors
+from cache.extents import Extent, stamp_of
 from cache.features import Features
-from cache.inspection import Extent, stamp_of
 from cache.mapped import MappedRows
 
 ROWS, DIMS = 21, 5

@@ -9,6 +9,8 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tcs.cli.cache.info", "Show what a store holds and where it comes from."),
     "verify": ("tcs.cli.cache.verify", "Check every byte of a store, and list all that is wrong."),
     "repair": ("tcs.cli.cache.repair", "Extract the bad shards of a store again, and nothing else."),
+    "pack": ("tcs.cli.cache.pack", "Write a store into one file, to be read or sent as it is."),
+    "unpack": ("tcs.cli.cache.unpack", "Write a packed store into the folder it was."),
 }
 
 
