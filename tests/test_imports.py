@@ -103,6 +103,11 @@ TCS = {
     "functional.whitening": "functional.precision",
     "functional.vkd": "functional.checks functional.norms functional.precision functional.whitening",
     "functional.lsh": "functional.checks functional.precision",
+    "functional.crd": "functional.checks functional.norms functional.precision",
+    "functional.rdimkd": "functional.checks functional.precision",
+    "functional.mimicry": "functional.checks functional.norms functional.precision",
+    "functional.queue": "functional.checks functional.norms functional.precision",
+    "functional.ibm2": "functional.checks functional.norms functional.precision",
     # command line: the stage, inside the command
     "cli.lazy_group": "",
     "cli.cache.info": "",

@@ -1,0 +1,67 @@
+"""KL between student and teacher similarities to a queue of earlier teacher features, as in lightly-train's first distillation method.
+
+The queue is a value: `push` gives a new one. A step pushes the batch's teacher features, then takes `queue_kl` against the
+queue with them in it. Rows that were never filled take no part (there they are zeros that do).
+
+Legend: B batch, Q queue rows, T teacher dims (the student is projected to them).
+"""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor
+
+from tcs.errors import ConfigError
+from tcs.functional.checks import require_positive, require_same_shape, require_vectors
+from tcs.functional.norms import l2_norm, unit
+from tcs.functional.precision import full_precision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureQueue:
+    """rows_QT: teacher features of unit length, the newest first; only the first `filled` count, the rest are zeros."""
+
+    rows_QT: Tensor
+    filled: int = 0
+
+
+def start_queue(size: int, width: int, device: torch.device | str = "cpu") -> FeatureQueue:
+    """An empty queue of float32 rows. ConfigError if `size` is below 2. Published sizes: 16 to 8192, a quarter to half of the data."""
+    if size < 2:
+        raise ConfigError(f"The queue has {size} rows; similarities to fewer than 2 say nothing: use 2 or more.")
+    return FeatureQueue(rows_QT=torch.zeros(size, width, device=device))
+
+
+def push(queue: FeatureQueue, f_t_BT: Tensor) -> FeatureQueue:
+    """A queue with the batch's rows (made of unit length) in front and the oldest dropped; of a larger batch the first Q rows stay."""
+    size, width = queue.rows_QT.shape
+    if f_t_BT.ndim != 2 or f_t_BT.shape[1] != width:
+        raise ConfigError(
+            f"Features of shape {tuple(f_t_BT.shape)} are pushed on a queue of {width} dims; they must agree."
+        )
+    new_BT = l2_norm(f_t_BT.detach()).to(queue.rows_QT)
+    return FeatureQueue(
+        rows_QT=torch.cat([new_BT, queue.rows_QT])[:size], filled=min(size, queue.filled + f_t_BT.shape[0])
+    )
+
+
+def queue_kl(f_s_BT: Tensor, f_t_BT: Tensor, queue: FeatureQueue, temperature: float = 0.07) -> Tensor:
+    """Mean over rows of KL(softmax(t q / T) || softmax(s q / T)), s and t of unit length, q the queue's filled rows.
+
+    ConfigError: shapes, temperature, fewer than 2 filled rows.
+    """
+    if queue.filled < 2:
+        raise ConfigError(f"The queue has {queue.filled} filled rows; push teacher features until it has 2 or more.")
+    return similarity_kl(f_s_BT, f_t_BT, queue.rows_QT[: queue.filled], temperature)
+
+
+@full_precision
+def similarity_kl(f_s_BT: Tensor, f_t_BT: Tensor, rows_QT: Tensor, temperature: float = 0.07) -> Tensor:
+    """`queue_kl` against given rows, which are taken as they are."""
+    require_vectors(f_s_BT, "queue_kl")
+    require_same_shape(f_s_BT, f_t_BT, "queue_kl")
+    require_positive(temperature, "the temperature of queue_kl")
+    anchors_TQ = rows_QT.detach().T / temperature
+    similar_s_BQ, similar_t_BQ = unit(f_s_BT) @ anchors_TQ, unit(f_t_BT.detach()) @ anchors_TQ
+    return F.kl_div(similar_s_BQ.log_softmax(1), similar_t_BQ.log_softmax(1), reduction="batchmean", log_target=True)

@@ -1,0 +1,83 @@
+"""RdimKD (arXiv 2312.08700): squared differences after one shared, frozen projection; P, A and R differ only in that projection.
+
+P: first principal axes of the teacher's features. R: orthonormalised Gaussian columns. A: the encoder of an auto-encoder fitted
+on them; a *linear* encoder is a matrix like the others (its bias cancels in the difference, its columns are not orthonormal:
+`orthonormal` makes weights comparable), a non-linear one must be applied to both sides: `rdimkd_encoded`.
+The paper leaves the reduction open, so it is an argument.
+
+Legend: B batch, T teacher dims or channels (the student is adapted to them), K reduced dims, H height, W width.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tcs.errors import ConfigError
+from tcs.functional.checks import require_same_shape
+from tcs.functional.precision import full_precision
+
+REDUCTIONS = ("mean", "sum", "rows")
+
+
+@full_precision
+def rdimkd(f_s: Tensor, f_t: Tensor, projection_TK: Tensor, reduction: str = "mean") -> Tensor:
+    """|(F_s - F_t) K|^2 of vectors (B, T) or maps (B, T, H, W), each position of a map a row.
+
+    `mean`: over rows and the K dims; `rows`: summed over dims, mean over rows; `sum`: summed over all. No gradient reaches the
+    student outside the span of K. ConfigError: shapes, reduction.
+    """
+    require_same_shape(f_s, f_t, "rdimkd", remedy="adapt the student to the teacher's channels and size")
+    return _reduced(_projected(f_s - f_t.detach(), projection_TK), reduction)
+
+
+@full_precision
+def rdimkd_cached(f_s: Tensor, projected_t: Tensor, projection_TK: Tensor, reduction: str = "mean") -> Tensor:
+    """`rdimkd` where only the teacher's projected features, (B, K) or (B, K, H, W), are cached. ConfigError: shapes, reduction."""
+    projected_rK = _projected(f_s, projection_TK)
+    target_rK = _as_rows(projected_t.detach())
+    require_same_shape(projected_rK, target_rK, "rdimkd_cached", remedy="cache the teacher through the same projection")
+    return _reduced(projected_rK - target_rK, reduction)
+
+
+@full_precision
+def rdimkd_encoded(f_s: Tensor, f_t: Tensor, encoder: Callable[[Tensor], Tensor], reduction: str = "mean") -> Tensor:
+    """The same with a frozen, possibly non-linear encoder of rows (r, T) to (r, K), applied to both sides (freeze it yourself)."""
+    require_same_shape(f_s, f_t, "rdimkd_encoded", remedy="adapt the student to the teacher's channels and size")
+    with torch.no_grad():
+        target_rK = encoder(_as_rows(f_t))
+    return _reduced(encoder(_as_rows(f_s)) - target_rK, reduction)
+
+
+def orthonormal(projection_TK: Tensor) -> Tensor:
+    """Orthonormal columns with the span of `projection_TK`, in its dtype (QR in float64). ConfigError if the columns are dependent."""
+    q_TK, r_KK = torch.linalg.qr(projection_TK.double())
+    diagonal_K = r_KK.diagonal().abs()
+    if projection_TK.shape[0] < projection_TK.shape[1] or not diagonal_K.min() > 1e-10 * diagonal_K.max():
+        raise ConfigError(
+            f"The columns of the {tuple(projection_TK.shape)} projection are dependent; reduce to fewer dims."
+        )
+    columns_TK: Tensor = q_TK.to(projection_TK.dtype)
+    return columns_TK
+
+
+def _as_rows(f: Tensor) -> Tensor:
+    return f.movedim(1, -1).flatten(0, -2)
+
+
+def _projected(f: Tensor, projection_TK: Tensor) -> Tensor:
+    if f.ndim not in (2, 4) or projection_TK.ndim != 2 or f.shape[1] != projection_TK.shape[0]:
+        shapes = f"features {tuple(f.shape)} and a projection {tuple(projection_TK.shape)}"
+        raise ConfigError(f"rdimkd has {shapes}; they must be (B, T) or (B, T, H, W), and (T, K).")
+    return _as_rows(f) @ projection_TK.detach()
+
+
+def _reduced(difference_rK: Tensor, reduction: str) -> Tensor:
+    squares_rK = difference_rK.square()
+    if reduction == "mean":
+        return squares_rK.mean()
+    if reduction == "rows":
+        return squares_rK.sum(1).mean()
+    if reduction == "sum":
+        return squares_rK.sum()
+    raise ConfigError(f"The reduction of rdimkd is '{reduction}'; known ones are {', '.join(REDUCTIONS)}.")
