@@ -1,6 +1,7 @@
 """The feature store: one folder of HDF5 shards with a manifest, written once, read as memory maps. See FORMAT.md."""
 
 from cache import errors as errors
+from cache.behind import WriteBehind as WriteBehind
 from cache.constants import Constant as Constant
 from cache.features import Features as Features
 from cache.files import atomic_write_bytes as atomic_write_bytes

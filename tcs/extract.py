@@ -131,9 +131,9 @@ def write_pending(extraction: Extraction, writer: cache.StoreWriter) -> int:
     """Run the teacher over the shards that are pending, write each, and return how many images they held."""
     plan, pending = writer.plan, writer.pending()
     images = sum(len(plan.positions(index)) for index in pending)
-    with progress_bar(images, "extract", "images") as bar:
+    with progress_bar(images, "extract", "images") as bar, cache.WriteBehind(writer.write_shard) as write:
         for index, rows in _shards(extraction, plan, pending, bar):
-            writer.write_shard(index, rows)
+            write(index, rows)
     return images
 
 

@@ -139,6 +139,7 @@ CACHE = {
     "shard": "errors fields fingerprint layout manifest schema",
     "extents": "errors fields files fingerprint layout schema shard",
     "inspection": "errors extents fields manifest schema shard",
+    "behind": "shard",
     "folder": "errors files manifest schema",
     "mapped": "extents",
     "features": "errors extents mapped schema",

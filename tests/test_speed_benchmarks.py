@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import gather, turns
+from benchmarks import gather, turns, writing
 
 
 @pytest.fixture
@@ -50,3 +50,13 @@ def test_gather_compares_stores_with_one_map(results, capsys, monkeypatch):
 def test_gather_draws_every_row_once_before_any_twice():
     batches = gather.shuffled(rows=10, size=4, count=5, seed=0)
     assert np.bincount(np.concatenate(batches)).tolist() == [2] * 10
+
+
+def test_writing_compares_stores_with_plain_files(results, capsys, tmp_path):
+    sizes = ["--rows", "40", "--image-rows", "20", "--per-shard", "16", "--dims", "8", "--memory-rows", "30"]
+    writing.main([*sizes, "--rounds", "1", "--folders", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "read: " in printed
+    rows = read_rows(results / "writing" / "writing.csv")
+    assert len({row["table"] for row in rows}) == 3
+    assert all(float(row["value"]) > 0 for row in rows)
