@@ -77,6 +77,8 @@ def hub_refusal(name: str, error: Exception) -> str:
     if known is not None:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         return f"the weights of teacher {name} could not be loaded: {known[0]}{offline}; {known[1]}."
+    if _is_foreign_config(error):
+        return f"the config.json of teacher {name} names no timm architecture; use timm's copy of the model, if it has one."
     return (
         f"the weights of teacher {name} could not be loaded ({first_line(error)}); check the connection and"
         " --teacher-kwargs, or give a local file with --teacher-checkpoint."
@@ -89,12 +91,17 @@ def _hub_error(error: Exception) -> tuple[str, str] | None:
     return next(((what, remedy) for cls, what, remedy in HUB_ERRORS if cls in classes), None)
 
 
+def _is_foreign_config(error: Exception) -> bool:
+    """Whether timm has met a config.json that another library wrote."""
+    return isinstance(error, KeyError) and error.args == ("architecture",)
+
+
 def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     """The timm model `name` with random weights and without classifier; ModelError where the kwargs do not fit."""
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **kwargs)
     except Exception as error:  # whatever the architecture's constructor makes of foreign kwargs
-        if _hub_error(error):
+        if _hub_error(error) or _is_foreign_config(error):
             raise ModelError(hub_refusal(name, error)) from error
         raise ModelError(
             f"teacher {name} cannot be built with {dict(kwargs)} ({first_line(error)}); correct --teacher-kwargs."

@@ -64,6 +64,10 @@ def require_known_teacher(name: str) -> None:
     """Raise ModelError, with the nearest names, unless timm knows the architecture and the tag of its weights."""
     if parse_source(name).kind != "timm":
         return
+    if "/" in name or "\\" in name:
+        raise ModelError(
+            f"teacher '{name}' is no timm name; write hf-hub:{name} for the Hub, local-dir:{name} for a folder."
+        )
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         hint = did_you_mean(architecture, timm.list_models())

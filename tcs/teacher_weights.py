@@ -49,6 +49,8 @@ def from_file(
             given = loads[-1].given if loads else encoder.tensors
             raise ModelError(_mismatch(path, name, own, given, error)) from error
     model.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]
+    if not loads:
+        raise ModelError(f"teacher {name} is not filled by timm from a state dict; it cannot be used with a file.")
     return model, _checked(path, name, own, report, encoder.tensors, loads[-1])
 
 

@@ -127,7 +127,7 @@ FAMILIES: list[tuple[str, int, dict[str, Any], Callable[[State], Any], str]] = [
 
 
 def source(name: str, size: int, kwargs: dict[str, Any]) -> torch.nn.Module:
-    sized = {} if name.startswith(("conv", "res", "naflex", "dla")) else {"img_size": size}
+    sized = {} if name.startswith(("conv", "res", "naflex", "dla", "test")) else {"img_size": size}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = timm.create_model(name, num_classes=0, **sized, **kwargs).eval()
@@ -245,3 +245,15 @@ def test_folder_that_timm_saved_is_a_teacher_wherever_it_lies(tmp_path: pathlib.
         ModelError, match=r"local-dir:.*gone has no readable config.json; give a folder in timm's layout"
     ):
         loaded(f"local-dir:{tmp_path / 'gone'}", None, 28)
+
+
+def test_architecture_that_timm_fills_otherwise_is_refused(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = source("test_resnet", 64, {})
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    monkeypatch.setattr(timm, "create_model", lambda *arguments, **options: model)
+    with pytest.raises(
+        ModelError, match="teacher test_resnet is not filled by timm from a state dict; it cannot be used"
+    ):
+        loaded("test_resnet", tmp_path / "w.safetensors", 64)

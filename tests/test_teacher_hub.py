@@ -71,6 +71,15 @@ def test_offline_and_not_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path:
             load_teacher(ExtractConfig(data="d", out="o", teacher=name))
 
 
+def test_config_of_another_library_is_told_apart(tmp_path: Any) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["Dinov2Model"], "model_type": "dinov2"}')
+    for fetch in (from_hub, build):  # a repository's config.json is read by the same code of timm's
+        with pytest.raises(
+            ModelError, match=r"config.json of teacher local-dir:.* names no timm architecture; use timm's"
+        ):
+            fetch(f"local-dir:{tmp_path}", {})
+
+
 def test_unknown_failures_keep_their_first_line() -> None:
     assert "could not be loaded (boom); check the connection" in hub_refusal("x", OSError("boom\nmore"))
 

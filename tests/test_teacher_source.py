@@ -91,6 +91,10 @@ def test_the_four_kinds() -> None:
             ModelError, match=r"teacher '.*' is none of: a timm name, hf-hub:owner/name, local-dir:FOLDER"
         ):
             parse_source(odd)
+    with pytest.raises(
+        ModelError, match=r"'a/b' is no timm name; write hf-hub:a/b for the Hub, local-dir:a/b for a folder"
+    ):
+        loaded("a/b")
 
 
 def test_a_stores_record_never_runs_code_unasked() -> None:
