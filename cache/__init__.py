@@ -25,8 +25,8 @@ from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
 from cache.schema import Views as Views
 from cache.shard import ShardRows as ShardRows
-from cache.verification import Problem as Problem
-from cache.verification import Verification as Verification
+from cache.verdict import Problem as Problem
+from cache.verdict import Verification as Verification
 from cache.verification import verify as verify
 from cache.writer import StoreWriter as StoreWriter
 from cache.writer import set_gate as set_gate

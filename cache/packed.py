@@ -5,7 +5,6 @@ Letters: N rows of the store, M shards of its plan. The rows of shard i are the 
 
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +153,6 @@ def verify_packed_shard(packed: Packed, index: int) -> dict[str, npt.NDArray[Any
     if found != wanted:
         raise CorruptPackedError(packed.path, f"the rows of shard {index} have content digest {found}, not {wanted}")
     return datasets
-
-
-def packed_digests(packed: Packed) -> Iterator[tuple[str, str]]:
-    """For each shard the content digest it was written with and the one that its rows have now; reads every byte."""
-    for index, wanted in enumerate(packed.content_digests):
-        yield wanted, content_digest(packed.manifest.plan, index, packed_shard(packed, index))
 
 
 def _checked_manifest(file: Any, path: Path, stamp: Stamp) -> bytes:

@@ -3,91 +3,31 @@
 Letters: N rows of a shard.
 """
 
-import dataclasses
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from cache.errors import CacheError, CorruptShardError, StoreNotFoundError
+from cache.errors import CacheError, CorruptFileError, CorruptShardError, StoreNotFoundError
 from cache.files import open_ordinary
-from cache.fingerprint import content_hash, new_digest, store_identity
+from cache.fingerprint import new_digest, store_identity
 from cache.inspection import Shard, verify_shard
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, Manifest, ShardEntry, read_manifest
+from cache.packed import Packed, inspect_packed, packed_shard
 from cache.schema import Plan, shard_name
-
-PIECE_BYTES = 16 << 20
-Progress = Callable[[int], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One thing that is wrong, and the name of the file in the store's folder that it is wrong with."""
-
-    file: str
-    what: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Verification:
-    """What a verification found. `state` is the manifest's, or unreadable.
-
-    `planned` counts the plan's shards (0 where unreadable), `shards`, `rows` and `bytes` what was checked.
-
-    `pending` are the shards that an open store still lacks: no problem, but no whole store either.
-    """
-
-    path: Path
-    state: str
-    planned: int
-    shards: int
-    rows: int
-    bytes: int
-    pending: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether the store is closed and nothing is wrong with it."""
-        return self.state == "closed" and not self.problems
-
-    @property
-    def bad_shards(self) -> tuple[str, ...]:
-        """The plan's shards that are missing or wrong, in order; writing those again mends the store."""
-        planned = {shard_name(index) for index in range(self.planned)}
-        return tuple(sorted({problem.file for problem in self.problems} & planned))
-
-    @property
-    def bad_manifest(self) -> bool:
-        """Whether the manifest itself is missing, unreadable, or not what its shards say."""
-        return any(problem.file == MANIFEST_NAME for problem in self.problems)
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as JSON types."""
-        return {
-            "store": str(self.path),
-            "sound": self.is_sound,
-            "state": self.state,
-            "planned": self.planned,
-            "shards": self.shards,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "pending": list(self.pending),
-            "bad_shards": list(self.bad_shards),
-            "problems": [dataclasses.asdict(problem) for problem in self.problems],
-        }
+from cache.shard import content_digest
+from cache.verdict import PIECE_BYTES, Problem, Progress, Verification, content_problems
 
 
 def verify(path: str | os.PathLike[str], progress: Progress | None = None) -> Verification:
-    """Check every byte of the store in the folder `path`, open or closed, and list all that is wrong with it.
+    """Check every byte of the store in the folder `path`, open or closed, or packed into the file `path`; list all problems.
 
     `progress` is called with the number of bytes read since the last call. Writes nothing and takes no lock: a store that
     is being written meanwhile may seem to lack shards. Raises StoreNotFoundError where there is no store at all.
     """
     folder = Path(path)
+    if folder.is_file():
+        return _verify_packed(folder, progress or _ignore)
     present = _shard_names(folder)
     try:
         manifest = read_manifest(folder)
@@ -117,6 +57,54 @@ def verify(path: str | os.PathLike[str], progress: Progress | None = None) -> Ve
         pending=tuple(pending),
         problems=tuple(problems),
     )
+
+
+def _verify_packed(path: Path, progress: Progress) -> Verification:
+    """The verification of a packed store: the rows of every shard against the content digest they had as a shard."""
+    try:
+        packed = inspect_packed(path)
+    except StoreNotFoundError:
+        raise
+    except CacheError as error:
+        what = error.reason if isinstance(error, CorruptFileError) else str(error).removeprefix(f"{path}: ")
+        lost = Problem(file=path.name, what=what.removesuffix("."))
+        return Verification(
+            path=path,
+            state="unreadable",
+            planned=0,
+            shards=0,
+            rows=0,
+            bytes=0,
+            pending=(),
+            problems=(lost,),
+            is_packed=True,
+        )
+    problems = []
+    for index, entry in enumerate(packed.manifest.shards):
+        problems += [Problem(file=path.name, what=what) for what in _packed_problems(packed, index)]
+        progress(entry.bytes)
+    return Verification(
+        path=path,
+        state="closed",
+        planned=len(packed.content_digests),
+        shards=len(packed.content_digests),
+        rows=packed.manifest.rows,
+        bytes=path.stat().st_size,
+        pending=(),
+        problems=tuple(problems),
+        is_packed=True,
+    )
+
+
+def _packed_problems(packed: Packed, index: int) -> Iterator[str]:
+    """What is wrong with the rows of one shard of a packed store, in words."""
+    plan, wanted = packed.manifest.plan, packed.content_digests[index]
+    datasets = packed_shard(packed, index)
+    found = content_digest(plan, index, datasets)
+    if found != wanted:
+        yield f"the rows of shard {index} have content digest {found}, not the {wanted} they were written with"
+    for what in content_problems(plan, datasets):
+        yield f"in shard {index} {what}"
 
 
 def _ignore(_: int) -> None:
@@ -204,14 +192,8 @@ class _ShardCheck:
         rows = len(shard.positions_N)
         if self._entry is not None and rows != self._entry.rows:
             yield f"it has {rows} rows, the manifest gives {self._entry.rows}"
-        for readout in self._plan.readouts:
-            bad = _not_finite(shard.extents[f"features/{readout.name}"].map())
-            if bad:
-                yield f"{bad} values of readout {readout.name} are not finite"
-        if self._plan.images == "original":
-            bad = _foreign_images(shard)
-            if bad:
-                yield f"{bad} of {rows} images are not the ones that were hashed"
+        datasets = {name: extent.map() for name, extent in shard.extents.items()}
+        yield from content_problems(self._plan, datasets)
 
 
 def _digest_of_file(path: Path, progress: Progress) -> str:
@@ -221,20 +203,3 @@ def _digest_of_file(path: Path, progress: Progress) -> str:
             digest.update(piece)
             progress(len(piece))
     return digest.hexdigest()
-
-
-def _not_finite(features: np.ndarray) -> int:
-    """How many values are NaN or infinite, counted in pieces."""
-    flat = features.reshape(-1)
-    step = PIECE_BYTES // flat.itemsize
-    return sum(int((~np.isfinite(flat[at : at + step])).sum()) for at in range(0, flat.size, step))
-
-
-def _foreign_images(shard: Shard) -> int:
-    """How many stored originals do not have the content hash of their row."""
-    blob, offsets = shard.extents["images/bytes"].map(), shard.extents["images/offsets"].map()
-    hashes_N16 = shard.hashes_N16
-    return sum(
-        content_hash(blob[offsets[row] : offsets[row + 1]].tobytes()) != hashes_N16[row].tobytes()
-        for row in range(len(hashes_N16))
-    )

@@ -27,7 +27,7 @@ def repair(config: RepairConfig) -> cache.Verification:
         say(f"{store} is sound; nothing to repair.")
         return found
     for problem in found.problems:
-        say(f"{store / problem.file}: {problem.what}")
+        say(f"{store.parent / problem.file if found.is_packed else store / problem.file}: {problem.what}")
     if not (found.bad_shards or found.bad_manifest or found.state == "open"):
         return found  # only files that belong to no part of the store, which are not ours to delete
     value = manifest_value(store)

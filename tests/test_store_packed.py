@@ -9,7 +9,7 @@ import pytest
 
 import cache
 from cache import errors
-from cache.packed import inspect_packed, is_packed, packed_digests, packed_shard, verify_packed_shard
+from cache.packed import inspect_packed, is_packed, packed_shard, verify_packed_shard
 
 EXAMPLE = Path(__file__).parent / "fixtures" / "store_v2"
 
@@ -200,16 +200,46 @@ def test_every_shard_is_rebuilt_as_it_was(packed):
 
 @pytest.mark.parametrize("name", ["features/avg", "features/map", "views", "images/bytes"])
 def test_one_wrong_bit_is_found_by_its_shard(packed, name):
-    assert [wanted == now for wanted, now in packed_digests(inspect_packed(packed))] == [True, True, True]
+    read = []
+    assert cache.verify(packed, read.append).is_sound
+    assert sum(read) == sum(entry.bytes for entry in cache.open(packed).manifest.shards)
     with h5py.File(packed) as file:
         offset = file[name].id.get_offset()
     data = bytearray(packed.read_bytes())
     data[offset] ^= 1
     packed.write_bytes(data)
-    found = inspect_packed(packed)
-    assert [wanted == now for wanted, now in packed_digests(found)] == [False, True, True]
-    verify_packed_shard(found, 1)
+    found = cache.verify(packed)
+    assert not found.is_sound
+    assert (found.is_packed, found.bad_shards, found.rows) == (True, (), 4)
+    assert found.problems[0].file == "x.h5"
+    assert found.problems[0].what.startswith("the rows of shard 0 have content digest ")
+    assert all("shard 0" in problem.what for problem in found.problems)
+    verify_packed_shard(inspect_packed(packed), 1)
     with pytest.raises(
         errors.CorruptStoreError, match=r"the rows of shard 0 have content digest .*; fetch the file ag"
     ):
-        verify_packed_shard(found, 0)
+        verify_packed_shard(inspect_packed(packed), 0)
+
+
+def test_verification_tells_what_digests_would_cover_up(packed):
+    with h5py.File(packed, "r+") as file:
+        file["features/map"][2, 1] = np.nan
+        file["images/bytes"][0] = 0
+    found = [problem.what for problem in cache.verify(packed).problems]
+    assert [what.partition(" have ")[0] for what in found if "digest" in what] == [
+        "the rows of shard 0",
+        "the rows of shard 1",
+    ]
+    assert "in shard 1 4 values of readout map are not finite" in found
+    assert "in shard 0 1 of 2 images are not the ones that were hashed" in found
+
+
+def test_verification_of_an_unreadable_packed_store_says_why(packed):
+    with h5py.File(packed, "r+") as file:
+        del file["labels"]
+    found = cache.verify(packed)
+    assert (found.state, found.is_sound, found.shards) == ("unreadable", False, 0)
+    assert [problem.what.partition(" [")[0] for problem in found.problems] == ["/ holds"]
+    packed.write_text("mine")
+    with pytest.raises(errors.StoreNotFoundError, match=r"x\.h5 is no feature store"):
+        cache.verify(packed)
