@@ -9,7 +9,19 @@ from published import draw, finite_gradient
 from torch.autograd import gradcheck
 
 from tcs.errors import ConfigError
-from tcs.functional.maps import at, at_stage, attention, hcl, hcl_level, hint, icc, nst, nst_stage
+from tcs.functional.maps import (
+    at,
+    at_cached,
+    at_stage,
+    attention,
+    hcl,
+    hcl_level,
+    hint,
+    icc,
+    nst,
+    nst_stage,
+    pool_to_smaller,
+)
 
 STAGES = {"at": at_stage, "nst": nst_stage, "icc": icc, "hcl": hcl_level, "hint": hint}
 SAME_SHAPE = {"hcl", "hint"}
@@ -50,10 +62,12 @@ def test_at_is_a_loop_over_positions(size_s, size_t):
     assert at([s, s], [t, t]).item() == pytest.approx(2 * sum(terms) / len(terms), rel=1e-12)
 
 
-def test_a_cached_attention_map_serves_as_well_as_the_map():
-    s, t = maps()
-    cached = attention(t)
-    assert at_stage(s, t).item() == pytest.approx(float((attention(s) - cached).square().mean()), rel=1e-14)
+@pytest.mark.parametrize(("size_s", "size_t"), SIZES)
+def test_a_cached_attention_map_at_the_compared_size_serves_as_well_as_the_map(size_s, size_t):
+    s, t = maps(size_s, size_t)
+    _, small_t = pool_to_smaller(s, t)
+    cached = attention(small_t).reshape(3, *small_t.shape[2:])
+    assert at_cached(s, cached).item() == pytest.approx(at_stage(s, t).item(), rel=1e-13)
 
 
 def kernel_mean(a_BCP, b_BCP):
@@ -144,6 +158,8 @@ def test_what_pooling_makes_meaningless_is_refused(name, side):
     [
         (lambda x: at([x], []), "at has 1 student and 0 teacher stages"),
         (lambda x: nst([], []), "nst has 0 student and 0 teacher stages"),
+        (lambda x: at_cached(x, torch.ones(2, 8, 8)), r"cached attention of \(8, 8\) for student maps of \(4, 4\)"),
+        (lambda x: at_cached(x[:, :, :1, :1], torch.ones(2, 1, 1)), "at_cached has a map of one position"),
         (lambda x: at_stage(x, x[:1]), "at has 2 student and 1 teacher rows"),
         (lambda x: at_stage(x[:, :, :2], x[..., :2]), r"student \(2, 4\) and teacher \(4, 2\).*one aspect ratio"),
         (lambda x: icc(x[:, :2], x), "2 student and 3 teacher channels"),

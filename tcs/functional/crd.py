@@ -18,6 +18,7 @@ from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
 
 TEMPERATURE = 0.07000000029802322  # 0.07 as the float32 buffer that the original keeps it in
+DENSE_FLOATS = 1 << 26  # of B N products; beyond, candidates are gathered in blocks of GATHERED_FLOATS
 GATHERED_FLOATS = 1 << 24
 
 
@@ -41,8 +42,9 @@ def crd(
     """The contrastive loss of the student's embeddings against the teacher's bank, plus that of the teacher's against the student's.
 
     `index_BM` (int64) names bank rows: the positive, then k = M - 1 negatives. z_s, z_t are the normalisers of
-    `crd_normalisers`. The gradient reaches both embeddings, never the banks. Memory about B N floats where N <= 4 M, else row
-    blocks of M E floats that are gathered again in the backward pass. ConfigError: shapes, index, normalisers, temperature.
+    `crd_normalisers`. The gradient reaches both embeddings, never the banks. All B N products are made where they
+    are at most 2^26 (peak about 4 B N floats: 55 MB at B = 64, N = 50,000), which is far faster than gathering B M E floats; beyond,
+    the candidates are gathered block by block, and again in the backward pass. ConfigError: shapes, index, normalisers, temperature.
     """
     student_BM = _exponents(e_s_BE, bank_t_NE, index_BM, temperature) - _log_normaliser(z_s, "z_s")
     teacher_BM = _exponents(e_t_BE, bank_s_NE, index_BM, temperature) - _log_normaliser(z_t, "z_t")
@@ -88,7 +90,7 @@ def _exponents(e_BE: Tensor, bank_NE: Tensor, index_BM: Tensor, temperature: flo
     _require_candidates(e_BE, bank_NE, index_BM)
     require_positive(temperature, "the temperature of crd")
     bank_NE = bank_NE.detach()
-    dense = bank_NE.shape[0] <= 4 * index_BM.shape[1]
+    dense = e_BE.shape[0] * bank_NE.shape[0] <= DENSE_FLOATS
     products_BM = _from_all(e_BE, bank_NE, index_BM) if dense else _from_gathered(e_BE, bank_NE, index_BM)
     return products_BM / temperature
 
@@ -152,14 +154,12 @@ def draw_index(
     ConfigError: labels that are missing or -1, no other row.
     """
     _require_labels(bank_rows, negatives, labels_N, same_class_positive)
-    everything = torch.arange(bank_rows)
+    class_N = torch.arange(bank_rows) if labels_N is None else labels_N
     drawn = []
     for row in rows_B.tolist():
-        pool = everything[everything != row] if labels_N is None else everything[labels_N != labels_N[row]]
-        positive = row
-        if labels_N is not None and same_class_positive:
-            positive = int(_draw(everything[labels_N == labels_N[row]], 1, generator))
-        drawn.append(torch.cat([torch.tensor([positive]), _draw(pool, negatives, generator)]))
+        same = class_N == class_N[row]
+        positive = int(_draw(same, 1, generator)) if same_class_positive else row
+        drawn.append(torch.cat([torch.tensor([positive]), _draw(~same, negatives, generator)]))
     return torch.stack(drawn)
 
 
@@ -177,11 +177,14 @@ def _require_labels(bank_rows: int, negatives: int, labels_N: Tensor | None, sam
         )
 
 
-def _draw(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    if not len(pool):
+def _draw(pool_N: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the rows that `pool_N` (bool) holds, distinct if there are as many."""
+    size = int(pool_N.sum())
+    if not size:
         raise ConfigError(
             "crd has no row to draw negatives from; it needs a second class (or, without labels, a second row)."
         )
-    if count > len(pool):
-        return pool[torch.randint(len(pool), (count,), generator=generator)]
-    return pool[torch.randperm(len(pool), generator=generator)[:count]]
+    if count > size:
+        return pool_N.nonzero().squeeze(1)[torch.randint(size, (count,), generator=generator)]
+    order_N = torch.randperm(len(pool_N), generator=generator)
+    return order_N[pool_N[order_N]][:count]

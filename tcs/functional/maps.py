@@ -52,6 +52,22 @@ def at_stage(f_s_BSHW: Tensor, f_t_BTHW: Tensor, p: float = 2.0) -> Tensor:
     return F.mse_loss(attention(small_s, p), attention(small_t, p))
 
 
+@full_precision
+def at_cached(f_s_BSHW: Tensor, q_t_BHW: Tensor, p: float = 2.0) -> Tensor:
+    """`at_stage` where only the teacher's attention map is cached, at the size at which it is compared (B, H, W).
+
+    Equal to it if that size is not above the student's: pooling after the attention is another loss. ConfigError: shapes.
+    """
+    require_same_rows(f_s_BSHW, q_t_BHW, "at_cached")
+    require_map(f_s_BSHW, "at_cached", "every attention map would be 1 and the loss 0")
+    height, width = q_t_BHW.shape[1:]
+    if f_s_BSHW.shape[2] < height or f_s_BSHW.shape[3] < width:
+        sizes = f"{(height, width)} for student maps of {tuple(f_s_BSHW.shape[2:])}"
+        raise ConfigError(f"at_cached has cached attention of {sizes}; cache it after pooling to the student's size.")
+    pooled_BSHW = F.adaptive_avg_pool2d(f_s_BSHW, (height, width))
+    return F.mse_loss(attention(pooled_BSHW, p), q_t_BHW.detach().flatten(1))
+
+
 def at(maps_s: Sequence[Tensor], maps_t: Sequence[Tensor], p: float = 2.0) -> Tensor:
     """Attention transfer (Zagoruyko and Komodakis 2017) as in RepDistiller: the sum of `at_stage` over stages of any channel counts."""
     return _sum_over_stages([at_stage(s, t, p) for s, t in _stages(maps_s, maps_t, "at")])
