@@ -15,7 +15,7 @@ from cache.fingerprint import content_hash
 from cache.manifest import MANIFEST_NAME
 from cache.schema import Plan, shard_name
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 4 << 20
 Progress = Callable[[int], None]
 
 

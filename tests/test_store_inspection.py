@@ -160,7 +160,10 @@ HARMS = {
         lambda file: set_attribute(file, "content_digest", 5),
         r"attribute content_digest is <i8; it must be \|S32",
     ),
-    "extra attribute": (lambda file: set_attribute(file, "more", 1), r"the attributes of / are \[.*'more'"),
+    "extra attribute": (
+        lambda file: set_attribute(file, "more", 1),
+        r"the attributes of / lack, or have too many, \['more'\]",
+    ),
 }
 
 
