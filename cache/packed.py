@@ -33,6 +33,7 @@ from cache.shard import Form, content_digest, key_bytes, quarantine_bytes
 KIND = "packed"
 KINDS = {"format": f"|S{len(FORMAT)}", "format_version": "<i8", "kind": f"|S{len(KIND)}", "manifest_digest": "|S32"}
 BEFORE_ROWS = ["manifest", "content_digests", "positions", "labels", "hashes"]  # before features, views and images
+_HEAD_BYTES = 4096
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -74,16 +75,20 @@ def is_packed(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a file that says it is a packed store, of whatever version and however damaged below that."""
     try:
         with Path(path).open("rb") as file:
-            if file.read(len(_SIGNATURE)) != _SIGNATURE:
-                return False
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    if not head.startswith(_SIGNATURE):
+        return False
+    try:
         with h5py.File(path, "r", locking=False) as found:
             wanted = {"format": np.bytes_(FORMAT), "kind": np.bytes_(KIND)}
             return all(
                 name in found.attrs and found.attrs.get_id(name).dtype.str == KINDS[name] and found.attrs[name] == value
                 for name, value in wanted.items()
             )
-    except Exception:  # as in `opened`: what libhdf5 cannot read is no packed store, whatever it says of it
-        return False
+    except Exception:  # as in `opened`: libhdf5 cannot read it; a file that was cut short says at its head what it was
+        return FORMAT.encode() in head
 
 
 def inspect_packed(path: Path) -> Packed:

@@ -256,10 +256,7 @@ SHARDS = {
         lambda file: file.attrs.create("content_digest", "0" * 32),
         r"attribute content_digest is \|O",
     ),
-    "vlen attribute": (
-        lambda file: file.attrs.create("shard", np.array([0]), dtype=VLEN),
-        "attribute shard is no single",
-    ),
+    "vlen attribute": (vlen_attribute, r"attribute shard is \|O"),
     "reference attribute": (
         lambda file: file.attrs.create("shard", file.ref, dtype=h5py.ref_dtype),
         r"attribute shard is \|O",

@@ -117,8 +117,8 @@ HARMS = {
     "no manifest": (lambda file: file.__delitem__("manifest"), "manifest in / is a link, or no dataset"),
     "extra dataset": (lambda file: file.create_dataset("more", data=[1]), r"/ holds \[.*'more'.*\], not \["),
     "missing dataset": (lambda file: file.__delitem__("views"), r"/ holds \["),
-    "extra attribute": (lambda file: file.attrs.update(more=1), r"the attributes of / are \["),
-    "missing attribute": (drop_attribute, r"the attributes of / are \["),
+    "extra attribute": (lambda file: file.attrs.update(more=1), r"the attributes of / lack, or have too many"),
+    "missing attribute": (drop_attribute, r"the attributes of / lack, or have too many"),
     "another version": (
         lambda file: file.attrs.update(format_version=7),
         "format version .*7.*; this release reads 1 and 2; upgrade or pack it anew",

@@ -249,3 +249,16 @@ def test_the_command_says_what_an_open_store_lacks(store, capsys):
     code, output = verify_command(capsys, store)
     assert code == 1
     assert f"{store} is incomplete: 1 of 5 shards are not written yet." in output.out
+
+
+def test_a_packed_store_that_was_cut_short_is_said_to_be_one(store, tmp_path):
+    packed = cache.pack(store, tmp_path / "x.h5")
+    packed.write_bytes(packed.read_bytes()[:-100])
+    found = cache.verify(packed)
+    assert (found.state, found.is_sound) == ("unreadable", False)
+    assert "truncated file" in found.problems[0].what
+    with pytest.raises(errors.CorruptStoreError, match="truncated file"):
+        cache.open(packed)
+    packed.write_bytes(b"")
+    with pytest.raises(errors.StoreNotFoundError, match="is no feature store: it is a file"):
+        cache.verify(packed)
