@@ -25,10 +25,12 @@ from torch import nn
 from cache import digest_of_bytes
 from cache.errors import CacheError
 from tcs.checkpoint import load_json, save_json
+from tcs.config import DataConfig
 from tcs.digits import write_digits
 from tcs.errors import ConfigError, TcsError
 from tcs.image_folder import list_images
 from tcs.image_list import ImageList
+from tcs.image_sources import open_images
 from tcs.images import decode_square
 from tcs.pretrain import Pretraining, identity_of, pretrain, refuse_other, save_encoder
 from tcs.probe import fit_ridge, knn_accuracy
@@ -118,7 +120,7 @@ def card_of(run: Pretraining, weights: pathlib.Path, command: str) -> dict[str, 
 def open_data(data: str, test: str | None) -> Iterator[tuple[ImageList, ImageList | None]]:
     """The images to train on, and those to score on; the word `digits` writes the digit images into a passing folder."""
     if data != "digits":
-        yield list_images(data), list_images(test) if test else None
+        yield open_images(DataConfig(data=data)), open_images(DataConfig(data=test)) if test else None
         return
     with tempfile.TemporaryDirectory() as folder:
         digits = write_digits(pathlib.Path(folder) / "digits")

@@ -66,6 +66,9 @@ def open_hfds(config: DataConfig) -> ImageList:
     neither, no such split or none named, no such column or one of another kind.
     """
     name = config.data.partition("/")[2]
+    if not name or name.lower().endswith(".csv"):
+        remedy = "a CSV table is DATA itself" if name else "give a folder, a .parquet file or a name on the Hub"
+        raise DataError(f"{config.data} names no data set; {remedy}.")
     dataset = _one_split(config, _load(config, name))
     column, target = config.input_key or IMAGE, config.target_key or LABEL
     dataset = _with_bytes(config, dataset, column)

@@ -49,13 +49,20 @@ OPTIONS = {field.name: field.default for field in dataclasses.fields(DataConfig)
 
 def open_images(config: DataConfig) -> ImageList:
     """The images that `config` describes. DataError: they cannot be listed; ConfigError: an option without a meaning."""
-    source = find_source(config.data)
+    try:
+        source = find_source(config.data)
+        _refuse_idle_options(config, source)
+        return source.open(config)
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        raise DataError(f"{config.data[:200]} cannot be read ({error.strerror or error}); correct DATA.") from error
+
+
+def _refuse_idle_options(config: DataConfig, source: Source) -> None:
     for name, default in OPTIONS.items():
         value = getattr(config, name)
         if value != default and name not in source.options and (name, value) != ("labels", "none"):
             flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
             raise ConfigError(f"{flag} has no meaning for {source.noun} such as {config.data}; leave it out.")
-    return source.open(config)
 
 
 def find_source(data: str) -> Source:
@@ -68,7 +75,7 @@ def find_source(data: str) -> Source:
     if slash and prefix.lower() in PREFIXES:
         return PREFIXES[prefix.lower()]
     path = pathlib.Path(data)
-    if path.is_dir():
+    if data and path.is_dir():
         return FOLDER
     suffix = path.suffix.lower()
     if suffix in ARCHIVES:
@@ -76,6 +83,6 @@ def find_source(data: str) -> Source:
             f"{data} is a compressed archive; unpack it and give the folder, or pack it again as a plain .tar."
         )
     if suffix not in FILES:
-        what = "is a file of another kind" if path.exists() else "does not exist"
-        raise DataError(f"{data} {what}; DATA must be a folder, a .tar, a .csv, a .parquet, torch/NAME or hfds/NAME.")
+        what = "is a file of another kind" if data and path.exists() else "does not exist"
+        raise DataError(f"'{data}' {what}; DATA must be a folder, a .tar, a .csv, a .parquet, torch/NAME or hfds/NAME.")
     return FILES[suffix]

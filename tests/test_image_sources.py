@@ -14,6 +14,7 @@ from artefacts import png
 from safetensors.torch import save_file
 
 import cache
+from tcs.cli import main
 from tcs.config import DataConfig, ExtractConfig
 from tcs.errors import ConfigError, DataError
 from tcs.extract import extract
@@ -132,8 +133,12 @@ def test_notes_are_said(
         ("x.zip", "is a compressed archive"),
         (
             "nowhere",
-            "nowhere does not exist; DATA must be a folder, a .tar, a .csv, a .parquet, torch/NAME or hfds/NAME",
+            "'nowhere' does not exist; DATA must be a folder, a .tar, a .csv, a .parquet, torch/NAME or hfds/NAME",
         ),
+        ("", "'' does not exist; DATA must be a folder"),
+        ("x" * 5000, r"x{200} cannot be read \(File name too long\); correct DATA"),
+        ("hfds/", "hfds/ names no data set; give a folder, a .parquet file or a name on the Hub"),
+        ("hfds/x.csv", r"hfds/x\.csv names no data set; a CSV table is DATA itself"),
         ("torch/", "there is no torch/; torch/NAME is one of"),
     ],
 )
@@ -144,7 +149,7 @@ def test_what_is_no_source_is_refused(data: str, message: str) -> None:
 
 def test_file_of_another_kind_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"notes\.txt is a file of another kind; DATA must be a folder"):
+    with pytest.raises(DataError, match=r"notes\.txt' is a file of another kind; DATA must be a folder"):
         open_images(DataConfig(data=str(tmp_path / "notes.txt")))
 
 
@@ -172,3 +177,22 @@ def test_folder_of_any_name_is_a_folder(folder: pathlib.Path, tmp_path: pathlib.
         ConfigError, match="--labels none reads no labels, so it excludes --target-key; give one of them"
     ):
         DataConfig(data="x.csv", labels="none", target_key="kind")
+
+
+def test_command_line_passes_the_options_on(
+    folder: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text("".join(f"{name}\n" for name in ("file,kind", "c0/0.png,a", "c5/1.png,b", "c10/2.png,a")))
+    (tmp_path / "map.txt").write_text("b\na\n")
+    options = ["--data-dir", folder, "--input-key", "file", "--target-key", "kind", "--class-map", tmp_path / "map.txt"]
+    options += ["--teacher", "test_vit", "--teacher-checkpoint", teacher, "--img-size", SIDE, "-j", 0, "--json"]
+    with pytest.raises(SystemExit) as end:
+        main(["extract", str(table), "--out", str(tmp_path / "s"), *map(str, options)])
+    assert end.value.code == 0
+    made = cache.open(tmp_path / "s")
+    assert (made.classes, made.labels_N.tolist()) == (("b", "a"), [1, 0, 1])
+    with pytest.raises(SystemExit) as end:
+        main(["extract", str(folder), "--out", str(tmp_path / "t"), "--teacher", "test_vit", "--dataset-download"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.endswith(f"no meaning for a folder of images such as {folder}; leave it out.\n")
