@@ -220,7 +220,7 @@ def test_script_killed_and_rerun_gives_the_same_weights(script, folder, tmp_path
     ("arguments", "message"),
     [
         (("EMPTY",), "holds no images (0 other files)"),
-        (("missing",), "missing does not exist; DATA must be a folder of images"),
+        (("missing",), "'missing' does not exist; DATA must be a folder, a .tar"),
         (("FOLDER", "--batch-size", "1"), "--batch-size is 1; an image needs others to differ from"),
         (("FOLDER", "--model-kwargs", "layers"), "--model-kwargs is 'layers'; write it as k=v"),
         (("FOLDER", "--model", "resnet81"), "Did you mean"),
