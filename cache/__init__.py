@@ -11,6 +11,7 @@ from cache.fingerprint import digest_of_json as digest_of_json
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
+from cache.manifest import stored_plan as stored_plan
 from cache.packing import pack as pack
 from cache.packing import unpack as unpack
 from cache.part import PartWriter as PartWriter

@@ -30,14 +30,25 @@ class Features:
     `np.take` then, and at 0.6 x of it from 16 maps, 0.3 x from 128. It pickles as paths and offsets.
     """
 
-    def __init__(self, dtype: str, row_shape: tuple[int, ...], extents: Sequence[Extent], resident_bytes: int) -> None:
-        """Describe the array; nothing is mapped or read yet."""
+    def __init__(
+        self,
+        dtype: str,
+        row_shape: tuple[int, ...],
+        extents: Sequence[Extent],
+        resident_bytes: int,
+        view: int | None = None,
+    ) -> None:
+        """Describe the array; nothing is mapped or read yet. `view` takes one of the V of extents (n, V, *row_shape)."""
         self.dtype = np.dtype(dtype)
         rows = [extent.shape[0] for extent in extents]
         self.shape = (sum(rows), *row_shape)
         self._starts = np.cumsum([0, *rows])
         self._extents = tuple(extents)
         self._is_resident = math.prod(self.shape) * self.dtype.itemsize <= resident_bytes
+        self._view = view
+        # A mapped view v of V is the rows v, v + V ... of (n V, *row_shape): `take` copies nothing else then.
+        self._step = extents[0].shape[1] if view is not None and not self._is_resident else 1
+        self._first = view if view is not None and not self._is_resident else 0
         self._parts: list[MappedRows] | None = None
         self._is_on_disk = True  # unless a gather finds it in memory
 
@@ -89,16 +100,20 @@ class Features:
         """The parts that hold the wanted rows, each with numbers of its own, and the order that sorts the rows by part."""
         parts = self._mapped()
         if len(parts) == 1:
-            return [(parts[0], wanted_B)], None
+            return [(parts[0], self._stored_numbers(wanted_B))], None
         order_B = np.argsort(wanted_B, kind="stable")
         sorted_B = wanted_B[order_B]
         cuts = np.searchsorted(sorted_B, self._starts).tolist()
         pieces = [
-            (part, sorted_B[start:stop] - first)
+            (part, self._stored_numbers(sorted_B[start:stop] - first))
             for part, first, start, stop in zip(parts, self._starts.tolist(), cuts, cuts[1:], strict=False)
             if start < stop
         ]
         return pieces, order_B
+
+    def _stored_numbers(self, numbers: Int64Array) -> Int64Array:
+        """Where these rows of a part stand in its map."""
+        return numbers if self._step == 1 else numbers * self._step + self._first
 
     def _taken(self, pieces: Sequence[tuple[MappedRows, Int64Array]]) -> FeatureArray:
         """The rows of all pieces, one after another; `clip` only because a second check of the numbers costs time."""
@@ -125,7 +140,8 @@ class Features:
         """Rows start to stop - 1, copied from the one or several parts that hold them."""
         found = [np.empty((0, *self.shape[1:]), dtype=self.dtype)]
         for part, first in zip(self._mapped(), self._starts[:-1].tolist(), strict=False):
-            piece = part.rows[max(start - first, 0) : max(stop - first, 0)]
+            begin, end = max(start - first, 0) * self._step, max(stop - first, 0) * self._step
+            piece = part.rows[begin + self._first : end : self._step]
             if len(piece):
                 found.append(piece)
         return np.concatenate(found)
@@ -151,12 +167,13 @@ class Features:
             if self._is_resident:
                 self._parts = [MappedRows(self._gathered(), None, 0)]
             else:
-                self._parts = [MappedRows.of(extent) for extent in self._extents]
+                self._parts = [MappedRows.of(extent, has_views=self._view is not None) for extent in self._extents]
         return self._parts
 
     def _gathered(self) -> FeatureArray:
         """All rows in one array; one shard is mapped at a time."""
         found_N = np.empty(self.shape, dtype=self.dtype)
         for extent, start in zip(self._extents, self._starts[:-1].tolist(), strict=True):
-            found_N[start : start + extent.shape[0]] = extent.map()
+            stored_n = extent.map()
+            found_N[start : start + extent.shape[0]] = stored_n if self._view is None else stored_n[:, self._view]
         return found_N

@@ -189,6 +189,12 @@ def manifest_bytes(folder: Path) -> bytes:
         return file.read()
 
 
+def stored_plan(path: str | os.PathLike[str]) -> Plan | None:
+    """The plan of the store in the folder `path`, finished or not; None where none is begun. Raises as `read_manifest`."""
+    folder = Path(path)
+    return read_manifest(folder).plan if (folder / MANIFEST_NAME).is_file() else None
+
+
 def manifest_text(manifest: Manifest) -> bytes:
     """The manifest as ASCII JSON text: one top-level field a line, the long plan last."""
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in manifest.to_json().items())

@@ -22,10 +22,11 @@ class MappedRows:
         self._offset = offset
 
     @classmethod
-    def of(cls, extent: Extent) -> "MappedRows":
-        """Map an extent. Raises CorruptStoreError as `Extent.map` does."""
+    def of(cls, extent: Extent, *, has_views: bool = False) -> "MappedRows":
+        """Map an extent, its views (n, V, ...) as rows (n V, ...). Raises CorruptStoreError as `Extent.map` does."""
         buffer = extent.buffer()
-        return cls(extent.view(buffer), buffer, extent.offset)
+        rows = extent.view(buffer)
+        return cls(rows.reshape(-1, *rows.shape[2:]) if has_views else rows, buffer, extent.offset)
 
     def announce(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let the system read these rows from the disk, all at once, and nothing around them.

@@ -96,11 +96,13 @@ class Store:
         """Whether any row has a label."""
         return bool((self.labels_N >= 0).any())
 
-    def features(self, name: str | None = None, resident_bytes: int = RESIDENT_BYTES) -> Features:
-        """The features of the readout `name`; None means the only one there is.
+    def features(
+        self, name: str | None = None, resident_bytes: int = RESIDENT_BYTES, *, view: int | None = None
+    ) -> Features:
+        """The features of the readout `name`; None means the only one there is. `view` takes one of V views, without its axis.
 
         Up to `resident_bytes` they are held in memory from their first use, above that memory-mapped. Raises
-        SchemaError for an unknown name, or for None where there are several.
+        SchemaError for an unknown name, for None where there are several, or for a view that is not there.
         """
         known = ", ".join(self.readouts)
         if name is None and len(self.readouts) > 1:
@@ -109,7 +111,18 @@ class Store:
         if readout is None:
             raise SchemaError(f"{self.path} has no readout {name!r}; it has {known}.")
         extents = [shard_extents[f"features/{readout.name}"] for shard_extents in self._extents]
-        return Features(readout.dtype, self.manifest.plan.row_shape(readout), extents, resident_bytes)
+        row_shape = self.manifest.plan.row_shape(readout)
+        if view is None:
+            return Features(readout.dtype, row_shape, extents, resident_bytes)
+        self._require_view(view)
+        return Features(readout.dtype, row_shape[1:], extents, resident_bytes, view)
+
+    def _require_view(self, view: int) -> None:
+        views = self.manifest.plan.views
+        if views is None:
+            raise SchemaError(f"{self.path} holds the clean view only; read it without naming a view.")
+        if not 0 <= view < views.count:
+            raise SchemaError(f"{self.path} has no view {view}; it has {views.count}, counted from 0.")
 
     def view_parameters(self, resident_bytes: int = RESIDENT_BYTES) -> Features:
         """What each view of each row shows, float32 (N, V, P), the P named by `manifest.plan.views.parameters`.

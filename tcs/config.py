@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.errors import ConfigError, did_you_mean
+from tcs.config_features import FeatureConfig
+from tcs.errors import require, require_choice
 
 IMAGE_POLICIES = ("original", "resized:PX", "none")
 COORDINATE_METHODS = ("pca", "random", "identity")
@@ -15,20 +16,6 @@ LABEL_SOURCES = ("auto", "folder", "none")
 HEADS = ("linear", "tcs")
 MIMIC_VIEWS = ("same", "clean")
 SELECT_RIDGE = "ridge"
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ConfigError with `message` unless `condition` holds."""
-    if not condition:
-        raise ConfigError(message)
-
-
-def require_choice(value: str, choices: tuple[str, ...], option: str) -> None:
-    """Raise ConfigError, naming the nearest choices, unless `value` is one of `choices`."""
-    require(
-        value in choices,
-        f"{option} is '{value}'; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}",
-    )
 
 
 def as_json(config: Any) -> dict[str, Any]:
@@ -59,7 +46,7 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExtractConfig(DataConfig):
+class ExtractConfig(DataConfig, FeatureConfig):
     """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm."""
 
     out: str
@@ -68,7 +55,6 @@ class ExtractConfig(DataConfig):
     checkpoint_key: str | None = None
     key_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     teacher_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    readouts: tuple[str, ...] = ("avg",)
     img_size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -86,18 +72,14 @@ class ExtractConfig(DataConfig):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        DataConfig.__post_init__(self)
+        FeatureConfig.__post_init__(self)
         require_choice(self.dtype, STORED_DTYPES, "--dtype")
         require_choice(self.compute_dtype, COMPUTE_DTYPES, "--compute-dtype")
         require(
             self.teacher_checkpoint is not None or (self.checkpoint_key is None and not self.key_map),
             "--checkpoint-key and --key-map say how a file is read; give the file with --teacher-checkpoint.",
         )
-        require(
-            len(set(self.readouts)) == len(self.readouts),
-            f"--readout names {', '.join(self.readouts)}; each may stand there once.",
-        )
-        require(len(self.readouts) > 0, "--readout is missing; name at least one, for example --readout avg.")
         require(self.rows_per_shard >= 1, f"--rows-per-shard is {self.rows_per_shard}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")

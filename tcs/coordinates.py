@@ -210,14 +210,28 @@ def require_coordinates_file(path: pathlib.Path) -> None:
         raise ArtefactError(f"{path} exists and is no coordinate system; name another --out.")
 
 
-def teacher_identity_of(store: Store) -> str:
-    """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher."""
-    return digest_of_json(store.manifest.plan.identity)
+OWN_FIELDS = ("views", "resized", "projections")  # of a store's identity: they leave the teacher what it is
+
+
+def teacher_identity_of(store: Store, readout: str | None = None) -> str:
+    """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher.
+
+    Views and kept images do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
+    between stores.
+    """
+    plan = store.manifest.plan
+    identity = {name: value for name, value in plan.identity.items() if name not in OWN_FIELDS} | {"views": 1}
+    projection = plan.identity.get("projections", {}).get(readout)
+    if projection is not None:
+        prefix = f"projection/{readout}/"
+        arrays = {name: digest_of_bytes(item.data) for name, item in plan.constants.items() if name.startswith(prefix)}
+        identity |= {"projection": projection, "constants": arrays}
+    return digest_of_json(identity)
 
 
 def check_same_store(system: CoordinateSystem, store: Store) -> None:
     """ArtefactError, naming both identities, unless `store` is the fitted one or comes from the same teacher."""
-    theirs = teacher_identity_of(store)
+    theirs = teacher_identity_of(store, system.readout)
     if store.identity != system.store_identity and theirs != system.teacher_identity:
         raise ArtefactError(
             f"the coordinate system was fitted to store {system.store_identity} (teacher {system.teacher_identity}), and"

@@ -1,7 +1,9 @@
 """What an extraction will cost, told before it begins: bytes from the plan, minutes from a short timed sample."""
 
 import dataclasses
+import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from tcs.teacher import Teacher
 
 SAMPLE_IMAGES = 16
 SAMPLE_BATCH = 8
+LARGE_FEATURE_BYTES = 50_000_000_000
+LARGE_REMARK = " That is much: --project map=64 and --map-size 7x7 make maps smaller."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,15 +26,19 @@ class Cost:
     images: int
     shards: int
     feature_bytes: int
+    readout_bytes: Mapping[str, int]
     image_bytes: int
     minutes: float
 
     def describe(self) -> str:
-        """One line for the terminal."""
-        return (
-            f"{self.images:,} images in {self.shards} shards: {readable_bytes(self.feature_bytes)} of features,"
-            f" {readable_bytes(self.image_bytes)} of images, about {readable_minutes(self.minutes)}."
+        """One line for the terminal, with a word on features that take more room than most disks have to spare."""
+        parts = ", ".join(f"{name} {readable_bytes(size)}" for name, size in self.readout_bytes.items())
+        line = (
+            f"{self.images:,} images in {self.shards} shards: {readable_bytes(self.feature_bytes)} of features"
+            f"{f' ({parts})' if len(self.readout_bytes) > 1 else ''}, {readable_bytes(self.image_bytes)} of images, about"
+            f" {readable_minutes(self.minutes)}."
         )
+        return line + (LARGE_REMARK if self.feature_bytes > LARGE_FEATURE_BYTES else "")
 
 
 def estimate_cost(
@@ -39,11 +47,12 @@ def estimate_cost(
     """Measure a few images and one small batch, and multiply. Decoding is divided among the workers."""
     seconds, kept_bytes = _decode_sample(positions)
     per_image = seconds / max(workers, 1) + _forward_seconds(teacher)
-    row_bytes = sum(readout.dims * np.dtype(readout.dtype).itemsize for readout in plan.readouts)
+    sizes = {item.name: math.prod(plan.row_shape(item)) * np.dtype(item.dtype).itemsize for item in plan.readouts}
     return Cost(
         images=len(plan.keys),
         shards=plan.shard_count,
-        feature_bytes=row_bytes * len(plan.keys),
+        feature_bytes=sum(sizes.values()) * len(plan.keys),
+        readout_bytes={name: size * len(plan.keys) for name, size in sizes.items()},
         image_bytes=images.size_bytes() if plan.images == "original" else round(kept_bytes * len(plan.keys)),
         minutes=per_image * len(plan.keys) / 60,
     )

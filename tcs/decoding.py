@@ -105,7 +105,7 @@ def cut(positions: range, batch_size: int) -> list[range]:
 
 
 def decoded_batches(
-    images: ImagePositions, batches: Sequence[range], collate: Collate, workers: int
+    images: ImagePositions, batches: Sequence[Sequence[int]], collate: Collate, workers: int
 ) -> Generator[Batch, None, None]:
     """The decoded `batches` in order, prepared by `workers` processes (0: in this one). DataError if one of them dies."""
     loader = DataLoader(

@@ -34,3 +34,17 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     if not near:
         return ""
     return " Did you mean " + (" or ".join([", ".join(near[:-1]), near[-1]]) if len(near) > 1 else near[0]) + "?"
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(value: str, choices: tuple[str, ...], option: str) -> None:
+    """Raise ConfigError, naming the nearest choices, unless `value` is one of `choices`."""
+    require(
+        value in choices,
+        f"{option} is '{value}'; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}",
+    )

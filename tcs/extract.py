@@ -22,6 +22,7 @@ from tcs.errors import ConfigError, DataError
 from tcs.gate import gate, gate_line
 from tcs.image_list import ImageList
 from tcs.image_sources import open_images
+from tcs.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.teacher import Teacher, load_teacher
 
@@ -76,11 +77,15 @@ def prepare(config: ExtractConfig) -> Extraction:
     images = open_images(config)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
-    identity = {**teacher.identity, **({"resized": RESIZED_NOTE} if policy.startswith("resized") else {})}
+    positions = ImagePositions(images, teacher.transform, policy)
+    facts = projection_facts(config, teacher, len(images.keys))
+    if not config.dry_run:  # which asks for sizes only
+        teacher = projected(teacher, find_projections(config, teacher, positions, facts))
     plan = cache.Plan(
-        identity=identity,
+        identity=_identity(config, teacher, policy, facts),
         readouts=tuple(
-            cache.Readout(name=name, dims=dims, dtype=config.dtype) for name, dims in teacher.readouts.items()
+            cache.Readout(name=name, dims=dims, dtype=config.dtype, grid=teacher.grids.get(name))
+            for name, dims in widths_of(teacher.readouts, facts).items()
         ),
         keys=images.keys,
         labels=images.labels,
@@ -88,9 +93,19 @@ def prepare(config: ExtractConfig) -> Extraction:
         images=policy,
         rows_per_shard=config.rows_per_shard,
         batch_size=config.batch_size,
+        constants=constants_of(teacher.projections),
     )
-    positions = ImagePositions(images, teacher.transform, policy)
     return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions)
+
+
+def _identity(config: ExtractConfig, teacher: Teacher, policy: str, facts: Facts) -> dict[str, Any]:
+    """The teacher's identity, and what else decides the values; a field that is not used does not stand there."""
+    return {
+        **teacher.identity,
+        **({"resized": RESIZED_NOTE} if policy.startswith("resized") else {}),
+        **({} if config.map_size is None else {"map_size": list(config.map_size)}),
+        **({"projections": dict(facts)} if facts else {}),
+    }
 
 
 def _image_policy(config: ExtractConfig, images: ImageList) -> str:
@@ -175,7 +190,7 @@ def _shards(
 
 
 def _features(teacher: Teacher, batch: Batch) -> dict[str, np.ndarray]:
-    """float32 (n, D) of each readout for the n good images of the batch."""
+    """float32 (n, D) or (n, H, W, D) of each readout for the n good images of the batch."""
     good = [row for row, item in enumerate(batch.items) if item.reason is None]
     return {name: value.numpy()[good] for name, value in teacher.features(batch.images_B3HW).items()}
 

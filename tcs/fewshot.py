@@ -24,6 +24,7 @@ from tcs.errors import ArtefactError, DataError, TcsError
 from tcs.evaluate import accuracy, load_student, match_classes, predict
 from tcs.grid import Cell, Grid, cell_config, choose_part, load_grid, plan_cells
 from tcs.probe import fit_ridge, knn_accuracy
+from tcs.row_vectors import row_vectors
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.source import Source, open_source
 from tcs.splits import Split, k_shot_split, write_split_file
@@ -271,10 +272,10 @@ def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     """A ridge probe or k-NN of the frozen teacher's cached features, fitted on the k shots: no student."""
     started = time.perf_counter()
     readout = next(iter(bench.train.readouts))
-    shots_ND = bench.train.features(readout).gather(split.rows_n).astype(np.float32)
+    shots_ND = row_vectors(bench.train, readout)[split.rows_n].astype(np.float32)
     labels_N = bench.train.labels_N[split.rows_n]
     scored = np.flatnonzero(bench.test.labels_N >= 0)
-    test_ND = bench.test.features(readout).gather(scored).astype(np.float32)
+    test_ND = row_vectors(bench.test, readout)[scored].astype(np.float32)
     truth_N = match_classes(bench.test, bench.train.classes)[scored]
     if cell.method.label == "teacher-probe":
         shots_ND, test_ND = _unit_rows(shots_ND), _unit_rows(test_ND)

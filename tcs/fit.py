@@ -21,6 +21,7 @@ from tcs.coordinates import (
     teacher_identity_of,
 )
 from tcs.moments import streaming_moments
+from tcs.row_vectors import EveryVector, row_vectors
 from tcs.runtime import environment, say
 from tcs.selection import Selection, select_coordinates
 from tcs.splits import Split, choose_split
@@ -31,6 +32,7 @@ LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 def fit(config: FitConfig) -> CoordinateSystem:
     """Fit, measure, write `config.out`, and return what was written.
 
+    Every position of a map and every view of an image is a row of the fit; ceiling and selection see one vector an image.
     The output of the same recipe on the same store is returned as it is. ArtefactError where `config.out` holds
     something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
     the parts: too many components, features that are not finite, a split that cannot be drawn.
@@ -46,14 +48,15 @@ def fit(config: FitConfig) -> CoordinateSystem:
         if not config.overwrite and is_finished(out, (found := load_coordinates(out)).config, recipe):
             say(f"{out} is already there, made with the same options; nothing to do.")
             return found
-    mean_D, covariance_DD = streaming_moments(features)
+    vectors = EveryVector(features)
+    mean_D, covariance_DD = streaming_moments(vectors)
     system = dataclasses.replace(
         build_coordinates(
-            mean_D, covariance_DD, len(store), config.method, config.components, config.power, config.seed
+            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed
         ),
         readout=readout,
         store_identity=store.identity,
-        teacher_identity=teacher_identity_of(store),
+        teacher_identity=teacher_identity_of(store, readout),
         config=recipe,
     )
     ceiling = _ceiling(store, readout, mean_D, covariance_DD, config, test)
@@ -85,7 +88,7 @@ def _test_store(config: FitConfig, readout: str) -> tuple[str, LabelledFeatures]
 
 
 def _labelled(store: cache.Store, readout: str) -> LabelledFeatures:
-    features = store.features(readout)
+    features = row_vectors(store, readout)
     return LabelledFeatures(features=features, keys=store.keys, labels_N=store.labels_N, classes=store.classes)
 
 
@@ -129,7 +132,7 @@ def _ceiling(
 
 
 def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
-    z_nK = system.transform(store.features(system.readout)[split.rows_n])
+    z_nK = system.transform(row_vectors(store, system.readout)[split.rows_n])
     labels_n = store.labels_N[split.rows_n]
     return select_coordinates(z_nK, labels_n, len(store.classes), None, seed, split.digest)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cache import Store
 from tcs.probe import fit_ridge, knn_accuracy
+from tcs.row_vectors import row_vectors
 from tcs.runtime import seed_for
 
 MAX_ROWS = 10_000
@@ -22,6 +23,7 @@ NEAR_CHANCE = 1.5
 def gate(store: Store, readout: str, seed: int) -> dict[str, Any]:
     """Statistics of a readout, and with two classes or more the held-out accuracy of k-NN (k = 20) and a ridge probe.
 
+    Of a map it sees the average over positions, of several views the first.
     At most 10,000 labelled rows are sampled, a fifth of them held out. Keys: rows, constant_dims, effective_rank; and
     where there are labels fitted_rows, held_out_rows, classes, chance, knn_top1, probe_top1 (percent).
     """
@@ -31,7 +33,7 @@ def gate(store: Store, readout: str, seed: int) -> dict[str, Any]:
     is_probed = len(labelled_n) >= MIN_ROWS and len(np.unique(labels_n[labelled_n])) >= 2
     candidates_n = labelled_n if is_probed else np.arange(len(store))
     rows_N = generator.permutation(candidates_n)[:MAX_ROWS]
-    features_ND = store.features(readout, resident_bytes=0).gather(rows_N).astype(np.float32)
+    features_ND = row_vectors(store, readout, resident_bytes=0)[rows_N].astype(np.float32)
     result = _statistics(features_ND)
     if is_probed:
         result |= _probe(features_ND, labels_n[rows_N])

@@ -16,8 +16,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from tcs.config import require, require_choice
-from tcs.errors import ModelError
+from tcs.errors import ModelError, require, require_choice
 from tcs.image_list import ImageList
 from tcs.images import BadImageError, decode_image
 from tcs.runtime import seed_for

@@ -16,7 +16,8 @@ from torch import nn
 
 from tcs.config import ExtractConfig
 from tcs.errors import ConfigError, ModelError, TcsError
-from tcs.readouts import read_features, require_readouts
+from tcs.projection import Projection, resize_map
+from tcs.readouts import read_features, require_consistent, require_readouts
 from tcs.runtime import pick_device, say
 from tcs.teacher_file import first_line
 from tcs.teacher_hub import build, from_hub, read_folder, weights_in
@@ -53,6 +54,7 @@ SEMANTICS = 1
 class Teacher:
     """A frozen model with float32 weights on `device`, ready to read `readouts` (name -> D) from normalised images.
 
+    `grids` holds (H, W) of the readouts that are maps, after resizing to `map_size`; `projections` act on what is read.
     `transform` maps an RGB PIL image to float32 (3, H, W). `identity` is the JSON that decides the features' values;
     `provenance` is the JSON that does not: where the weights are from, what was taken of them, their licence.
     """
@@ -65,6 +67,9 @@ class Teacher:
     provenance: Mapping[str, Any]
     weights: WeightsReport
     transform: Callable[[Image.Image], torch.Tensor]
+    grids: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    map_size: tuple[int, int] | None = None
+    projections: Mapping[str, Projection] = dataclasses.field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -78,7 +83,7 @@ class Teacher:
         say(self.weights.describe())
 
     def features(self, images_B3HW: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The readouts of a batch (float32, on any device), each float32 (B, D) on the CPU.
+        """The readouts of a batch (float32, on any device), each float32 (B, D) on the CPU, maps (B, H, W, D).
 
         TF32 is off: the store's compute dtype is float32, and says so. Other compute dtypes run under autocast.
         """
@@ -90,7 +95,13 @@ class Teacher:
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32),
         ):
             found = read(self.model, images_B3HW.to(self.device), tuple(self.readouts))
-            return {name: value.cpu() for name, value in found.items()}
+            return {name: self._stored(name, value).cpu() for name, value in found.items()}
+
+    def _stored(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """A readout as it is stored: a map at `map_size`, and projected where there is a projection."""
+        if self.map_size is not None and value.ndim == 4:
+            value = resize_map(value, self.map_size)
+        return self.projections[name].apply(value) if name in self.projections else value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,8 +140,14 @@ def load_teacher(config: ExtractConfig) -> Teacher:
         provenance=_provenance(config, source, loaded),
         weights=loaded.weights,
         transform=create_transform(**_for_timm(preprocessing), is_training=False),
+        map_size=config.map_size,
     )
-    return dataclasses.replace(teacher, readouts=_measure(teacher, config.teacher))
+    shapes = _measure(teacher, config.teacher)
+    return dataclasses.replace(
+        teacher,
+        readouts={name: shape[-1] for name, shape in shapes.items()},
+        grids={name: (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 3},
+    )
 
 
 def _load(config: ExtractConfig, source: Source) -> _Loaded:
@@ -245,10 +262,14 @@ def _as_json(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _measure(teacher: Teacher, name: str) -> dict[str, int]:
-    """Width of each readout, measured on one black image: num_features is wrong for one architecture in five."""
+def _measure(teacher: Teacher, name: str) -> dict[str, tuple[int, ...]]:
+    """Shape of each readout, measured on one image of noise: num_features is wrong for one architecture in five."""
+    noise_13HW = torch.randn(1, *teacher.input_shape, generator=torch.Generator().manual_seed(0))
     try:
-        found = teacher.features(torch.zeros(1, *teacher.input_shape))
+        found = teacher.features(noise_13HW)
+        if has_feature_map(teacher.model):
+            with torch.inference_mode():
+                require_consistent(teacher.model, noise_13HW.to(teacher.device), tuple(teacher.readouts))
     except TcsError:
         raise
     except Exception as error:  # whatever an architecture, or the user's module, makes of an image
@@ -256,4 +277,4 @@ def _measure(teacher: Teacher, name: str) -> dict[str, int]:
         raise ModelError(
             f"teacher {name} cannot process an image of {size} ({first_line(error)}); choose another --img-size."
         ) from error
-    return {readout: value.shape[1] for readout, value in found.items()}
+    return {readout: tuple(value.shape[1:]) for readout, value in found.items()}

@@ -28,12 +28,21 @@ def make_store(
     teacher: str = "made-up",
     images: str = "original",
     dims: int = DIMS,
+    grid: tuple[int, int] | None = None,
+    views: int | None = None,
 ) -> cache.Store:
-    """A closed store: class c has bright pixels in column block c, and features around a class centre."""
+    """A closed store: class c has bright pixels in column block c, and features around a class centre.
+
+    Positions of a `grid` and `views` scatter around the row's feature, which is their mean.
+    """
     rng = np.random.default_rng(seed)
     labels_N = np.arange(rows) % len(classes)
     centres_CD = np.random.default_rng(123).standard_normal((len(classes), dims)) * 3
     features_ND = (centres_CD[labels_N] + rng.standard_normal((rows, dims)) + 5).astype(np.float32)
+    shape = (*(() if views is None else (views,)), *(grid or ()))
+    scatter_NXD = rng.standard_normal((rows, int(np.prod(shape)), dims)) if shape else np.zeros((rows, 1, dims))
+    stored_NXD = features_ND[:, None] + scatter_NXD - scatter_NXD.mean(1, keepdims=True)
+    stored = stored_NXD.reshape(rows, *shape, dims).astype(np.float32)
     blobs = []
     for label in labels_N:
         pixels = rng.integers(0, 90, (SIZE, SIZE, 3), dtype=np.uint8)
@@ -41,13 +50,14 @@ def make_store(
         blobs.append(png(pixels))
     plan = cache.Plan(
         identity={"teacher": teacher, "semantics": 1},
-        readouts=(cache.Readout(name="avg", dims=dims, dtype="float32"),),
+        readouts=(cache.Readout(name="avg", dims=dims, dtype="float32", grid=grid),),
         keys=tuple(f"{classes[label]}/{seed}-{row:04}.png" for row, label in enumerate(labels_N)),
         labels=tuple(int(label) if labelled else -1 for label in labels_N),
         classes=classes if labelled else (),
         images=images,
         rows_per_shard=40,
         batch_size=8,
+        views=None if views is None else cache.Views(count=views, parameters=("flip",)),
     )
     with cache.StoreWriter(path, plan, provenance={}) as writer:
         for index in writer.pending():
@@ -57,9 +67,10 @@ def make_store(
                 cache.ShardRows(
                     positions_N=np.arange(rows)[at],
                     hashes_N16=np.stack([np.frombuffer(cache.content_hash(blob), np.uint8) for blob in blobs[at]]),
-                    features={"avg": features_ND[at]},
+                    features={"avg": stored[at]},
                     images=None if images == "none" else blobs[at],
                     quarantine=(),
+                    views_NVP=None if views is None else np.zeros((len(blobs[at]), views, 1)),
                 ),
             )
         writer.close(provenance={})

@@ -182,7 +182,7 @@ def test_options_reach_the_store(
     code, out, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"), *options, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["readouts"] == {name: {"dims": 96, "dtype": "float32"} for name in ("avg", "pool")}
+    assert found["readouts"] == {name: {"dims": 96, "dtype": "float32", "grid": None} for name in ("avg", "pool")}
     assert found["made_from"]["teacher_kwargs"] == {"drop_path_rate": 0.1}
     assert found["made_from"]["preprocessing"]["mean"] == [0.0, 0.0, 0.0]
     assert (found["images"], found["classes"], found["shards"], found["quarantine"]) == ("none", [], 2, [])
@@ -196,6 +196,34 @@ def test_dry_run_json_is_the_cost(
     assert code == 0
     assert {key: json.loads(out)[key] for key in ("images", "shards")} == {"images": 6, "shards": 1}
     assert not (tmp_path / "s").exists()
+
+
+def test_maps_are_asked_for_projected_and_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    options = ["--readout", "avg", "--readout", "map", "--readout", "stage2.map", "--map-size", "2x1"]
+    options += ["--project", "map=8", "--project", "stage2.map=4", "--projection", "pca", "--seed", "3"]
+    code, out, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"), *options, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert {name: (item["dims"], item["grid"]) for name, item in found["readouts"].items()} == {
+        "avg": (96, None),
+        "map": (8, [2, 1]),
+        "stage2.map": (4, [2, 1]),
+    }
+    assert found["views"] is None
+    assert found["constants"]["projection/map/matrix"] == [96, 8]
+    assert found["made_from"]["projections"]["map"]["seed"] == 3
+    assert "map (2 x 1 x 8 x float16)" in tcs(capsys, "cache", "info", str(tmp_path / "s"))[1]
+    for wrong, message in (
+        (["--project", "map"], "'map' must be READOUT=DIMS, as map=64, once a readout"),
+        (["--project", "map=8", "--project", "map=9"], "'map=9' must be READOUT=DIMS"),
+        (["--map-size", "2x"], "'2x' must be HEIGHTxWIDTH in positions, as 7x7"),
+        (["--map-size", "axb"], "'axb' must be HEIGHTxWIDTH in positions, as 7x7"),
+    ):
+        code, _, err = tcs(capsys, *arguments, "--out", str(tmp_path / "t"), *wrong, "--dry-run")
+        assert code == 2
+        assert message in err
 
 
 def test_cache_info_tells_the_same_to_people_and_programs(

@@ -171,7 +171,7 @@ def test_dry_run_prints_the_cost_and_writes_nothing(
     extract(planned)
     assert not (tmp_path / "s").exists()
     line = capsys.readouterr().err
-    assert line.startswith("26 images in 4 shards: 6.7 kB of features, ")
+    assert line.startswith("26 images in 4 shards: 6.7 kB of features (cls 3.3 kB, avg 3.3 kB), ")
     cost = prepare(planned).cost()
     assert (cost.images, cost.shards, cost.feature_bytes) == (26, 4, 26 * 2 * 64 * 2)
     assert cost.image_bytes == sum(path.stat().st_size for path in data.rglob("*.*"))

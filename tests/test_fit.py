@@ -51,6 +51,19 @@ def test_the_ceiling_is_scored_outside_the_shots_or_on_another_store(tmp_path, s
     assert {row["shots"] for row in inside["rows"]} == {4, 16, None}
 
 
+@pytest.mark.parametrize("shape", [{"grid": (2, 3)}, {"views": 2}, {"grid": (2, 1), "views": 3}])
+def test_every_position_of_every_view_is_a_row_of_the_fit(tmp_path, shape):
+    store = make_store(tmp_path / "a.store", **shape)
+    vectors_MD = store.features()[:].reshape(-1, 24).astype(float)
+    system = fit(config(tmp_path))
+    assert system.rows_fitted == len(vectors_MD) > 60
+    np.testing.assert_allclose(system.origin_D, vectors_MD.mean(0), rtol=1e-4, atol=1e-5)
+    values_D = np.linalg.eigvalsh(np.cov(vectors_MD.T))[::-1]
+    np.testing.assert_allclose(system.spectrum_D, values_D, atol=1e-4 * values_D[0])
+    assert {row["shots"] for row in system.ceiling["rows"]} == {4, 16, None}  # of one vector an image
+    assert fit(config(tmp_path, shots=4, out=str(tmp_path / "s"))).selection is not None
+
+
 def test_shots_beyond_the_smallest_class_are_noted(tmp_path, store):
     ceiling = fit(config(tmp_path, ceiling_shots=(4, 20))).ceiling
     assert ceiling["note"] == "no ceiling at 20 shots: the smallest class has 20 labelled rows"

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import artefacts
 import numpy as np
 import pytest
 
@@ -87,3 +88,12 @@ def test_large_stores_are_sampled(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("tcs.gate.MAX_ROWS", 50)
     features_ND, labels = clusters(200, 8, 2, 0.1)
     assert gate(make_store(tmp_path / "s", features_ND, labels, ("a", "b")), "avg", 0)["rows"] == 50
+
+
+def test_maps_are_averaged_and_the_first_view_counts(tmp_path: pathlib.Path) -> None:
+    plain = artefacts.make_store(tmp_path / "plain")
+    mapped = artefacts.make_store(tmp_path / "mapped", grid=(2, 2))
+    assert gate(mapped, "avg", 0) == gate(plain, "avg", 0)
+    viewed = artefacts.make_store(tmp_path / "viewed", views=2)
+    assert gate(viewed, "avg", 0)["rows"] == 60
+    assert gate(viewed, "avg", 0) != gate(plain, "avg", 0)

@@ -14,11 +14,12 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PUBLIC_CACHE = frozenset({"cache", "cache.errors", "cache.fingerprint"})
-LEAVES = PUBLIC_CACHE | {"tcs.config", "tcs.errors", "tcs.runtime"}
+LEAVES = PUBLIC_CACHE | {"tcs.config", "tcs.config_features", "tcs.errors", "tcs.runtime"}
 
 # module -> what it may import beside LEAVES, without the prefix `tcs.`
 TCS = {
     "errors": "",
+    "config_features": "",
     "config": "",
     "runtime": "",
     # images and teacher
@@ -42,12 +43,15 @@ TCS = {
     "teacher_hub": "teacher_file teacher_report",
     "teacher_source": "teacher_file",
     "teacher_weights": "teacher_file teacher_hub teacher_layouts teacher_report",
-    "teacher": "readouts teacher_file teacher_hub teacher_licence teacher_outputs teacher_preprocessing teacher_report"
+    "projection": "axes moments",
+    "teacher": "projection readouts teacher_file teacher_hub teacher_licence teacher_outputs teacher_preprocessing teacher_report"
     " teacher_source teacher_weights",
     "decoding": "image_list images",
     "cost": "decoding image_list teacher",
-    "gate": "probe",
-    "extract": "cost decoding gate image_list image_sources teacher",
+    "row_vectors": "",
+    "gate": "probe row_vectors",
+    "projections": "decoding projection teacher",
+    "extract": "cost decoding gate image_list image_sources projections teacher",
     # a store against its data, its teacher and itself
     "verification": "",
     "recorded": "",
@@ -61,7 +65,7 @@ TCS = {
     "selection": "probe splits",
     "ceiling": "axes moments probe selection splits",
     "coordinates": "axes moments selection",
-    "fit": "artefact ceiling coordinates moments selection splits",
+    "fit": "artefact ceiling coordinates moments row_vectors selection splits",
     "targets": "artefact coordinates",
     # training: no teacher, no extract
     "augment": "",
@@ -78,7 +82,7 @@ TCS = {
     "evaluate": "augment checkpoint stream student",
     # few-shot grid and report
     "grid": "losses methods",
-    "fewshot": "checkpoint evaluate grid probe source splits stream train",
+    "fewshot": "checkpoint evaluate grid probe row_vectors source splits stream train",
     "intervals": "",
     "results": "intervals",
     "plot": "results",
@@ -166,8 +170,9 @@ PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import t
 
 def allowed_edges():
     edges = {f"tcs.{name}": {f"tcs.{edge}" for edge in row.split()} | LEAVES for name, row in TCS.items()}
-    for leaf in ("tcs.config", "tcs.runtime"):
-        edges[leaf] = {"tcs.errors"}
+    edges["tcs.runtime"] = {"tcs.errors"}
+    edges["tcs.config_features"] = {"tcs.errors"}
+    edges["tcs.config"] = {"tcs.config_features", "tcs.errors"}
     edges["tcs.errors"] = set()
     return (
         edges | {f"cache.{name}": {f"cache.{edge}" for edge in row.split()} for name, row in CACHE.items()} | PACKAGES

@@ -167,3 +167,31 @@ def test_rows_are_announced_until_a_gather_finds_them_in_memory(tmp_path, monkey
         assert np.array_equal(features.gather(rows_B), matrix()[rows_B])
     words = {"one": [[20, 1, 4, 4]], "uneven": [[1], [1, 1], [0]]}[layout]
     assert announced == [1.0, *words, 1.0, *words, 0.0, *words, 0.0, 1.0, 1.0, *words]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_of_several_views_is_that_column(tmp_path, layout, resident_bytes):
+    stored_NVD = np.random.default_rng(3).normal(size=(ROWS, 3, DIMS)).astype("float16")
+    extents, start = [], 0
+    for number, count in enumerate(LAYOUTS[layout]):
+        path = tmp_path / f"part-{number}"
+        path.write_bytes(b"x" * CHUNK_BYTES + stored_NVD[start : start + count].tobytes())
+        extents.append(
+            Extent(
+                path=path,
+                offset=CHUNK_BYTES,
+                dtype=np.dtype("float16"),
+                shape=(count, 3, DIMS),
+                stamp=stamp_of(path.stat()),
+            )
+        )
+        start += count
+    for view in range(3):
+        features, wanted_ND = Features("float16", (DIMS,), extents, resident_bytes, view), stored_NVD[:, view]
+        assert features.shape == (ROWS, DIMS)
+        assert np.array_equal(np.asarray(features), wanted_ND)
+        rows_B = np.random.default_rng(1).integers(0, ROWS, size=40)
+        assert np.array_equal(features.gather(rows_B), wanted_ND[rows_B])
+        for index in (slice(3, 9), slice(-4, None), slice(9, 3), slice(None, None, -3), [5, 0, -1], 7, -21):
+            assert np.array_equal(features[index], wanted_ND[index]), index
+        assert np.array_equal(pickle.loads(pickle.dumps(features))[:], wanted_ND)  # noqa: S301

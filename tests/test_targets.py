@@ -267,3 +267,23 @@ def test_the_command_reports_the_shape(made: tuple[cache.Store, Targets], tmp_pa
     report = json.loads(CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert report == {"targets": out, "identity": made[1].identity, "rows": 60, "components": 12, "bits": 64}
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).stdout == out + "\n"
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            {"grid": (2, 2)},
+            "readout avg of .* is a map, and targets hold one vector an image; fit to a readout such as avg",
+        ),
+        (
+            {"views": 2},
+            "holds 2 augmented views of each image, and targets hold one vector an image; extract without --v",
+        ),
+    ],
+)
+def test_maps_and_views_are_refused_with_the_remedy(tmp_path: pathlib.Path, shape: dict, message: str) -> None:
+    make_store(tmp_path / "a.store", **shape)
+    with pytest.raises(ArtefactError, match=message):
+        make(tmp_path)
+    assert not (tmp_path / "t.h5").exists()

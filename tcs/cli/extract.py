@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tcs.config import COMPUTE_DTYPES, LABEL_SOURCES, STORED_DTYPES, ExtractConfig
+from tcs.config_features import PROJECTIONS
 
 
 def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, Any]:
@@ -41,6 +42,27 @@ def parse_key_map(context: click.Context, option: click.Parameter, values: Seque
     return found
 
 
+def parse_project(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, int]:
+    """`map=64` texts as a dict from readouts to dims. BadParameter for anything else, and for a readout named twice."""
+    found: dict[str, int] = {}
+    for value in values:
+        name, _, text = value.partition("=")
+        if not name or not text.isdecimal() or name in found:
+            raise click.BadParameter(f"'{value}' must be READOUT=DIMS, as map=64, once a readout.", context, option)
+        found[name] = int(text)
+    return found
+
+
+def parse_size(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """`7x7`, or `7` for both, as (height, width). BadParameter for anything else."""
+    if value is None:
+        return None
+    sides = value.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise click.BadParameter(f"'{value}' must be HEIGHTxWIDTH in positions, as 7x7.", context, option)
+    return int(sides[0]), int(sides[-1])
+
+
 @click.command()
 @click.argument("data")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
@@ -51,7 +73,23 @@ def parse_key_map(context: click.Context, option: click.Parameter, values: Seque
     "--key-map", multiple=True, callback=parse_key_map, metavar="OLD=NEW", help="Beginnings of keys. Repeatable."
 )
 @click.option("--teacher-kwargs", multiple=True, callback=parse_kwargs, metavar="K=V", help="For timm. Repeatable.")
-@click.option("--readout", "readouts", multiple=True, default=("avg",), help="cls, avg or pool. Repeatable.")
+@click.option(
+    "--readout",
+    "readouts",
+    multiple=True,
+    default=("avg",),
+    help="cls, avg, pool or map; of an inner layer block3.avg, stage2.map ... Repeatable: all come from one pass.",
+)
+@click.option(
+    "--map-size", callback=parse_size, metavar="HxW", help="Average maps to this size.  [default: as they are]"
+)
+@click.option("--project", multiple=True, callback=parse_project, metavar="READOUT=DIMS", help="As map=64. Repeatable.")
+@click.option(
+    "--projection", type=click.Choice(PROJECTIONS), default="orthogonal", help="What --project projects with."
+)
+@click.option("--projection-images", type=int, default=512, help="Images that --projection pca is fitted on.")
+@click.option("--projection-from", type=click.Path(), metavar="STORE", help="Project as STORE does, for a test set.")
+@click.option("--seed", type=int, default=42, help="Of projections.")
 @click.option("--split", help="Part of DATA to use, as train or val: a sub-folder, or a split of a named data set.")
 @click.option("--labels", type=click.Choice(LABEL_SOURCES), default="auto", help="Folder demands class folders.")
 @click.option("--data-dir", type=click.Path(), help="Where a table's paths start, or a named data set is kept.")

@@ -27,13 +27,19 @@ def facts(path: str) -> dict[str, Any]:
 
     store = cache.open(path)
     manifest = store.manifest
+    views = manifest.plan.views
     return {
         "store": str(store.path),
         "identity": store.identity,
         "rows": len(store),
         "labelled": int((store.labels_N >= 0).sum()),
         "classes": list(store.classes),
-        "readouts": {name: {"dims": item.dims, "dtype": item.dtype} for name, item in store.readouts.items()},
+        "readouts": {
+            name: {"dims": item.dims, "dtype": item.dtype, "grid": None if item.grid is None else list(item.grid)}
+            for name, item in store.readouts.items()
+        },
+        "views": None if views is None else {"count": views.count, "parameters": list(views.parameters)},
+        "constants": {name: list(item.shape) for name, item in manifest.plan.constants.items()},
         "images": manifest.plan.images,
         "shards": len(manifest.shards),
         "bytes": sum(entry.bytes for entry in manifest.shards),
@@ -51,13 +57,18 @@ def _lines(found: Mapping[str, Any]) -> dict[str, str]:
         "identity": found["identity"],
         "rows": f"{found['rows']:,} in {found['shards']} shards, {found['bytes'] / 1e6:,.1f} MB",
         "classes": f"{len(found['classes'])} ({found['labelled']:,} rows labelled): {_some(found['classes'])}",
-        "readouts": ", ".join(f"{name} ({item['dims']} x {item['dtype']})" for name, item in found["readouts"].items()),
+        "readouts": ", ".join(_readout(name, item) for name, item in found["readouts"].items()),
         "images": found["images"],
     }
     lines |= {name.replace("_", " "): _plain(value) for name, value in found["made_from"].items()}
     lines |= {f"gate {name}": _plain(result) for name, result in (found["gate"] or {"": "not run"}).items()}
     bad = [f"{entry['key']} ({entry['reason']})" for entry in found["quarantine"]]
     return lines | {"quarantine": f"{len(bad)}: {_some(bad)}" if bad else "none"}
+
+
+def _readout(name: str, item: Mapping[str, Any]) -> str:
+    shape = [*(item["grid"] or ()), item["dims"]]
+    return f"{name} ({' x '.join(map(str, shape))} x {item['dtype']})"
 
 
 def _plain(value: Any) -> str:
