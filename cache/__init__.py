@@ -12,6 +12,7 @@ from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
 from cache.manifest import stored_plan as stored_plan
+from cache.merging import merge as merge
 from cache.packing import pack as pack
 from cache.packing import unpack as unpack
 from cache.part import PartWriter as PartWriter
@@ -26,6 +27,7 @@ from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
 from cache.schema import Views as Views
 from cache.shard import ShardRows as ShardRows
+from cache.subsetting import subset as subset
 from cache.verdict import Problem as Problem
 from cache.verdict import Verification as Verification
 from cache.verification import verify as verify

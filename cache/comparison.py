@@ -36,12 +36,18 @@ def _in_version(plan: Plan, format_version: int) -> Plan:
         return plan
 
 
-def _differences(stored: Plan, wanted: Plan) -> Iterator[str]:
+def differing_fields(stored: Plan, wanted: Plan) -> Iterator[tuple[str, str, str]]:
+    """Each field that is short enough to be shown and differs: its dotted name, and both values in words."""
     stored_fields, wanted_fields = _scalars(stored), _scalars(wanted)
     for name in dict.fromkeys([*stored_fields, *wanted_fields]):
         old, new = stored_fields.get(name, _ABSENT), wanted_fields.get(name, _ABSENT)
         if old is _ABSENT or new is _ABSENT or old != new or type(old) is not type(new):
-            yield f"{name} is {_shown(old)} in the store and {_shown(new)} in this command"
+            yield name, _shown(old), _shown(new)
+
+
+def _differences(stored: Plan, wanted: Plan) -> Iterator[str]:
+    for name, stored_text, wanted_text in differing_fields(stored, wanted):
+        yield f"{name} is {stored_text} in the store and {wanted_text} in this command"
     yield from _first_difference("classes", stored.classes, wanted.classes)
     yield from _first_difference("keys", stored.keys, wanted.keys)
     if stored.keys == wanted.keys and stored.labels != wanted.labels:

@@ -10,6 +10,8 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("tcs.cli.cache.verify", "Check every byte of a store, and list all that is wrong."),
     "repair": ("tcs.cli.cache.repair", "Extract the bad shards of a store again, and nothing else."),
     "pack": ("tcs.cli.cache.pack", "Write a store into one file, to be read or sent as it is."),
+    "merge": ("tcs.cli.cache.merge", "Write disjoint stores of one teacher into one store."),
+    "subset": ("tcs.cli.cache.subset", "Write part of a store into another store."),
     "unpack": ("tcs.cli.cache.unpack", "Write a packed store into the folder it was."),
 }
 

@@ -50,6 +50,16 @@ def facts(path: str) -> dict[str, Any]:
     }
 
 
+def tell(path: str, as_json: bool) -> None:
+    """Say what a command has written: the facts as JSON on stdout, or one line on stderr."""
+    from tcs.runtime import say
+
+    found = facts(path)
+    if as_json:
+        click.echo(json.dumps(found))
+    say(f"{path}: {found['rows']:,} rows, {len(found['classes'])} classes, identity {found['identity']}.")
+
+
 def _lines(found: Mapping[str, Any]) -> dict[str, str]:
     """The facts in a few words each, in reading order."""
     lines = {

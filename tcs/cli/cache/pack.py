@@ -9,19 +9,20 @@ import click
 @click.argument("store", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="The file to write, NAME.h5 by custom.")
 @click.option("--overwrite", is_flag=True, help="Replace the packed store that is there.")
-def command(store: str, out: str, overwrite: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(store: str, out: str, overwrite: bool, as_json: bool) -> None:
     """Write the store in the folder STORE into one file that every command takes in its place.
 
     The packed store has the same identity, and each readout is one array in it. Every byte is checked on the way. Run again,
     the command leaves a finished file as it is.
     """
     import cache
+    from tcs.cli.cache.info import tell
     from tcs.runtime import progress_bar, say
 
-    rows, was_there = len(cache.open(store)), pathlib.Path(out).exists()
-    with progress_bar(rows, "pack", "rows") as bar:
+    was_there = pathlib.Path(out).exists() and not overwrite
+    with progress_bar(len(cache.open(store)), "pack", "rows") as bar:
         cache.pack(store, out, overwrite=overwrite, progress=bar.advance)
-    if was_there and not overwrite:
+    if was_there:
         say(f"{out} is finished already; nothing to do (--overwrite packs it anew).")
-    else:
-        say(f"{out}: {rows:,} rows, {pathlib.Path(out).stat().st_size / 1e6:,.1f} MB.")
+    tell(out, as_json)

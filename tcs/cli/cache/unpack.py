@@ -7,15 +7,16 @@ import click
 @click.argument("packed", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
-def command(packed: str, out: str, overwrite: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(packed: str, out: str, overwrite: bool, as_json: bool) -> None:
     """Write the store in the file PACKED into the folder it was packed from, with the same identity and content.
 
     Every byte is checked on the way. Run the same command again to resume.
     """
     import cache
-    from tcs.runtime import progress_bar, say
+    from tcs.cli.cache.info import tell
+    from tcs.runtime import progress_bar
 
-    rows = len(cache.open(packed))
-    with progress_bar(rows, "unpack", "rows") as bar:
+    with progress_bar(len(cache.open(packed)), "unpack", "rows") as bar:
         cache.unpack(packed, out, overwrite=overwrite, progress=bar.advance)
-    say(f"{out}: {rows:,} rows.")
+    tell(out, as_json)

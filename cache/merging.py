@@ -1,0 +1,92 @@
+"""Merge disjoint stores of one teacher into one store: what one extraction over all their inputs would have given."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cache.comparison import differing_fields
+from cache.derivation import Origins, PathLike, Progress, write_derived
+from cache.errors import IdentityError, SchemaError
+from cache.fields import shortened
+from cache.reader import Store
+from cache.reader import open as open_store
+from cache.schema import FORMAT_VERSION, Plan
+
+_OWN = ("rows_per_shard", "format_version")  # what stores that are merged need not have in common
+
+
+def merge(
+    paths: Sequence[PathLike],
+    out: PathLike,
+    *,
+    prefix_keys: bool = False,
+    rows_per_shard: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the inputs of all stores, in the order given, into the one store `out`; returns `out`.
+
+    All must be made alike: identity, readouts, views, image policy and constants are compared field by field. Classes are
+    matched by name, new ones in order of appearance. Keys must differ between the stores; `prefix_keys` puts each store's
+    name before its keys. Features, images and hashes are copied bit for bit, inputs in quarantine stay there. The same call
+    resumes. `rows_per_shard` is by default that of the first store.
+
+    Raises IdentityError naming a field that differs, SchemaError for a key in two stores, and what `cache.open` and
+    `StoreWriter` raise.
+    """
+    stores = [open_store(path) for path in paths]
+    if len(stores) < 2:
+        raise SchemaError(f"{len(stores)} store cannot be merged; name two or more.")
+    for store in stores[1:]:
+        _require_alike(stores[0], store)
+    sizes = [len(store.manifest.plan.keys) for store in stores]
+    origins = Origins(
+        stores=stores,
+        store_P=np.repeat(np.arange(len(stores)), sizes),
+        position_P=np.concatenate([np.arange(size) for size in sizes]),
+    )
+    plan = _merged_plan(stores, prefix_keys, rows_per_shard)
+    write_derived(Path(out), plan, origins, how="merge", overwrite=overwrite, progress=progress)
+    return Path(out)
+
+
+def _require_alike(first: Store, other: Store) -> None:
+    """Raise IdentityError naming the first field in which two stores differ beyond their inputs."""
+    for name, mine, theirs in differing_fields(first.manifest.plan, other.manifest.plan):
+        if name not in _OWN:
+            raise IdentityError(
+                f"{name} is {mine} in {first.path} and {theirs} in {other.path}; only stores made alike can be merged, so "
+                "extract one of them again."
+            )
+
+
+def _merged_plan(stores: Sequence[Store], prefix_keys: bool, rows_per_shard: int | None) -> Plan:
+    plans = [store.manifest.plan for store in stores]
+    classes = tuple(dict.fromkeys(itertools.chain.from_iterable(plan.classes for plan in plans)))
+    place = {name: label for label, name in enumerate(classes)}
+    return dataclasses.replace(
+        plans[0],
+        keys=_merged_keys(stores, prefix_keys),
+        labels=tuple(-1 if label < 0 else place[plan.classes[label]] for plan in plans for label in plan.labels),
+        classes=classes,
+        rows_per_shard=plans[0].rows_per_shard if rows_per_shard is None else rows_per_shard,
+        format_version=FORMAT_VERSION,
+    )
+
+
+def _merged_keys(stores: Sequence[Store], prefix_keys: bool) -> tuple[str, ...]:
+    """The keys of all stores in order; SchemaError names one that stands in two."""
+    prefixes = [f"{store.path.stem}/" if prefix_keys else "" for store in stores]
+    holder: dict[str, Store] = {}
+    for prefix, store in zip(prefixes, stores, strict=True):
+        for key in store.manifest.plan.keys:
+            earlier = holder.setdefault(prefix + key, store)
+            if earlier is not store:
+                remedy = "rename one of them" if prefix_keys else "put the stores' names before them: --prefix-keys"
+                raise SchemaError(
+                    f"key {shortened(prefix + key)} is in {earlier.path} and in {store.path}; keys must differ, so {remedy}."
+                )
+    return tuple(holder)
