@@ -111,6 +111,18 @@ class RepairConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RecomputeConfig(RepairConfig):
+    """`tcs cache verify --teacher`: `sample` rows of a store computed again. None means: as the store records it."""
+
+    sample: int = 64
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.sample >= 1, f"--sample is {self.sample}; it must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """`tcs fit`: a coordinate system from a store. `components` None means min(256, D)."""
 

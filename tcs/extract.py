@@ -8,7 +8,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -176,17 +176,22 @@ def _shards(
 ) -> Iterator[tuple[int, cache.ShardRows]]:
     """The pending shards in order, each with its rows; one stream of workers serves all of them."""
     batches = [cut(plan.positions(index), plan.batch_size) for index in pending]
-    collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape)
-    flat = [batch for shard in batches for batch in shard]
-    stream = decoded_batches(extraction.positions, flat, collate, extraction.config.workers)
+    stream = batch_features(extraction, plan, [batch for shard in batches for batch in shard], bar)
     with contextlib.closing(stream):
         for index, shard in zip(pending, batches, strict=True):
-            parts = []
-            for _ in shard:
-                batch = next(stream)
-                parts.append((batch.items, _features(extraction.teacher, batch)))
-                bar.advance(len(batch.items))
-            yield index, _rows(plan, parts)
+            yield index, _rows(plan, [next(stream) for _ in shard])
+
+
+def batch_features(
+    extraction: Extraction, plan: cache.Plan, batches: Sequence[range], bar: Bar
+) -> Generator[tuple[tuple[DecodedImage, ...], dict[str, np.ndarray]], None, None]:
+    """The inputs of each batch of positions, and float32 (n, ...) of each readout for the n good ones among them."""
+    collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape)
+    stream = decoded_batches(extraction.positions, batches, collate, extraction.config.workers)
+    with contextlib.closing(stream):
+        for batch in stream:
+            yield batch.items, _features(extraction.teacher, batch)
+            bar.advance(len(batch.items))
 
 
 def _features(teacher: Teacher, batch: Batch) -> dict[str, np.ndarray]:

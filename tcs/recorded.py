@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.config import ExtractConfig
+from tcs.config import DataConfig, ExtractConfig
 from tcs.errors import ArtefactError, ConfigError
 
 
@@ -37,15 +37,27 @@ def recorded_config(store: pathlib.Path, provenance: Any, changes: Mapping[str, 
         ) from error
 
 
+def recorded_data(provenance: Any) -> DataConfig | None:
+    """The options of the source of images in a store's provenance; None where none are recorded."""
+    recorded = provenance.get("config") if isinstance(provenance, Mapping) else None
+    names = {field.name for field in dataclasses.fields(DataConfig)}
+    if not isinstance(recorded, Mapping) or "data" not in recorded:
+        return None
+    try:
+        return DataConfig(**{name: value for name, value in recorded.items() if name in names})
+    except (ConfigError, TypeError):  # values of other types than the options have
+        return None
+
+
 def require_path(path: str | None, option: str, store: pathlib.Path) -> None:
     """Raise ConfigError where a recorded path, which may be relative to another folder, leads nowhere."""
-    if path is not None and "://" not in path and not pathlib.Path(path).exists() and not _is_named(path):
+    if path is not None and not is_there(path):
         raise ConfigError(f"{store} was extracted from {path}, which is not here; say where it is now with {option}.")
 
 
-def _is_named(path: str) -> bool:
-    """Whether it is the name of a data set rather than a path, as hfds/NAME and torch/NAME are."""
-    return path.partition("/")[0] in ("hfds", "tfds", "torch", "wds") or ":" in path
+def is_there(source: str) -> bool:
+    """Whether a recorded source can be asked for: a path that exists, or the name of a data set, as torch/cifar10 is."""
+    return pathlib.Path(source).exists() or source.partition("/")[0] in ("torch", "hfds") or ":" in source
 
 
 def _with_tuples(value: Any) -> Any:

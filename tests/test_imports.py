@@ -55,6 +55,8 @@ TCS = {
     # a store against its data, its teacher and itself
     "verification": "",
     "recorded": "",
+    "drift": "image_list image_sources recorded",
+    "recomputation": "decoding extract image_list image_sources recorded teacher",
     "repair": "extract recorded verification",
     # coordinates and targets
     "artefact": "",
@@ -116,7 +118,7 @@ TCS = {
     "cli.lazy_group": "",
     "cli.cache.info": "",
     "cli.cache.repair": "repair verification",
-    "cli.cache.verify": "verification",
+    "cli.cache.verify": "drift recomputation verification",
     "cli.cache.merge": "cli.cache.info",
     "cli.cache.pack": "cli.cache.info",
     "cli.cache.subset": "cli.cache.info splits",
