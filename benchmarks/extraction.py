@@ -1,36 +1,44 @@
-"""Extraction speed: the whole pass into a store, against the same loader and teacher with the store left out.
+"""Extraction speed: the whole pass into a store, against the same loader and teacher with the store left out; and its steps.
 
-    OMP_WAIT_POLICY=passive python benchmarks/extraction.py photos/ --teacher vit_small_patch16_224 --images 500 --repeats 5
+    OMP_WAIT_POLICY=passive python -m benchmarks.extraction PHOTOS --teacher vit_small_patch16_224 --images 1000 --rounds 3
 
-Prints a Markdown table of images/s, median [least - most] over interleaved repeats in one process: `extract` writes a
-fresh store each time (fsync included; teacher loading and gate are not), `loader + forward` drops the features, `forward`
-runs the teacher alone on a batch that is in memory. Files are links to DATA, repeated where DATA has fewer, and are read
-once before, so disks play no part. The environment variable is what `tcs extract` sets for itself. Without
+First table: images/s of interleaved passes in one process: `extract` writes a fresh store each time (fsync included; teacher
+loading and gate are not), `loader + forward` drops the features, `forward` runs the teacher alone on a batch that is in
+memory. Second table: where the time goes, every step by itself on one thread, in ms of processor time per image (of wall
+time for forward and write, which wait for a device or a disk). Files are links to PHOTOS, repeated where there are fewer,
+and are read once before, so disks play no part. The environment variable is what `tcs extract` sets for itself. Without
 --teacher-checkpoint the weights are random, which costs the same time.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
 import pathlib
-import shlex
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset
 
 import cache
+from benchmarks.turns import Table, per_second, report, seconds_in_turns
+from cache.files import atomic_write_pieces
+from cache.fingerprint import digest_of_pieces
+from cache.shard import shard_pieces
 from tcs.config import ExtractConfig
-from tcs.decoding import Collate, cut, decoded_batches
+from tcs.decoding import Collate, DecodedImage, cut, decoded_batches
 from tcs.extract import MIN_BATCH, Extraction, prepare, write_pending
 from tcs.image_folder import list_images
-from tcs.runtime import environment
+from tcs.images import decode_image, shrink
 from tcs.teacher_hub import build
+
+Result = TypeVar("Result")
 
 
 def link_images(data: pathlib.Path, folder: pathlib.Path, count: int) -> pathlib.Path:
@@ -64,6 +72,7 @@ def settings(options: argparse.Namespace, scratch: pathlib.Path) -> ExtractConfi
         workers=options.workers,
         device=options.device,
         max_bad=options.images,
+        images=options.keep,
     )
 
 
@@ -92,33 +101,114 @@ def forward_only(extraction: Extraction) -> None:
             teacher.features(images_B3HW)
 
 
-def measure(extraction: Extraction, scratch: pathlib.Path, repeats: int) -> dict[str, list[float]]:
-    """Images/s of every repeat; the contestants take turns, so that a slow minute of the machine hits all of them."""
+def passes_table(extraction: Extraction, scratch: pathlib.Path, rounds: int, title: str) -> Table:
+    """Images/s of the pass and of its parts."""
     stores = (scratch / f"{number}.store" for number in itertools.count())
     contestants: dict[str, Callable[[], None]] = {
-        "extract": lambda: extract_once(extraction, stores),
         "loader + forward": lambda: load_and_forward(extraction),
+        "extract": lambda: extract_once(extraction, stores),
         "forward": lambda: forward_only(extraction),
     }
-    speeds: dict[str, list[float]] = {name: [] for name in contestants}
     load_and_forward(extraction)  # reads every file once, wakes the threads
-    for _ in range(repeats):
-        for name, contestant in contestants.items():
-            start = time.perf_counter()
-            contestant()
-            speeds[name].append(len(extraction.plan.keys) / (time.perf_counter() - start))
-    return speeds
+    speeds = per_second(seconds_in_turns(contestants, rounds), len(extraction.plan.keys))
+    return Table(title=title, unit="images/s", base="loader + forward", values=speeds)
 
 
-def markdown(speeds: dict[str, list[float]], title: str) -> str:
-    """The table; the last column is against `loader + forward`."""
-    unit = statistics.median(speeds["loader + forward"])
-    lines = [f"| {title} | images/s, median [least - most] | n | x loader + forward |", "|---|---|---|---|"]
-    for name, values in speeds.items():
-        middle = statistics.median(values)
-        spread = f"{middle:.1f} [{min(values):.1f} - {max(values):.1f}]"
-        lines.append(f"| {name} | {spread} | {len(values)} | {middle / unit:.3f} |")
-    return "\n".join(lines)
+def steps_table(extraction: Extraction, scratch: pathlib.Path, rounds: int, title: str) -> Table:
+    """Milliseconds per image of every step, on the first shard."""
+    values: dict[str, list[float]] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for number in range(rounds):
+        for name, milliseconds in _steps(extraction, scratch / f"step-{number}").items():
+            values.setdefault(name, []).append(milliseconds)
+    torch.set_num_threads(threads)
+    return Table(title=title, unit="ms/image", base="all steps", values=values)
+
+
+def _steps(extraction: Extraction, target: pathlib.Path) -> dict[str, float]:
+    """One round: each step over all images of one batch, except writing, which takes the whole shard."""
+    plan, images, teacher = extraction.plan, extraction.images, extraction.teacher
+    policy, _, side = plan.images.partition(":")
+    batch = list(cut(plan.positions(0), plan.batch_size)[0])
+    clock = Clock(len(batch))
+    blobs = clock("read", lambda: [images.read(plan.keys[position]) for position in batch])
+    hashes = clock("content hash", lambda: [cache.content_hash(blob) for blob in blobs])
+    pictures = clock("decode", lambda: [decode_image(blob) for blob in blobs])
+    tensors = clock("resize, crop, normalise", lambda: [teacher.transform(picture) for picture in pictures])
+    kept: list[bytes | None] = [None if policy == "none" else blob for blob in blobs]
+    if policy == "resized":
+        pairs = list(zip(blobs, pictures, strict=True))
+        kept = clock("shrink what is kept", lambda: [shrink(blob, picture, int(side)) for blob, picture in pairs])
+    items = [
+        DecodedImage(position=position, pixels_3HW=tensor, content_hash=digest, kept=blob, reason=None)
+        for position, tensor, digest, blob in zip(batch, tensors, hashes, kept, strict=True)
+    ]
+    collate = Collate(max(plan.batch_size, MIN_BATCH), teacher.input_shape)
+    stacked = clock("collate", lambda: collate(items))
+    collate_ms = clock.milliseconds["collate"]
+    clock.milliseconds["send to the parent"] = max(
+        0.0, 1e3 * _seconds_to_parent(items, collate) / len(batch) - collate_ms
+    )
+    features = clock("forward", lambda: teacher.features(stacked.images_B3HW), wall=True)
+    _write_steps(plan, clock, items, {name: value.numpy()[: len(batch)] for name, value in features.items()}, target)
+    return {**clock.milliseconds, "all steps": sum(clock.milliseconds.values())}
+
+
+def _write_steps(
+    plan: cache.Plan, clock: "Clock", items: list[DecodedImage], features: dict[str, np.ndarray], target: pathlib.Path
+) -> None:
+    """What a shard of these images goes through."""
+    count = len(items)
+    small = dataclasses.replace(plan, keys=plan.keys[:count], labels=plan.labels[:count], rows_per_shard=count)
+    rows = cache.ShardRows(
+        positions_N=np.arange(count),
+        hashes_N16=np.frombuffer(b"".join(item.content_hash for item in items), dtype=np.uint8).reshape(count, -1),
+        features=features,
+        images=None if plan.images == "none" else [item.kept or b"" for item in items],
+    )
+    pieces = clock("check, digest and lay out the shard", lambda: shard_pieces(small, 0, rows))
+    clock("digest of the file", lambda: digest_of_pieces(pieces))
+    clock("write, fsync", lambda: atomic_write_pieces(target, pieces), wall=True)
+
+
+class Clock:
+    """Milliseconds per image of named steps."""
+
+    def __init__(self, images: int) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._images = images
+
+    def __call__(self, name: str, step: Callable[[], Result], wall: bool = False) -> Result:
+        """Do the step, and write down what it took of the processor, or of the day."""
+        now = time.perf_counter if wall else time.process_time
+        start = now()
+        result = step()
+        self.milliseconds[name] = 1e3 * (now() - start) / self._images
+        return result
+
+
+class Ready(Dataset[DecodedImage]):
+    """Images that need no decoding."""
+
+    def __init__(self, items: list[DecodedImage]) -> None:
+        self._items = items
+
+    def __getitem__(self, position: int) -> DecodedImage:
+        return self._items[position]
+
+
+def _seconds_to_parent(items: list[DecodedImage], collate: Collate, batches: int = 6) -> float:
+    """From one arrival of this batch to the next, where one worker does nothing but collate and send it."""
+    loader = DataLoader(
+        Ready(items),
+        batch_sampler=[list(range(len(items)))] * batches,
+        collate_fn=collate,
+        num_workers=1,
+        multiprocessing_context="fork" if hasattr(os, "fork") else None,
+    )
+    arrivals = [time.perf_counter() for _ in loader]
+    return (arrivals[-1] - arrivals[0]) / (batches - 1)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -132,21 +222,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--keep", default="original", help="original, resized:PX or none, as --images of tcs extract")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--name", default="extraction")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         scratch = pathlib.Path(folder)
         extraction = prepare(settings(options, scratch))
-        speeds = measure(extraction, scratch, options.repeats)
-    side = extraction.teacher.input_shape[1]
-    print(markdown(speeds, f"{options.teacher} at {side} px, {options.images} images, {options.device}"))
-    facts = environment()
-    policy = os.environ.get("OMP_WAIT_POLICY", "")
-    words = [f"OMP_WAIT_POLICY={policy}", "python", "benchmarks/extraction.py"]
-    command = shlex.join([*words, *(sys.argv[1:] if arguments is None else arguments)])
-    print(
-        f"\n`{command}`; {facts['processor']}, {facts['cores']} cores; {facts['versions']}; commit {facts['commit']}."
-    )
+        side = extraction.teacher.input_shape[1]
+        title = f"{options.teacher} at {side} px, {options.images} images, {options.device}, --images {options.keep}"
+        tables = [
+            passes_table(extraction, scratch, options.rounds, title),
+            steps_table(extraction, scratch, options.rounds, f"{title}: where the time goes"),
+        ]
+    report(options.name, tables, "benchmarks.extraction", arguments)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,10 @@ def per_second(seconds: Mapping[str, Sequence[float]], amount: float) -> dict[st
     return {name: [amount / value for value in values] for name, values in seconds.items()}
 
 
-def report(name: str, tables: Sequence[Table], module: str, arguments: Sequence[str] | None) -> None:
-    """Print the tables and what they were measured with; write results/<name>/<name>.csv and .png (with matplotlib)."""
+def report(name: str, tables: Sequence[Table], module: str, arguments: Sequence[str] | None, more: str = "") -> None:
+    """Print the tables, `more` and what it was measured with; write results/<name>/<name>.md, .csv, .png (with matplotlib)."""
     command = shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
-    text = "\n\n".join([*(table.markdown() for table in tables), f"{_facts(command)}\n"])
+    text = "\n\n".join([*(table.markdown() for table in tables), *([more] if more else []), f"{_facts(command)}\n"])
     print(text)
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)

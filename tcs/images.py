@@ -43,6 +43,8 @@ def _check_shape(width: int, height: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and image.format == "JPEG":
+        return image  # convert() would copy it; other formats keep a decoder for further frames
     if image.mode == "F":
         raise BadImageError("floating-point pixels have no fixed range")
     if image.mode.startswith("I"):

@@ -142,3 +142,38 @@ def test_shrink_keeps_small_images_and_the_kind_of_large_ones() -> None:
     assert (small.format, small.size) == ("PNG", (20, 10))
     assert np.array_equal(np.asarray(small), np.asarray(image.resize((20, 10), Image.Resampling.BICUBIC)))
     assert Image.open(io.BytesIO(shrink(jpeg, image, 10))).format == "JPEG"
+
+
+def jpegs() -> dict[str, bytes]:
+    """JPEGs of every kind that cameras and web sites make."""
+    image = Image.fromarray(pixels(12, 70, 101))
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    return {
+        "4:2:0": encoded(image, "JPEG"),
+        "4:1:1 and progressive": encoded(image, "JPEG", subsampling="4:1:1", progressive=True),
+        "4:4:4 with restart markers": encoded(image, "JPEG", subsampling=0, restart_marker_blocks=3),
+        "grey": encoded(image.convert("L"), "JPEG"),
+        "CMYK": encoded(image.convert("CMYK"), "JPEG"),
+        "EXIF orientation": encoded(image, "JPEG", exif=exif),
+        "multi-picture": encoded(image, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]),
+    }
+
+
+@pytest.mark.parametrize("kind", jpegs())
+def test_every_kind_of_jpeg_decodes_to_what_pillow_gives(kind: str) -> None:
+    data = jpegs()[kind]
+    image = decode_image(data)
+    with Image.open(io.BytesIO(data)) as opened:
+        expected = opened.convert("RGB")
+    assert (image.mode, image.size) == ("RGB", expected.size)
+    assert np.array_equal(np.asarray(image), np.asarray(expected))
+    assert np.array_equal(np.asarray(image.resize((7, 5))), np.asarray(expected.resize((7, 5))))
+    assert shrink(data, image, 20) == shrink(data, expected, 20)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in jpegs() if kind != "multi-picture"])
+def test_every_kind_of_truncated_jpeg_is_refused(kind: str) -> None:
+    data = jpegs()[kind]
+    with pytest.raises(BadImageError, match=r"truncated|broken"):
+        decode_image(data[: len(data) * 2 // 3])

@@ -5,8 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from benchmarks import gather, turns, writing
+from benchmarks import decoding, extraction, gather, turns, writing
 
 
 @pytest.fixture
@@ -60,3 +62,43 @@ def test_writing_compares_stores_with_plain_files(results, capsys, tmp_path):
     rows = read_rows(results / "writing" / "writing.csv")
     assert len({row["table"] for row in rows}) == 3
     assert all(float(row["value"]) > 0 for row in rows)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, size in enumerate([(300, 260), (270, 400), (256, 256)]):
+        noise = np.random.default_rng(number).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize(size).save(folder / f"{number}.jpg")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")  # restores the filters as well
+def test_decoding_compares_speeds_and_pixels(results, photos, capsys, monkeypatch):
+    monkeypatch.setattr(decoding, "MODELS", ("mean",))
+    monkeypatch.setattr(decoding.timm, "create_model", lambda *_, **__: Mean())
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    decoding.main([str(photos), "--rounds", "1"])
+    printed = capsys.readouterr().out
+    assert f"| {decoding.BASE} | 0, 0.0000 | 100% | 0, 0.0000 | 0.0e+00 |" in printed
+    assert "| torchvision, timm's transform | 0, 0.0000 | 100% |" in printed
+    assert len({row["contestant"] for row in read_rows(results / "decoding" / "decoding.csv")}) == 5
+
+
+class Mean(torch.nn.Module):
+    """A model of one line."""
+
+    def forward(self, images_B3HW):
+        return images_B3HW.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("keep", ["original", "resized:64", "none"])
+def test_extraction_says_where_the_time_goes(results, photos, capsys, keep):
+    options = ["--teacher", "test_vit", "--images", "9", "--batch-size", "8", "--workers", "1", "--rounds", "1"]
+    extraction.main([str(photos), *options, "--keep", keep])
+    assert "commit" in capsys.readouterr().out
+    rows = read_rows(results / "extraction" / "extraction.csv")
+    steps = {row["contestant"]: float(row["value"]) for row in rows if "where the time goes" in row["table"]}
+    assert steps["all steps"] == pytest.approx(sum(steps.values()) / 2, rel=1e-3)
+    assert ("shrink what is kept" in steps) == (keep == "resized:64")
