@@ -149,6 +149,15 @@ def test_a_perfect_match_is_finite_and_still():
     assert finite_gradient(lambda x: log_sum(x, t), t).abs().max() == 0
 
 
+def test_published_constants_are_the_defaults():
+    s, t = sides()
+    normed = NORMALISATIONS["bn-exact"](t)
+    assert correlation_log_sum(normed, normed).item() == pytest.approx(math.log(1e-5), rel=1e-10)
+    assert correlation_log_sum(s, t).item() == correlation_log_sum(s, t, 4.0, 1e-5).item()
+    assert log_sum(s, t).item() == log_sum(s, t, 4.0).item()
+    assert itrd_correlation(s, t).item() == itrd_correlation(s, t, 1.01).item()
+
+
 def test_normalisations_are_the_ones_named():
     x = draw(6, 4, seed=13)
     assert torch.allclose(NORMALISATIONS["bn-exact"](x).var(0, unbiased=False), torch.ones(4).double())

@@ -37,7 +37,10 @@ def test_rkd_has_the_published_numbers(case, w_d, w_a):
 
 
 def relative_distances(rows):
-    table = [[math.sqrt(max(dot(minus(a, b), minus(a, b)), 1e-12)) * (a is not b) for b in rows] for a in rows]
+    table = [
+        [math.sqrt(max(dot(minus(a, b), minus(a, b)), 1e-12)) * (i != j) for j, b in enumerate(rows)]
+        for i, a in enumerate(rows)
+    ]
     positive = [v for row in table for v in row if v > 0]
     return [[v / (sum(positive) / len(positive)) for v in row] for row in table]
 
@@ -47,6 +50,16 @@ def test_rkd_distance_is_a_loop_over_pairs():
     a, b = relative_distances(s.tolist()), relative_distances(t.tolist())
     expected = sum(smooth_l1(a[i][j] - b[i][j]) for i in range(5) for j in range(5)) / 25
     assert float(rkd_distance(s, t)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_identical_rows_count_as_a_distance_of_a_millionth():
+    s, t = sides()
+    s[1] = s[0]
+    a, b = relative_distances(s.tolist()), relative_distances(t.tolist())
+    assert a[0][1] == pytest.approx(0, abs=1e-5)
+    assert a[0][1] > 0
+    expected = sum(smooth_l1(a[i][j] - b[i][j]) for i in range(5) for j in range(5)) / 25
+    assert rkd_distance(s, t).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_rkd_distance_keeps_its_digits_far_from_the_origin():
