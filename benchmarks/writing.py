@@ -132,25 +132,28 @@ def _peak_mb(what: str, store: pathlib.Path, rows: int, dims: int) -> float:
 
 
 def alone(what: str, store: str, rows: int, dims: int) -> None:
-    """Write a store, or open one and read all its blocks; print the most bytes this process ever held in memory."""
+    """Write a store and print the most bytes this process held; or open one, read all blocks, and print its own share.
+
+    Pages of the files that a reader has mapped are not counted: the system takes them back when it needs memory.
+    """
     if what == "write":
         plan = make_plan(rows, dims, 2048, "none")
-        with cache.StoreWriter(store, plan, provenance={}) as writer, cache.WriteBehind(writer.write_shard) as write:
-            for index in writer.pending():
-                write(index, make_rows(plan, index))
         with cache.StoreWriter(store, plan, provenance={}) as writer:
+            with cache.WriteBehind(writer.write_shard) as write:
+                for index in writer.pending():
+                    write(index, make_rows(plan, index))
             writer.close()
+        print(held_bytes("VmHWM"))
     else:
-        for _ in cache.open(store).features(resident_bytes=0).blocks():
-            pass
-    print(peak_bytes())
+        opened = cache.open(store)
+        print(max(held_bytes("RssAnon") for _ in opened.features(resident_bytes=0).blocks()))
 
 
-def peak_bytes() -> int:
-    """The most bytes of memory that this process ever held."""
+def held_bytes(kind: str) -> int:
+    """Memory of this process, by its name in /proc/self/status; the most it ever had where the system has no such file."""
     status = pathlib.Path("/proc/self/status")
     if status.exists():  # ru_maxrss of Linux begins with that of the process that started this one
-        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(kind))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

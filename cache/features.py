@@ -27,7 +27,7 @@ class Features:
     """An (N, *row_shape) array of the readout's dtype. Every array it hands out is a fresh copy, never a view of a file.
 
     Where all rows fit `resident_bytes`, the first use gathers them into one array: scattered rows come at the speed of
-    `np.take` then, and at 0.6 x of it from 16 maps, 0.3 x from 128. It pickles as paths and offsets.
+    `np.take` then, and at 0.5 x of it from 16 maps, 0.2 x from 128. It pickles as paths and offsets.
     """
 
     def __init__(
