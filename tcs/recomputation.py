@@ -19,6 +19,8 @@ from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extract import Extraction, batch_features
 from tcs.image_list import ImageList
 from tcs.image_sources import open_images
+from tcs.projection import stored_projection
+from tcs.projections import projected
 from tcs.recorded import is_there, recorded_config, require_path
 from tcs.runtime import progress_bar, say, seed_for
 from tcs.teacher import Teacher, load_teacher
@@ -73,9 +75,12 @@ def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
     """
     store = cache.open(config.store)
     options = _options(config, store)
+    plan = store.manifest.plan
     teacher = load_teacher(options)
     _require_same_teacher(store, teacher)
-    plan = store.manifest.plan
+    _require_readouts(store, teacher)
+    found = {name: stored_projection(plan.constants, name) for name in teacher.readouts}
+    teacher = projected(teacher, {name: made for name, made in found.items() if made is not None})
     images = _images(options, store, config.data is not None)
     positions = ImagePositions(images, teacher.transform, "none")
     extraction = Extraction(config=options, images=images, teacher=teacher, plan=plan, positions=positions)
@@ -128,6 +133,13 @@ def _require_same_teacher(store: cache.Store, teacher: Teacher) -> None:
                 f"{store.path}: {name} is {was!r} in the store and {value!r} for this teacher, so it is another one; give "
                 "the weights that the store was made with, as --teacher-checkpoint FILE."
             )
+
+
+def _require_readouts(store: cache.Store, teacher: Teacher) -> None:
+    """Raise ArtefactError for a readout of the store that its recorded options do not compute."""
+    for name in store.readouts:
+        if name not in teacher.readouts:
+            raise ArtefactError(f"{store.path}: the options it records do not compute its readout {name}.")
 
 
 def _computed(

@@ -1,5 +1,6 @@
 """`tcs cache repair`: the bad shards of a store extracted again, and nothing else touched."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ def repair(config: RepairConfig) -> cache.Verification:
         return found  # only files that belong to no part of the store, which are not ours to delete
     value = manifest_value(store)
     options = _extract_config(config, value)
-    extraction = prepare(options)
+    is_lost = found.state == "unreadable"  # then nothing of the plan on disk is believed
+    extraction = prepare(dataclasses.replace(options, overwrite=is_lost))
     _discard(store, found, extraction, value)
     del extraction  # `extract` loads the teacher again: two at once might not fit the device
     extract(options)

@@ -56,7 +56,7 @@ TCS = {
     "verification": "",
     "recorded": "",
     "drift": "image_list image_sources recorded",
-    "recomputation": "decoding extract image_list image_sources recorded teacher",
+    "recomputation": "decoding extract image_list image_sources projection projections recorded teacher",
     "repair": "extract recorded verification",
     # coordinates and targets
     "artefact": "",

@@ -102,6 +102,15 @@ def test_rows_computed_again_are_equal_to_the_last_bit(origin, name, sample):
         assert (error.max_abs, error.mean_abs, error.max_rel, error.mean_rel, error.differing) == (0, 0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("method", ["orthogonal", "pca"])
+def test_projected_readouts_are_computed_again_with_the_stored_matrix(origin, tmp_path, method):
+    options = dict(cache.read_manifest(origin / "bare.store").provenance["config"])
+    options |= {"out": str(tmp_path / "p.store"), "readouts": ("avg",), "project": {"avg": 5}, "projection": method}
+    extract(ExtractConfig(**options))
+    found = recompute(RecomputeConfig(store=str(tmp_path / "p.store")))
+    assert (found["avg"].rows, found["avg"].max_abs) == (29, 0)
+
+
 def test_what_differs_is_measured(origin, tmp_path):
     store = pathlib.Path(shutil.copytree(origin / "bare.store", tmp_path / "x.store"))
     with h5py.File(store / "shard-00000.h5", "r+") as file:
