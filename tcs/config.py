@@ -16,6 +16,7 @@ LABEL_SOURCES = ("auto", "folder", "none")
 HEADS = ("linear", "tcs")
 MIMIC_VIEWS = ("same", "clean")
 SELECT_RIDGE = "ridge"
+SELECT_GATES = "gates"
 
 
 def as_json(config: Any) -> dict[str, Any]:
@@ -186,6 +187,7 @@ class TrainConfig:
     out: str
     models: tuple[str, ...]
     targets: str | None = None
+    readout: str | None = None
     method: str | None = None
     head: str | None = None
     loss: str | None = None
@@ -194,6 +196,7 @@ class TrainConfig:
     split_seed: int | None = None
     split_file: str | None = None
     selection: str | None = None
+    keep: int | None = None
     unlabelled: str = "all"
     steps: int | None = None
     epochs: int | None = None
@@ -237,6 +240,10 @@ class TrainConfig:
         require(
             self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(),
             f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.",
+        )
+        require(
+            self.keep is None or (self.selection == SELECT_GATES and self.keep >= 1),
+            f"--keep is {self.keep}; it must be 1 or more, and goes with --selection gates.",
         )
         require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
         require((self.steps or 1) >= 1 and (self.epochs or 1) >= 1, "--steps and --epochs must be 1 or more.")

@@ -9,7 +9,8 @@ from tcs.methods import PROBE_START, Method
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The numbers of a training run. `steps` is the budget, `batch_size` is global, `padding` is in pixels."""
+    """The numbers of a training run. `steps` is the budget, `batch_size` is global, `padding` is in pixels, `gates`
+    is how many coordinates stay open in the end (None: no gates)."""
 
     method: Method
     steps: int
@@ -27,6 +28,7 @@ class Recipe:
     pretrained: bool = False
     channels_last: bool = True
     seed: int = 42
+    gates: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a run reads: a store and its targets, opened once, and the rows, probe and selection of a split.
 
-Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, C classes.
+Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, D teacher dims, C classes.
 """
 
 import dataclasses
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
-from tcs.config import SELECT_RIDGE, TrainConfig
+from tcs.config import SELECT_GATES, SELECT_RIDGE, TrainConfig
 from tcs.coordinates import load_coordinates
 from tcs.errors import ArtefactError, ConfigError
-from tcs.losses import HashPlanes
+from tcs.frozen_probe import probe_logits
+from tcs.functional.coordinates import HashPlanes
 from tcs.methods import TRAINED, Method
 from tcs.probe import fit_ridge
 from tcs.selection import Selection, check_selection, select_coordinates
 from tcs.splits import Split, choose_split
-from tcs.stream import TrainingRows, decode_rows, pool_rows
+from tcs.runtime import seed_for
+from tcs.stream import RESIDENT_BYTES, TrainingRows, decode_rows, pool_rows
 from tcs.targets import Targets, open_targets
 from tcs.trainer import Probe
 
@@ -72,12 +74,45 @@ def check_needs(method: Method, source: Source, name: str) -> None:
         raise ConfigError(
             f"{name} reads cached {' and '.join(sorted(reads_cache))}; make them with tcs targets and give --targets FILE."
         )
+    _check_readouts(method, source.store, name)
     made_by = None if source.targets is None else source.targets.coordinates.method
     if method.axes and made_by not in method.axes:
         raise ArtefactError(
             f"{name} needs coordinates of method {' or '.join(method.axes)}, these targets have '{made_by}'; "
             f"run tcs fit --method {method.axes[0]} and tcs targets."
         )
+
+
+def _check_readouts(method: Method, store: cache.Store, name: str) -> None:
+    """ArtefactError where the method reads features or maps that the store does not hold as it needs them."""
+    views = store.manifest.plan.views
+    reads_store = method.needs & {"features", "maps", "probe"}
+    if reads_store and views is not None:
+        raise ArtefactError(
+            f"{name} reads one row of features an image, and {store.path} holds {views.count} views of each; extract the "
+            "clean view: tcs extract without --views."
+        )
+    if "maps" in method.needs and not map_readouts(store):
+        raise ArtefactError(
+            f"{name} reads cached maps, and {store.path} has the readouts {', '.join(store.readouts)}; extract maps too: "
+            "tcs extract ... --readout avg --readout map."
+        )
+
+
+def map_readouts(store: cache.Store) -> list[str]:
+    """The readouts that are spatial maps, in the order they were asked for: shallow to deep, by custom."""
+    return [name for name, readout in store.readouts.items() if readout.grid is not None]
+
+
+def vector_readout(store: cache.Store, name: str | None) -> str:
+    """The readout whose vectors the losses read: `name`, or the only one there is. ArtefactError where that is not clear."""
+    vectors = [item for item, readout in store.readouts.items() if readout.grid is None]
+    if name is None and len(vectors) == 1:
+        return vectors[0]
+    if name not in vectors:
+        wrong = "--readout is missing" if name is None else f"--readout is '{name}'"
+        raise ArtefactError(f"{wrong}; {store.path} has the vectors {', '.join(vectors) or 'none'}: name one of them.")
+    return name
 
 
 def find_selection(source: Source, config: TrainConfig, split: Split, seed: int) -> Selection | None:
@@ -87,8 +122,9 @@ def find_selection(source: Source, config: TrainConfig, split: Split, seed: int)
     selection that was computed on another split is refused.
     """
     assert source.targets is not None
-    if config.selection is None:
+    if config.selection in (None, SELECT_GATES):
         return None
+    assert config.selection is not None
     if config.selection != SELECT_RIDGE:
         system = load_coordinates(pathlib.Path(config.selection))
         selection, made_on, ours = system.selection, system.identity, source.targets.coordinates.identity
@@ -124,7 +160,7 @@ def probe_for(
     method: Method, source: Source, config: TrainConfig, split: Split, seed: int
 ) -> tuple[Probe | None, Selection | None]:
     """The probe and selection that the method and --selection ask for; (None, None) where they ask for neither."""
-    if method.head != "tcs" or source.targets is None or (method.classifier == TRAINED and config.selection is None):
+    if method.head != "tcs" or source.targets is None or (method.classifier == TRAINED and config.selection in (None, SELECT_GATES)):
         return None, None
     selection = find_selection(source, config, split, seed)
     return find_probe(source, split, selection), selection
@@ -151,6 +187,7 @@ def load_rows(
     labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))
     labels_n[labelled_m] = source.store.labels_N[rows_n[labelled_m]]
     needs, targets = method.needs, source.targets
+    readout = vector_readout(source.store, config.readout) if needs & {"features", "probe"} else None
     coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
     packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
     return TrainingRows(
@@ -159,4 +196,41 @@ def load_rows(
         labelled_m=torch.from_numpy(labelled_m),
         coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
         packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
+        teacher_nD=_cached(source.store, readout, rows_n, device) if readout and "features" in needs else None,
+        teacher_maps=_cached_maps(source.store, rows_n, device) if "maps" in needs else (),
+        teacher_logits_nC=_teacher_logits(source, split, readout, rows_n, config, device)
+        if readout and "probe" in needs
+        else None,
     )
+
+
+def _cached(store: cache.Store, readout: str, rows_n: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The rows of a readout on `device`, in the stored dtype."""
+    return torch.from_numpy(store.features(readout, resident_bytes=0).gather(rows_n)).to(device)
+
+
+def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.device) -> tuple[Tensor, ...]:
+    """Every map readout of the rows, (n, height, width, channels) each. ArtefactError where they do not fit into memory."""
+    names = map_readouts(store)
+    row_bytes = sum(store.features(name, resident_bytes=0)[0].nbytes for name in names)
+    if row_bytes * len(rows_n) > RESIDENT_BYTES:
+        raise ArtefactError(
+            f"the maps {', '.join(names)} of {len(rows_n):,} rows take {row_bytes * len(rows_n) / 2**30:.1f} GiB, more than "
+            f"{RESIDENT_BYTES / 2**30:.0f} GiB; use --unlabelled N, or extract smaller maps."
+        )
+    return tuple(_cached(store, name, rows_n, device) for name in names)
+
+
+def _teacher_logits(
+    source: Source, split: Split, readout: str, rows_n: NDArray[np.int64], config: TrainConfig, device: torch.device
+) -> Tensor:
+    """Logits of the rows by a probe of the frozen teacher, fitted on the split's labels alone."""
+    features, store = source.store.features(readout, resident_bytes=0), source.store
+    logits_nC = probe_logits(
+        features.gather(split.rows_n),
+        store.labels_N[split.rows_n],
+        features.gather(rows_n),
+        len(store.classes),
+        seed_for(config.seed, "probe"),
+    )
+    return torch.from_numpy(logits_nC).to(device)

@@ -1,6 +1,7 @@
 """The training rows of a run, decoded once and resident, and which of them each step sees.
 
-Legend: N rows of the store, n rows of this run, B batch rows, K coordinates, H hash bits, P = H / 8 bytes.
+Legend: N rows of the store, n rows of this run, B batch rows, K coordinates, H hash bits, P = H / 8 bytes, D teacher dims,
+C classes.
 """
 
 import concurrent.futures
@@ -93,7 +94,8 @@ class TrainingRows:
     """Everything a step may read, on one device, indexed by position in this run.
 
     images_n3HW uint8; labels_n int64 (-1 outside the split: other labels are never loaded); labelled_m the positions of
-    the labelled rows; coordinates_nK float32 and packed_nP uint8 where the losses read them.
+    the labelled rows. Where the losses read them: coordinates_nK float32, packed_nP uint8, teacher_nD float, teacher_maps
+    each (n, height, width, channels) float, shallow to deep, teacher_logits_nC float32 (a probe of the frozen teacher).
     """
 
     images_n3HW: Tensor
@@ -101,6 +103,9 @@ class TrainingRows:
     labelled_m: Tensor
     coordinates_nK: Tensor | None = None
     packed_nP: Tensor | None = None
+    teacher_nD: Tensor | None = None
+    teacher_maps: tuple[Tensor, ...] = ()
+    teacher_logits_nC: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

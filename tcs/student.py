@@ -1,6 +1,6 @@
 """Students: any timm model whose classifier can be folded, with the head that is trained on top.
 
-Legend: B batch rows, S student width (measured pre-logits), K coordinates, C classes.
+Legend: B batch rows, S student width (measured pre-logits), K coordinates, C classes. A map is (B, channels, height, width).
 """
 
 import ast
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError, ModelError, did_you_mean
+from tcs.gates import Gates
 from tcs.runtime import seed_for
 
 FOLD_TOLERANCE = 1e-4
@@ -104,6 +105,36 @@ def pre_logits(backbone: nn.Module, images_B3HW: Tensor) -> Tensor:
     return features.flatten(1)
 
 
+def features_and_maps(backbone: nn.Module, images_B3HW: Tensor, maps: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`pre_logits` and the maps of the last `maps` stages (blocks of a ViT), shallow to deep, from one forward pass."""
+    final, stages = backbone.forward_intermediates(images_B3HW, indices=maps, norm=False, output_fmt="NCHW")  # type: ignore[operator]
+    features: Tensor = backbone.forward_head(final, pre_logits=True)  # type: ignore[operator]
+    return features.flatten(1), tuple(stages)
+
+
+def measured_maps(
+    backbone: nn.Module, spec: StudentSpec, image_size: int, maps: int
+) -> tuple[tuple[int, int, int], ...]:
+    """(channels, height, width) of the last `maps` stages. ModelError where the model has fewer, or no way to give them."""
+    images_B3HW = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    was_training = backbone.training
+    try:
+        with torch.no_grad():
+            features_BS, stages = features_and_maps(backbone.eval(), images_B3HW, maps)
+            same = torch.equal(features_BS, pre_logits(backbone, images_B3HW))
+    except (AttributeError, AssertionError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"--model '{spec.text}' cannot give the maps of its last {maps} stages ({_first_line(error)}); use a student with "
+            f"more stages, a store with fewer map readouts, or a loss that reads no maps."
+        ) from error
+    finally:
+        backbone.train(was_training)
+    if not same or len(stages) != maps:
+        raise ModelError(f"--model '{spec.text}' gives other features beside its maps; use a loss that reads no maps.")
+    shapes = [(int(stage.shape[1]), int(stage.shape[2]), int(stage.shape[3])) for stage in stages]
+    return tuple(shapes)
+
+
 def measured_width(backbone: nn.Module, spec: StudentSpec, image_size: int) -> int:
     """S, measured on a forward pass. Never `num_features`, which is another number for 10 of 53 architectures."""
     was_training = backbone.training
@@ -148,11 +179,12 @@ def check_foldable(backbone: nn.Module, spec: StudentSpec, image_size: int, widt
 
 @dataclasses.dataclass(frozen=True)
 class StudentOutput:
-    """features_BS, logits_BC, and z_BK where the head has coordinates (before the selection)."""
+    """features_BS, logits_BC, z_BK where the head has coordinates (before the selection), and the maps that were asked for."""
 
     features_BS: Tensor
     logits_BC: Tensor
     z_BK: Tensor | None
+    maps: tuple[Tensor, ...] = ()
 
 
 class Student(nn.Module):
@@ -170,24 +202,35 @@ class Student(nn.Module):
         super().__init__()
         assert components is not None or not reads_coordinates
         self.backbone = backbone
+        self.width = width
         self.projection = nn.Linear(width, components) if components is not None else None
         self.reads_coordinates = reads_coordinates
         self.classifier = nn.Linear(components if reads_coordinates and components else width, n_classes)
         self.register_buffer("mask_K", torch.ones(components or 0))
+        self.gates: Gates | None = None
         if self.projection is not None:
             nn.init.zeros_(self.projection.bias)  # a = o in z = V'(A f + a - o): coordinates start centred
 
-    def forward(self, images_B3HW: Tensor) -> StudentOutput:
-        """Student output of normalised images (B, 3, H, W)."""
-        features_BS = pre_logits(self.backbone, images_B3HW)
+    def forward(self, images_B3HW: Tensor, maps: int = 0) -> StudentOutput:
+        """Student output of normalised images (B, 3, H, W), with the maps of the last `maps` stages."""
+        if maps:
+            features_BS, stages = features_and_maps(self.backbone, images_B3HW, maps)
+        else:
+            features_BS, stages = pre_logits(self.backbone, images_B3HW), ()
         z_BK = self.projection(features_BS) if self.projection is not None else None
-        read = z_BK * self.mask_K if self.reads_coordinates and z_BK is not None else features_BS
-        return StudentOutput(features_BS, self.classifier(read), z_BK)
+        read = features_BS
+        if self.reads_coordinates and z_BK is not None:
+            read = self.gates(z_BK * self.mask_K) if self.gates is not None else z_BK * self.mask_K
+        return StudentOutput(features_BS, self.classifier(read), z_BK, stages)
 
     def select(self, active_k: Tensor) -> None:
         """Let the classifier read the coordinates `active_k` (int64) only."""
         self.mask_K.zero_()
         self.mask_K[active_k] = 1.0
+
+    def add_gates(self) -> None:
+        """Put a trainable gate on every coordinate that the classifier reads."""
+        self.gates = Gates(len(self.mask_K)).to(self.mask_K.device)
 
     def folded_classifier(self) -> tuple[Tensor, Tensor]:
         """(weight_CS, bias_C) of the one linear map that this head is; computed in float64."""
@@ -196,6 +239,8 @@ class Student(nn.Module):
             return weight.float(), bias.float()
         assert self.projection is not None
         masked_CK = weight * self.mask_K.double()
+        if self.gates is not None:
+            masked_CK = masked_CK * self.gates.factors().double()
         return (masked_CK @ self.projection.weight.double()).float(), (
             masked_CK @ self.projection.bias.double() + bias
         ).float()

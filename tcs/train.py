@@ -8,16 +8,17 @@ import numpy as np
 
 import cache
 from tcs.checkpoint import CONFIG, FOLDED, LAST, RESUME, SEEN, SUMMARY, load_json, save_json, save_table, save_weights
-from tcs.config import TrainConfig, as_json
+from tcs.config import SELECT_GATES, TrainConfig, as_json
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
-from tcs.methods import Method, resolve_method
+from tcs.loop import Outcome, train_student
+from tcs.methods import PROBE_FROZEN, Method, resolve_method
 from tcs.recipe import Recipe
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.selection import Selection
 from tcs.source import Source, check_needs, find_split, hash_planes, load_rows, open_source, probe_for, run_rows
 from tcs.splits import Split
-from tcs.student import StudentPlan, StudentSpec, build_student, normalisation, parse_student
-from tcs.trainer import Outcome, Probe, Surroundings, Trainer, train_student
+from tcs.student import StudentPlan, StudentSpec, build_student, measured_maps, normalisation, parse_student
+from tcs.trainer import Probe, Surroundings, Trainer
 
 DEFAULT_STEPS = 2000
 DEFAULT_COMPONENTS = 256
@@ -120,7 +121,7 @@ def fingerprint_of(job: Job) -> tuple[str, dict[str, Any]]:
     identity = settings | {
         "model": job.spec.text,
         "store_identity": job.source.store.identity,
-        "targets_identity": None if targets is None or not (job.method.needs - {"labels"}) else targets.identity,
+        "targets_identity": None if targets is None or not reads_targets(job.method) else targets.identity,
         "split_digest": job.split.digest,
         "selected": None if job.selection is None else [int(k) for k in job.selection.active_k],
     }
@@ -166,8 +167,7 @@ def _is_finished(job: Job, identity: dict[str, Any]) -> bool:
 def make_trainer(job: Job) -> Trainer:
     """The student, its rows and its surroundings, ready for step 0."""
     config, device, targets = job.config, pick_device(job.config.device), job.source.targets
-    mimics = bool(job.method.needs - {"labels"})
-    components = _components(job) if mimics or job.method.head == "tcs" else None
+    components = _components(job) if reads_targets(job.method) or job.method.head == "tcs" else None
     plan = StudentPlan(
         spec=job.spec,
         n_classes=len(job.source.store.classes),
@@ -183,9 +183,31 @@ def make_trainer(job: Job) -> Trainer:
         planes=hash_planes(targets, device) if targets is not None and "bits" in job.method.needs else None,
         probe=job.probe,
         device=device,
+        student_maps=measured_maps(student.backbone, job.spec, job.size, len(rows.teacher_maps)) if rows.teacher_maps else (),
         **normalisation(student.backbone),
     )
-    return Trainer(student, rows, make_recipe(config, job.method, len(job.rows_n), job.size), around, job.spec.text)
+    recipe = dataclasses.replace(make_recipe(config, job.method, len(job.rows_n), job.size), gates=_gates(job, components))
+    return Trainer(student, rows, recipe, around, job.spec.text)
+
+
+def _gates(job: Job, components: int | None) -> int | None:
+    """How many gated coordinates stay open. ConfigError where nothing would train the gates, or there are fewer coordinates."""
+    if job.config.selection != SELECT_GATES:
+        return None
+    if components is None or job.method.head != "tcs" or job.method.classifier == PROBE_FROZEN:
+        raise ConfigError(
+            f"--selection {SELECT_GATES} needs a classifier that is trained on coordinates; use --head tcs with a loss that "
+            "has ce, such as --method tcs."
+        )
+    keep = job.config.keep or max(1, components // 2)
+    if keep > components:
+        raise ConfigError(f"--keep is {keep}, and there are {components} coordinates; keep that many or fewer.")
+    return keep
+
+
+def reads_targets(method: Method) -> bool:
+    """Whether the method reads coordinates or bits, which come from a targets file."""
+    return bool(method.needs & {"coordinates", "bits"})
 
 
 def _components(job: Job) -> int:

@@ -1,12 +1,10 @@
 """The training loop of one student. Reads resident rows only; knows neither store nor teacher.
 
-Legend: B batch rows, b labelled rows of a batch, S student width, K coordinates, H hash bits, C classes, n rows of this run.
+Legend: B batch rows, b labelled rows of a batch, S student width, K coordinates, D teacher dims, C classes, n rows of this run.
 """
 
 import contextlib
 import dataclasses
-import pathlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,17 +13,18 @@ import timm.optim
 import timm.scheduler
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tcs.augment import augment, normalise
-from tcs.checkpoint import RESUME, load_resume, save_resume
-from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.interrupt import stop_requests
-from tcs.losses import LOSSES, HashPlanes, LossInputs, LossTerm, reads, unpack_bits
+from tcs.errors import ConfigError, DivergedError
+from tcs.criteria.base import Setting, StepRows
+from tcs.functional.coordinates import HashPlanes, unpack_bits
+from tcs.gates import kept_after, period_ending
+from tcs.losses import LOSSES, LossTerm, build_criteria, reads, student_reads
 from tcs.methods import PROBE_FROZEN, TRAINED
 from tcs.probe import fit_ridge_targets
 from tcs.recipe import Phase, Recipe, plan_phases
-from tcs.runtime import Bar, resident_mib, seed_for
+from tcs.runtime import seed_for
 from tcs.stream import BatchPlan, TrainingRows, batch_positions, plan_batches
 from tcs.student import Student, StudentOutput, pre_logits
 
@@ -34,7 +33,6 @@ REFIT_LEAST_PENALTY = (
     1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it
 )
 EVAL_BATCH = 256
-LOG_POINTS = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,23 +46,15 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a student trains against besides its rows: hash planes, the teacher-space probe, its own normalisation, its device."""
+    """What a student trains against besides its rows: hash planes, the teacher-space probe, its own normalisation, its
+    device, and the shapes (channels, height, width) of its maps where a loss reads them."""
 
     planes: HashPlanes | None
     probe: Probe | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     device: torch.device
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run cost. `wall_seconds` are those of this process: a resumed run counts its last part only."""
-
-    wall_seconds: float
-    images_seen: int
-    peak_mib: float
-    summary: tuple[dict[str, Any], ...]
+    student_maps: tuple[tuple[int, int, int], ...] = ()
 
 
 class Trainer:
@@ -80,7 +70,24 @@ class Trainer:
         self.step, self.images_seen = 0, 0
         self.summary: list[dict[str, Any]] = []
         _install_probe(student, around.probe, recipe.method.classifier)
+        if recipe.gates is not None:
+            student.add_gates()
+        self.criteria = build_criteria([phase.terms for phase in self.phases], self._setting()).to(around.device)
         self._enter(self.phases[0])
+
+    def _setting(self) -> Setting:
+        """What the losses are built for; their own seeds derive from `seed`."""
+        rows, maps = self.rows, self.rows.teacher_maps
+        return Setting(
+            student_dims=self.student.width,
+            classes=self.student.classifier.out_features,
+            rows=len(rows.images_n3HW),
+            seed=seed_for(self.recipe.seed, "losses"),
+            teacher_nD=rows.teacher_nD,
+            student_maps=self.around.student_maps,
+            teacher_maps=tuple((stage.shape[3], stage.shape[1], stage.shape[2]) for stage in maps),
+            planes=self.around.planes,
+        )
 
     def _enter(self, phase: Phase) -> None:
         """Start a phase: refit the projection where it says so, and give it a fresh optimiser on the run's one schedule."""
@@ -88,7 +95,7 @@ class Trainer:
             self._refit_projection()
         self.phase, self.plan = phase, self._plan_batches(phase)
         self.optimiser = timm.optim.create_optimizer_v2(
-            _parameter_groups(self.student, self.recipe.weight_decay), opt=self.recipe.opt, lr=self.recipe.lr
+            _parameter_groups(self.student, self.criteria, self.recipe.weight_decay), opt=self.recipe.opt, lr=self.recipe.lr
         )
         self.scheduler = timm.scheduler.CosineLRScheduler(
             self.optimiser,
@@ -151,17 +158,30 @@ class Trainer:
         self.scheduler.step_update(self.step)
         labelled, pool = batch_positions(self.plan, self.rows.labelled_m, self.step)
         output = self._forward(torch.cat([labelled, pool]), len(labelled))
-        values = _loss_values(self.phase.terms, self._loss_inputs(output, labelled, pool))
+        values = self._loss_values(output, labelled, pool)
         loss = torch.stack([term.weight * values[term.name] for term in self.phase.terms]).sum()
         _refuse_non_finite(values, self.step, self.name)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.student.gates is not None and self.phase is self.phases[-1]:
+            self.student.gates.observe()
         if self.recipe.clip_grad is not None:
-            torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.recipe.clip_grad)
+            parameters = [*self.student.parameters(), *self.criteria.parameters()]
+            torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_grad)
         self.optimiser.step()
         self.step += 1
+        self._close_gates()
         self.images_seen += self.plan.rows
         return {"loss": loss.item(), **{f"loss_{name}": value.item() for name, value in values.items()}}
+
+    def _close_gates(self) -> None:
+        """Close the weakest gates at the end of a period of the main phase."""
+        gates, keep = self.student.gates, self.recipe.gates
+        if gates is None or keep is None or self.phase is not self.phases[-1]:
+            return
+        period = period_ending(self.step, self.phase.start, self.phase.stop)
+        if period is not None:
+            gates.close_weakest(kept_after(period, len(gates.open_K), keep))
 
     def _forward(self, positions: Tensor, labelled: int) -> StudentOutput:
         images_B3HW = self.rows.images_n3HW[positions.to(self.rows.images_n3HW.device)]
@@ -170,22 +190,43 @@ class Trainer:
         if self.recipe.mimic_view == "clean":
             shown = torch.cat([shown[:labelled], images_B3HW[labelled:]])
         with _own_randomness(seed_for(self.recipe.seed, f"forward {self.name}", self.step), self.around.device):
-            output: StudentOutput = self.student(self.normalised(shown))
+            maps = len(self.rows.teacher_maps) if "maps" in student_reads(self.phase.terms) else 0
+            output: StudentOutput = self.student(self.normalised(shown), maps=maps)
         return output
 
-    def _loss_inputs(self, output: StudentOutput, labelled: Tensor, pool: Tensor) -> LossInputs:
-        """Labelled rows first; mimic losses read every row, or the pool rows alone where those are shown un-augmented."""
-        first = len(labelled) if self.recipe.mimic_view == "clean" else 0
-        mimic = torch.cat([labelled, pool])[first:].to(self.around.device)
-        needed, rows = reads(self.phase.terms), self.rows
-        reads_bits = "bits" in needed and rows.packed_nP is not None
-        return LossInputs(
-            logits_BC=output.logits_BC[: len(labelled)],
-            labels_B=rows.labels_n[labelled.to(rows.labels_n.device)],
-            z_BK=None if output.z_BK is None else output.z_BK[first:],
-            coordinates_BK=None if rows.coordinates_nK is None else rows.coordinates_nK[mimic],
-            bits_BH=unpack_bits(rows.packed_nP[mimic]) if reads_bits and rows.packed_nP is not None else None,
-            planes=self.around.planes,
+    def _loss_values(self, output: StudentOutput, labelled: Tensor, pool: Tensor) -> dict[str, Tensor]:
+        """Each term's value, unweighted. Labelled rows come first in a batch; mimic losses read every row, or the pool rows
+        alone where those are shown un-augmented."""
+        count, total = len(labelled), len(labelled) + len(pool)
+        first = count if self.recipe.mimic_view == "clean" else 0
+        groups = {"labelled": slice(0, count), "mimic": slice(first, total)}
+        positions = torch.cat([labelled, pool])
+        used = {LOSSES[term.name].rows for term in self.phase.terms}
+        needed = reads(self.phase.terms)
+        rows = {name: self._step_rows(output, positions, groups[name], needed) for name in used}
+        return {term.name: self.criteria[term.name](rows[LOSSES[term.name].rows]) for term in self.phase.terms}
+
+    def _step_rows(self, output: StudentOutput, positions: Tensor, part: slice, needed: frozenset[str]) -> StepRows:
+        """What the losses read of the rows `part` of a step."""
+        place, rows = positions[part].to(self.around.device), self.rows
+
+        def cached(name: str, values: Tensor | None) -> Tensor | None:
+            return values[place] if name in needed and values is not None else None
+
+        packed = cached("bits", rows.packed_nP)
+        maps = rows.teacher_maps if "maps" in needed else ()
+        return StepRows(
+            logits_BC=output.logits_BC[part],
+            features_BS=output.features_BS[part],
+            z_BK=None if output.z_BK is None else output.z_BK[part],
+            student_maps=tuple(stage[part] for stage in output.maps),
+            labels_B=cached("labels", rows.labels_n),
+            coordinates_BK=cached("coordinates", rows.coordinates_nK),
+            bits_BH=None if packed is None else unpack_bits(packed),
+            teacher_BD=cached("features", rows.teacher_nD),
+            teacher_maps=tuple(stage[place].permute(0, 3, 1, 2) for stage in maps),
+            teacher_logits_BC=cached("probe", rows.teacher_logits_nC),
+            place_B=place,
         )
 
     def state(self) -> dict[str, Any]:
@@ -194,6 +235,7 @@ class Trainer:
             "step": self.step,
             "images_seen": self.images_seen,
             "student": self.student.state_dict(),
+            "criteria": self.criteria.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "summary": self.summary,
         }
@@ -203,6 +245,7 @@ class Trainer:
         self.step, self.images_seen, self.summary = state["step"], state["images_seen"], list(state["summary"])
         self._enter(next(phase for phase in self.phases if self.step <= phase.stop))
         self.student.load_state_dict(state["student"])
+        self.criteria.load_state_dict(state["criteria"])
         self.optimiser.load_state_dict(state["optimiser"])
 
 
@@ -218,17 +261,15 @@ def _install_probe(student: Student, probe: Probe | None, classifier: str) -> No
     student.classifier.requires_grad_(classifier != PROBE_FROZEN)
 
 
-def _parameter_groups(student: Student, weight_decay: float) -> list[dict[str, Any]]:
-    """No decay on biases, norms and the projection (design section 5: no weight decay on A, a)."""
-    projection = set() if student.projection is None else set(student.projection.parameters())
-    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    plain = [parameter for parameter in trained if parameter.ndim < 2 or parameter in projection]
-    decayed = [parameter for parameter in trained if parameter.ndim >= 2 and parameter not in projection]
+def _parameter_groups(student: Student, criteria: nn.ModuleDict, weight_decay: float) -> list[dict[str, Any]]:
+    """No decay on biases, norms, the projection (design section 5: no weight decay on A, a) and what a loss excepts."""
+    excepted = set() if student.projection is None else set(student.projection.parameters())
+    for criterion in criteria.values():
+        excepted |= set(criterion.undecayed())
+    trained = [p for part in (student, criteria) for p in part.parameters() if p.requires_grad]
+    plain = [parameter for parameter in trained if parameter.ndim < 2 or parameter in excepted]
+    decayed = [parameter for parameter in trained if parameter.ndim >= 2 and parameter not in excepted]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def _loss_values(terms: tuple[LossTerm, ...], inputs: LossInputs) -> dict[str, Tensor]:
-    return {term.name: LOSSES[term.name].call(inputs) for term in terms}
 
 
 def _refuse_non_finite(values: dict[str, Tensor], step: int, name: str) -> None:
@@ -245,54 +286,3 @@ def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield
-
-
-def train_student(trainer: Trainer, bar: Bar, folder: pathlib.Path | None, fingerprint: str, every: int) -> Outcome:
-    """Run what is left of a student's steps and return the cost.
-
-    With a `folder` the state is saved there `every` so many steps and on Ctrl-C or SIGTERM, and an earlier state of the
-    same `fingerprint` is taken up; on CPU with the same thread count the result then is the same bit for bit.
-    """
-    if folder is not None and (folder / RESUME).exists():
-        _resume(trainer, folder / RESUME, fingerprint)
-        bar.advance(trainer.step)
-    started, first_image, peak_mib = time.perf_counter(), trainer.images_seen, 0.0
-    interval = max(1, trainer.recipe.steps // LOG_POINTS)
-    if trainer.around.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(trainer.around.device)
-    with stop_requests() as stop:
-        while trainer.step < trainer.recipe.steps:
-            losses = trainer.train_step()
-            bar.advance(1, f"loss {losses['loss']:.3f}")
-            if trainer.step % interval == 0 or trainer.step == trainer.recipe.steps:
-                peak_mib = max(peak_mib, _memory_mib(trainer.around.device))
-                rate = (trainer.images_seen - first_image) / (time.perf_counter() - started)
-                trainer.summary.append(_summary_row(trainer, losses, rate))
-            if folder is not None and (trainer.step % every == 0 or stop.requested):
-                save_resume(folder / RESUME, trainer.state() | {"fingerprint": fingerprint})
-            if stop.requested:
-                stop.leave()
-    return Outcome(
-        wall_seconds=time.perf_counter() - started,
-        images_seen=trainer.images_seen,
-        peak_mib=peak_mib,
-        summary=tuple(trainer.summary),
-    )
-
-
-def _summary_row(trainer: Trainer, losses: dict[str, float], rate: float) -> dict[str, Any]:
-    learning_rate = trainer.optimiser.param_groups[0]["lr"]
-    where = {"step": trainer.step, "phase": trainer.phase.name, "images_seen": trainer.images_seen, "lr": learning_rate}
-    return where | losses | {"images_per_s": round(rate, 1)}
-
-
-def _resume(trainer: Trainer, path: pathlib.Path, fingerprint: str) -> None:
-    state = load_resume(path)
-    if state.pop("fingerprint", None) != fingerprint:
-        raise ArtefactError(f"resume file {path} belongs to another configuration; use another --out, or --overwrite.")
-    trainer.load_state(state)
-
-
-def _memory_mib(device: torch.device) -> float:
-    """Peak of the device's allocator on CUDA; on CPU the resident memory of the process now."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()

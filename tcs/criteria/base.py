@@ -1,0 +1,84 @@
+"""What every loss is given: the setting it is built for, and the rows of a step.
+
+Legend: B rows of a step, n rows of this run, S student dims, D teacher dims, K coordinates, H hash bits, C classes.
+A map is (B, channels, height, width); maps stand in the order of their depth.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from tcs.functional.coordinates import HashPlanes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepRows:
+    """Student output and cached rows of one step. None, or no map, stands for what no loss of the run reads.
+
+    `place_B` is the place of each row in the run (int64), for losses that remember rows.
+    """
+
+    logits_BC: Tensor
+    features_BS: Tensor
+    z_BK: Tensor | None = None
+    student_maps: tuple[Tensor, ...] = ()
+    labels_B: Tensor | None = None
+    coordinates_BK: Tensor | None = None
+    bits_BH: Tensor | None = None
+    teacher_BD: Tensor | None = None
+    teacher_maps: tuple[Tensor, ...] = ()
+    teacher_logits_BC: Tensor | None = None
+    place_B: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a loss is built for: widths of both sides, the cached features of the run, and a seed of its own.
+
+    `teacher_nD` is None where no loss reads features; map shapes are (channels, height, width).
+    """
+
+    student_dims: int
+    classes: int
+    rows: int
+    seed: int
+    teacher_nD: Tensor | None = None
+    student_maps: tuple[tuple[int, int, int], ...] = ()
+    teacher_maps: tuple[tuple[int, int, int], ...] = ()
+    planes: HashPlanes | None = None
+
+    @property
+    def teacher_dims(self) -> int:
+        """D, the width of the cached features."""
+        return there(self.teacher_nD).shape[1]
+
+
+def there(value: Tensor | None) -> Tensor:
+    """`value`, which the trainer has filled in because the loss says that it reads it."""
+    assert value is not None
+    return value
+
+
+class Criterion(nn.Module):
+    """A loss with what it owns: parameters (trained with the student), buffers (saved with it), neither, or both."""
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """The parameters of two axes or more that weight decay must leave alone."""
+        return []
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The loss of the step, a scalar."""
+        raise NotImplementedError
+
+
+class Plain(Criterion):
+    """A loss that owns nothing: a function of the rows."""
+
+    def __init__(self, function: Callable[[StepRows], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The function's value."""
+        return self._function(rows)

@@ -1,0 +1,82 @@
+"""Logits of the frozen teacher without a teacher head: a logistic probe of cached features, fitted on the run's own labels.
+
+Letters: N rows with a label, n rows to score, D teacher dims, C classes.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.errors import DataError
+from tcs.probe import balanced_folds
+
+# Inverse penalties of scikit-learn, on features centred and divided by their one root mean square.
+INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 3))
+FEW_SHOT_PENALTY = 0.1  # below two rows a class there is nothing to cross-validate
+CHOICE_ROWS = 4096
+MOST_FOLDS = 5
+MAX_ITERATIONS = 1000
+
+
+def probe_logits(
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], score_nD: NDArray[np.floating], n_classes: int, seed: int
+) -> NDArray[np.float32]:
+    """Logits float32 (n, C) of a multinomial logistic regression of the labels on the features.
+
+    The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
+    distilled. A class without a row gets the smallest logit of its row. DataError where only one class has labels.
+    """
+    present_c, places_N = np.unique(labels_N, return_inverse=True)
+    if len(present_c) < 2:
+        raise DataError(f"the labelled rows hold {len(present_c)} class; teacher logits need 2 or more: use more labels.")
+    origin_D = fit_ND.mean(axis=0, dtype=np.float64)
+    centred_ND = fit_ND.astype(np.float64) - origin_D
+    spread = max(float(np.sqrt(np.square(centred_ND).mean() * centred_ND.shape[1])), 1e-12)
+    x_ND = centred_ND / spread
+    model = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed))
+    scores_nc = (score_nD.astype(np.float64) - origin_D) / spread @ model[0].T + model[1]
+    logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
+    logits_nC[:, present_c] = scores_nc
+    return logits_nC.astype(np.float32)
+
+
+def _chosen_penalty(x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], seed: int) -> float:
+    folds = min(MOST_FOLDS, int(np.bincount(labels_N).min()))
+    if folds < 2:
+        return FEW_SHOT_PENALTY
+    chosen = np.random.default_rng(seed).permutation(len(labels_N))[:CHOICE_ROWS]
+    if np.bincount(labels_N[chosen], minlength=labels_N.max() + 1).min() >= folds:
+        x_ND, labels_N = x_ND[chosen], labels_N[chosen]
+    fold_N = balanced_folds(labels_N, folds, seed)
+    losses = [
+        np.mean([_held_out_loss(x_ND, labels_N, fold_N == fold, penalty) for fold in range(folds)])
+        for penalty in INVERSE_PENALTIES
+    ]
+    return INVERSE_PENALTIES[int(np.argmin(losses))]
+
+
+def _held_out_loss(
+    x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], held_N: NDArray[np.bool_], penalty: float
+) -> float:
+    """Mean log-loss of the held-out rows."""
+    weight_CD, bias_C = _fitted(x_ND[~held_N], labels_N[~held_N], penalty)
+    scores_nC = x_ND[held_N] @ weight_CD.T + bias_C
+    top_n = scores_nC.max(axis=1)
+    total_n = top_n + np.log(np.exp(scores_nC - top_n[:, None]).sum(axis=1))
+    return float((total_n - scores_nC[np.arange(len(scores_nC)), labels_N[held_N]]).mean())
+
+
+def _fitted(
+    x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], penalty: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (C, D) and bias (C,), two classes as two rows; an unfinished fit is used as it stands."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(C=penalty, max_iter=MAX_ITERATIONS).fit(x_ND, labels_N)
+    if len(model.classes_) > 2:
+        return model.coef_, model.intercept_
+    return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2

@@ -1,0 +1,46 @@
+"""Losses on coordinates: squared distance, and binary cross-entropy on the hash bits of the eLSH targets.
+
+Legend: B batch rows, K coordinates, H hash bits, P = H / 8 bytes.
+"""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor
+
+ELSH_SHARPNESS = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HashPlanes:
+    """What the eLSH loss needs of a targets file: rotation_HK, thresholds_H and rms_H, float32 on the student's device."""
+
+    rotation_HK: Tensor
+    thresholds_H: Tensor
+    rms_H: Tensor
+
+
+def coordinate_l2(z_BK: Tensor, coordinates_BK: Tensor) -> Tensor:
+    """Mean squared difference over rows and coordinates (RdimKD's distance in a frozen projection, with a mean reduction).
+
+    The stored scales make the mean variance of the cached coordinates 1, so the value starts near 1 for any teacher.
+    """
+    return F.mse_loss(z_BK, coordinates_BK)
+
+
+def hash_logits(z_BK: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
+    """Student logits of the H bits: sharpness * (R_h z - t_h) / rms_h, shape (B, H)."""
+    return sharpness * (z_BK @ planes.rotation_HK.T - planes.thresholds_H) / planes.rms_H
+
+
+def elsh(z_BK: Tensor, bits_BH: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
+    """Mean binary cross-entropy of the hash logits against the teacher's bits (LSH loss of "Mimicking Features", faiss hashes)."""
+    logits_BH = hash_logits(z_BK, planes, sharpness)
+    return F.binary_cross_entropy_with_logits(logits_BH, bits_BH.to(logits_BH.dtype))
+
+
+def unpack_bits(packed_BP: Tensor) -> Tensor:
+    """Bits (B, 8 P) as uint8 from bytes (B, P) in faiss's order (bit 0 of a byte first)."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=packed_BP.device)
+    return ((packed_BP.unsqueeze(-1) >> shifts) & 1).flatten(1)
