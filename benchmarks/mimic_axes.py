@@ -25,6 +25,7 @@ import cache
 from tcs.checkpoint import save_table
 from tcs.config import TargetsConfig, TrainConfig
 from tcs.coordinates import fit_coordinates, save_coordinates, teacher_identity_of
+from tcs.loop import train_student
 from tcs.methods import PROBE_FROZEN, Method
 from tcs.probe import fit_ridge
 from tcs.recipe import Recipe
@@ -34,7 +35,7 @@ from tcs.splits import k_shot_split
 from tcs.stream import TrainingRows, decode_rows, pool_rows
 from tcs.student import StudentPlan, build_student, normalisation, parse_student
 from tcs.targets import fit_targets, open_targets
-from tcs.trainer import EVAL_BATCH, Surroundings, Trainer, train_student
+from tcs.trainer import EVAL_BATCH, Surroundings, Trainer
 
 SPLIT_SEEDS = range(5)
 
@@ -188,11 +189,13 @@ def make_trainer(bench: Bench, entry: dict[str, Any], targets: Any, plan: Studen
     )
     source = Source(store=bench.train, targets=targets)
     device = torch.device("cpu")
+    mean, std = normalisation(student.backbone)
     around = Surroundings(
         planes=hash_planes(source.targets, device) if source.targets else None,
         probe=None,
         device=device,
-        **normalisation(student.backbone),
+        mean=mean,
+        std=std,
     )
     defaults = TrainConfig(store="", out="", models=(plan.spec.text,))
     recipe = Recipe(

@@ -29,7 +29,9 @@ def probe_logits(
     """
     present_c, places_N = np.unique(labels_N, return_inverse=True)
     if len(present_c) < 2:
-        raise DataError(f"the labelled rows hold {len(present_c)} class; teacher logits need 2 or more: use more labels.")
+        raise DataError(
+            f"the labelled rows hold {len(present_c)} class; teacher logits need 2 or more: use more labels."
+        )
     origin_D = fit_ND.mean(axis=0, dtype=np.float64)
     centred_ND = fit_ND.astype(np.float64) - origin_D
     spread = max(float(np.sqrt(np.square(centred_ND).mean() * centred_ND.shape[1])), 1e-12)

@@ -50,7 +50,8 @@ class Gates(nn.Module):
 
 def kept_after(period: int, components: int, keep: int) -> int:
     """How many of `components` gates are open after `period` (1-based) of PERIODS."""
-    return max(keep, round(components * (keep / components) ** (period / PERIODS)))
+    share: float = (keep / components) ** (period / PERIODS)
+    return max(keep, round(components * share))
 
 
 def period_ending(step: int, start: int, stop: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Named methods: what a row of a table called `tcs+elsh` means, in one table ."""
+"""Named methods: what a row of a table called `tcs+elsh` means, in one table."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -89,7 +89,7 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
         return find_method("tcs-probe" if has_targets else "labels")
     loss = loss or "ce"
     terms = parse_loss(loss)
-    mimics = bool(reads(terms) & {"coordinates", "bits"})
+    mimics = bool(reads(terms) - {"labels"})
     head = head or ("tcs" if has_targets else "linear")
     classifier = TRAINED if any(term.name == "ce" for term in terms) else PROBE_FROZEN
     if classifier == PROBE_FROZEN and head == "linear":

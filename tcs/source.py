@@ -19,9 +19,9 @@ from tcs.frozen_probe import probe_logits
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods import TRAINED, Method
 from tcs.probe import fit_ridge
+from tcs.runtime import seed_for
 from tcs.selection import Selection, check_selection, select_coordinates
 from tcs.splits import Split, choose_split
-from tcs.runtime import seed_for
 from tcs.stream import RESIDENT_BYTES, TrainingRows, decode_rows, pool_rows
 from tcs.targets import Targets, open_targets
 from tcs.trainer import Probe
@@ -160,7 +160,11 @@ def probe_for(
     method: Method, source: Source, config: TrainConfig, split: Split, seed: int
 ) -> tuple[Probe | None, Selection | None]:
     """The probe and selection that the method and --selection ask for; (None, None) where they ask for neither."""
-    if method.head != "tcs" or source.targets is None or (method.classifier == TRAINED and config.selection in (None, SELECT_GATES)):
+    if (
+        method.head != "tcs"
+        or source.targets is None
+        or (method.classifier == TRAINED and config.selection in (None, SELECT_GATES))
+    ):
         return None, None
     selection = find_selection(source, config, split, seed)
     return find_probe(source, split, selection), selection
@@ -180,7 +184,13 @@ def run_rows(source: Source, split: Split, method: Method, config: TrainConfig) 
 
 
 def load_rows(
-    source: Source, split: Split, method: Method, rows_n: NDArray[np.int64], size: int, device: torch.device
+    source: Source,
+    split: Split,
+    method: Method,
+    config: TrainConfig,
+    rows_n: NDArray[np.int64],
+    size: int,
+    device: torch.device,
 ) -> TrainingRows:
     """Everything the steps read, resident on `device`. Labels outside the split are -1: they are never used."""
     labels_n = np.full(len(rows_n), -1, np.int64)

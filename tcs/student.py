@@ -278,7 +278,7 @@ def build_student(plan: StudentPlan) -> Student:
         return Student(backbone, width, plan.n_classes, plan.components, plan.reads_coordinates)
 
 
-def normalisation(backbone: nn.Module) -> dict[str, tuple[float, ...]]:
+def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The student's own mean and std (timm data config), on a 0..1 scale."""
     config = timm.data.resolve_model_data_config(backbone)
-    return {"mean": tuple(config["mean"]), "std": tuple(config["std"])}
+    return tuple(config["mean"]), tuple(config["std"])

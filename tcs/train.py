@@ -178,15 +178,21 @@ def make_trainer(job: Job) -> Trainer:
         seed=config.seed,
     )
     student = build_student(plan)
-    rows = load_rows(job.source, job.split, job.method, job.rows_n, job.size, device)
+    rows = load_rows(job.source, job.split, job.method, config, job.rows_n, job.size, device)
+    mean, std = normalisation(student.backbone)
     around = Surroundings(
         planes=hash_planes(targets, device) if targets is not None and "bits" in job.method.needs else None,
         probe=job.probe,
         device=device,
-        student_maps=measured_maps(student.backbone, job.spec, job.size, len(rows.teacher_maps)) if rows.teacher_maps else (),
-        **normalisation(student.backbone),
+        student_maps=measured_maps(student.backbone, job.spec, job.size, len(rows.teacher_maps))
+        if rows.teacher_maps
+        else (),
+        mean=mean,
+        std=std,
     )
-    recipe = dataclasses.replace(make_recipe(config, job.method, len(job.rows_n), job.size), gates=_gates(job, components))
+    recipe = dataclasses.replace(
+        make_recipe(config, job.method, len(job.rows_n), job.size), gates=_gates(job, components)
+    )
     return Trainer(student, rows, recipe, around, job.spec.text)
 
 

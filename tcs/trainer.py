@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tcs.augment import augment, normalise
+from tcs.criteria.base import Criterion, Setting, StepRows
 from tcs.errors import ConfigError, DivergedError
-from tcs.criteria.base import Setting, StepRows
 from tcs.functional.coordinates import HashPlanes, unpack_bits
 from tcs.gates import kept_after, period_ending
-from tcs.losses import LOSSES, LossTerm, build_criteria, reads, student_reads
+from tcs.losses import LOSSES, build_criteria, reads, reads_student_maps
 from tcs.methods import PROBE_FROZEN, TRAINED
 from tcs.probe import fit_ridge_targets
 from tcs.recipe import Phase, Recipe, plan_phases
@@ -72,7 +72,9 @@ class Trainer:
         _install_probe(student, around.probe, recipe.method.classifier)
         if recipe.gates is not None:
             student.add_gates()
-        self.criteria = build_criteria([phase.terms for phase in self.phases], self._setting()).to(around.device)
+        self.criteria = build_criteria([term for phase in self.phases for term in phase.terms], self._setting()).to(
+            around.device
+        )
         self._enter(self.phases[0])
 
     def _setting(self) -> Setting:
@@ -95,7 +97,9 @@ class Trainer:
             self._refit_projection()
         self.phase, self.plan = phase, self._plan_batches(phase)
         self.optimiser = timm.optim.create_optimizer_v2(
-            _parameter_groups(self.student, self.criteria, self.recipe.weight_decay), opt=self.recipe.opt, lr=self.recipe.lr
+            _parameter_groups(self.student, self.criteria, self.recipe.weight_decay),
+            opt=self.recipe.opt,
+            lr=self.recipe.lr,
         )
         self.scheduler = timm.scheduler.CosineLRScheduler(
             self.optimiser,
@@ -190,7 +194,7 @@ class Trainer:
         if self.recipe.mimic_view == "clean":
             shown = torch.cat([shown[:labelled], images_B3HW[labelled:]])
         with _own_randomness(seed_for(self.recipe.seed, f"forward {self.name}", self.step), self.around.device):
-            maps = len(self.rows.teacher_maps) if "maps" in student_reads(self.phase.terms) else 0
+            maps = len(self.rows.teacher_maps) if reads_student_maps(self.phase.terms) else 0
             output: StudentOutput = self.student(self.normalised(shown), maps=maps)
         return output
 
@@ -265,6 +269,7 @@ def _parameter_groups(student: Student, criteria: nn.ModuleDict, weight_decay: f
     """No decay on biases, norms, the projection (design section 5: no weight decay on A, a) and what a loss excepts."""
     excepted = set() if student.projection is None else set(student.projection.parameters())
     for criterion in criteria.values():
+        assert isinstance(criterion, Criterion)
         excepted |= set(criterion.undecayed())
     trained = [p for part in (student, criteria) for p in part.parameters() if p.requires_grad]
     plain = [parameter for parameter in trained if parameter.ndim < 2 or parameter in excepted]

@@ -71,16 +71,25 @@ TCS = {
     "targets": "artefact coordinates",
     # training: no teacher, no extract
     "augment": "",
-    "losses": "",
+    "frozen_probe": "probe",
+    "gates": "",
+    "criteria.base": "functional.coordinates",
+    "criteria.coordinates": "criteria.base functional.coordinates",
+    "criteria.logits": "criteria.base functional.logits",
+    "criteria.maps": "criteria.base functional.fusion functional.maps functional.regressors functional.vid",
+    "criteria.relations": "criteria.base functional.regressors functional.relations",
+    "criteria.vectors": "criteria.base",
+    "losses": "criteria.base criteria.coordinates criteria.logits criteria.maps criteria.relations",
     "checkpoint": "",
-    "student": "",
+    "student": "gates",
     "methods": "losses",
     "recipe": "losses methods",
     "interrupt": "",
     "stream": "images",
-    "trainer": "augment checkpoint interrupt losses methods probe recipe stream student",
-    "source": "coordinates losses methods probe selection splits stream targets trainer",
-    "train": "checkpoint methods recipe selection source splits student trainer",
+    "trainer": "augment criteria.base functional.coordinates gates losses methods probe recipe stream student",
+    "loop": "checkpoint interrupt trainer",
+    "source": "coordinates frozen_probe functional.coordinates methods probe selection splits stream targets trainer",
+    "train": "checkpoint loop methods recipe selection source splits student trainer",
     "evaluate": "augment checkpoint stream student",
     # few-shot grid and report
     "grid": "losses methods",
@@ -95,6 +104,7 @@ TCS = {
     "pretrain": "checkpoint image_list simclr",
     "demo": "digits extract fewshot fit report targets",
     # published losses as pure functions: torch and tcs.errors
+    "functional.coordinates": "",
     "functional.checks": "",
     "functional.precision": "",
     "functional.norms": "functional.checks functional.precision",
@@ -172,6 +182,7 @@ PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import t
     "tcs.cli": {"cache", "cache.errors", "tcs", "tcs.cli.lazy_group", "tcs.errors"},
     "tcs.cli.cache": {"tcs.cli.lazy_group"},
     "tcs.functional": set(),
+    "tcs.criteria": set(),
 }
 
 
@@ -189,7 +200,7 @@ def allowed_edges():
 def sources():
     paths = [
         path
-        for package in ("cache", "tcs", "tcs/cli", "tcs/cli/cache", "tcs/functional")
+        for package in ("cache", "tcs", "tcs/cli", "tcs/cli/cache", "tcs/criteria", "tcs/functional")
         for path in sorted((ROOT / package).glob("*.py"))
     ]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
@@ -211,7 +222,7 @@ def edges_of(text, modules, name):
     """Internal modules that the source text imports: `from tcs.a import b` is an edge to tcs.a, not to tcs."""
     names = imported(ast.parse(text))
     found = {edge for edge in names if edge in modules and edge != name}
-    packages = {"tcs", "tcs.cli", "tcs.cli.cache", "tcs.functional", "cache"} & found
+    packages = {"tcs", "tcs.cli", "tcs.cli.cache", "tcs.criteria", "tcs.functional", "cache"} & found
     plain = {
         edge
         for node in ast.walk(ast.parse(text))

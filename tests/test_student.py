@@ -136,4 +136,4 @@ def test_the_start_depends_on_seed_and_name_alone() -> None:
 
 
 def test_normalisation_is_that_of_timm() -> None:
-    assert normalisation(create_backbone(parse_student(TINY), 2))["mean"] == (0.485, 0.456, 0.406)
+    assert normalisation(create_backbone(parse_student(TINY), 2))[0] == (0.485, 0.456, 0.406)

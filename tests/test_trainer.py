@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.losses import HashPlanes
+from tcs.functional.coordinates import HashPlanes
+from tcs.loop import Outcome, train_student
 from tcs.methods import METHODS, find_method, resolve_method
 from tcs.recipe import Recipe, plan_phases
 from tcs.stream import TrainingRows
 from tcs.student import StudentPlan, build_student, parse_student
-from tcs.trainer import Outcome, Probe, Surroundings, Trainer, train_student
+from tcs.trainer import Probe, Surroundings, Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from tcs.functional.coordinates import HashPlanes
 
+CACHED = ("labels", "coordinates", "bits", "features", "maps", "probe")
+GROUPS = ("mimic", "labelled")
+ONE_VIEW = "exact where the cached view is the one the student sees"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepRows:
@@ -82,3 +86,31 @@ class Plain(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
         return self._function(rows)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss:
+    """One loss: how it is built for a setting, and what a user needs to know of it.
+
+    `reads` names what it takes from the cache: labels, coordinates and bits (a targets file), features (the store's vectors),
+    maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels).
+    `student_maps` says that it reads the student's maps. `rows` is which rows of a step it sees: `mimic` (all) or
+    `labelled`. `function` is its plain functional form, `trains` what it trains beside the student, `weight` the published
+    factor (None: none known), `exact` what differs from the online method, `differs` what differs from published code.
+    """
+
+    make: Callable[[Setting], Criterion]
+    function: str
+    about: str
+    source: str
+    reads: frozenset[str]
+    student_maps: bool = False
+    rows: str = "mimic"
+    trains: str = ""
+    weight: float | None = None
+    exact: str = ONE_VIEW
+    differs: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.reads <= set(CACHED)
+        assert self.rows in GROUPS

@@ -3,11 +3,14 @@
 Legend: maps are (B, channels, height, width), shallow to deep; B batch rows.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
+
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Setting, StepRows
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows
 from tcs.functional.fusion import ReviewFusion
-from tcs.functional.maps import hcl, hint, icc, pool_to_smaller
+from tcs.functional.maps import at, hcl, hint, icc, nst, pool_to_smaller
 from tcs.functional.regressors import ChannelEmbed, HintRegressor, VidRegressor
 from tcs.functional.vid import start_log_scale, vid
 
@@ -55,7 +58,7 @@ class Icc(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Squared distance of the two matrices of channel correlations."""
-        return icc(self.embed(rows.student_maps[-1]), rows.teacher_maps[-1].float())
+        return icc(*pool_to_smaller(self.embed(rows.student_maps[-1]), rows.teacher_maps[-1].float()))
 
 
 class Review(Criterion):
@@ -86,3 +89,65 @@ class MapDistance(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """Mean over rows, positions and channels."""
         return hint(*pool_to_smaller(self.adaptor(rows.student_maps[-1]), rows.teacher_maps[-1].float()))
+
+
+def _maps(make: Callable[[Setting], Criterion], function: str, about: str, source: str, weight: float | None) -> Loss:
+    """The entry of a loss of maps that trains nothing and follows the published code."""
+    return Loss(
+        make=make,
+        function=f"tcs.functional.{function}",
+        about=about,
+        source=source,
+        reads=frozenset({"maps"}),
+        student_maps=True,
+        weight=weight,
+    )
+
+
+LOSSES: Mapping[str, Loss] = {
+    "fitnet": dataclasses.replace(
+        _maps(FitNet, "maps.hint", "squared error of the middle stage after a regressor", "Romero et al. 2015", 100.0),
+        trains="convolution by size, batch norm",
+        differs="ReLU ends the regressor, as in RepDistiller: targets below zero cannot be matched",
+    ),
+    "at": _maps(
+        lambda _: Plain(lambda rows: at(rows.student_maps, rows.teacher_maps)),
+        "maps.at",
+        "attention maps of all stages",
+        "Zagoruyko and Komodakis 2017",
+        1000.0,
+    ),
+    "nst": _maps(
+        lambda _: Plain(lambda rows: nst(*_same_sizes(rows))),
+        "maps.nst",
+        "squared MMD between the channels' maps of all stages, polynomial kernel",
+        "Huang and Wang 2017",
+        50.0,
+    ),
+    "vid": dataclasses.replace(
+        _maps(Vid, "vid.vid", "Gaussian likelihood of all stages' maps", "Ahn et al. 2019", 1.0),
+        trains="three 1 x 1 convolutions a stage, a log-scale a channel",
+        differs="the log-scales are trained, as in RepDistiller; mdistiller leaves them at their start",
+    ),
+    "ickd": dataclasses.replace(
+        _maps(Icc, "maps.icc", "correlations between channels of the last map", "Liu et al. 2021", 2.5),
+        trains="1 x 1 convolution, batch norm",
+    ),
+    "review": dataclasses.replace(
+        _maps(Review, "maps.hcl", "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
+        reads=frozenset({"maps", "features"}),
+        trains="attention-based fusion",
+        differs="no warm-up of the weight; maps as they were extracted, where the original takes them before the ReLU",
+    ),
+    "rdimkd-map": dataclasses.replace(
+        _maps(MapDistance, "maps.hint", "RdimKD on the last map, projected when it was extracted", "RdimKD", 1.0),
+        trains="1 x 1 convolution to the cached channels",
+        differs="the adaptor's form is not published; it and the frozen projection of the student act as one linear map",
+    ),
+}
+
+
+def _same_sizes(rows: StepRows) -> tuple[list[Tensor], list[Tensor]]:
+    """Both sides' maps, stage by stage at the smaller of the two sizes."""
+    pairs = [pool_to_smaller(s, t.to(s.dtype)) for s, t in zip(rows.student_maps, rows.teacher_maps, strict=True)]
+    return [student for student, _ in pairs], [teacher for _, teacher in pairs]

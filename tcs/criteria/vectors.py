@@ -8,8 +8,6 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Setting, StepRows, there
-from tcs.functional.regressors import LinearEmbed
-from tcs.functional.relations import cc
 
 
 class Adapted(Criterion):
@@ -24,16 +22,3 @@ class Adapted(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
         return self._function(self.adaptor(rows.features_BS), there(rows.teacher_BD))
-
-
-class Congruence(Criterion):
-    """CC: both sides embedded in 128 dims by trained linear maps; neighbouring rows of the batch are compared."""
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__()
-        self.embed_s = LinearEmbed(setting.student_dims)
-        self.embed_t = LinearEmbed(setting.teacher_dims)
-
-    def forward(self, rows: StepRows) -> Tensor:
-        """The loss of the batch in its order."""
-        return cc(self.embed_s(rows.features_BS), self.embed_t(there(rows.teacher_BD).float()))

@@ -1,0 +1,45 @@
+"""Losses on the student's coordinates z against a targets file."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tcs.criteria.base import Loss, Plain, Setting, StepRows, there
+from tcs.functional.coordinates import coordinate_l2, elsh
+
+CLEAN = "exact: the targets are those of the clean view by definition"
+
+
+def _elsh(setting: Setting) -> Plain:
+    planes = setting.planes
+    assert planes is not None
+
+    def value(rows: StepRows) -> Tensor:
+        return elsh(there(rows.z_BK), there(rows.bits_BH), planes)
+
+    return Plain(value)
+
+
+LOSSES: Mapping[str, Loss] = {
+    "l2": Loss(
+        make=lambda _: Plain(lambda rows: coordinate_l2(there(rows.z_BK), there(rows.coordinates_BK))),
+        function="tcs.functional.coordinates.coordinate_l2",
+        about="mean squared distance of coordinates: RdimKD in the axes of the targets (pca, random, autoencoder, jl)",
+        source="RdimKD (Guo et al.), section 2 of its method",
+        reads=frozenset({"coordinates"}),
+        trains="linear S -> K",
+        weight=1.0,
+        exact=CLEAN,
+        differs="reduction and weight are not published: mean over rows and coordinates, weight 1",
+    ),
+    "elsh": Loss(
+        make=_elsh,
+        function="tcs.functional.coordinates.elsh",
+        about="binary cross-entropy on the teacher's hash bits (faiss, orthogonal rotation, median thresholds)",
+        source="TCS; LSH loss of Wang et al.",
+        reads=frozenset({"bits"}),
+        trains="linear S -> K",
+        weight=1.0,
+        exact=CLEAN,
+    ),
+}

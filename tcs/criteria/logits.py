@@ -1,0 +1,54 @@
+"""Cross-entropy, and losses against the logits of a probe of the frozen teacher."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+
+from tcs.criteria.base import Loss, Plain, there
+from tcs.functional.logits import dist, dkd, kd
+
+PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
+
+LOSSES: Mapping[str, Loss] = {
+    "ce": Loss(
+        make=lambda _: Plain(lambda rows: F.cross_entropy(rows.logits_BC, there(rows.labels_B))),
+        function="torch.nn.functional.cross_entropy",
+        about="cross-entropy on the labelled rows",
+        source="-",
+        reads=frozenset({"labels"}),
+        rows="labelled",
+        weight=1.0,
+        exact="exact",
+    ),
+    "kd": Loss(
+        make=lambda _: Plain(lambda rows: kd(rows.logits_BC, there(rows.teacher_logits_BC))),
+        function="tcs.functional.logits.kd",
+        about="KL of softened logits, T = 4, on labelled and unlabelled rows",
+        source="Hinton et al. 2015",
+        reads=frozenset({"labels", "probe"}),
+        weight=0.9,
+        exact=PROBED,
+    ),
+    "dkd": Loss(
+        make=lambda _: Plain(
+            lambda rows: dkd(rows.logits_BC, there(rows.teacher_logits_BC), there(rows.labels_B)),
+        ),
+        function="tcs.functional.logits.dkd",
+        about="decoupled KD (alpha 1, beta 8, T = 4) on the labelled rows: it needs the label of each",
+        source="Zhao et al. 2022",
+        reads=frozenset({"labels", "probe"}),
+        rows="labelled",
+        weight=1.0,
+        exact=PROBED,
+        differs="no warm-up of the weight over the first 20 epochs",
+    ),
+    "dist": Loss(
+        make=lambda _: Plain(lambda rows: dist(rows.logits_BC, there(rows.teacher_logits_BC))),
+        function="tcs.functional.logits.dist",
+        about="correlations of probabilities within rows and within classes",
+        source="Huang et al. 2022",
+        reads=frozenset({"labels", "probe"}),
+        weight=2.0,
+        exact=PROBED,
+    ),
+}
