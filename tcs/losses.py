@@ -7,12 +7,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from tcs.criteria import coordinates, logits, maps, relations
+from tcs.criteria import coordinates, hashing, logits, maps, orthogonal, relations, vectors
 from tcs.criteria.base import Criterion, Loss, Setting
 from tcs.errors import ConfigError, did_you_mean
 from tcs.runtime import seed_for
 
-LOSSES: Mapping[str, Loss] = {**logits.LOSSES, **coordinates.LOSSES, **relations.LOSSES, **maps.LOSSES}
+LOSSES: Mapping[str, Loss] = {
+    **logits.LOSSES,
+    **coordinates.LOSSES,
+    **hashing.LOSSES,
+    **vectors.LOSSES,
+    **orthogonal.LOSSES,
+    **relations.LOSSES,
+    **maps.LOSSES,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
     "report": ("tcs.cli.report", "Turn the results of a grid into a table, a CSV and a figure."),
     "demo": ("tcs.cli.demo", "Run the whole chain on embedded data, in a minute or two."),
+    "methods": (
+        "tcs.cli.methods",
+        "List losses and methods: what they need, train and cost, and where they come from.",
+    ),
     "cache": ("tcs.cli.cache", "Look after a feature store."),
 }
 

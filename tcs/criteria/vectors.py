@@ -3,11 +3,20 @@
 Legend: B batch rows, S student dims, D teacher dims.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.functional.projector import (
+    NORMALISATIONS,
+    correlation_log_sum,
+    itrd_correlation,
+    linear_projector,
+    log_sum,
+    mlp_projector,
+    normalised_l2,
+)
 
 
 class Adapted(Criterion):
@@ -22,3 +31,53 @@ class Adapted(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
         return self._function(self.adaptor(rows.features_BS), there(rows.teacher_BD))
+
+
+class Projected(Criterion):
+    """Projector KD: a trained projector S -> D, both sides normalised the same way, a distance."""
+
+    def __init__(
+        self, projector: nn.Module, normalise: Callable[[Tensor], Tensor], distance: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
+        super().__init__()
+        self.projector = projector
+        self._normalise, self._distance = normalise, distance
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The distance of the normalised sides."""
+        projected_BD = self.projector(rows.features_BS).float()
+        return self._distance(self._normalise(projected_BD), self._normalise(there(rows.teacher_BD).float()))
+
+
+def _projector(
+    about: str,
+    distance: Callable[[Tensor, Tensor], Tensor],
+    normalisation: str = "bn",
+    weight: float | None = 2.0,
+    projector: Callable[[int, int], nn.Module] = linear_projector,
+    differs: str = "",
+) -> Loss:
+    return Loss(
+        make=lambda s: Projected(projector(s.student_dims, s.teacher_dims), NORMALISATIONS[normalisation], distance),
+        function=f"tcs.functional.projector.{distance.__name__}",
+        about=about,
+        source="Miles and Mikolajczyk 2023 (projector KD)",
+        reads=frozenset({"features"}),
+        trains="linear S -> D" if projector is linear_projector else "two linear maps, ReLU between",
+        weight=weight,
+        differs=differs,
+    )
+
+
+LOSSES: Mapping[str, Loss] = {
+    "projector": _projector("log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", log_sum),
+    "projector-mlp": _projector("the same through an MLP projector", log_sum, projector=mlp_projector),
+    "projector-gn": _projector("log-sum of group-normalised sides (one group)", log_sum, "gn"),
+    "projector-l2": _projector("log-sum of sides of unit length", log_sum, "l2"),
+    "projector-none": _projector("log-sum without normalisation", log_sum, "none"),
+    "projector-correlation": _projector(
+        "log-sum of correlations (the DeiT code)", correlation_log_sum, "bn-exact", weight=1.0
+    ),
+    "projector-itrd": _projector("correlations as in ITRD, its ancestor", itrd_correlation, "none"),
+    "projector-mse": _projector("squared distance of sides of unit length", normalised_l2, "none", weight=None),
+}

@@ -1,0 +1,105 @@
+"""LSH and LSHL2 as published: Gaussian hyperplanes in the teacher's feature space. eLSH is in `tcs.criteria.coordinates`.
+
+Legend: n rows of the run, S student dims, D teacher dims, H hash bits.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.functional.lsh import draw_hash_weight, hash_bias, lsh, lshl2, lshl2_s
+
+HASH_BITS = 2048
+# Spread of the teacher's projections about their thresholds: how far a student must go before the loss saturates. The
+# published rule (the spread of the teacher's classifier weight) has no meaning without a classifier.
+SPREAD = 2.0
+
+
+class Hashed(Criterion):
+    """Hyperplanes and thresholds from the cached rows of the run, and a linear map S -> D where the widths differ."""
+
+    weight_HD: Tensor
+    bias_H: Tensor
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        features_nD = there(setting.teacher_nD)
+        same = setting.student_dims == setting.teacher_dims
+        self.adaptor = nn.Identity() if same else nn.Linear(setting.student_dims, setting.teacher_dims)
+        spread = (features_nD.float() - features_nD.float().mean(dim=0)).square().sum(dim=1).mean().sqrt()
+        std = SPREAD / max(float(spread), 1e-12)
+        self.register_buffer("weight_HD", draw_hash_weight(HASH_BITS, setting.teacher_dims, std, setting.seed))
+        self.register_buffer("bias_H", hash_bias(features_nD.cpu(), self.weight_HD).float())
+
+    def sides(self, rows: StepRows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The student in D dims, the teacher, hyperplanes, bias."""
+        return self.adaptor(rows.features_BS), there(rows.teacher_BD), self.weight_HD, self.bias_H
+
+
+class Bits(Hashed):
+    """LSH: the signs of the teacher's hash values."""
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """Binary cross-entropy, mean over rows and bits."""
+        return lsh(*self.sides(rows))
+
+
+class BitsAndDistance(Hashed):
+    """LSHL2: signs and squared distance, weights 1 : 1."""
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The sum of both means."""
+        return lshl2(*self.sides(rows))
+
+
+class WhereRight(Hashed):
+    """LSHL2_s: LSHL2 over the labelled rows that the probe of the teacher classifies rightly."""
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The mean over those rows; 0 where there is none."""
+        right_B = there(rows.teacher_logits_BC).argmax(dim=1) == there(rows.labels_B)
+        return lshl2_s(*self.sides(rows), right_B)
+
+
+SOURCE = "Wang, Ge and Wu 2021 (Mimicking Features)"
+TRAINS = "linear S -> D unless S = D"
+CHOICES = (
+    f"H = {HASH_BITS}, projections spread by {SPREAD:g} about their medians, both over the run's rows; the linear map stands "
+    "beside the classifier, where the original puts it before it"
+)
+
+LOSSES: Mapping[str, Loss] = {
+    "lsh": Loss(
+        make=Bits,
+        function="tcs.functional.lsh.lsh",
+        about="signs of Gaussian projections of the teacher's features",
+        source=SOURCE,
+        reads=frozenset({"features"}),
+        trains=TRAINS,
+        weight=6.0,
+        differs=CHOICES,
+    ),
+    "lshl2": Loss(
+        make=BitsAndDistance,
+        function="tcs.functional.lsh.lshl2",
+        about="signs and squared distance, 1 : 1",
+        source=SOURCE,
+        reads=frozenset({"features"}),
+        trains=TRAINS,
+        weight=6.0,
+        differs=CHOICES,
+    ),
+    "lshl2_s": Loss(
+        make=WhereRight,
+        function="tcs.functional.lsh.lshl2_s",
+        about="lshl2 over the labelled rows that a probe of the teacher classifies rightly",
+        source=SOURCE,
+        reads=frozenset({"features", "labels", "probe"}),
+        rows="labelled",
+        trains=TRAINS,
+        weight=6.0,
+        differs=CHOICES
+        + "; the probe stands for the teacher's classifier; a batch without a right row gives 0, not NaN",
+    ),
+}
