@@ -88,7 +88,7 @@ def loss_step(criterion: Criterion, rows: StepRows) -> Callable[[], None]:
     """Forward and backward of one loss."""
 
     def step() -> None:
-        criterion(rows).backward()
+        criterion(rows).backward()  # type: ignore[no-untyped-call]
 
     return step
 
