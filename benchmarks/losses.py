@@ -88,7 +88,7 @@ def loss_step(criterion: Criterion, rows: StepRows) -> Callable[[], None]:
     """Forward and backward of one loss."""
 
     def step() -> None:
-        criterion(rows).backward()  # type: ignore[no-untyped-call]
+        criterion(rows).backward()
 
     return step
 
@@ -102,7 +102,7 @@ def student_step(batch: int, device: torch.device) -> Callable[[], None]:
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(model(images_B3HW), labels_B).backward()
+        F.cross_entropy(model(images_B3HW), labels_B).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step

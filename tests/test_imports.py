@@ -78,10 +78,11 @@ TCS = {
     "criteria.logits": "criteria.base functional.logits",
     "criteria.maps": "criteria.base functional.fusion functional.maps functional.regressors functional.vid",
     "criteria.relations": "criteria.base functional.regressors functional.relations",
-    "criteria.vectors": "criteria.base functional.projector",
+    "criteria.memory": "criteria.base functional.crd functional.queue functional.regressors",
+    "criteria.vectors": "criteria.base functional.mimicry functional.projector",
     "criteria.hashing": "criteria.base functional.lsh",
     "criteria.orthogonal": "criteria.base functional.orthogonal functional.vkd functional.whitening",
-    "losses": "criteria.base criteria.coordinates criteria.hashing criteria.logits criteria.maps criteria.orthogonal "
+    "losses": "criteria.base criteria.coordinates criteria.hashing criteria.logits criteria.maps criteria.memory criteria.orthogonal "
     "criteria.relations criteria.vectors",
     "catalogue": "losses methods",
     "checkpoint": "",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.functional.mimicry import cosine, l2, smooth_l1
 from tcs.functional.projector import (
     NORMALISATIONS,
     correlation_log_sum,
@@ -69,7 +70,21 @@ def _projector(
     )
 
 
+def _mimicry(function: Callable[[Tensor, Tensor], Tensor], about: str) -> Loss:
+    return Loss(
+        make=lambda s: Adapted(s, function),
+        function=f"tcs.functional.mimicry.{function.__name__}",
+        about=about,
+        source="-",
+        reads=frozenset({"features"}),
+        trains="linear S -> D unless S = D",
+    )
+
+
 LOSSES: Mapping[str, Loss] = {
+    "cosine": _mimicry(cosine, "1 - cosine of the features"),
+    "feature-l2": _mimicry(l2, "mean squared difference of the features"),
+    "smooth-l1": _mimicry(smooth_l1, "smooth L1 difference of the features"),
     "projector": _projector("log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", log_sum),
     "projector-mlp": _projector("the same through an MLP projector", log_sum, projector=mlp_projector),
     "projector-gn": _projector("log-sum of group-normalised sides (one group)", log_sum, "gn"),

@@ -1,0 +1,104 @@
+"""Losses that remember earlier rows: CRD's banks and lightly-train's queue. What they remember is saved with the run.
+
+Legend: n rows of the run, B batch rows, S student dims, D teacher dims, E embedding dims, Q queue rows.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.functional.crd import crd, crd_normalisers, draw_index, start_bank, update_rows
+from tcs.functional.queue import FeatureQueue, push, queue_kl
+from tcs.functional.regressors import UnitEmbed
+from tcs.runtime import seed_for
+
+NEGATIVES = 16384
+MOST_QUEUED, FEWEST_QUEUED = 8192, 16
+
+
+class Contrast(Criterion):
+    """CRD: both sides embedded in 128 dims, each contrasted with a memory of the other. Negatives are any other rows.
+
+    The candidates of step t are a pure function of (seed, t); banks, normalisers and t are buffers.
+    """
+
+    bank_s_nE: Tensor
+    bank_t_nE: Tensor
+    normalisers: Tensor
+    steps: Tensor
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self._seed, self._rows = setting.seed, setting.rows
+        self.embed_s, self.embed_t = UnitEmbed(setting.student_dims), UnitEmbed(setting.teacher_dims)
+        self.register_buffer("bank_s_nE", start_bank(setting.rows, seed=seed_for(setting.seed, "student bank")))
+        self.register_buffer("bank_t_nE", start_bank(setting.rows, seed=seed_for(setting.seed, "teacher bank")))
+        self.register_buffer("normalisers", torch.zeros(2))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The loss of the batch; afterwards its rows are written into both banks."""
+        e_s_BE, e_t_BE = self.embed_s(rows.features_BS), self.embed_t(there(rows.teacher_BD).float())
+        place_B, banks = there(rows.place_B), (self.bank_s_nE, self.bank_t_nE)
+        generator = torch.Generator().manual_seed(seed_for(self._seed, "candidates", int(self.steps)))
+        negatives = min(NEGATIVES, self._rows - 1)
+        index_BM = draw_index(place_B.cpu(), self._rows, negatives, generator).to(place_B.device)
+        if not self.steps:
+            with torch.no_grad():
+                self.normalisers.copy_(torch.stack(crd_normalisers(e_s_BE, e_t_BE, *banks, index_BM)))
+        z_s, z_t = self.normalisers.clone()
+        # Copies: the banks are written below, before the backward pass reads them.
+        loss: Tensor = crd(e_s_BE, e_t_BE, banks[0].clone(), banks[1].clone(), index_BM, z_s, z_t)
+        for bank, e_BE in zip(banks, (e_s_BE, e_t_BE), strict=True):
+            bank[place_B] = update_rows(bank, e_BE.detach(), place_B).to(bank.dtype)
+        self.steps += 1
+        return loss
+
+
+class Queue(Criterion):
+    """KL between similarities to a queue of earlier teacher rows, through a linear map S -> D."""
+
+    queue_QD: Tensor
+    filled: Tensor
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.adaptor = nn.Linear(setting.student_dims, setting.teacher_dims)
+        size = max(FEWEST_QUEUED, min(MOST_QUEUED, setting.rows // 2))
+        self.register_buffer("queue_QD", torch.zeros(size, setting.teacher_dims))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """The loss against the queue with this batch in it."""
+        teacher_BD = there(rows.teacher_BD)
+        queue = push(FeatureQueue(rows_QT=self.queue_QD, filled=int(self.filled)), teacher_BD)
+        self.queue_QD.copy_(queue.rows_QT)
+        self.filled.fill_(queue.filled)
+        return queue_kl(self.adaptor(rows.features_BS), teacher_BD, queue)
+
+
+LOSSES: Mapping[str, Loss] = {
+    "crd": Loss(
+        make=Contrast,
+        function="tcs.functional.crd.crd",
+        about="each side's embedding contrasted with a memory bank of the other",
+        source="Tian, Krishnan and Isola 2020",
+        reads=frozenset({"features"}),
+        trains="two linear maps to 128 dims; remembers two banks of n x 128",
+        weight=0.8,
+        differs=f"negatives are any other rows (labels are few), at most {NEGATIVES} and n - 1, without repetition",
+    ),
+    "queue-kl": Loss(
+        make=Queue,
+        function="tcs.functional.queue.queue_kl",
+        about="KL of similarities to a queue of teacher features, T = 0.07",
+        source="lightly-train, its first distillation method",
+        reads=frozenset({"features"}),
+        trains="linear S -> D; remembers up to 8192 rows",
+        weight=1.0,
+        exact="the original mixes images (MixUp), whose teacher features no cache of single images holds; else as cached",
+        differs="rows that were never filled take no part; one queue, whatever the number of devices",
+    ),
+}
