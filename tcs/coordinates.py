@@ -1,8 +1,9 @@
 """Coordinate systems: an origin, axes and scales in the teacher's feature space, fitted to a store without labels.
 
 z = s * V'(x - o), with s_k = c (lambda_k + 1e-3 lambda_1)^(-power/2) and c such that the mean variance of z is 1, so that
-loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eigenvectors of the covariance), `random`
-(the Q of a seeded Gaussian matrix, as RdimKD-R) and `identity` (the features themselves).
+loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eigenvectors of the covariance, RdimKD-P),
+`random` (the Q of a seeded Gaussian matrix, RdimKD-R), `autoencoder` (RdimKD-A), `jl` (a Gaussian matrix, not
+orthonormal) and `identity` (the features themselves).
 
 Shapes: N rows, D features, K coordinates.
 """
@@ -36,7 +37,7 @@ F32 = NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CoordinateSystem:
-    """Origin (D,), orthonormal basis (D, K), scales (K,) and variances along all D axes, float32.
+    """Origin (D,), basis (D, K; orthonormal but for `jl`), scales (K,) and variances along all D axes, float32.
 
     `store_identity` is the store it was fitted to and `teacher_identity` what that store says of its teacher; stores of
     the same teacher may be transformed too. `ceiling`, `selection` and `config` travel along and are no part of
@@ -179,7 +180,7 @@ def build_coordinates(
 ) -> CoordinateSystem:
     """The coordinate system of features with these moments (float64), without the names of its parents."""
     components = resolve_components(components, len(mean_D))
-    basis_DD, spectrum_D = make_axes(covariance_DD, method, seed)
+    basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, components)
     return CoordinateSystem(
         method=method,
         power=power,

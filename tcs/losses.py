@@ -24,6 +24,10 @@ LOSSES: Mapping[str, Loss] = {
 }
 
 
+# The losses that reach the classifier; with none of them it must come from elsewhere.
+CLASSIFIER_LOSSES = frozenset(logits.LOSSES)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossTerm:
     """`weight` times the loss called `name`."""

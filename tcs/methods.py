@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tcs.errors import ConfigError, did_you_mean
-from tcs.losses import parse_loss, reads
+from tcs.losses import CLASSIFIER_LOSSES, parse_loss, reads
 
 TRAINED = "trained"
 PROBE_START = "probe-start"
@@ -45,6 +45,25 @@ METHODS: Mapping[str, Method] = {
     ),
     "rdimkd-p": Method(head="linear", loss="ce + 1.0*l2", axes=("pca",), about="RdimKD: L2 in frozen principal axes"),
     "rdimkd-r": Method(head="linear", loss="ce + 1.0*l2", axes=("random",), about="RdimKD: L2 in frozen random axes"),
+    "rdimkd-a": Method(
+        head="linear",
+        loss="ce + 1.0*l2",
+        axes=("autoencoder",),
+        about="RdimKD: L2 in the axes of a linear auto-encoder",
+    ),
+    "jll-frozen": Method(
+        head="tcs",
+        loss="l2",
+        classifier=PROBE_FROZEN,
+        axes=("jl",),
+        about="subspace-native: the student ends in a random subspace, whose probe on the cache is its frozen classifier",
+    ),
+    "jll-joint": Method(
+        head="tcs",
+        loss="ce + 1.0*l2",
+        axes=("jl",),
+        about="subspace-native: the student ends in a random subspace, its classifier is trained along",
+    ),
     "tcs": Method(
         head="tcs",
         loss="ce",
@@ -90,8 +109,8 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
     loss = loss or "ce"
     terms = parse_loss(loss)
     mimics = bool(reads(terms) - {"labels"})
-    head = head or ("tcs" if has_targets else "linear")
-    classifier = TRAINED if any(term.name == "ce" for term in terms) else PROBE_FROZEN
+    head = head or ("tcs" if has_targets and reads(terms) & {"coordinates", "bits"} else "linear")
+    classifier = TRAINED if any(term.name in CLASSIFIER_LOSSES for term in terms) else PROBE_FROZEN
     if classifier == PROBE_FROZEN and head == "linear":
         raise ConfigError(
             f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs."

@@ -20,7 +20,7 @@ def test_principal_axes_diagonalise_and_fall():
     np.testing.assert_allclose(spectrum, np.geomspace(9, 0.01, 10), rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["pca", "random", "identity"])
+@pytest.mark.parametrize("method", ["pca", "random", "autoencoder", "identity"])
 def test_axes_are_orthonormal_signed_and_carry_their_variances(method):
     matrix = covariance()
     basis, spectrum = make_axes(matrix, method, 5)
@@ -43,6 +43,29 @@ def test_signs_do_not_depend_on_the_decomposition():
 def test_random_axes_follow_the_seed():
     np.testing.assert_array_equal(random_axes(6, 1), random_axes(6, 1))
     assert np.abs(random_axes(6, 1) - random_axes(6, 2)).max() > 0.1
+
+
+def test_gaussian_axes_keep_squared_lengths_on_average():
+    basis, spectrum = make_axes(covariance(200), "jl", 3)
+    np.testing.assert_array_equal(basis, make_axes(covariance(200), "jl", 3)[0])
+    x = np.random.default_rng(0).normal(size=(50, 200))
+    ratios = ((x @ basis) ** 2).sum(1) / (x**2).sum(1)
+    assert ratios.mean() == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(spectrum, np.diag(basis.T @ covariance(200) @ basis), rtol=1e-9)
+
+
+def reconstruction(matrix, basis):
+    """Share of the variance inside the span of orthonormal columns."""
+    return np.trace(basis.T @ matrix @ basis) / np.trace(matrix)
+
+
+def test_a_linear_autoencoder_learns_nearly_the_principal_subspace():
+    matrix = covariance(20)
+    best = reconstruction(matrix, principal_axes(matrix)[0][:, :4])
+    learned = reconstruction(matrix, make_axes(matrix, "autoencoder", 1, 4)[0][:, :4])
+    chance = reconstruction(matrix, make_axes(matrix, "random", 1)[0][:, :4])
+    assert chance < 0.7 * best
+    assert 0.98 * best < learned <= best + 1e-9
 
 
 def test_rounding_never_makes_a_variance_negative():
@@ -68,5 +91,8 @@ def test_no_variance_at_all_is_refused():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ConfigError, match="--method is 'pcb'; it must be one of pca, random, identity"):
+    with pytest.raises(
+        ConfigError,
+        match="--method is 'pcb'; it must be one of pca, random, jl, autoencoder, identity.* Did you mean pca",
+    ):
         make_axes(covariance(), "pcb", 0)
