@@ -14,7 +14,7 @@ SPECTRUM_FLOOR = 1e-3  # times lambda_1: keeps directions that are mostly noise 
 F64 = NDArray[np.float64]
 
 METHODS = ("pca", "random", "jl", "autoencoder", "identity")
-AUTOENCODER_STEPS, AUTOENCODER_RATE = 500, 0.01
+AUTOENCODER_STEPS, AUTOENCODER_RATE = 1000, 0.03
 
 
 def make_axes(covariance_DD: F64, method: str, seed: int, components: int | None = None) -> tuple[F64, F64]:

@@ -93,6 +93,6 @@ def test_no_variance_at_all_is_refused():
 def test_an_unknown_method_is_refused():
     with pytest.raises(
         ConfigError,
-        match="--method is 'pcb'; it must be one of pca, random, jl, autoencoder, identity.* Did you mean pca",
+        match=r"--method is 'pcb'; it must be one of pca, random, jl, autoencoder, identity.* Did you mean pca",
     ):
         make_axes(covariance(), "pcb", 0)
