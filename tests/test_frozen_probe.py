@@ -1,0 +1,61 @@
+"""The probe that stands in for a teacher's head, against a slow fit of the same objective. N rows, D dims, C classes."""
+
+import numpy as np
+import pytest
+
+from tcs.errors import DataError
+from tcs.frozen_probe import INVERSE_PENALTIES, probe_logits
+
+
+def problem(rows=90, classes=3, dims=8, seed=0, spread=1.0):
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(rows) % classes
+    centres_CD = 2 * np.random.default_rng(7).standard_normal((classes, dims))
+    return centres_CD[labels_N] + spread * rng.standard_normal((rows, dims)) + 5, labels_N
+
+
+def softmax(logits_nC):
+    shifted = np.exp(logits_nC - logits_nC.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def test_the_logits_are_calibrated_on_rows_it_has_not_seen():
+    fit_ND, labels_N = problem(spread=3.0)
+    score_ND, truth_N = problem(rows=600, seed=1, spread=3.0)
+    probabilities = softmax(probe_logits(fit_ND, labels_N, score_ND, 3, 0))
+    loss = -np.log(probabilities[np.arange(600), truth_N]).mean()
+    assert (probabilities.argmax(1) == truth_N).mean() > 0.6
+    assert loss < 0.9 * np.log(3)
+    assert abs(probabilities.max(1).mean() - (probabilities.argmax(1) == truth_N).mean()) < 0.12
+
+
+def test_the_fit_has_no_gradient_left_at_one_of_the_penalties():
+    fit_ND, labels_N = problem()
+    logits_NC = probe_logits(fit_ND, labels_N, fit_ND, 3, 0).astype(np.float64)
+    centred_ND = fit_ND - fit_ND.mean(0)
+    x_ND = centred_ND / np.sqrt(np.square(centred_ND).mean() * 8)
+    weight_CD = np.linalg.lstsq(np.c_[x_ND, np.ones(90)], logits_NC, rcond=None)[0][:-1].T
+    weight_CD -= weight_CD.mean(0)
+    error_NC = softmax(logits_NC) - np.eye(3)[labels_N]
+    gradient_CD = error_NC.T @ x_ND
+    residuals = [
+        np.abs(penalty * gradient_CD + weight_CD).max() / np.abs(weight_CD).max() for penalty in INVERSE_PENALTIES
+    ]
+    assert min(residuals) < 0.1 < 5 * sorted(residuals)[1]
+
+
+def test_two_classes_give_two_logits_and_an_absent_class_the_smallest():
+    fit_ND, labels_N = problem(classes=2, rows=20)
+    logits_NC = probe_logits(fit_ND, labels_N * 2, fit_ND, 4, 0)
+    assert logits_NC.shape == (20, 4)
+    assert logits_NC.dtype == np.float32
+    assert (logits_NC[np.arange(20), labels_N * 2] == logits_NC.max(1)).all()
+    np.testing.assert_array_equal(logits_NC[:, 1], logits_NC.min(1))
+    np.testing.assert_allclose(logits_NC[:, 0], -logits_NC[:, 2], atol=1e-6)
+
+
+def test_one_row_a_class_is_enough_and_one_class_is_not():
+    fit_ND, labels_N = problem(rows=3)
+    assert np.isfinite(probe_logits(fit_ND, labels_N, fit_ND, 3, 0)).all()
+    with pytest.raises(DataError, match="the labelled rows hold 1 class; teacher logits need 2 or more"):
+        probe_logits(fit_ND, np.zeros(3, np.int64), fit_ND, 3, 0)

@@ -1,0 +1,186 @@
+"""Every loss through `tcs train` on a small store with a vector and three maps: trains, resumes, and is refused by name."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from artefacts import CLASSES, make_targets, png
+
+import cache
+from tcs.config import TrainConfig
+from tcs.errors import ArtefactError, ConfigError, ModelError
+from tcs.losses import LOSSES
+from tcs.source import open_source
+from tcs.train import make_trainer, plan_jobs, train
+from tcs.trainer import Trainer
+
+STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
+VIT = "vit_tiny_patch16_224,img_size=64,patch_size=32,embed_dim=16,depth=1,num_heads=2"
+ROWS, DIMS = 24, 12
+GRIDS = {"stage1.map": (4, 4, 5), "stage2.map": (2, 2, 6), "stage3.map": (2, 2, 7)}
+
+
+def write_store(path: pathlib.Path, *, vectors: tuple[str, ...] = ("avg",), maps: bool = True, views: int = 0) -> str:
+    """24 images of three classes: features around a class centre, maps of noise."""
+    rng = np.random.default_rng(0)
+    labels_N = np.arange(ROWS) % len(CLASSES)
+    centres_CD = 3 * rng.standard_normal((len(CLASSES), DIMS))
+    blobs = [png(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)) for _ in range(ROWS)]
+    readouts = [cache.Readout(name=name, dims=DIMS, dtype="float16") for name in vectors]
+    if maps:
+        readouts += [
+            cache.Readout(name=name, dims=dims, dtype="float16", grid=(height, width))
+            for name, (height, width, dims) in GRIDS.items()
+        ]
+    plan = cache.Plan(
+        identity={"teacher": "made-up"},
+        readouts=tuple(readouts),
+        keys=tuple(f"{CLASSES[label]}/{row}.png" for row, label in enumerate(labels_N)),
+        labels=tuple(labels_N.tolist()),
+        classes=CLASSES,
+        images="original",
+        rows_per_shard=ROWS,
+        batch_size=8,
+        views=cache.Views(count=views, parameters=("flip",)) if views else None,
+    )
+    features = {item.name: rng.standard_normal((ROWS, *plan.row_shape(item))) for item in readouts}
+    if not views:
+        for name in vectors:
+            features[name] += centres_CD[labels_N]
+    hashes = b"".join(cache.content_hash(blob) for blob in blobs)
+    with cache.StoreWriter(path, plan, provenance={}) as writer:
+        rows = cache.ShardRows(
+            positions_N=np.arange(ROWS),
+            hashes_N16=np.frombuffer(hashes, np.uint8).reshape(-1, 16),
+            features=features,
+            images=blobs,
+            views_NVP=np.zeros((ROWS, views, 1)) if views else None,
+        )
+        writer.write_shard(0, rows)
+        writer.close()
+    return str(path)
+
+
+def config(folder: pathlib.Path, loss: str | None, **options: Any) -> TrainConfig:
+    defaults = {
+        "store": str(folder / "train.store"),
+        "out": str(folder / "run"),
+        "models": (STUDENT,),
+        "loss": loss,
+        "shots": 4,
+        "steps": 4,
+        "batch_size": 8,
+        "img_size": 64,
+        "seed": 3,
+    }
+    return TrainConfig(**(defaults | options))
+
+
+def losses_with(*, targets: bool) -> list[str]:
+    return [name for name, loss in LOSSES.items() if bool(loss.reads & {"coordinates", "bits"}) == targets]
+
+
+@pytest.mark.parametrize("name", [name for name in losses_with(targets=False) if name != "ce"])
+def test_every_loss_trains_beside_cross_entropy(tmp_path: pathlib.Path, name: str) -> None:
+    write_store(tmp_path / "train.store")
+    (folder,) = train(config(tmp_path, f"ce + 0.1*{name}"))
+    header, *lines = (folder / "summary.csv").read_text().splitlines()
+    assert f"loss_{name}" in header
+    assert len(lines) == 4
+
+
+def folded(folder: pathlib.Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "folded.safetensors")
+
+
+@pytest.mark.parametrize("name", ["crd", "queue-kl", "vid", "vkd", "lshl2"])
+def test_a_run_cut_short_resumes_to_the_same_weights(
+    tmp_path: pathlib.Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_store(tmp_path / "train.store")
+    (whole,) = train(config(tmp_path, f"ce + {name}", out=str(tmp_path / "whole")))
+
+    step = Trainer.train_step
+
+    def cut(self: Trainer) -> dict[str, float]:
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tcs.trainer.Trainer.train_step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(tmp_path, f"ce + {name}", checkpoint_every=2))
+    (resumed,) = train(config(tmp_path, f"ce + {name}", checkpoint_every=2))
+    first, second = folded(whole), folded(resumed)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_gates_close_to_the_number_asked_for_and_fold(tmp_path: pathlib.Path) -> None:
+    write_store(tmp_path / "train.store", maps=False)
+    targets = make_targets(tmp_path, components=8)
+    options = {"method": "tcs", "targets": str(targets), "selection": "gates", "keep": 3, "steps": 40}
+    (folder,) = train(config(tmp_path, None, **options))
+    state = safetensors.torch.load_file(folder / "last.safetensors")
+    assert int(state["gates.open_K"].sum()) == 3
+    assert not torch.equal(state["gates.gate_K"], torch.ones(8))
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "error", "message"),
+    [
+        (
+            "ce + at",
+            {"maps": False},
+            ArtefactError,
+            "reads cached maps, and .* has the readouts avg; extract maps too: tcs",
+        ),
+        ("ce + rkd", {"vectors": ("avg", "cls")}, ArtefactError, "--readout is missing; .* has the vectors avg, cls"),
+        ("ce + rkd", {"views": 2, "maps": False}, ArtefactError, "holds 2 views of each; extract the clean view"),
+    ],
+)
+def test_what_the_store_lacks_is_refused_before_training(
+    tmp_path: pathlib.Path, loss: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    write_store(tmp_path / "train.store", **options)
+    with pytest.raises(error, match=message):
+        train(config(tmp_path, loss))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "error", "message"),
+    [
+        ("rkd", {}, ConfigError, "trains no classifier and --head linear has no other; add ce"),
+        ("ce + rkd", {"readout": "cls"}, ArtefactError, "--readout is 'cls'; .* has the vectors avg"),
+        ("ce + at", {"models": (VIT,)}, ModelError, "cannot give the maps of its last 3 stages"),
+        (
+            "ce + vkd",
+            {"models": (STUDENT.replace("8,8", "8,16"),)},
+            ConfigError,
+            "student of 16 dims and a teacher of 12",
+        ),
+        ("ce + at", {"img_size": 16}, ConfigError, r"has a map of one position \(pooled features\)"),
+        ("ce + elsh", {}, ConfigError, "reads cached bits; make them with tcs targets and give --targets FILE"),
+        ("ce + rkd", {"selection": "gates"}, ConfigError, "--selection gates needs a classifier that is trained"),
+        ("ce", {"keep": 3}, ConfigError, "--keep is 3; it must be 1 or more, and goes with --selection gates"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(
+    tmp_path: pathlib.Path, loss: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    write_store(tmp_path / "train.store")
+    with pytest.raises(error, match=message):
+        train(config(tmp_path, loss, **options))
+
+
+def test_teacher_logits_come_from_the_labels_of_the_split_alone(tmp_path: pathlib.Path) -> None:
+    write_store(tmp_path / "train.store")
+    (job,) = plan_jobs(config(tmp_path, "ce + kd"), open_source(str(tmp_path / "train.store"), None))
+    logits_nC = make_trainer(job).rows.teacher_logits_nC
+    assert logits_nC is not None
+    labels_n = torch.from_numpy(job.source.store.labels_N[job.rows_n])
+    assert float((logits_nC.argmax(1) == labels_n).float().mean()) > 0.9
