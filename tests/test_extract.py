@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import multiprocessing
 import os
@@ -391,15 +390,3 @@ def test_gpu_gives_the_same_store_within_float16(
     assert gpu.identity == cpu.identity
     assert gpu.keys == cpu.keys
     np.testing.assert_allclose(gpu.features()[:], cpu.features()[:], rtol=1e-3, atol=1e-4)
-
-
-def test_benchmark_runs(data: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks/extraction.py")
-    assert source is not None
-    assert source.loader is not None
-    benchmark = importlib.util.module_from_spec(source)
-    source.loader.exec_module(benchmark)
-    small = ["--teacher", "test_vit", "--img-size", "32", "--images", "30", "--repeats", "1", "--workers", "0"]
-    benchmark.main([str(data), *small])
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| extract", "| loader + forward", "| forward"]

@@ -102,3 +102,5 @@ def test_extraction_says_where_the_time_goes(results, photos, capsys, keep):
     steps = {row["contestant"]: float(row["value"]) for row in rows if "where the time goes" in row["table"]}
     assert steps["all steps"] == pytest.approx(sum(steps.values()) / 2, rel=1e-3)
     assert ("shrink what is kept" in steps) == (keep == "resized:64")
+    passes = [row["contestant"] for row in rows if "where the time goes" not in row["table"]]
+    assert passes == ["loader + forward", "extract", "forward"]
