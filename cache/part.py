@@ -10,8 +10,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from cache.comparison import require_same_plan
-from cache.errors import CorruptStoreError, IncompleteStoreError, SchemaError, StoreNotFoundError
+from cache.errors import CorruptStoreError, IdentityError, IncompleteStoreError, SchemaError, StoreNotFoundError
 from cache.inspection import inspect_shard
 from cache.manifest import MANIFEST_NAME, Manifest, read_manifest
 from cache.schema import Plan, shard_name
@@ -36,25 +35,25 @@ class WrittenShard:
 class PartWriter:
     """Writes the shards `share` of the store in `path`, whose `StoreWriter` another process holds; takes no lock.
 
-    `plan` is the one on disk (its batch_size wins). A shard outside `share`, or a second time, is refused: so no shard
-    is replaced that the holder of the lock found whole.
+    That process tells the `plan_identity` of its plan; `plan` is then the one on disk. A shard outside `share`, or a second
+    time, is refused: so no shard is replaced that the holder of the lock found whole.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        plan: Plan,
+        plan_identity: str,
         *,
         share: Collection[int],
         wait_seconds: float = VISIBLE_SECONDS,
     ) -> None:
-        """Wait until the open manifest of `plan` is visible here.
+        """Wait until the open manifest of that plan is visible here.
 
-        Raises after `wait_seconds` what is wrong still: StoreNotFoundError, IdentityError naming what differs,
+        Raises after `wait_seconds` what is wrong still: StoreNotFoundError, IdentityError for another plan,
         IncompleteStoreError for a store that is not open for writing; and what reading a manifest raises.
         """
         self.path = Path(path)
-        self.plan = _open_manifest(self.path, plan, wait_seconds).plan
+        self.plan = _open_manifest(self.path, plan_identity, wait_seconds).plan
         self._share = set(share)
 
     def write_shard(self, index: int, rows: ShardRows) -> WrittenShard:
@@ -108,19 +107,19 @@ def _seen_size(path: Path) -> int | None:
         return None
 
 
-def _open_manifest(folder: Path, plan: Plan, wait_seconds: float) -> Manifest:
+def _open_manifest(folder: Path, plan_identity: str, wait_seconds: float) -> Manifest:
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            return _read_open(folder, plan)
+            return _read_open(folder, plan_identity)
         except Exception:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(LOOK_SECONDS)
 
 
-def _read_open(folder: Path, plan: Plan) -> Manifest:
-    """The manifest, if it is open and of `plan`."""
+def _read_open(folder: Path, plan_identity: str) -> Manifest:
+    """The manifest, if it is open and of that plan."""
     try:
         manifest = read_manifest(folder)
     except OSError as error:
@@ -129,7 +128,11 @@ def _read_open(folder: Path, plan: Plan) -> Manifest:
             f"{folder / MANIFEST_NAME} cannot be read ({reason}), though another process writes the store; all must see "
             "the same folder, so use a shared file system."
         ) from error
-    require_same_plan(folder, manifest.plan, plan)
+    if manifest.plan.plan_identity != plan_identity:
+        raise IdentityError(
+            f"{folder} has the plan {manifest.plan.plan_identity}, and its writer said {plan_identity}; all must see the same "
+            "folder, so use a shared file system, or name another --out."
+        )
     if manifest.state != "open":
         raise IncompleteStoreError(f"{folder} is finished, so there is no part of it to write; open it to read.")
     return manifest

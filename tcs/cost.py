@@ -30,6 +30,10 @@ class Cost:
     image_bytes: int
     minutes: float
 
+    def among(self, ranks: int) -> "Cost":
+        """The cost where as many processes, each with a device of its own, share the work."""
+        return dataclasses.replace(self, minutes=self.minutes / ranks)
+
     def describe(self) -> str:
         """One line for the terminal, with a word on features that take more room than most disks have to spare."""
         parts = ", ".join(f"{name} {readable_bytes(size)}" for name, size in self.readout_bytes.items())

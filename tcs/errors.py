@@ -28,6 +28,10 @@ class DivergedError(TcsError):
     """A loss that is no longer finite."""
 
 
+class RankError(TcsError):
+    """Another of the processes that torchrun started has failed, or cannot be reached."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean a, b or c?`` for the choices nearest to `value`, or an empty string."""
     near = difflib.get_close_matches(value, list(choices), n=3, cutoff=0.5)

@@ -19,10 +19,20 @@ from tcs.config import ExtractConfig, as_json
 from tcs.cost import Cost, estimate_cost, readable_bytes
 from tcs.decoding import Batch, Collate, DecodedImage, ImagePositions, cut, decoded_batches
 from tcs.errors import ConfigError, DataError
-from tcs.gate import gate, gate_line
+from tcs.gate import add_gate
 from tcs.image_list import ImageList
 from tcs.image_sources import open_images
-from tcs.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
+from tcs.parts import adopt_parts, hosts_of, introduce, report, share_of, share_out
+from tcs.projections import (
+    Facts,
+    constants_of,
+    find_projections,
+    projected,
+    projection_facts,
+    projections_of,
+    widths_of,
+)
+from tcs.ranks import ALONE, Ranks, joined_ranks, shared_bar
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.teacher import Teacher, load_teacher
 
@@ -30,7 +40,6 @@ LISTED = 10
 MAX_ORIGINAL_BYTES = 10_000_000_000
 # A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
 MIN_BATCH = 8
-GATE_SEED = 0
 RESIZED_NOTE = "shorter side resized (bicubic) where larger; JPEG stays JPEG, quality 95; all else becomes PNG"
 
 
@@ -55,21 +64,53 @@ def extract(config: ExtractConfig) -> pathlib.Path:
     A finished store is left as it is. Raises TcsError or CacheError, one line each; the shards written stay, and the
     same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
     """
-    out = pathlib.Path(config.out)
-    extraction = prepare(config)
-    if config.dry_run:
-        say(extraction.cost().describe())
-        extraction.teacher.announce()
-        return out
-    recorded = {"config": _recorded(config), "data": dict(extraction.images.origin), "environment": environment()}
-    provenance = {**recorded, "teacher": dict(extraction.teacher.provenance)}
+    with joined_ranks() as ranks:
+        # The plan's constants are made by rank 0 alone: a PCA is not the same to the last bit on every device.
+        extraction = prepare(config if ranks.leads else dataclasses.replace(config, dry_run=True))
+        if config.dry_run:
+            if ranks.leads:
+                say(extraction.cost().among(ranks.world_size).describe())
+                extraction.teacher.announce()
+        elif ranks.leads:
+            _lead(extraction, ranks)
+        else:
+            _follow(extraction, ranks)
+    return pathlib.Path(config.out)
+
+
+def _lead(extraction: Extraction, ranks: Ranks) -> None:
+    """Open the store, write this rank's share of it, take over the others', close it, and run the gate."""
+    config, out = extraction.config, pathlib.Path(extraction.config.out)
+    provenance = {
+        "config": _recorded(config),
+        "data": dict(extraction.images.origin),
+        "teacher": dict(extraction.teacher.provenance),
+        "environment": environment(),
+        "ranks": {"world_size": ranks.world_size, "hosts": hosts_of(extraction.plan, ranks)},
+    }
     with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
         if writer.finished:
             say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
+            share_out(writer.plan, [], ranks)
         else:
-            _run(extraction, writer)
+            _run(extraction, writer, ranks)
     add_gate(out)
-    return out
+
+
+def _follow(extraction: Extraction, ranks: Ranks) -> None:
+    """Write this rank's share of the shards that rank 0 found pending, and report them."""
+    introduce(extraction.plan, ranks)
+    plan_identity, share = share_of(ranks)
+    if not share:
+        report([], ranks)
+        return
+    part = cache.PartWriter(extraction.config.out, plan_identity, share=share)
+    teacher = projected(extraction.teacher, projections_of(part.plan))
+    extraction = dataclasses.replace(extraction, plan=part.plan, teacher=teacher)
+    with progress_bar(0, "extract", "images") as bar, cache.WriteBehind(part.write_shard) as write:
+        for index, rows in _shards(extraction, part.plan, share, shared_bar(ranks, bar)):
+            write(index, rows)
+    report(write.results, ranks)
 
 
 def prepare(config: ExtractConfig) -> Extraction:
@@ -126,14 +167,15 @@ def _recorded(config: ExtractConfig) -> dict[str, Any]:
     return plain
 
 
-def _run(extraction: Extraction, writer: cache.StoreWriter) -> None:
-    """Write the pending shards, then close the store, unless too many images are bad."""
+def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
+    """Have the pending shards written, then close the store, unless too many images are bad."""
     config = extraction.config
     if len(writer.quarantine) > config.max_bad:
         writer.retry_quarantined()  # perhaps the images have been fixed meanwhile
-    _announce(extraction, writer)
+    _announce(extraction, writer, ranks)
     start = time.perf_counter()
-    images = write_pending(extraction, writer)
+    share = share_out(writer.plan, writer.pending(), ranks)
+    images = write_pending(extraction, writer, share, ranks)
     seconds = time.perf_counter() - start
     _require_good(config, writer.plan, writer.quarantine)
     run = {"images": images, "seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
@@ -142,17 +184,25 @@ def _run(extraction: Extraction, writer: cache.StoreWriter) -> None:
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
 
 
-def write_pending(extraction: Extraction, writer: cache.StoreWriter) -> int:
-    """Run the teacher over the shards that are pending, write each, and return how many images they held."""
+def write_pending(
+    extraction: Extraction, writer: cache.StoreWriter, share: Sequence[int] | None = None, ranks: Ranks = ALONE
+) -> int:
+    """Run the teacher over the pending shards of `share` (None: all), write each, and take over the other ranks'.
+
+    Returns how many images the pending shards held.
+    """
     plan, pending = writer.plan, writer.pending()
     images = sum(len(plan.positions(index)) for index in pending)
-    with progress_bar(images, "extract", "images") as bar, cache.WriteBehind(writer.write_shard) as write:
-        for index, rows in _shards(extraction, plan, pending, bar):
-            write(index, rows)
+    with progress_bar(images, "extract", "images") as own_bar:
+        bar = shared_bar(ranks, own_bar)
+        with cache.WriteBehind(writer.write_shard) as write:
+            for index, rows in _shards(extraction, plan, pending if share is None else share, bar):
+                write(index, rows)
+        adopt_parts(writer, ranks, meanwhile=lambda: bar.advance(0))
     return images
 
 
-def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
+def _announce(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
     config, images, plan = extraction.config, extraction.images, writer.plan
     labelled = sum(label >= 0 for label in images.labels)
     say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(images.classes)} classes.")
@@ -161,7 +211,9 @@ def _announce(extraction: Extraction, writer: cache.StoreWriter) -> None:
     for note in images.notes:
         say(note)
     extraction.teacher.announce()
-    say(extraction.cost().describe())
+    say(extraction.cost().among(ranks.world_size).describe())
+    if ranks.others:
+        say(f"{ranks.world_size} ranks take turns with the {len(writer.pending())} shards to be written.")
     if writer.damaged:
         say(f"damaged and written again: {', '.join(writer.damaged)}.")
     done = plan.shard_count - len(writer.pending())
@@ -232,14 +284,3 @@ def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Q
 
 def _listed(bad: Sequence[cache.Quarantined]) -> str:
     return ", ".join(f"{entry.key} ({entry.reason})" for entry in bad)
-
-
-def add_gate(path: pathlib.Path) -> None:
-    """Run the gate on every readout of a closed store, print it, and record it in the manifest; once per store."""
-    store = cache.open(path)
-    if store.manifest.gate is not None:
-        return
-    results = {name: gate(store, name, GATE_SEED) for name in store.readouts}
-    for name, result in results.items():
-        say(gate_line(name, result))
-    cache.set_gate(path, results)

@@ -86,6 +86,15 @@ def find_projections(
         constants = stored.constants
     else:
         return _made(config, teacher, positions, facts)
+    return _stored(constants, facts)
+
+
+def projections_of(plan: cache.Plan) -> dict[str, Projection]:
+    """The projections that stand in the plan of a store."""
+    return _stored(plan.constants, plan.identity.get("projections", {}))
+
+
+def _stored(constants: Mapping[str, cache.Constant], facts: Facts) -> dict[str, Projection]:
     found = {readout: stored_projection(constants, readout) for readout in facts}
     return {readout: projection for readout, projection in found.items() if projection is not None}
 

@@ -1,6 +1,7 @@
-"""Device, environment facts, seeds by purpose, and progress bars on stderr (silent off a terminal)."""
+"""Device, rank, environment facts, seeds by purpose, and what is said on stderr: by rank 0 only, bars on a terminal only."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -14,6 +15,28 @@ from typing import Any, Protocol
 from tcs.errors import ConfigError
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """This process among those that torchrun started for one command; the defaults are for a process that is alone."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+
+def place() -> Place:
+    """The place that RANK, LOCAL_RANK and WORLD_SIZE give, as torchrun sets them; ConfigError for what is none."""
+    given = [os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))]
+    rank, world_size = (int(text) if text.isdecimal() else -1 for text in given)
+    local = os.environ.get("LOCAL_RANK", str(rank))
+    if not 0 <= rank < world_size or not local.isdecimal():
+        raise ConfigError(
+            f"RANK is '{given[0]}', LOCAL_RANK '{local}' and WORLD_SIZE '{given[1]}'; torchrun sets them to whole numbers, "
+            "RANK below WORLD_SIZE, so start with torchrun or unset them."
+        )
+    return Place(rank, int(local), world_size)
+
+
 def seed_for(seed: int, purpose: str, step: int = 0) -> int:
     """A 63-bit seed that is a pure function of (seed, purpose, step), so that no generator state has to be saved."""
     digest = hashlib.blake2b(f"{seed}\0{purpose}\0{step}".encode(), digest_size=8).digest()
@@ -21,16 +44,20 @@ def seed_for(seed: int, purpose: str, step: int = 0) -> int:
 
 
 def pick_device(name: str) -> Any:
-    """The torch device called `name`; ConfigError where it is absent."""
+    """The torch device called `name`; ConfigError where it is absent. Under torchrun `cuda` is that of the local rank."""
     import torch
 
+    here = place()
+    if name == "cuda" and here.world_size > 1:
+        name = f"cuda:{here.local_rank}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
+        few = ", or no more ranks than there are GPUs" if here.world_size > 1 else ""
         raise ConfigError(
-            f"--device is '{name}', which this machine cannot use ({reason}); use --device cpu."
+            f"--device is '{name}', which this machine cannot use ({reason}); use --device cpu{few}."
         ) from error
     return device
 
@@ -110,8 +137,8 @@ class _RichBar:
 
 @contextlib.contextmanager
 def progress_bar(total: int, title: str, unit: str) -> Iterator[Bar]:
-    """A bar on stderr with units/s and time left; nothing where stderr is no terminal."""
-    if not sys.stderr.isatty():
+    """A bar on stderr with units/s and time left; nothing where stderr is no terminal, or on ranks other than 0."""
+    if not sys.stderr.isatty() or place().rank > 0:
         yield _SilentBar()
         return
     from rich.console import Console
@@ -137,5 +164,7 @@ def progress_bar(total: int, title: str, unit: str) -> Iterator[Bar]:
 
 
 def say(message: str) -> None:
-    """One line for the person at the terminal, on stderr, so that stdout stays machine-readable."""
+    """One line for the person at the terminal, on stderr, so that stdout stays machine-readable; said by rank 0 only."""
+    if place().rank > 0:
+        return
     print(message, file=sys.stderr, flush=True)

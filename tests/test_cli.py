@@ -124,6 +124,44 @@ def test_interrupt_is_130_and_says_how_to_resume(
     assert err.endswith("stopped; run the same command again to resume.\n")
 
 
+def test_ranks_beside_rank_0_speak_last_and_under_their_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("tcs.cli.time.sleep", waited.append)
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    missing = str(tmp_path / "missing")
+    code, _, err = tcs(capsys, "cache", "info", missing)
+    assert (code, err.startswith(f"rank 1: Error: {missing} ")) == (1, True)
+    assert tcs(capsys, "extract")[0] == 2
+    assert waited == [5.0, 5.0]
+    monkeypatch.setattr("tcs.cli.group.main", interrupted)
+    assert tcs(capsys, "cache", "info", missing) == (130, "", "")
+    assert waited == [5.0, 5.0]
+
+
+def interrupted(**_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_wrong_ranks_are_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("RANK", "7")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"))
+    assert (code, err.startswith("Error: RANK is '7'")) == (1, True)
+    assert err.count("\n") == 1
+
+
+def test_python_m_tcs_is_the_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tcs", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("tcs, version ")
+
+
 def test_teacher_kwargs_are_literals_or_text() -> None:
     context, option = click.Context(group), click.Option(["--teacher-kwargs"])
     given = ["layers=(1,1,2,1)", "name=plain text", "on=True", "rate=0.5", "equation=a=b"]

@@ -51,7 +51,10 @@ TCS = {
     "row_vectors": "",
     "gate": "probe row_vectors",
     "projections": "decoding projection teacher",
-    "extract": "cost decoding gate image_list image_sources projections teacher",
+    "heartbeat": "",
+    "ranks": "heartbeat",
+    "parts": "ranks",
+    "extract": "cost decoding gate image_list image_sources parts projections ranks teacher",
     # a store against its data, its teacher and itself
     "verification": "",
     "recorded": "",
@@ -129,6 +132,7 @@ TCS = {
     "functional.mimicry": "functional.checks functional.norms functional.precision",
     "functional.queue": "functional.checks functional.norms functional.precision",
     "functional.ibm2": "functional.checks functional.norms functional.precision",
+    "__main__": "cli",
     # command line: the stage, inside the command
     "cli.lazy_group": "",
     "cli.cache.info": "",
@@ -179,13 +183,13 @@ CACHE = {
     "merging": "comparison derivation errors fields reader schema",
     "subsetting": "derivation errors fields reader schema",
     "standing": "files fingerprint inspection manifest schema shard",
-    "part": "comparison errors inspection manifest schema shard standing",
+    "part": "errors inspection manifest schema shard standing",
     "writer": "comparison errors fields files fingerprint folder manifest part repair schema shard standing",
 }
 PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import tcs.cli`
     "cache": {f"cache.{name}" for name in CACHE},
     "tcs": set(),
-    "tcs.cli": {"cache", "cache.errors", "tcs", "tcs.cli.lazy_group", "tcs.errors"},
+    "tcs.cli": {"cache", "cache.errors", "tcs", "tcs.cli.lazy_group", "tcs.errors", "tcs.runtime"},
     "tcs.cli.cache": {"tcs.cli.lazy_group"},
     "tcs.functional": set(),
     "tcs.criteria": set(),

@@ -1,6 +1,7 @@
 """The `tcs` command. A command's module is imported when the command is asked for, so `tcs --help` loads no torch."""
 
 import sys
+import time
 from typing import Any
 
 import click
@@ -26,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+# Of several ranks that meet one error, rank 0 tells it and the launcher then ends the others, which wait so long for it.
+RANK_0_SECONDS = 5.0
+
+
 @click.group(
     cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
 )
@@ -42,11 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code: Any = group.main(args=arguments, prog_name="tcs", standalone_mode=False)
     except click.ClickException as error:
+        _let_rank_0_speak()
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
+        if _rank():
+            sys.exit(130)
         _fail("stopped; run the same command again to resume.", 130)
     except (TcsError, CacheError) as error:
+        _let_rank_0_speak()
         _fail(f"Error: {error}", 1)
     except BrokenPipeError:  # the reader of stdout, `head` for one, has gone
         sys.stderr.close()
@@ -55,5 +64,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(f"rank {_rank()}: {message}" if _rank() else message, file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _let_rank_0_speak() -> None:
+    if _rank():
+        time.sleep(RANK_0_SECONDS)
+
+
+def _rank() -> int:
+    """Which of torchrun's processes this is; 0 where the environment says no sense, which is an error of its own."""
+    from tcs.errors import ConfigError
+    from tcs.runtime import place
+
+    try:
+        return place().rank
+    except ConfigError:
+        return 0

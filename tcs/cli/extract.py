@@ -127,12 +127,15 @@ def command(as_json: bool, **options: Any) -> None:
     # process on 2 cores a small teacher ran at 37 images/s so, and at 967 with threads that sleep. Read at torch's import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from tcs.extract import extract, prepare
+    from tcs.runtime import place
 
+    here = place()
     if config.dry_run and as_json:
-        click.echo(json.dumps(dataclasses.asdict(prepare(config).cost())))
+        if here.rank == 0:
+            click.echo(json.dumps(dataclasses.asdict(prepare(config).cost().among(here.world_size))))
         return
     store = extract(config)
-    if as_json:
+    if as_json and here.rank == 0:
         from tcs.cli.cache.info import facts
 
         click.echo(json.dumps(facts(str(store))))

@@ -1,0 +1,140 @@
+"""`tcs extract` as torchrun starts it, in processes: one store, one voice, and kills that cost no finished shard."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from test_extract import SIDE, config, fill, shard_files
+from test_parts import manifest_of, stood
+
+from cache.files import FolderLock
+from tcs.extract import extract
+
+torch.set_num_threads(1)
+ROOT = pathlib.Path(__file__).parents[1]
+PROCESSES = pathlib.Path("/proc")
+SHARDS = 120
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_vit", num_classes=0, img_size=SIDE).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """As many images as shards of two make; the last one is broken."""
+    folder = fill(tmp_path_factory.mktemp("data"), 2 * SHARDS)
+    (folder / f"c1/{2 * SHARDS - 1}.png").write_text("broken")
+    return folder
+
+
+def torchrun(world_size: int, data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, *more: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    launcher += ["--nproc-per-node", str(world_size), "-m", "tcs", "extract", str(data), "--out", str(out)]
+    launcher += ["--teacher", "test_vit", "--teacher-checkpoint", str(teacher), "--img-size", str(SIDE)]
+    return [*launcher, "--rows-per-shard", "2", "-b", "2", "-j", "0", "--max-bad", "1", *more]
+
+
+def finish(command: list[str]) -> tuple[int, str, str]:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def one(data: pathlib.Path, teacher: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The store of one process."""
+    out = tmp_path_factory.mktemp("one") / "s"
+    return extract(config(data, out, teacher, rows_per_shard=2, batch_size=2, max_bad=1))
+
+
+def require_same(path: pathlib.Path, one: pathlib.Path) -> None:
+    assert shard_files(path) == shard_files(one)
+    found, wanted = manifest_of(path), manifest_of(one)
+    del found["provenance"], wanted["provenance"]
+    assert found == wanted
+
+
+def test_two_processes_make_the_store_of_one_and_speak_with_one_voice(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, one: pathlib.Path
+) -> None:
+    code, out, err = finish(torchrun(2, data, tmp_path / "s", teacher, "--json"))
+    assert code == 0, err
+    assert json.loads(out)["rows"] == 2 * SHARDS - 1  # one object: json.loads refuses two
+    assert err.count(f"{2 * SHARDS} images, {2 * SHARDS} labelled, 2 classes.") == 1
+    assert err.count(f"2 ranks take turns with the {SHARDS} shards to be written.") == 1
+    assert "Traceback" not in err
+    require_same(tmp_path / "s", one)
+    assert manifest_of(tmp_path / "s")["provenance"]["ranks"]["world_size"] == 2
+
+
+def process_of_rank(rank: int, launcher: int) -> int:
+    """The process that `launcher` started as `rank`."""
+    for folder in PROCESSES.iterdir():
+        if folder.name.isdecimal():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                variables = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:  # it has ended, or is not ours
+                continue
+            if parent == launcher and f"RANK={rank}".encode() in variables:
+                return int(folder.name)
+    raise AssertionError(f"no rank {rank} below {launcher}")
+
+
+@pytest.mark.skipif(not (PROCESSES / "self/environ").exists(), reason="finds the ranks in /proc")
+def test_a_killed_rank_ends_all_and_another_world_size_goes_on(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, one: pathlib.Path
+) -> None:
+    path = tmp_path / "s"
+    launcher = subprocess.Popen(torchrun(2, data, path, teacher), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while launcher.poll() is None and not (path / "manifest.json").exists():
+        time.sleep(0.005)
+    victim = process_of_rank(1, launcher.pid)
+    while launcher.poll() is None and len(list(path.glob("shard-*.h5"))) < 10:
+        time.sleep(0.001)
+    os.kill(victim, signal.SIGKILL)
+    _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    assert "stopped by SIGTERM; run the same command again to resume.\n" in err
+    before = stood(path)
+    assert 10 <= len(before) < SHARDS
+    assert manifest_of(path)["state"] == "open"
+    copy = shutil.copytree(path, tmp_path / "copy")
+    kept = stood(copy)
+    extract(config(data, copy, teacher, rows_per_shard=2, batch_size=2, max_bad=1))
+    assert kept.items() <= stood(copy).items()
+    require_same(copy, one)
+
+    code, _, err = finish(torchrun(3, data, path, teacher))
+    assert code == 0, err
+    assert f"resuming: {len(before)} of {SHARDS} shards are there already." in err
+    assert before.items() <= stood(path).items()
+    require_same(path, one)
+
+
+def test_a_locked_store_is_one_line_and_exit_code_1(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "s").mkdir()
+    lock = FolderLock(tmp_path / "s")
+    code, out, err = finish(torchrun(2, data, tmp_path / "s", teacher))
+    lock.release()
+    assert (code, out) == (1, "")
+    assert err.count("s is being written by another process; wait for it to end, or name another output.") == 1
+    told = err[: err.index("Sending process")]  # what torchrun adds comes after
+    assert "Traceback" not in told
+    assert list((tmp_path / "s").iterdir()) == []
