@@ -3,6 +3,10 @@
 from cache import errors as errors
 from cache.behind import WriteBehind as WriteBehind
 from cache.constants import Constant as Constant
+from cache.creation import create as create
+from cache.derivation import Source as Source
+from cache.exporting import about as about
+from cache.exporting import export as export
 from cache.features import Features as Features
 from cache.files import atomic_write_bytes as atomic_write_bytes
 from cache.fingerprint import content_hash as content_hash
@@ -27,6 +31,7 @@ from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
 from cache.schema import Views as Views
 from cache.shard import ShardRows as ShardRows
+from cache.streamed import StreamedFile as StreamedFile
 from cache.subsetting import subset as subset
 from cache.verdict import Problem as Problem
 from cache.verdict import Verification as Verification

@@ -4,8 +4,9 @@ Letters: P positions of the new plan, B those of one of its shards, n those of t
 """
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.errors import SchemaError
+from cache.features import Features
 from cache.fingerprint import DIGEST_BYTES
 from cache.inspection import verify_shard
 from cache.manifest import Quarantined
@@ -48,7 +50,7 @@ def write_derived(
         if out.resolve() == store.path.resolve():
             raise SchemaError(f"{out} is read from, so it cannot be written; name another --out.")
     provenance = _provenance(origins.stores, how)
-    sources = [_Source(store) for store in origins.stores]
+    sources = [Source(store) for store in origins.stores]
     with StoreWriter(out, plan, provenance=provenance, overwrite=overwrite) as writer:
         for index in writer.pending():
             positions = writer.plan.positions(index)
@@ -68,7 +70,7 @@ def _provenance(stores: Sequence[Store], how: str) -> dict[str, Any]:
     return {"derived": {"how": how, "parents": parents}, **teacher}
 
 
-def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequence["_Source"]) -> ShardRows:
+def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequence["Source"]) -> ShardRows:
     """The rows of one new shard, gathered from each store that holds some of them."""
     at = slice(positions.start, positions.stop)
     store_B, position_B = origins.store_P[at], origins.position_P[at]
@@ -101,7 +103,7 @@ def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequenc
     )
 
 
-class _Source:
+class Source:
     """A store that is read from; each of its shards is verified before any row of it is used."""
 
     def __init__(self, store: Store) -> None:
@@ -109,17 +111,33 @@ class _Source:
         self.reasons = {entry.position: entry.reason for entry in store.manifest.quarantine}
         self._packed = inspect_packed(store.path) if store.is_packed else None
         self._verified: set[int] = set()
+        self._features: dict[str, Features] = {}
 
     def rows(self, position_n: Int64Array) -> Int64Array:
         """The rows that hold these inputs of the store's plan; -1 for one in quarantine."""
         shards = np.unique(position_n // self.store.manifest.plan.rows_per_shard).tolist()
         for index in sorted(set(shards) - self._verified):
-            self._verify(index)
+            self.verify(index)
         row_n = np.searchsorted(self.store.positions_N, position_n)
         is_there_n = np.append(self.store.positions_N, -1)[row_n] == position_n
         return np.where(is_there_n, row_n, -1)
 
-    def _verify(self, index: int) -> None:
+    def features(self, name: str) -> Features:
+        """The features of a readout, mapped once."""
+        if name not in self._features:
+            self._features[name] = self.store.features(name, resident_bytes=0)
+        return self._features[name]
+
+    def blocks(self) -> Iterator[slice]:
+        """The rows of the whole store, a verified shard at a time; shards without rows are verified as well."""
+        plan = self.store.manifest.plan
+        cuts = np.searchsorted(self.store.positions_N, np.arange(plan.shard_count + 1) * plan.rows_per_shard)
+        for index, (start, stop) in enumerate(itertools.pairwise(cuts.tolist())):
+            self.verify(index)
+            yield slice(start, stop)
+
+    def verify(self, index: int) -> None:
+        """Check every byte of a shard; raises CorruptStoreError."""
         if self._packed is not None:
             verify_packed_shard(self._packed, index)
         else:
@@ -127,14 +145,14 @@ class _Source:
         self._verified.add(index)
 
 
-Rows = Callable[[_Source], Any]  # one entry a row of the store, to be indexed by row numbers
+Rows = Callable[[Source], Any]  # one entry a row of the store, to be indexed by row numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Picked:
     """Row row_n[i] of the store store_n[i], for each row of the new shard."""
 
-    sources: Sequence[_Source]
+    sources: Sequence[Source]
     store_n: Int64Array
     row_n: Int64Array
 
@@ -153,10 +171,10 @@ class _Picked:
 
 
 def _features_of(name: str) -> Rows:
-    return lambda source: source.store.features(name, resident_bytes=0)
+    return lambda source: source.features(name)
 
 
-def _views_of(source: _Source) -> Any:
+def _views_of(source: Source) -> Any:
     return source.store.view_parameters(resident_bytes=0)
 
 

@@ -12,6 +12,8 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "pack": ("tcs.cli.cache.pack", "Write a store into one file, to be read or sent as it is."),
     "merge": ("tcs.cli.cache.merge", "Write disjoint stores of one teacher into one store."),
     "subset": ("tcs.cli.cache.subset", "Write part of a store into another store."),
+    "import": ("tcs.cli.cache.import_", "Write features that are there already into a store."),
+    "export": ("tcs.cli.cache.export", "Write the rows of a store as plain arrays or parquet."),
     "unpack": ("tcs.cli.cache.unpack", "Write a packed store into the folder it was."),
 }
 
