@@ -36,6 +36,7 @@ from tcs.decoding import Collate, DecodedImage, cut, decoded_batches
 from tcs.extract import MIN_BATCH, Extraction, prepare, write_pending
 from tcs.image_folder import list_images
 from tcs.images import decode_image, shrink
+from tcs.inputs import CleanInputs
 from tcs.teacher_hub import build
 
 Result = TypeVar("Result")
@@ -89,7 +90,7 @@ def load_and_forward(extraction: Extraction) -> None:
     batches = [batch for index in range(plan.shard_count) for batch in cut(plan.positions(index), plan.batch_size)]
     collate = Collate(max(plan.batch_size, MIN_BATCH), teacher.input_shape)
     for batch in decoded_batches(extraction.positions, batches, collate, extraction.config.workers):
-        teacher.features(batch.images_B3HW)
+        teacher.features(batch.images_VB3HW[0])
 
 
 def forward_only(extraction: Extraction) -> None:
@@ -135,13 +136,14 @@ def _steps(extraction: Extraction, target: pathlib.Path) -> dict[str, float]:
     blobs = clock("read", lambda: [images.read(plan.keys[position]) for position in batch])
     hashes = clock("content hash", lambda: [cache.content_hash(blob) for blob in blobs])
     pictures = clock("decode", lambda: [decode_image(blob) for blob in blobs])
-    tensors = clock("resize, crop, normalise", lambda: [teacher.transform(picture) for picture in pictures])
+    make_inputs = CleanInputs(transform=teacher.transform)
+    tensors = clock("resize, crop, normalise", lambda: [make_inputs("", picture) for picture in pictures])
     kept: list[bytes | None] = [None if policy == "none" else blob for blob in blobs]
     if policy == "resized":
         pairs = list(zip(blobs, pictures, strict=True))
         kept = clock("shrink what is kept", lambda: [shrink(blob, picture, int(side)) for blob, picture in pairs])
     items = [
-        DecodedImage(position=position, pixels_3HW=tensor, content_hash=digest, kept=blob, reason=None)
+        DecodedImage(position=position, inputs=tensor, content_hash=digest, kept=blob, reason=None)
         for position, tensor, digest, blob in zip(batch, tensors, hashes, kept, strict=True)
     ]
     collate = Collate(max(plan.batch_size, MIN_BATCH), teacher.input_shape)
@@ -150,7 +152,7 @@ def _steps(extraction: Extraction, target: pathlib.Path) -> dict[str, float]:
     clock.milliseconds["send to the parent"] = max(
         0.0, 1e3 * _seconds_to_parent(items, collate) / len(batch) - collate_ms
     )
-    features = clock("forward", lambda: teacher.features(stacked.images_B3HW), wall=True)
+    features = clock("forward", lambda: teacher.features(stacked.images_VB3HW[0]), wall=True)
     _write_steps(plan, clock, items, {name: value.numpy()[: len(batch)] for name, value in features.items()}, target)
     return {**clock.milliseconds, "all steps": sum(clock.milliseconds.values())}
 

@@ -1,6 +1,7 @@
-"""Options of what `tcs extract` reads from each image: readouts and projections. Pure standard library, like `tcs.config`."""
+"""Options of what `tcs extract` reads from each image: readouts, projections, views. Pure standard library, like `tcs.config`."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from tcs.errors import require, require_choice
@@ -10,7 +11,11 @@ PROJECTIONS = ("orthogonal", "pca")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """Readouts of one pass, and how maps are made smaller; `map_size` None keeps them as they are. `seed` is of projections."""
+    """Readouts of one pass; how maps are made smaller; and V augmented views of each image instead of the clean one.
+
+    `map_size` None keeps maps as they are; `views` None means the clean centre view. The colour jitter c changes brightness,
+    contrast and saturation by up to c, and the hue by up to c / 4 of the circle. `seed` is of projections and views.
+    """
 
     readouts: tuple[str, ...] = ("avg",)
     map_size: tuple[int, int] | None = None
@@ -18,6 +23,12 @@ class FeatureConfig:
     projection: str = "orthogonal"
     projection_images: int = 512
     projection_from: str | None = None
+    views: int | None = None
+    view_scale: tuple[float, float] = (0.2, 1.0)
+    view_ratio: tuple[float, float] = (0.75, 4 / 3)
+    hflip: float = 0.5
+    color_jitter: float = 0.0
+    grayscale_prob: float = 0.0
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -36,3 +47,17 @@ class FeatureConfig:
             self.projection_from is None or not self.project,
             "--project and --projection-from exclude each other; give one of them.",
         )
+        require(self.views is None or self.views >= 1, f"--views is {self.views}; it must be 1 or more.")
+        least, most = self.view_scale
+        require(
+            0 < least <= most <= 1,
+            f"--view-scale is {least} {most}; it must be two shares of the area, above 0, at most 1, the smaller first.",
+        )
+        least, most = self.view_ratio
+        require(
+            0 < least <= most < math.inf,
+            f"--view-ratio is {least} {most}; it must be two ratios width / height above 0, the smaller first.",
+        )
+        for option in ("hflip", "color_jitter", "grayscale_prob"):
+            value = getattr(self, option)
+            require(0 <= value <= 1, f"--{option.replace('_', '-')} is {value}; it must lie between 0 and 1.")

@@ -50,7 +50,8 @@ def estimate_cost(
 ) -> Cost:
     """Measure a few images and one small batch, and multiply. Decoding is divided among the workers."""
     seconds, kept_bytes = _decode_sample(positions)
-    per_image = seconds / max(workers, 1) + _forward_seconds(teacher)
+    views = 1 if plan.views is None else plan.views.count
+    per_image = seconds / max(workers, 1) + views * _forward_seconds(teacher)
     sizes = {item.name: math.prod(plan.row_shape(item)) * np.dtype(item.dtype).itemsize for item in plan.readouts}
     return Cost(
         images=len(plan.keys),

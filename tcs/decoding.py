@@ -2,7 +2,8 @@
 
 A batch is cut inside a shard at fixed positions and padded with zeros to full size, so whoever runs a shard, after any
 kill, does the same arithmetic. A broken image is zeros at its own place, with a reason; nothing is ever substituted
-(timm's ImageDataset would serve the next image). Letters: B batch, H W height and width, n images in the batch.
+(timm's ImageDataset would serve the next image). Letters: B batch, V views, P parameters of a view, H W height and
+width, n images in the batch.
 """
 
 import dataclasses
@@ -10,9 +11,11 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,16 +23,17 @@ from cache.fingerprint import content_hash
 from tcs.errors import DataError
 from tcs.image_list import ImageList
 from tcs.images import BadImageError, decode_image, shrink
+from tcs.inputs import Inputs, MakesInputs
 
 WATCH_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """One input: its place, pixels float32 (3, H, W) or None, content hash, bytes to keep, and what was wrong."""
+    """One image: its place, what the teacher is given or None, content hash, bytes to keep, and what was wrong."""
 
     position: int
-    pixels_3HW: torch.Tensor | None
+    inputs: Inputs | None
     content_hash: bytes
     kept: bytes | None
     reason: str | None
@@ -37,17 +41,21 @@ class DecodedImage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
-    """n inputs of one shard, in order: `images_B3HW` float32 with zeros for bad images and for the n..B padding."""
+    """n images of one shard, in order: `images_VB3HW` float32 with zeros for bad images and for the n..B padding.
 
-    images_B3HW: torch.Tensor
+    `views` holds the parameters (V, P) of each image, None for a bad image and for the clean view.
+    """
+
+    images_VB3HW: torch.Tensor
+    views: tuple[NDArray[np.float32] | None, ...]
     items: tuple[DecodedImage, ...]
 
 
 class ImagePositions(Dataset[DecodedImage]):
     """The images of a list by position, decoded and transformed; a bad one comes with its reason instead of pixels."""
 
-    def __init__(self, images: ImageList, transform: Callable[[Image.Image], torch.Tensor], policy: str) -> None:
-        self._images, self._transform = images, transform
+    def __init__(self, images: ImageList, make_inputs: MakesInputs, policy: str) -> None:
+        self._images, self._make_inputs = images, make_inputs
         self._keep, _, pixels = policy.partition(":")
         self._shrink_to = int(pixels or 0)
 
@@ -56,19 +64,17 @@ class ImagePositions(Dataset[DecodedImage]):
 
     def __getitem__(self, position: int) -> DecodedImage:
         """Read, hash, decode and transform the image at `position`."""
-        data = b""
+        data, key = b"", self._images.keys[position]
         try:
-            data = _read(self._images, self._images.keys[position])
+            data = _read(self._images, key)
             image = decode_image(data)
-            pixels_3HW = self._transform(image)
+            inputs = self._make_inputs(key, image)
             kept = self._kept(data, image)
         except BadImageError as error:
             return DecodedImage(
-                position=position, pixels_3HW=None, content_hash=content_hash(data), kept=None, reason=str(error)
+                position=position, inputs=None, content_hash=content_hash(data), kept=None, reason=str(error)
             )
-        return DecodedImage(
-            position=position, pixels_3HW=pixels_3HW, content_hash=content_hash(data), kept=kept, reason=None
-        )
+        return DecodedImage(position=position, inputs=inputs, content_hash=content_hash(data), kept=kept, reason=None)
 
     def _kept(self, data: bytes, image: Image.Image) -> bytes | None:
         if self._keep == "none":
@@ -86,17 +92,18 @@ def _read(images: ImageList, key: str) -> bytes:
 class Collate:
     """Stacks decoded images into a batch of exactly `batch_size`; a class because workers receive it pickled by name."""
 
-    def __init__(self, batch_size: int, shape: tuple[int, int, int]) -> None:
-        self._batch_size, self._shape = batch_size, shape
+    def __init__(self, batch_size: int, shape: tuple[int, int, int], views: int = 1) -> None:
+        self._shape = (views, batch_size, *shape)
 
     def __call__(self, items: Sequence[DecodedImage]) -> Batch:
         """The batch of `items`, each without its own copy of the pixels."""
-        images_B3HW = torch.zeros(self._batch_size, *self._shape)
+        images_VB3HW = torch.zeros(*self._shape)
         for row, item in enumerate(items):
-            if item.pixels_3HW is not None:
-                images_B3HW[row] = item.pixels_3HW
-        bare = tuple(dataclasses.replace(item, pixels_3HW=None) for item in items)
-        return Batch(images_B3HW=images_B3HW, items=bare)
+            if item.inputs is not None:
+                images_VB3HW[:, row] = item.inputs.pixels_V3HW
+        views = tuple(None if item.inputs is None else item.inputs.views_VP for item in items)
+        bare = tuple(dataclasses.replace(item, inputs=None) for item in items)
+        return Batch(images_VB3HW=images_VB3HW, views=views, items=bare)
 
 
 def cut(positions: range, batch_size: int) -> list[range]:

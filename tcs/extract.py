@@ -1,6 +1,6 @@
 """`tcs extract`: one pass of a teacher over images into a feature store, resumable, complete or refused.
 
-Letters: B batch, D teacher dims, R rows of a shard (its inputs without the bad ones).
+Letters: B batch, D teacher dims, V views, P parameters of a view, R rows of a shard (its inputs without the bad ones).
 """
 
 import contextlib
@@ -17,11 +17,12 @@ import cache
 from cache.fingerprint import DIGEST_BYTES
 from tcs.config import ExtractConfig, as_json
 from tcs.cost import Cost, estimate_cost, readable_bytes
-from tcs.decoding import Batch, Collate, DecodedImage, ImagePositions, cut, decoded_batches
+from tcs.decoding import Batch, Collate, ImagePositions, cut, decoded_batches
 from tcs.errors import ConfigError, DataError
 from tcs.gate import add_gate
 from tcs.image_list import ImageList
 from tcs.image_sources import open_images
+from tcs.inputs import inputs_maker, view_policy
 from tcs.parts import adopt_parts, hosts_of, introduce, report, share_of, share_out
 from tcs.projections import (
     Facts,
@@ -35,6 +36,7 @@ from tcs.projections import (
 from tcs.ranks import ALONE, Ranks, joined_ranks, shared_bar
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.teacher import Teacher, load_teacher
+from tcs.views import PARAMETERS, ViewPolicy
 
 LISTED = 10
 MAX_ORIGINAL_BYTES = 10_000_000_000
@@ -118,12 +120,13 @@ def prepare(config: ExtractConfig) -> Extraction:
     images = open_images(config)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
-    positions = ImagePositions(images, teacher.transform, policy)
+    views = view_policy(config)
+    positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), policy)
     facts = projection_facts(config, teacher, len(images.keys))
     if not config.dry_run:  # which asks for sizes only
         teacher = projected(teacher, find_projections(config, teacher, positions, facts))
     plan = cache.Plan(
-        identity=_identity(config, teacher, policy, facts),
+        identity=_identity(config, teacher, policy, views, facts),
         readouts=tuple(
             cache.Readout(name=name, dims=dims, dtype=config.dtype, grid=teacher.grids.get(name))
             for name, dims in widths_of(teacher.readouts, facts).items()
@@ -134,17 +137,21 @@ def prepare(config: ExtractConfig) -> Extraction:
         images=policy,
         rows_per_shard=config.rows_per_shard,
         batch_size=config.batch_size,
+        views=None if views is None else cache.Views(count=views.count, parameters=PARAMETERS),
         constants=constants_of(teacher.projections),
     )
     return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions)
 
 
-def _identity(config: ExtractConfig, teacher: Teacher, policy: str, facts: Facts) -> dict[str, Any]:
+def _identity(
+    config: ExtractConfig, teacher: Teacher, policy: str, views: ViewPolicy | None, facts: Facts
+) -> dict[str, Any]:
     """The teacher's identity, and what else decides the values; a field that is not used does not stand there."""
     return {
         **teacher.identity,
         **({"resized": RESIZED_NOTE} if policy.startswith("resized") else {}),
         **({} if config.map_size is None else {"map_size": list(config.map_size)}),
+        "views": 1 if views is None else views.identity(),
         **({"projections": dict(facts)} if facts else {}),
     }
 
@@ -236,25 +243,29 @@ def _shards(
 
 def batch_features(
     extraction: Extraction, plan: cache.Plan, batches: Sequence[range], bar: Bar
-) -> Generator[tuple[tuple[DecodedImage, ...], dict[str, np.ndarray]], None, None]:
-    """The inputs of each batch of positions, and float32 (n, ...) of each readout for the n good ones among them."""
-    collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape)
+) -> Generator[tuple[Batch, dict[str, np.ndarray]], None, None]:
+    """Each batch of positions, and float32 (n, ...) of each readout for the n good images in it."""
+    views = 1 if plan.views is None else plan.views.count
+    collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape, views)
     stream = decoded_batches(extraction.positions, batches, collate, extraction.config.workers)
     with contextlib.closing(stream):
         for batch in stream:
-            yield batch.items, _features(extraction.teacher, batch)
+            yield batch, _features(extraction.teacher, batch, plan)
             bar.advance(len(batch.items))
 
 
-def _features(teacher: Teacher, batch: Batch) -> dict[str, np.ndarray]:
-    """float32 (n, D) or (n, H, W, D) of each readout for the n good images of the batch."""
+def _features(teacher: Teacher, batch: Batch, plan: cache.Plan) -> dict[str, np.ndarray]:
+    """float32 (n, *plan.row_shape) of each readout for the n good images of the batch; a pass of the teacher for each view."""
     good = [row for row, item in enumerate(batch.items) if item.reason is None]
-    return {name: value.numpy()[good] for name, value in teacher.features(batch.images_B3HW).items()}
+    found = [teacher.features(images_B3HW) for images_B3HW in batch.images_VB3HW]
+    if plan.views is None:
+        return {name: value.numpy()[good] for name, value in found[0].items()}
+    return {name: np.stack([view[name].numpy()[good] for view in found], axis=1) for name in found[0]}
 
 
-def _rows(plan: cache.Plan, parts: Sequence[tuple[tuple[DecodedImage, ...], dict[str, np.ndarray]]]) -> cache.ShardRows:
+def _rows(plan: cache.Plan, parts: Sequence[tuple[Batch, dict[str, np.ndarray]]]) -> cache.ShardRows:
     """One shard from its batches: R rows for the good images, a quarantine entry for each bad one."""
-    items = [item for batch_items, _ in parts for item in batch_items]
+    items = [item for batch, _ in parts for item in batch.items]
     good = [item for item in items if item.reason is None]
     hashes = b"".join(item.content_hash for item in good)
     return cache.ShardRows(
@@ -262,12 +273,19 @@ def _rows(plan: cache.Plan, parts: Sequence[tuple[tuple[DecodedImage, ...], dict
         hashes_N16=np.frombuffer(hashes, dtype=np.uint8).reshape(-1, DIGEST_BYTES),
         features={name: np.concatenate([features[name] for _, features in parts]) for name in parts[0][1]},
         images=None if plan.images == "none" else [item.kept or b"" for item in good],
+        views_NVP=None if plan.views is None else _view_rows(plan.views, [batch for batch, _ in parts]),
         quarantine=[
             cache.Quarantined(position=item.position, key=plan.keys[item.position], reason=item.reason)
             for item in items
             if item.reason is not None
         ],
     )
+
+
+def _view_rows(views: cache.Views, batches: Sequence[Batch]) -> np.ndarray:
+    """Parameters of the good images' views, float32 (R, V, P)."""
+    found = [parameters_VP for batch in batches for parameters_VP in batch.views if parameters_VP is not None]
+    return np.array(found, np.float32).reshape(len(found), views.count, len(views.parameters))
 
 
 def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:

@@ -119,17 +119,19 @@ def _made(config: ExtractConfig, teacher: Teacher, positions: ImagePositions, fa
 def _sample(
     teacher: Teacher, positions: ImagePositions, facts: Facts, config: ExtractConfig
 ) -> dict[str, NDArray[np.float32]]:
-    """float32 (M, D) of each readout: some positions of some images, drawn by the seed."""
+    """float32 (M, D) of each readout: some positions of some images (of several views the first), drawn by the seed."""
     wanted = next(iter(facts.values()))["images"]
     generator = np.random.default_rng(seed_for(config.seed, "projection images"))
     chosen = np.sort(generator.choice(len(positions), wanted, replace=False)).tolist()
     batches = [chosen[start : start + SAMPLE_BATCH] for start in range(0, wanted, SAMPLE_BATCH)]
     bare = dataclasses.replace(teacher, readouts={name: teacher.readouts[name] for name in facts}, projections={})
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in facts}
-    stream = decoded_batches(positions, batches, Collate(SAMPLE_BATCH, teacher.input_shape), config.workers)
+    stream = decoded_batches(
+        positions, batches, Collate(SAMPLE_BATCH, teacher.input_shape, config.views or 1), config.workers
+    )
     with contextlib.closing(stream), progress_bar(wanted, "PCA sample", "images") as bar:
         for batch in stream:
-            found = bare.features(batch.images_B3HW)
+            found = bare.features(batch.images_VB3HW[0])
             for row, item in enumerate(batch.items):
                 for name, fact in facts.items():
                     if item.reason is None:

@@ -19,6 +19,7 @@ from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extract import Extraction, batch_features
 from tcs.image_list import ImageList
 from tcs.image_sources import open_images
+from tcs.inputs import inputs_maker
 from tcs.projection import stored_projection
 from tcs.projections import projected
 from tcs.recorded import is_there, recorded_config, require_path
@@ -82,7 +83,8 @@ def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
     found = {name: stored_projection(plan.constants, name) for name in teacher.readouts}
     teacher = projected(teacher, {name: made for name, made in found.items() if made is not None})
     images = _images(options, store, config.data is not None)
-    positions = ImagePositions(images, teacher.transform, "none")
+    make_inputs = inputs_maker(options, teacher.transform, teacher.preprocessing)
+    positions = ImagePositions(images, make_inputs, "none")
     extraction = Extraction(config=options, images=images, teacher=teacher, plan=plan, positions=positions)
     generator = np.random.default_rng(seed_for(config.seed, "recompute"))
     rows_B = np.sort(generator.choice(len(store), min(config.sample, len(store)), replace=False))
@@ -151,13 +153,14 @@ def _computed(
     for position in rows:
         shards[position // plan.rows_per_shard].append(position)
     batches = [
-        batch
+        part
         for index, wanted in sorted(shards.items())
-        for batch in cut(plan.positions(index), plan.batch_size)
-        if any(position in batch for position in wanted)
+        for part in cut(plan.positions(index), plan.batch_size)
+        if any(position in part for position in wanted)
     ]
     with progress_bar(sum(map(len, batches)), "recompute", "images") as bar:
-        for items, features in batch_features(extraction, plan, batches, bar):
+        for batch, features in batch_features(extraction, plan, batches, bar):
+            items = batch.items
             good = [item for item in items if item.reason is None]
             lost = [item for item in items if item.reason is not None and item.position in rows]
             changed += [plan.keys[item.position] for item in lost]

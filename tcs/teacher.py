@@ -231,7 +231,6 @@ def _identity(
         "teacher_weights": digest_of_weights(model),
         "preprocessing": dict(preprocessing),
         "compute_dtype": config.compute_dtype,
-        "views": 1,
         "semantics": SEMANTICS,
     }
 

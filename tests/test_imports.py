@@ -46,7 +46,9 @@ TCS = {
     "projection": "axes moments",
     "teacher": "projection readouts teacher_file teacher_hub teacher_licence teacher_outputs teacher_preprocessing teacher_report"
     " teacher_source teacher_weights",
-    "decoding": "image_list images",
+    "views": "",
+    "inputs": "views",
+    "decoding": "image_list images inputs",
     "cost": "decoding image_list teacher",
     "row_vectors": "",
     "gate": "probe row_vectors",
@@ -54,12 +56,12 @@ TCS = {
     "heartbeat": "",
     "ranks": "heartbeat",
     "parts": "ranks",
-    "extract": "cost decoding gate image_list image_sources parts projections ranks teacher",
+    "extract": "cost decoding gate image_list image_sources inputs parts projections ranks teacher views",
     # a store against its data, its teacher and itself
     "verification": "",
     "recorded": "",
     "drift": "image_list image_sources recorded",
-    "recomputation": "decoding extract image_list image_sources projection projections recorded teacher",
+    "recomputation": "decoding extract inputs image_list image_sources projection projections recorded teacher",
     "repair": "extract recorded verification",
     # coordinates and targets
     "artefact": "",

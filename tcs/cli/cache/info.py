@@ -67,7 +67,7 @@ def _lines(found: Mapping[str, Any]) -> dict[str, str]:
         "identity": found["identity"],
         "rows": f"{found['rows']:,} in {found['shards']} shards, {found['bytes'] / 1e6:,.1f} MB",
         "classes": f"{len(found['classes'])} ({found['labelled']:,} rows labelled): {_some(found['classes'])}",
-        "readouts": ", ".join(_readout(name, item) for name, item in found["readouts"].items()),
+        "readouts": ", ".join(_readout(name, item, found["views"]) for name, item in found["readouts"].items()),
         "images": found["images"],
     }
     lines |= {name.replace("_", " "): _plain(value) for name, value in found["made_from"].items()}
@@ -76,8 +76,8 @@ def _lines(found: Mapping[str, Any]) -> dict[str, str]:
     return lines | {"quarantine": f"{len(bad)}: {_some(bad)}" if bad else "none"}
 
 
-def _readout(name: str, item: Mapping[str, Any]) -> str:
-    shape = [*(item["grid"] or ()), item["dims"]]
+def _readout(name: str, item: Mapping[str, Any], views: Mapping[str, Any] | None) -> str:
+    shape = [*([] if views is None else [views["count"]]), *(item["grid"] or ()), item["dims"]]
     return f"{name} ({' x '.join(map(str, shape))} x {item['dtype']})"
 
 
