@@ -264,6 +264,21 @@ def test_maps_are_asked_for_projected_and_told(
         assert message in err
 
 
+def test_views_are_asked_for_and_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
+) -> None:
+    options = ["--views", "2", "--view-scale", "0.3", "0.9", "--view-ratio", "1", "1", "--hflip", "0"]
+    options += ["--color-jitter", "0.2", "--grayscale-prob", "0.1", "--seed", "5"]
+    code, out, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"), *options, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["views"]["count"], found["views"]["parameters"][:2]) == (2, ["top", "left"])
+    policy = found["made_from"]["views"]
+    assert (policy["scale"], policy["ratio"], policy["hflip"], policy["seed"]) == ([0.3, 0.9], [1.0, 1.0], 0.0, 5)
+    assert (policy["jitter"], policy["grayscale"]) == (0.2, 0.1)
+    assert "avg (2 x 96 x float16)" in tcs(capsys, "cache", "info", str(tmp_path / "s"))[1]
+
+
 def test_cache_info_tells_the_same_to_people_and_programs(
     capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
 ) -> None:
