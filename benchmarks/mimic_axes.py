@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 import cache
 from tcs.checkpoint import save_table
 from tcs.config import TargetsConfig, TrainConfig
-from tcs.coordinates import fit_coordinates, save_coordinates, teacher_identity_of
+from tcs.coordinates import fit_coordinates, save_coordinates
 from tcs.loop import train_student
 from tcs.methods import PROBE_FROZEN, Method
+from tcs.parentage import teacher_identity_of
 from tcs.probe import fit_ridge
 from tcs.recipe import Recipe
 from tcs.runtime import environment, progress_bar

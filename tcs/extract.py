@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 import cache
-from cache.fingerprint import DIGEST_BYTES
 from tcs.config import ExtractConfig, as_json
 from tcs.cost import Cost, estimate_cost, readable_bytes
 from tcs.decoding import Batch, Collate, ImagePositions, cut, decoded_batches
@@ -35,6 +34,7 @@ from tcs.projections import (
 )
 from tcs.ranks import ALONE, Ranks, joined_ranks, shared_bar
 from tcs.runtime import Bar, environment, progress_bar, say
+from tcs.shard_rows import batch_rows, shard_rows
 from tcs.teacher import Teacher, load_teacher
 from tcs.views import PARAMETERS, ViewPolicy
 
@@ -238,7 +238,7 @@ def _shards(
     stream = batch_features(extraction, plan, [batch for shard in batches for batch in shard], bar)
     with contextlib.closing(stream):
         for index, shard in zip(pending, batches, strict=True):
-            yield index, _rows(plan, [next(stream) for _ in shard])
+            yield index, shard_rows(plan, [next(stream) for _ in shard])
 
 
 def batch_features(
@@ -250,42 +250,8 @@ def batch_features(
     stream = decoded_batches(extraction.positions, batches, collate, extraction.config.workers)
     with contextlib.closing(stream):
         for batch in stream:
-            yield batch, _features(extraction.teacher, batch, plan)
+            yield batch, batch_rows(extraction.teacher, batch, plan)
             bar.advance(len(batch.items))
-
-
-def _features(teacher: Teacher, batch: Batch, plan: cache.Plan) -> dict[str, np.ndarray]:
-    """float32 (n, *plan.row_shape) of each readout for the n good images of the batch; a pass of the teacher for each view."""
-    good = [row for row, item in enumerate(batch.items) if item.reason is None]
-    found = [teacher.features(images_B3HW) for images_B3HW in batch.images_VB3HW]
-    if plan.views is None:
-        return {name: value.numpy()[good] for name, value in found[0].items()}
-    return {name: np.stack([view[name].numpy()[good] for view in found], axis=1) for name in found[0]}
-
-
-def _rows(plan: cache.Plan, parts: Sequence[tuple[Batch, dict[str, np.ndarray]]]) -> cache.ShardRows:
-    """One shard from its batches: R rows for the good images, a quarantine entry for each bad one."""
-    items = [item for batch, _ in parts for item in batch.items]
-    good = [item for item in items if item.reason is None]
-    hashes = b"".join(item.content_hash for item in good)
-    return cache.ShardRows(
-        positions_N=np.array([item.position for item in good], dtype=np.int64),
-        hashes_N16=np.frombuffer(hashes, dtype=np.uint8).reshape(-1, DIGEST_BYTES),
-        features={name: np.concatenate([features[name] for _, features in parts]) for name in parts[0][1]},
-        images=None if plan.images == "none" else [item.kept or b"" for item in good],
-        views_NVP=None if plan.views is None else _view_rows(plan.views, [batch for batch, _ in parts]),
-        quarantine=[
-            cache.Quarantined(position=item.position, key=plan.keys[item.position], reason=item.reason)
-            for item in items
-            if item.reason is not None
-        ],
-    )
-
-
-def _view_rows(views: cache.Views, batches: Sequence[Batch]) -> np.ndarray:
-    """Parameters of the good images' views, float32 (R, V, P)."""
-    found = [parameters_VP for batch in batches for parameters_VP in batch.views if parameters_VP is not None]
-    return np.array(found, np.float32).reshape(len(found), views.count, len(views.parameters))
 
 
 def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:

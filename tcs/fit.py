@@ -18,9 +18,9 @@ from tcs.coordinates import (
     require_coordinates_file,
     resolve_components,
     save_coordinates,
-    teacher_identity_of,
 )
 from tcs.moments import streaming_moments
+from tcs.parentage import teacher_identity_of
 from tcs.row_vectors import EveryVector, row_vectors
 from tcs.runtime import environment, say
 from tcs.selection import Selection, select_coordinates

@@ -10,11 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import Features, Store
+from tcs.errors import ArtefactError
 
 Vectors = NDArray[np.floating[Any]]
 # A block of maps is converted to float32 at once.
 BLOCK_VALUES = 1 << 24
 RESIDENT_BYTES = 4 << 30
+
+
+def require_one_vector(store: Store, readout: str) -> None:
+    """ArtefactError unless a row of the readout is one vector: targets hold one row of coordinates for each image."""
+    plan = store.manifest.plan
+    if store.readouts[readout].grid is not None:
+        raise ArtefactError(
+            f"readout {readout} of {store.path} is a map, and targets hold one vector an image; fit to a readout such as avg."
+        )
+    if plan.views is not None:
+        raise ArtefactError(
+            f"{store.path} holds {plan.views.count} augmented views of each image, and targets hold one vector an image;"
+            " extract without --views for them."
+        )
 
 
 def row_vectors(store: Store, readout: str, resident_bytes: int = RESIDENT_BYTES) -> "RowVectors":

@@ -24,6 +24,7 @@ from tcs.artefact import is_finished
 from tcs.config import TargetsConfig, as_json
 from tcs.coordinates import ARRAY_SHAPES, CoordinateSystem, check_same_store, load_coordinates
 from tcs.errors import ArtefactError
+from tcs.row_vectors import require_one_vector
 from tcs.runtime import environment, progress_bar, say, seed_for
 
 FORMAT, FORMAT_VERSION = "tcs-targets", 1
@@ -111,20 +112,6 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     )
     cache.atomic_write_bytes(out, _file_bytes(targets, environment() | {"options": as_json(config)}))
     return out
-
-
-def require_one_vector(store: cache.Store, readout: str) -> None:
-    """ArtefactError unless a row of the readout is one vector: targets hold one row of coordinates for each image."""
-    plan = store.manifest.plan
-    if store.readouts[readout].grid is not None:
-        raise ArtefactError(
-            f"readout {readout} of {store.path} is a map, and targets hold one vector an image; fit to a readout such as avg."
-        )
-    if plan.views is not None:
-        raise ArtefactError(
-            f"{store.path} holds {plan.views.count} augmented views of each image, and targets hold one vector an image;"
-            " extract without --views for them."
-        )
 
 
 def _all_coordinates(store: cache.Store, system: CoordinateSystem) -> NDArray[np.float32]:

@@ -15,9 +15,9 @@ from tcs.coordinates import (
     load_coordinates,
     require_coordinates_file,
     save_coordinates,
-    teacher_identity_of,
 )
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.parentage import teacher_identity_of
 from tcs.selection import Selection
 
 METHODS = ("pca", "random", "identity")

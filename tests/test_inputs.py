@@ -16,12 +16,12 @@ from timm.data import create_transform
 import cache
 from cache.errors import IdentityError
 from tcs.config import ExtractConfig, FitConfig, RecomputeConfig, TrainConfig
-from tcs.coordinates import teacher_identity_of
 from tcs.errors import ConfigError, DataError
 from tcs.extract import extract, prepare
 from tcs.fit import fit
 from tcs.images import decode_image
 from tcs.inputs import CleanInputs, ViewInputs, view_policy
+from tcs.parentage import teacher_identity_of
 from tcs.recomputation import recompute
 from tcs.teacher import load_teacher
 from tcs.train import train

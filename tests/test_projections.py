@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 import cache
 from cache.errors import IdentityError, StoreWriteError
 from tcs.config import ExtractConfig
-from tcs.coordinates import teacher_identity_of
 from tcs.errors import ConfigError, DataError
 from tcs.extract import extract, prepare
+from tcs.parentage import teacher_identity_of
 from tcs.projection import stored_projection
 
 torch.set_num_threads(1)
