@@ -21,6 +21,7 @@ from cache.packing import pack as pack
 from cache.packing import unpack as unpack
 from cache.part import PartWriter as PartWriter
 from cache.part import WrittenShard as WrittenShard
+from cache.reader import Row as Row
 from cache.reader import Store as Store
 from cache.reader import open as open
 from cache.repair import discard_shards as discard_shards

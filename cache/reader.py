@@ -7,13 +7,13 @@ import bisect
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.errors import CorruptStoreError, SchemaError
-from cache.features import Features
+from cache.features import FeatureArray, Features
 from cache.fingerprint import store_identity
 from cache.inspection import Shard, inspect_shard
 from cache.manifest import Manifest, missing_shards, read_closed_manifest
@@ -45,6 +45,14 @@ def open(path: str | os.PathLike[str]) -> "Store":
     return Store(folder, manifest, shards, tuple(shard.content_digest for shard in shards))
 
 
+class Row(NamedTuple):
+    """One row of a store: its key, the name of its class (None without a label), its features by readout."""
+
+    key: str
+    label: str | None
+    features: dict[str, FeatureArray]
+
+
 class Store:
     """A closed store: labels, keys and hashes of its N rows in memory, features and images on disk.
 
@@ -68,13 +76,36 @@ class Store:
         self.keys: list[str] = [manifest.plan.keys[position] for position in self.positions_N.tolist()]
         self._extents = [shard.extents for shard in shards]
         self._starts: list[int] = np.cumsum([0, *(len(shard.positions_N) for shard in shards)]).tolist()
+        self._mapped_features: dict[str, Features] = {}
         self._images: dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __getitem__(self, row: int) -> Row:
+        """One row, its features read from the disk; IndexError outside the store. For many, index `features(name)`."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} is outside the {len(self)} rows of {self.path}, counted from 0.")
+        for name in self.readouts:
+            if name not in self._mapped_features:
+                self._mapped_features[name] = self.features(name, resident_bytes=0)
+        label = int(self.labels_N[row])
+        return Row(
+            key=self.keys[row],
+            label=self.classes[label] if label >= 0 else None,
+            features={name: features[row] for name, features in self._mapped_features.items()},
+        )
+
+    def __repr__(self) -> str:
+        plan = self.manifest.plan
+        readouts = ", ".join(f"{name} {plan.row_shape(item)} {item.dtype}" for name, item in self.readouts.items())
+        return (
+            f"<Store {self.path}: {len(self):,} rows, {len(self.classes)} classes, readouts {readouts}, "
+            f"images {plan.images}, identity {self.identity}>"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_images": {}}
+        return {**self.__dict__, "_images": {}, "_mapped_features": {}}
 
     @property
     def is_packed(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tcs.config_import import ImportConfig
 from tcs.errors import DataError, did_you_mean
-from tcs.feature_table import FeatureTable, FolderImages, names_of
+from tcs.feature_table import FeatureTable, FolderImages, names_of, row_numbers
 
 METADATA = b"tcs"
 HASH_COLUMN, INDEX_COLUMN = "hash", "label_index"
@@ -39,7 +39,7 @@ def read_parquet(config: ImportConfig) -> FeatureTable:
         names = _texts(config, file, config.label_column)
         hashes = _texts(config, file, HASH_COLUMN) if HASH_COLUMN in schema.names and about else None
     rows = file.metadata.num_rows
-    row_keys = names_of(config.keys) if config.keys else ([str(row) for row in range(rows)] if keys is None else keys)
+    row_keys = names_of(config.keys) if config.keys else (row_numbers(rows) if keys is None else keys)
     images: Any = None
     if config.images_dir is not None:
         images = FolderImages(config.images_dir, row_keys)

@@ -43,7 +43,7 @@ def read_arrays(config: ImportConfig) -> FeatureTable:
     """
     features = {name: load_array(path) for name, path in _feature_paths(config).items()}
     rows = next(iter(features.values())).shape[0]
-    keys = [str(row) for row in range(rows)] if config.keys is None else names_of(config.keys)
+    keys = row_numbers(rows) if config.keys is None else names_of(config.keys)
     return FeatureTable(
         features=features,
         keys=keys,
@@ -120,6 +120,11 @@ def names_of(path: str) -> list[str]:
             f"{path} is no UTF-8 text ({error.reason}); write one name a line, or name an .npy file."
         ) from error
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def row_numbers(rows: int) -> list[str]:
+    """The keys of rows that have none of their own, as for data sets without paths."""
+    return [f"{row:08d}" for row in range(rows)]
 
 
 class FolderImages:

@@ -220,7 +220,9 @@ def test_options_reach_the_store(
     code, out, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"), *options, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["readouts"] == {name: {"dims": 96, "dtype": "float32", "grid": None} for name in ("avg", "pool")}
+    assert found["readouts"] == {
+        name: {"dims": 96, "dtype": "float32", "grid": None, "shape": [96]} for name in ("avg", "pool")
+    }
     assert found["made_from"]["teacher_kwargs"] == {"drop_path_rate": 0.1}
     assert found["made_from"]["preprocessing"]["mean"] == [0.0, 0.0, 0.0]
     assert (found["images"], found["classes"], found["shards"], found["quarantine"]) == ("none", [], 2, [])
@@ -289,12 +291,14 @@ def test_cache_info_tells_the_same_to_people_and_programs(
     lines = dict(line.split("\t") for line in out.splitlines())
     found = json.loads(tcs(capsys, "cache", "info", store, "--json")[1])
     assert lines["identity"] == found["identity"] == cache.open(store).identity
-    assert lines["rows"].startswith("6 in 1 shards, ")
-    assert (lines["classes"], found["classes"]) == ("2 (6 rows labelled): c0, c1", ["c0", "c1"])
+    assert (lines["rows"], lines["state"]) == ("6 in 1 shards; 0 without a label", "closed")
+    assert (lines["classes"], found["classes"]) == ("2 (3 rows each): c0, c1", ["c0", "c1"])
+    assert lines["preprocessing"].startswith("32 x 32, interpolation ")
+    assert lines["licence"] == "unknown (of the teacher's weights)"
     assert (lines["readouts"], lines["quarantine"], lines["teacher"]) == ("avg (96 x float16)", "none", "test_resnet")
     assert found["bytes"] == sum(path.stat().st_size for path in (tmp_path / "s").glob("shard-*.h5"))
     assert (found["rows"], found["labelled"]) == (6, 6)
-    assert lines["gate avg"].startswith("rows 6, constant_dims ")
+    assert lines["gate avg"].startswith("rows 6, constant dims ")
 
 
 def test_cache_info_needs_no_torch(

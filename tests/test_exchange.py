@@ -104,7 +104,11 @@ def test_several_readouts_row_numbers_and_numbered_classes(arrays):
         labels=str(arrays / "numbers.npy"),
         dtype="float16",
     )
-    assert (list(store.readouts), store.keys, store.classes) == (["a", "b"], [str(i) for i in range(ROWS)], ("0", "1"))
+    assert (list(store.readouts), store.keys, store.classes) == (
+        ["a", "b"],
+        [f"{i:08d}" for i in range(ROWS)],
+        ("0", "1"),
+    )
     assert np.array_equal(store.features("b")[:], FEATURES.astype(np.float16))
     assert store.manifest.plan.identity["hashes"] == "of keys only"
     one = imported(arrays / "y.store", source=str(arrays / "avg.npy"), readouts=("cls",))
@@ -132,7 +136,7 @@ def test_other_peoples_parquet_files_are_read(tmp_path):
     assert [store.image_bytes(row) for row in range(ROWS)] == [b"image " + key.encode() for key in KEYS]
     numbered = foreign_table(tmp_path / "n.parquet", label=[1, 0, None, 1, 1, 1, 1, 1, 1, 1], image=[b"x"] * ROWS)
     store = imported(tmp_path / "y.store", source=numbered, readouts=("emb",))
-    assert (store.keys[1], store.labels_N.tolist()[:3], store.classes) == ("1", [1, 0, -1], ("0", "1"))
+    assert (store.keys[1], store.labels_N.tolist()[:3], store.classes) == ("00000001", [1, 0, -1], ("0", "1"))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_files_that_cannot_be_read_are_named(arrays):
         ({"labels": avg}, r"avg\.npy holds float32 \(10, 4\); labels must be one row of whole numbers or names"),
         ({"labels": str(arrays / "none.txt")}, r"none\.txt cannot be read \(No such file"),
         ({"images_dir": str(arrays / "none")}, "--images-dir .*none is no folder"),
-        ({"images_dir": str(arrays / "img")}, r"image .*img/0 cannot be read \(No such file"),
+        ({"images_dir": str(arrays / "img")}, r"image .*img/00000000 cannot be read \(No such file"),
         ({"readouts": ("a", "b")}, r"avg\.npy is one array and --readout names 2; give one name"),
     ):
         with pytest.raises(DataError, match=message):

@@ -139,7 +139,8 @@ TCS = {
     "__main__": "cli",
     # command line: the stage, inside the command
     "cli.lazy_group": "",
-    "cli.cache.info": "",
+    "store_facts": "",
+    "cli.cache.info": "store_facts",
     "cli.cache.repair": "repair verification",
     "cli.cache.verify": "drift recomputation verification",
     "config_import": "",
@@ -155,7 +156,7 @@ TCS = {
     "cli.cache.unpack": "cli.cache.info",
     "cli.demo": "demo",
     "cli.eval": "evaluate",
-    "cli.extract": "cli.cache.info extract",
+    "cli.extract": "store_facts extract",
     "cli.fewshot": "fewshot",
     "cli.fit": "fit",
     "cli.methods": "catalogue",

@@ -102,6 +102,25 @@ def test_the_stored_example_of_version_2_reads_back():
     require_sound(EXAMPLE_2, store)
 
 
+def test_a_row_and_the_store_itself_say_what_they_are(tmp_path):
+    store = cache.open(EXAMPLE)
+    row = store[3]
+    assert (row.key, row.label) == ("b/3.png", "b")
+    assert {name: values.tolist() for name, values in row.features.items()} == {
+        "avg": [3, 3.25, 3.5],
+        "cls": [-30, -31],
+    }
+    assert (store[-2].key, store[-2].label) == ("b/2.png", None)
+    assert [found.key for found in store] == store.keys
+    for outside in (4, -5):
+        with pytest.raises(IndexError, match=f"row {outside} is outside the 4 rows"):
+            store[outside]
+    assert repr(store) == (
+        f"<Store {EXAMPLE}: 4 rows, 2 classes, readouts avg (3,) float16, cls (2,) float32, images original, "
+        f"identity {store.identity}>"
+    )
+
+
 @pytest.mark.parametrize("rows_per_shard", [1, 4, 100])
 def test_features_are_the_rows_in_order_without_the_quarantined(tmp_path, rows_per_shard):
     store = cache.open(write_store(tmp_path / "x.store", rows_per_shard=rows_per_shard))

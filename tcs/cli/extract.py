@@ -142,6 +142,6 @@ def command(as_json: bool, **options: Any) -> None:
         return
     store = extract(config)
     if as_json and here.rank == 0:
-        from tcs.cli.cache.info import facts
+        from tcs.store_facts import store_facts
 
-        click.echo(json.dumps(facts(str(store))))
+        click.echo(json.dumps(store_facts(store)))

@@ -1,7 +1,7 @@
 """`tcs cache info`. Loads neither torch nor a teacher."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,78 +13,100 @@ LISTED = 10
 @click.argument("store", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(store: str, as_json: bool) -> None:
-    """Show what STORE holds and where it comes from."""
-    found = facts(store)
+    """Show what STORE holds and where it comes from; of a store that is still being written, how far it is."""
+    from tcs.store_facts import store_facts
+
+    found = store_facts(store)
     if as_json:
         click.echo(json.dumps(found))
     else:
         _print_table(found)
 
 
-def facts(path: str) -> dict[str, Any]:
-    """What a closed store holds, as JSON types. Raises CacheError where it cannot be opened."""
-    import cache
-
-    store = cache.open(path)
-    manifest = store.manifest
-    views = manifest.plan.views
-    return {
-        "store": str(store.path),
-        "identity": store.identity,
-        "rows": len(store),
-        "labelled": int((store.labels_N >= 0).sum()),
-        "classes": list(store.classes),
-        "readouts": {
-            name: {"dims": item.dims, "dtype": item.dtype, "grid": None if item.grid is None else list(item.grid)}
-            for name, item in store.readouts.items()
-        },
-        "views": None if views is None else {"count": views.count, "parameters": list(views.parameters)},
-        "constants": {name: list(item.shape) for name, item in manifest.plan.constants.items()},
-        "images": manifest.plan.images,
-        "shards": len(manifest.shards),
-        "bytes": sum(entry.bytes for entry in manifest.shards),
-        "made_from": dict(manifest.plan.identity),
-        "gate": manifest.gate,
-        "quarantine": [{"key": entry.key, "reason": entry.reason} for entry in manifest.quarantine],
-        "provenance": dict(manifest.provenance),
-    }
-
-
 def tell(path: str, as_json: bool) -> None:
     """Say what a command has written: the facts as JSON on stdout, or one line on stderr."""
     from tcs.runtime import say
+    from tcs.store_facts import store_facts
 
-    found = facts(path)
+    found = store_facts(path)
     if as_json:
         click.echo(json.dumps(found))
     say(f"{path}: {found['rows']:,} rows, {len(found['classes'])} classes, identity {found['identity']}.")
 
 
-def _lines(found: Mapping[str, Any]) -> dict[str, str]:
+def lines(found: Mapping[str, Any]) -> dict[str, str]:
     """The facts in a few words each, in reading order."""
-    lines = {
-        "store": found["store"],
-        "identity": found["identity"],
-        "rows": f"{found['rows']:,} in {found['shards']} shards, {found['bytes'] / 1e6:,.1f} MB",
-        "classes": f"{len(found['classes'])} ({found['labelled']:,} rows labelled): {_some(found['classes'])}",
-        "readouts": ", ".join(_readout(name, item, found["views"]) for name, item in found["readouts"].items()),
+    told = {
+        "store": f"{found['store']}{' (packed)' if found['packed'] else ''}, format version {found['format_version']}",
+        "state": _state(found),
+        "identity": found["identity"] or "none before it is closed",
+        "rows": _rows(found),
+        "classes": _classes(found),
+        "readouts": ", ".join(_readout(name, item) for name, item in found["readouts"].items()),
         "images": found["images"],
+        "size": _size(found),
     }
-    lines |= {name.replace("_", " "): _plain(value) for name, value in found["made_from"].items()}
-    lines |= {f"gate {name}": _plain(result) for name, result in (found["gate"] or {"": "not run"}).items()}
+    if found["views"] is not None:
+        told["augmented views"] = f"{found['views']['count']}, each with {', '.join(found['views']['parameters'])}"
+    if found["constants"]:
+        told["constants"] = ", ".join(f"{name} {_times(shape)}" for name, shape in found["constants"].items())
+    made_from = {name.replace("_", " "): _plain(name, value) for name, value in found["made_from"].items()}
+    told |= {name: text for name, text in made_from.items() if name not in told}
+    teacher = found["provenance"].get("teacher")
+    if isinstance(teacher, Mapping) and "licence" in teacher:
+        told["licence"] = f"{teacher['licence']} (of the teacher's weights)"
+    told |= {f"gate {name}": _plain(name, result) for name, result in (found["gate"] or {}).items()} or {
+        "gate": "not run"
+    }
     bad = [f"{entry['key']} ({entry['reason']})" for entry in found["quarantine"]]
-    return lines | {"quarantine": f"{len(bad)}: {_some(bad)}" if bad else "none"}
+    return told | {"quarantine": f"{len(bad)}: {_some(bad)}" if bad else "none"}
 
 
-def _readout(name: str, item: Mapping[str, Any], views: Mapping[str, Any] | None) -> str:
-    shape = [*([] if views is None else [views["count"]]), *(item["grid"] or ()), item["dims"]]
-    return f"{name} ({' x '.join(map(str, shape))} x {item['dtype']})"
+def _state(found: Mapping[str, Any]) -> str:
+    if found["state"] == "closed":
+        return "closed"
+    return f"open: {found['shards_written']} of {found['shards']} shards are written; rerun the command that began it"
 
 
-def _plain(value: Any) -> str:
+def _rows(found: Mapping[str, Any]) -> str:
+    if found["rows"] is None:
+        return f"{found['inputs']:,} inputs planned"
+    return f"{found['rows']:,} in {found['shards']} shards; {found['unlabelled']:,} without a label"
+
+
+def _classes(found: Mapping[str, Any]) -> str:
+    """The number of classes, how many rows they have, and their names."""
+    least, median, most = (found["rows_per_class"][name] for name in ("min", "median", "max"))
+    spread = f"{least:,}" if least == most else f"{least:,} to {most:,}, median {median:,g}"
+    count = len(found["classes"])
+    return f"{count} ({spread} rows each): {_some(found['classes'])}" if count else "none"
+
+
+def _readout(name: str, item: Mapping[str, Any]) -> str:
+    return f"{name} ({_times([*item['shape'], item['dtype']])})"
+
+
+def _size(found: Mapping[str, Any]) -> str:
+    total = f"{found['bytes'] / 1e6:,.1f} MB"
+    if found["feature_bytes"] is None:
+        return f"{total} so far"
+    return f"{total}: features {found['feature_bytes'] / 1e6:,.1f}, images {found['image_bytes'] / 1e6:,.1f}"
+
+
+def _plain(name: str, value: Any) -> str:
+    """A value of the identity in one line."""
+    if name == "preprocessing" and isinstance(value, Mapping) and "input_size" in value:
+        rest = {key: item for key, item in value.items() if key != "input_size"}
+        return f"{_times(value['input_size'][1:])}, {_plain('', rest)}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item}" for name, item in value.items()) or "none"
+        return ", ".join(f"{key.replace('_', ' ')} {_plain('', item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return " ".join(_plain("", item) for item in value) or "none"
     return str(value)
+
+
+def _times(sides: Sequence[Any]) -> str:
+    return " x ".join(map(str, sides))
 
 
 def _some(names: list[str]) -> str:
@@ -100,9 +122,9 @@ def _print_table(found: Mapping[str, Any]) -> None:
 
     console = Console()
     if not console.is_terminal:
-        click.echo("\n".join(f"{name}\t{text}" for name, text in _lines(found).items()))
+        click.echo("\n".join(f"{name}\t{text}" for name, text in lines(found).items()))
         return
     table = Table(show_header=False)
-    for name, text in _lines(found).items():
+    for name, text in lines(found).items():
         table.add_row(name, Text(text))  # as it is: a key may hold what rich takes for markup
     console.print(table)

@@ -1,0 +1,84 @@
+"""What a store holds and where it comes from, as JSON types. Loads neither torch nor a teacher."""
+
+import pathlib
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import cache
+from cache.errors import IncompleteStoreError
+
+
+def store_facts(path: str | pathlib.Path) -> dict[str, Any]:
+    """The facts of a store, always under the same keys; of an open one identity, rows and sizes are null.
+
+    Rows are inputs that have features; an input in quarantine has none. Raises CacheError where there is no store, or a
+    closed one is damaged.
+    """
+    try:
+        store = cache.open(path)
+    except IncompleteStoreError:
+        return _open_facts(pathlib.Path(path))
+    manifest, size_bytes = store.manifest, store.size_bytes
+    total = pathlib.Path(path).stat().st_size if store.is_packed else sum(entry.bytes for entry in manifest.shards)
+    return {
+        **_planned(store.path, manifest, store.labels_N.tolist()),
+        "packed": store.is_packed,
+        "identity": store.identity,
+        "rows": len(store),
+        "shards_written": len(manifest.shards),
+        "bytes": total,
+        "feature_bytes": size_bytes["features"],
+        "image_bytes": size_bytes["images"],
+    }
+
+
+def _open_facts(folder: pathlib.Path) -> dict[str, Any]:
+    """What the manifest of an open store says, and how far it is; labels are counted over all inputs."""
+    manifest = cache.read_manifest(folder)
+    written = [path for path in folder.glob("shard-*.h5") if path.is_file() and not path.is_symlink()]
+    return {
+        **_planned(folder, manifest, manifest.plan.labels),
+        "packed": False,
+        "identity": None,
+        "rows": None,
+        "shards_written": len(written),
+        "bytes": sum(path.stat().st_size for path in written),
+        "feature_bytes": None,
+        "image_bytes": None,
+    }
+
+
+def _planned(path: pathlib.Path, manifest: cache.Manifest, labels: Sequence[int]) -> dict[str, Any]:
+    """What the manifest says of open and closed stores alike."""
+    plan = manifest.plan
+    counts = Counter(labels)
+    by_class = [counts[label] for label in range(len(plan.classes))] or [0]
+    return {
+        "store": str(path),
+        "state": manifest.state,
+        "format_version": plan.format_version,
+        "inputs": len(plan.keys),
+        "labelled": len(labels) - counts[-1],
+        "unlabelled": counts[-1],
+        "classes": list(plan.classes),
+        "rows_per_class": {"min": min(by_class), "median": statistics.median(by_class), "max": max(by_class)},
+        "readouts": {
+            item.name: {
+                "dims": item.dims,
+                "dtype": item.dtype,
+                "grid": None if item.grid is None else list(item.grid),
+                "shape": list(plan.row_shape(item)),
+            }
+            for item in plan.readouts
+        },
+        "views": None if plan.views is None else {"count": plan.views.count, "parameters": list(plan.views.parameters)},
+        "constants": {name: list(item.shape) for name, item in plan.constants.items()},
+        "images": plan.images,
+        "shards": plan.shard_count,
+        "made_from": dict(plan.identity),
+        "gate": manifest.gate,
+        "quarantine": [{"key": entry.key, "reason": entry.reason} for entry in manifest.quarantine],
+        "provenance": dict(manifest.provenance),
+    }
