@@ -114,7 +114,7 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option("--rows-per-shard", type=int, default=8192)
 @click.option("-b", "--batch-size", type=int, default=64, help="Images per teacher batch.")
 @click.option("-j", "--workers", type=int, default=2, help="Decoding processes; 0 decodes in this one.")
-@click.option("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+@click.option("--device", default="cpu", help="cpu, cuda, cuda:1 ...; under torchrun cuda is the rank's GPU.")
 @click.option("--max-bad", type=int, default=0, help="Bad images that are left out without failing.")
 @click.option("--dry-run", is_flag=True, help="Print what the pass costs, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
@@ -126,7 +126,7 @@ def command(as_json: bool, **options: Any) -> None:
     the columns path and label; torch/NAME or hfds/NAME as in timm, local Hugging Face data as hfds/PATH.
 
     Run the same command again to resume; a finished store is left as it is. Bad images are listed, and fail the command
-    beyond --max-bad.
+    beyond --max-bad. For several GPUs or machines start it with torchrun: see docs/distributed.md.
     """
     config = ExtractConfig(**options)
     # Decoding processes share the cores with torch's threads, which by default spin while they wait: with one more busy
