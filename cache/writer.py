@@ -213,6 +213,7 @@ def set_gate(path: str | os.PathLike[str], gate: Mapping[str, Any]) -> Manifest:
     read_closed_manifest(folder)
     lock = FolderLock(folder)
     try:
+        remove_partials(folder)
         manifest = dataclasses.replace(read_closed_manifest(folder), gate=gate)
         write_manifest(folder, manifest)
     finally:
