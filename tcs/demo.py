@@ -30,6 +30,7 @@ methods: [labels, bottleneck, tcs, tcs+elsh, tcs-probe]
 shots: [1, 4, 16]
 seeds: [0, 1, 2]
 unlabelled: [all]
+references: [teacher-probe, teacher-knn]  # and ibm2, which takes some seconds a row
 options: {{img_size: 32, steps: {steps}, batch_size: 48, hflip: 0.0, lr: 0.004}}
 primary: [tcs+elsh, bottleneck]
 note: The teacher was pretrained on the training images of this data set, without their labels.

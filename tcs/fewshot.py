@@ -1,6 +1,6 @@
 """The stage `tcs fewshot`: one row per run in results.csv, committed as it comes; a rerun goes on where the file ends.
 
-Legend: N rows, D teacher dims, C classes.
+Legend: N rows, C classes.
 """
 
 import csv
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
@@ -23,8 +22,7 @@ from tcs.config import EvalConfig, FewshotConfig
 from tcs.errors import ArtefactError, DataError, TcsError
 from tcs.evaluate import accuracy, load_student, match_classes, predict
 from tcs.grid import Cell, Grid, cell_config, choose_part, load_grid, plan_cells
-from tcs.probe import fit_ridge, knn_accuracy
-from tcs.row_vectors import row_vectors
+from tcs.references import score_reference
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.source import Source, open_source
 from tcs.splits import Split, k_shot_split, write_split_file
@@ -146,6 +144,11 @@ def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
         f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(todo)} done, {len(todo)} to go, "
         f"of which {runs} train ({steps} steps of {batch})."
     )
+    noisy = sum(cell.method.label == "ibm2" for cell in todo)
+    if noisy:
+        say(
+            f"{noisy} cells fit ibm2 (260 epochs, 200 noisy copies of each labelled row): leave it out with `references`."
+        )
 
 
 def _settings(grid: Grid) -> dict[str, Any]:
@@ -269,23 +272,7 @@ def _kept(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
-    """A ridge probe or k-NN of the frozen teacher's cached features, fitted on the k shots: no student."""
+    """A head on the frozen teacher's cached features, fitted on the k shots: no student."""
     started = time.perf_counter()
-    readout = next(iter(bench.train.readouts))
-    shots_ND = row_vectors(bench.train, readout)[split.rows_n].astype(np.float32)
-    labels_N = bench.train.labels_N[split.rows_n]
-    scored = np.flatnonzero(bench.test.labels_N >= 0)
-    test_ND = row_vectors(bench.test, readout)[scored].astype(np.float32)
-    truth_N = match_classes(bench.test, bench.train.classes)[scored]
-    if cell.method.label == "teacher-probe":
-        shots_ND, test_ND = _unit_rows(shots_ND), _unit_rows(test_ND)
-        metrics = _kept(accuracy(fit_ridge(shots_ND, labels_N, len(bench.train.classes)).logits(test_ND), truth_N))
-    else:
-        top1 = round(knn_accuracy(shots_ND, labels_N, test_ND, truth_N, k=min(20, cell.shots)), 4)
-        metrics = {"top1": top1, "top1_err": round(100 - top1, 4)}
+    metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
     return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}
-
-
-def _unit_rows(x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths_N1: NDArray[np.float32] = np.linalg.norm(x_ND, axis=1, keepdims=True)
-    return np.asarray(x_ND / np.maximum(lengths_N1, 1e-12), np.float32)

@@ -27,6 +27,27 @@ def probe_logits(
     The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
     distilled. A class without a row gets the smallest logit of its row. DataError where only one class has labels.
     """
+    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed)
+    scores_nc = score_nD.astype(np.float64) @ weight_cD.T + bias_c
+    logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
+    logits_nC[:, present_c] = scores_nc
+    return logits_nC.astype(np.float32)
+
+
+def fit_logistic(
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], n_classes: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (C, D) and bias (C,) of the same regression, for features as they are; a class without a row has bias -inf."""
+    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed)
+    weight_CD, bias_C = np.zeros((n_classes, fit_ND.shape[1])), np.full(n_classes, -np.inf)
+    weight_CD[present_c], bias_C[present_c] = weight_cD, bias_c
+    return weight_CD, bias_C
+
+
+def _fit_present(
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The classes that have rows, and their weights and biases for features as they are."""
     present_c, places_N = np.unique(labels_N, return_inverse=True)
     if len(present_c) < 2:
         raise DataError(
@@ -36,11 +57,8 @@ def probe_logits(
     centred_ND = fit_ND.astype(np.float64) - origin_D
     spread = max(float(np.sqrt(np.square(centred_ND).mean() * centred_ND.shape[1])), 1e-12)
     x_ND = centred_ND / spread
-    model = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed))
-    scores_nc = (score_nD.astype(np.float64) - origin_D) / spread @ model[0].T + model[1]
-    logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
-    logits_nC[:, present_c] = scores_nc
-    return logits_nC.astype(np.float32)
+    weight_cD, bias_c = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed))
+    return present_c, weight_cD / spread, bias_c - weight_cD @ (origin_D / spread)
 
 
 def _chosen_penalty(x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], seed: int) -> float:

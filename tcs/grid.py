@@ -21,7 +21,7 @@ RECIPE_KEYS = (
     *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
     *("options", "references", "primary", "note"),
 )
-REFERENCES = ("teacher-probe", "teacher-knn")
+REFERENCES = ("teacher-probe", "teacher-knn", "ibm2")
 CELL_OPTIONS = (
     "store",
     "out",

@@ -11,7 +11,7 @@ from tcs.errors import ConfigError
 from tcs.results import Table
 
 COLUMNS = 3
-TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)))
+TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
 MARKERS = "osD^vP*X"
 
 

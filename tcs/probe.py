@@ -3,8 +3,7 @@
 Ridge with a free intercept on centred X = U S V' predicts with the hat matrix 1/n + U diag(s^2 / (s^2 + p)) U'. The
 exact leave-one-out residual of row i is (y_i - yhat_i) / (1 - h_ii) (Allen's PRESS; generalised cross-validation,
 which replaces h_ii by its mean, was refused: with few shots rows differ much). One decomposition serves all penalties:
-of the n x n Gram matrix where n < K, else of the K x K scatter matrix with rows read in blocks. Above LOO_ROWS rows the
-exact residuals of that many evenly spaced rows choose the penalty, which saves most of the time and no digit that counts.
+of the n x n Gram matrix where n < K, else of the K x K scatter matrix with rows read in blocks (tcs.gram).
 
 Shapes: N rows, K coordinates (S where they are a student's), C outputs or classes, P penalties, B rows of a block.
 All arithmetic is float64.
@@ -17,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import DataError
+from tcs.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, penalties_of, signed_targets
 from tcs.runtime import seed_for
 
 Array = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
-# Times the mean of the K eigenvalues of X'X, that is n times the mean variance of a coordinate.
-RELATIVE_PENALTIES = 10.0 ** np.arange(-6, 4.25, 0.5)
 BLOCK_ROWS = 4096
-LOO_ROWS = 8192
 VOTE_TEMPERATURE = 0.07  # of the similarity-weighted vote, as usual for k-NN evaluation of self-supervised features
 
 
@@ -56,12 +53,7 @@ def fit_ridge(x_NK: Array, labels_N: Labels, n_classes: int) -> RidgeProbe:
     The penalty minimises the leave-one-out squared error over RELATIVE_PENALTIES. Labels lie in 0..n_classes-1;
     DataError where they do not, where fewer than two rows are given, or where the rows are not finite.
     """
-    labels_N = np.asarray(labels_N)
-    if len(labels_N) and (labels_N.min() < 0 or labels_N.max() >= n_classes):
-        raise DataError(f"labels run from {labels_N.min()} to {labels_N.max()}; they must lie in 0..{n_classes - 1}.")
-    targets_NC = np.full((len(labels_N), n_classes), -1.0)
-    targets_NC[np.arange(len(labels_N)), labels_N] = 1.0
-    weight_CK, bias_C, penalty = _ridge(x_NK, targets_NC)
+    weight_CK, bias_C, penalty = _ridge(x_NK, signed_targets(np.asarray(labels_N), n_classes))
     return RidgeProbe(weight_CK=weight_CK, bias_C=bias_C, penalty=penalty)
 
 
@@ -130,9 +122,11 @@ def _ridge(
     mean_C: NDArray[np.float64] = np.mean(y_NC, axis=0, dtype=np.float64)
     if not np.isfinite(mean_K).all() or not np.isfinite(mean_C).all():
         raise DataError("ridge regression met values that are not finite (NaN or Inf); remove those rows or columns.")
-    solve = _dual if len(x_NK) < x_NK.shape[1] else _primal
-    weight_CK, penalty = solve(x_NK, mean_K, y_NC - mean_C, relative_P)
-    return weight_CK, mean_C - weight_CK @ mean_K, penalty
+    if len(x_NK) < x_NK.shape[1]:
+        weight_CK, penalty = _dual(x_NK, mean_K, y_NC - mean_C, relative_P)
+        return weight_CK, mean_C - weight_CK @ mean_K, penalty
+    blocks = ((x_NK[rows], y_NC[rows]) for rows in _slices(len(x_NK), BLOCK_ROWS))
+    return gather_gram(blocks, len(x_NK)).ridge(relative_P)
 
 
 def _dual(
@@ -142,54 +136,14 @@ def _dual(
     x_NK = np.asarray(x_NK, np.float64) - mean_K
     squares_N, u_NN = np.linalg.eigh(x_NK @ x_NK.T)
     squares_N = squares_N.clip(0)
-    penalties_P = _penalties(squares_N.sum() / x_NK.shape[1], relative_P)
+    penalties_P = penalties_of(squares_N.sum() / x_NK.shape[1], relative_P)
     projected_NC = u_NN.T @ y_NC
     errors_P = np.zeros(len(penalties_P))
-    _add_loo_errors(errors_P, u_NN, squares_N / (squares_N + penalties_P[:, None]), projected_NC, y_NC, len(x_NK))
+    add_loo_errors(errors_P, u_NN, squares_N / (squares_N + penalties_P[:, None]), projected_NC, y_NC, len(x_NK))
     penalty = float(penalties_P[errors_P.argmin()])
     dual_NC = u_NN @ (projected_NC / (squares_N + penalty)[:, None])
     weight_CK: NDArray[np.float64] = dual_NC.T @ x_NK
     return weight_CK, penalty
-
-
-def _primal(
-    x_NK: Array, mean_K: Array, y_NC: Array, relative_P: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    """At least as many rows as coordinates: eigenvectors V of the scatter matrix, then rows U S = X V in blocks."""
-    scatter_KK, cross_KC = np.zeros((len(mean_K), len(mean_K))), np.zeros((len(mean_K), y_NC.shape[1]))
-    for rows in _slices(len(x_NK), BLOCK_ROWS):
-        block_BK = x_NK[rows] - mean_K
-        scatter_KK += block_BK.T @ block_BK
-        cross_KC += block_BK.T @ y_NC[rows]
-    squares_K, v_KK = np.linalg.eigh(scatter_KK)
-    squares_K = squares_K.clip(0)
-    penalties_P = _penalties(squares_K.mean(), relative_P)
-    projected_KC = v_KK.T @ cross_KC
-    errors_P = np.zeros(len(penalties_P))
-    shrink_PK = 1 / (squares_K + penalties_P[:, None])
-    scored_rows = np.linspace(0, len(x_NK) - 1, min(len(x_NK), LOO_ROWS)).astype(np.int64)
-    for part in _slices(len(scored_rows), BLOCK_ROWS):
-        rows_B = scored_rows[part]
-        scores_BK = (x_NK[rows_B] - mean_K) @ v_KK
-        _add_loo_errors(errors_P, scores_BK, shrink_PK, projected_KC, y_NC[rows_B], len(x_NK))
-    penalty = float(penalties_P[errors_P.argmin()])
-    weight_CK: NDArray[np.float64] = (v_KK @ (projected_KC / (squares_K + penalty)[:, None])).T
-    return weight_CK, penalty
-
-
-def _penalties(mean_square: float, relative_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    scale = mean_square if mean_square > 0 else 1.0  # constant rows: any penalty gives weight zero
-    return relative_P * scale
-
-
-def _add_loo_errors(
-    errors_P: NDArray[np.float64], basis_BJ: Array, shrink_PJ: Array, projected_JC: Array, y_BC: Array, n: int
-) -> None:
-    """Add the squared leave-one-out errors of a block of rows; predictions are basis * shrink * projected."""
-    leverage_BP = 1 / n + (basis_BJ**2) @ shrink_PJ.T
-    for index, shrink_J in enumerate(shrink_PJ):
-        residual_BC = y_BC - basis_BJ @ (shrink_J[:, None] * projected_JC)
-        errors_P[index] += float(((residual_BC / (1 - leverage_BP[:, index, None])) ** 2).sum())
 
 
 def _unit_rows(x_NK: Array) -> NDArray[np.float32]:

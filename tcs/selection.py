@@ -10,13 +10,14 @@ Shapes: n labelled rows, K coordinates, C classes, A active coordinates.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError
+from tcs.gram import Gram
 from tcs.probe import RidgeProbe, balanced_folds, cross_validated_accuracy, fit_ridge
 from tcs.splits import Split
 
@@ -103,10 +104,16 @@ def rank_coordinates(
     z_nK: NDArray[np.floating], labels_n: NDArray[np.integer], n_classes: int, sizes: Sequence[int]
 ) -> dict[int, NDArray[np.int64]]:
     """The sorted active sets of exactly these sizes, all from one elimination that stops at each of them."""
-    path = sorted({*_sizes(z_nK.shape[1], min(sizes)), *sizes}, reverse=True)
+    path = _path(z_nK.shape[1], sizes)
     return {
         len(active_A): active_A for active_A, _ in _eliminate(z_nK, labels_n, n_classes, path) if len(active_A) in sizes
     }
+
+
+def rank_from_gram(gram: Gram, sizes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """`rank_coordinates` from sums over the rows, however many rows there were."""
+    rounds = _rounds(gram.variances, lambda active_A: gram.kept(active_A).ridge()[0], _path(len(gram.mean_K), sizes))
+    return {len(active_A): active_A for active_A in rounds if len(active_A) in sizes}
 
 
 def check_selection(selection: Selection, split: Split) -> None:
@@ -126,18 +133,37 @@ def _sizes(components: int, minimum: int) -> list[int]:
     return sizes
 
 
+def _path(components: int, sizes: Sequence[int]) -> list[int]:
+    return sorted({*_sizes(components, min(sizes)), *sizes}, reverse=True)
+
+
 def _eliminate(
     z_nK: NDArray[np.floating], labels_n: NDArray[np.integer], n_classes: int, sizes: Sequence[int]
 ) -> Iterator[tuple[NDArray[np.int64], RidgeProbe]]:
     """The sorted active set and its probe for each of the falling `sizes`, the first of which is K."""
-    ranked_A = np.arange(z_nK.shape[1])
+    probes: list[RidgeProbe] = []
+
+    def fitted(active_A: NDArray[np.int64]) -> NDArray[np.float64]:
+        probes.append(fit_ridge(z_nK[:, active_A], labels_n, n_classes))
+        return probes[-1].weight_CK
+
+    for active_A in _rounds(z_nK.var(axis=0, dtype=np.float64), fitted, sizes):
+        yield active_A, probes[-1]
+
+
+def _rounds(
+    variances_K: NDArray[np.float64],
+    fitted: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    sizes: Sequence[int],
+) -> Iterator[NDArray[np.int64]]:
+    """The sorted active set of each of the falling `sizes`; `fitted` gives the weight (C, A) of a probe on such a set."""
+    ranked_A = np.arange(len(variances_K))
     for size in sizes:
         active_A = np.sort(ranked_A[:size])
-        probe = fit_ridge(z_nK[:, active_A], labels_n, n_classes)
-        scores_A = (probe.weight_CK**2).sum(0) * z_nK[:, active_A].var(axis=0, dtype=np.float64)
+        scores_A = (fitted(active_A) ** 2).sum(0) * variances_K[active_A]
         # Of equal scores the earlier axis, which has more variance, is kept.
         ranked_A = active_A[np.argsort(-scores_A, kind="stable")]
-        yield active_A, probe
+        yield active_A
 
 
 def _history(

@@ -14,6 +14,8 @@ from tcs.config import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.fewshot import COLUMNS, fewshot
 from tcs.grid import choose_part, load_grid, plan_cells
+from tcs.ibm2 import fit_ibm2
+from tcs.splits import k_shot_split
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 BROKEN = "levit_128s,img_size=16"
@@ -37,6 +39,7 @@ def write_recipe(folder: pathlib.Path, **changes: Any) -> pathlib.Path:
         "shots": [1, 4],
         "seeds": [0, 1],
         "unlabelled": ["none", 20],
+        "references": ["teacher-probe", "teacher-knn"],
         "options": {"img_size": 16, "steps": 3, "batch_size": 16, "hflip": 0.0},
     } | changes
     path = folder / "recipe.yaml"
@@ -171,3 +174,17 @@ def test_recipes_that_cannot_be_read_are_refused(tmp_path: pathlib.Path) -> None
 def test_parts_are_numbered_from_one(part: str) -> None:
     with pytest.raises(ConfigError, match="write i/n"):
         choose_part([], part)
+
+
+def test_ibm2_is_a_reference_row_by_default(folder: pathlib.Path) -> None:
+    assert load_grid(write_recipe(folder, references=None)).references == ("teacher-probe", "teacher-knn", "ibm2")
+    recipe = write_recipe(folder, references=["ibm2"], methods=["labels"], shots=[4], seeds=[2])
+    _, rows = run(folder, recipe)
+    (row,) = [row for row in rows if row["method"] == "ibm2"]
+    assert (row["model"], row["status"], row["unlabelled"]) == ("teacher", "ok", "none")
+    train, test = cache.open(folder / "train.store"), cache.open(folder / "test.store")
+    split = k_shot_split(train.keys, train.labels_N, train.classes, 4, 2).rows_n
+    head = fit_ibm2(train.features()[split], train.labels_N[split], 3, seed=2)
+    hits = (test.features()[:] @ head.weight_CD.T).argmax(1) == test.labels_N
+    assert float(row["top1"]) == pytest.approx(100 * hits.mean(), abs=1e-3)
+    assert float(row["top5"]) == 100

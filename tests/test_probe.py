@@ -62,7 +62,7 @@ def test_the_penalty_of_many_rows_is_chosen_on_some_of_them(monkeypatch):
     x, labels = problem(400, 6)
     x += np.random.default_rng(1).normal(size=x.shape) * 3
     exact = fit_ridge(x, labels, 3)
-    monkeypatch.setattr("tcs.probe.LOO_ROWS", 100)
+    monkeypatch.setattr("tcs.gram.LOO_ROWS", 100)
     sampled = fit_ridge(x, labels, 3)
     assert sampled.penalty == pytest.approx(exact.penalty, rel=10.1)
     model = Ridge(alpha=sampled.penalty, solver="svd").fit(x, one_hot(labels, 3))
