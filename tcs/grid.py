@@ -14,7 +14,7 @@ import yaml
 
 from tcs.config import TrainConfig
 from tcs.errors import ConfigError, did_you_mean
-from tcs.losses import parse_loss, reads
+from tcs.losses import mimics, parse_loss
 from tcs.methods import METHODS, find_method
 
 RECIPE_KEYS = (
@@ -136,7 +136,7 @@ def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
     if options.get("method") is not None:
         uses_pool = find_method(options["method"]).uses_pool
     elif options.get("loss") is not None:
-        uses_pool = bool(reads(parse_loss(options["loss"])) - {"labels"})
+        uses_pool = mimics(parse_loss(options["loss"]))
     else:
         raise ConfigError(
             f"recipe {path}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}."

@@ -66,6 +66,11 @@ def reads(terms: Sequence[LossTerm]) -> frozenset[str]:
     return frozenset().union(*(LOSSES[term.name].reads for term in terms))
 
 
+def mimics(terms: Sequence[LossTerm]) -> bool:
+    """Whether any term sees all rows of a step. Where none does, only labelled rows are drawn."""
+    return any(LOSSES[term.name].rows == "mimic" for term in terms)
+
+
 def reads_student_maps(terms: Sequence[LossTerm]) -> bool:
     """Whether any term reads the student's maps."""
     return any(LOSSES[term.name].student_maps for term in terms)

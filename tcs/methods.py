@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tcs.errors import ConfigError, did_you_mean
-from tcs.losses import CLASSIFIER_LOSSES, parse_loss, reads
+from tcs.losses import CLASSIFIER_LOSSES, mimics, parse_loss, reads
 
 TRAINED = "trained"
 PROBE_START = "probe-start"
@@ -108,11 +108,10 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
         return find_method("tcs-probe" if has_targets else "labels")
     loss = loss or "ce"
     terms = parse_loss(loss)
-    mimics = bool(reads(terms) - {"labels"})
     head = head or ("tcs" if has_targets and reads(terms) & {"coordinates", "bits"} else "linear")
     classifier = TRAINED if any(term.name in CLASSIFIER_LOSSES for term in terms) else PROBE_FROZEN
     if classifier == PROBE_FROZEN and head == "linear":
         raise ConfigError(
             f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs."
         )
-    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics, about="as given")
+    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics(terms), about="as given")

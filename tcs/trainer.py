@@ -20,7 +20,7 @@ from tcs.criteria.base import Criterion, Setting, StepRows
 from tcs.errors import ConfigError, DivergedError
 from tcs.functional.coordinates import HashPlanes, unpack_bits
 from tcs.gates import kept_after, period_ending
-from tcs.losses import LOSSES, build_criteria, reads, reads_student_maps
+from tcs.losses import LOSSES, build_criteria, mimics, reads, reads_student_maps
 from tcs.methods import PROBE_FROZEN, TRAINED
 from tcs.probe import fit_ridge_targets
 from tcs.recipe import Phase, Recipe, plan_phases
@@ -118,13 +118,19 @@ class Trainer:
             labelled_rows=len(self.rows.labelled_m),
             pool_rows=len(self.rows.images_n3HW),
             reads_labels="labels" in needed,
-            mimics=bool(needed - {"labels"}),
+            mimics=mimics(phase.terms),
             separate_views=self.recipe.mimic_view == "clean",
             seed=self.recipe.seed,
         )
         if plan.rows < 2:
             raise ConfigError(
                 f"a batch has {plan.rows} row(s); batch normalisation needs 2 or more. Use a larger --batch-size."
+            )
+        mimic_rows = plan.pool if self.recipe.mimic_view == "clean" else plan.rows
+        if mimics(phase.terms) and mimic_rows < 2:
+            raise ConfigError(
+                f"a batch has {mimic_rows} row(s) in its clean view; losses that compare rows need 2 or more. Use a larger "
+                "--batch-size or a smaller --labelled-share."
             )
         return plan
 

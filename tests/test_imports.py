@@ -119,7 +119,7 @@ TCS = {
     "pretrain": "checkpoint image_list simclr",
     "demo": "digits extract fewshot fit report targets",
     # published losses as pure functions: torch and tcs.errors
-    "functional.coordinates": "",
+    "functional.coordinates": "functional.checks functional.precision",
     "functional.checks": "",
     "functional.precision": "",
     "functional.norms": "functional.checks functional.precision",
@@ -129,6 +129,8 @@ TCS = {
     "functional.vid": "functional.checks functional.precision",
     "functional.regressors": "functional.norms",
     "functional.fusion": "functional.regressors",
+    "functional.composed": "functional.crd functional.fusion functional.maps functional.norms functional.precision "
+    "functional.regressors functional.relations functional.vid",
     "functional.projector": "functional.checks functional.norms functional.precision",
     "functional.orthogonal": "functional.precision",
     "functional.whitening": "functional.precision",

@@ -163,7 +163,18 @@ def test_what_the_store_lacks_is_refused_before_training(
             ConfigError,
             "student of 16 dims and a teacher of 12",
         ),
-        ("ce + at", {"img_size": 16}, ConfigError, r"has a map of one position \(pooled features\)"),
+        (
+            "ce + at",
+            {"img_size": 16},
+            ConfigError,
+            "at has student maps of 2x2, 1x1, 1x1 positions, .*larger --img-size",
+        ),
+        (
+            "ce + rkd",
+            {"mimic_view": "clean", "labelled_share": 1.0},
+            ConfigError,
+            r"a batch has 0 row\(s\) in its clean view; losses that compare rows need 2 or more",
+        ),
         ("ce + elsh", {}, ConfigError, "reads cached bits; make them with tcs targets and give --targets FILE"),
         ("ce + rkd", {"selection": "gates"}, ConfigError, "--selection gates needs a classifier that is trained"),
         ("ce", {"keep": 3}, ConfigError, "--keep is 3; it must be 1 or more, and goes with --selection gates"),
@@ -175,6 +186,16 @@ def test_what_cannot_be_trained_is_refused_by_name(
     write_store(tmp_path / "train.store")
     with pytest.raises(error, match=message):
         train(config(tmp_path, loss, **options))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("loss", "rows"), [("ce + dkd", 12), ("ce + lshl2_s", 12), ("ce + kd", ROWS)])
+def test_losses_of_labelled_rows_alone_draw_no_others(tmp_path: pathlib.Path, loss: str, rows: int) -> None:
+    write_store(tmp_path / "train.store")
+    (job,) = plan_jobs(config(tmp_path, loss), open_source(str(tmp_path / "train.store"), None))
+    trainer = make_trainer(job)
+    assert len(trainer.rows.images_n3HW) == rows
+    assert (trainer.plan.pool == 0) == (rows == 12)
 
 
 def test_teacher_logits_come_from_the_labels_of_the_split_alone(tmp_path: pathlib.Path) -> None:

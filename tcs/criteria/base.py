@@ -7,6 +7,7 @@ A map is (B, channels, height, width); maps stand in the order of their depth.
 import dataclasses
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from tcs.functional.coordinates import HashPlanes
@@ -64,6 +65,11 @@ def there(value: Tensor | None) -> Tensor:
     return value
 
 
+def beside(cached: Tensor, student: Tensor) -> Tensor:
+    """Cached rows in the student's dtype, float32 at least, for a module that meets both."""
+    return cached.to(torch.promote_types(student.dtype, torch.float32))
+
+
 class Criterion(nn.Module):
     """A loss with what it owns: parameters (trained with the student), buffers (saved with it), neither, or both."""
 
@@ -95,8 +101,9 @@ class Loss:
     `reads` names what it takes from the cache: labels, coordinates and bits (a targets file), features (the store's vectors),
     maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels).
     `student_maps` says that it reads the student's maps. `rows` is which rows of a step it sees: `mimic` (all) or
-    `labelled`. `function` is its plain functional form, `trains` what it trains beside the student, `weight` the published
-    factor (None: none known), `exact` what differs from the online method, `differs` what differs from published code.
+    `labelled`. `function` is its plain functional form, with all that is trained or frozen as arguments where there is one;
+    `related` its parts and its forms with other arguments. `trains` is what it trains beside the student, `weight` the
+    published factor (None: none known), `exact` what differs from the online method, `differs` what differs from published code.
     """
 
     make: Callable[[Setting], Criterion]
@@ -110,6 +117,7 @@ class Loss:
     weight: float | None = None
     exact: str = ONE_VIEW
     differs: str = ""
+    related: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.reads <= set(CACHED)

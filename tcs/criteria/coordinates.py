@@ -28,9 +28,11 @@ LOSSES: Mapping[str, Loss] = {
         source="RdimKD (Guo et al.), section 2 of its method",
         reads=frozenset({"coordinates"}),
         trains="linear S -> K",
-        weight=1.0,
         exact=CLEAN,
-        differs="reduction and weight are not published: mean over rows and coordinates, weight 1",
+        differs="reduction and weight are not published: mean over rows and coordinates, and a weight of 1 to start from",
+        related=tuple(
+            f"tcs.functional.rdimkd.{name}" for name in ("rdimkd", "rdimkd_cached", "rdimkd_encoded", "orthonormal")
+        ),
     ),
     "elsh": Loss(
         make=_elsh,
@@ -39,7 +41,8 @@ LOSSES: Mapping[str, Loss] = {
         source="TCS; LSH loss of Wang et al.",
         reads=frozenset({"bits"}),
         trains="linear S -> K",
-        weight=1.0,
         exact=CLEAN,
+        differs="the weight is not published: 1 to start from; hash values are scaled to a spread of 2 about their medians",
+        related=("tcs.functional.coordinates.hash_logits", "tcs.functional.coordinates.unpack_bits"),
     ),
 }

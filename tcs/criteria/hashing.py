@@ -3,14 +3,18 @@
 Legend: n rows of the run, S student dims, D teacher dims, H hash bits.
 """
 
+import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.errors import ConfigError
 from tcs.functional.lsh import draw_hash_weight, hash_bias, lsh, lshl2, lshl2_s
 
 HASH_BITS = 2048
+BLOCK_ROWS = 65536
 # Spread of the teacher's projections about their thresholds: how far a student must go before the loss saturates. The
 # published rule (the spread of the teacher's classifier weight) has no meaning without a classifier.
 SPREAD = 2.0
@@ -27,14 +31,28 @@ class Hashed(Criterion):
         features_nD = there(setting.teacher_nD)
         same = setting.student_dims == setting.teacher_dims
         self.adaptor = nn.Identity() if same else nn.Linear(setting.student_dims, setting.teacher_dims)
-        spread = (features_nD.float() - features_nD.float().mean(dim=0)).square().sum(dim=1).mean().sqrt()
-        std = SPREAD / max(float(spread), 1e-12)
+        std = SPREAD / _spread(features_nD)
         self.register_buffer("weight_HD", draw_hash_weight(HASH_BITS, setting.teacher_dims, std, setting.seed))
         self.register_buffer("bias_H", hash_bias(features_nD.cpu(), self.weight_HD).float())
 
     def sides(self, rows: StepRows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The student in D dims, the teacher, hyperplanes, bias."""
         return self.adaptor(rows.features_BS), there(rows.teacher_BD), self.weight_HD, self.bias_H
+
+
+def _spread(features_nD: Tensor) -> float:
+    """Root mean square distance of the rows from their mean, a block of rows at a time. ConfigError where it is zero."""
+    total_D, squares = torch.zeros(features_nD.shape[1], dtype=torch.float64), 0.0
+    for block in torch.split(features_nD, BLOCK_ROWS):
+        from_first_BD = block.double() - features_nD[0].double()
+        total_D += from_first_BD.sum(dim=0).cpu()
+        squares += float(from_first_BD.square().sum())
+    variance = squares / len(features_nD) - float((total_D / len(features_nD)).square().sum())
+    if not variance > 0:
+        raise ConfigError(
+            f"lsh has {len(features_nD)} rows of teacher features that are all the same; no hyperplane parts them: use more images."
+        )
+    return math.sqrt(variance)
 
 
 class Bits(Hashed):
@@ -69,6 +87,10 @@ CHOICES = (
     "beside the classifier, where the original puts it before it"
 )
 
+RELATED = tuple(
+    f"tcs.functional.lsh.{name}" for name in ("draw_hash_weight", "hash_bias", "hash_bits", "lsh_from_bits")
+)
+
 LOSSES: Mapping[str, Loss] = {
     "lsh": Loss(
         make=Bits,
@@ -78,6 +100,7 @@ LOSSES: Mapping[str, Loss] = {
         reads=frozenset({"features"}),
         trains=TRAINS,
         weight=6.0,
+        related=RELATED,
         differs=CHOICES,
     ),
     "lshl2": Loss(
@@ -88,6 +111,7 @@ LOSSES: Mapping[str, Loss] = {
         reads=frozenset({"features"}),
         trains=TRAINS,
         weight=6.0,
+        related=RELATED,
         differs=CHOICES,
     ),
     "lshl2_s": Loss(
@@ -99,6 +123,7 @@ LOSSES: Mapping[str, Loss] = {
         rows="labelled",
         trains=TRAINS,
         weight=6.0,
+        related=RELATED,
         differs=CHOICES
         + "; the probe stands for the teacher's classifier; a batch without a right row gives 0, not NaN",
     ),

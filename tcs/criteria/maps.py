@@ -1,18 +1,58 @@
-"""Losses between maps. Stages are paired in order of depth; of two sizes the larger is average-pooled, as in each original.
+"""Losses between maps. Stages are paired in order of depth; of two sizes the larger is average-pooled where the original does.
 
 Legend: maps are (B, channels, height, width), shallow to deep; B batch rows.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, beside, there
+from tcs.errors import ConfigError
 from tcs.functional.fusion import ReviewFusion
 from tcs.functional.maps import at, hcl, hint, icc, nst, pool_to_smaller
 from tcs.functional.regressors import ChannelEmbed, HintRegressor, VidRegressor
 from tcs.functional.vid import start_log_scale, vid
+
+
+def _require_positions(setting: Setting, loss: str) -> None:
+    """ConfigError where a map has one position: it would be constant after the loss's own normalisation."""
+    sides = {"student": setting.student_maps, "teacher": setting.teacher_maps}
+    for side, maps in sides.items():
+        if any(height * width < 2 for _, height, width in maps):
+            remedy = "use a larger --img-size" if side == "student" else "extract maps of shallower stages"
+            raise ConfigError(
+                f"{loss} has {side} maps of {_sizes(maps)} positions, and one of them is a single one, on which it says nothing; "
+                f"{remedy}."
+            )
+
+
+def _require_nested(setting: Setting, loss: str) -> None:
+    """ConfigError where neither of two paired maps fits inside the other, so that none can be pooled to the other's size."""
+    for (_, *size_s), (_, *size_t) in zip(setting.student_maps, setting.teacher_maps, strict=True):
+        if (size_s[0] - size_t[0]) * (size_s[1] - size_t[1]) < 0:
+            raise ConfigError(
+                f"{loss} has student maps of {_sizes(setting.student_maps)} positions and teacher maps of "
+                f"{_sizes(setting.teacher_maps)}; of each pair one must fit inside the other: extract square maps."
+            )
+
+
+def _sizes(maps: Sequence[tuple[int, int, int]]) -> str:
+    return ", ".join(f"{height}x{width}" for _, height, width in maps)
+
+
+def _stages(
+    loss: str, function: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+) -> Callable[[Setting], Criterion]:
+    """A criterion of all stages of both sides, whose sizes are checked when it is built."""
+
+    def make(setting: Setting) -> Criterion:
+        _require_positions(setting, loss)
+        _require_nested(setting, loss)
+        return Plain(lambda rows: function(rows.student_maps, rows.teacher_maps))
+
+    return make
 
 
 class FitNet(Criterion):
@@ -28,7 +68,7 @@ class FitNet(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Mean squared error between the regressed student map and the teacher's."""
-        return hint(self.regressor(rows.student_maps[self._stage]), rows.teacher_maps[self._stage].float())
+        return hint(self.regressor(rows.student_maps[self._stage]), rows.teacher_maps[self._stage])
 
 
 class Vid(Criterion):
@@ -36,29 +76,31 @@ class Vid(Criterion):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
+        _require_nested(setting, "vid")
         pairs = list(zip(setting.student_maps, setting.teacher_maps, strict=True))
         self.regressors = nn.ModuleList([VidRegressor(student[0], teacher[0]) for student, teacher in pairs])
         self.log_scales = nn.ParameterList([start_log_scale(teacher[0]) for _, teacher in pairs])
 
     def forward(self, rows: StepRows) -> Tensor:
-        """The sum over stages of the Gaussian negative log-likelihood (without its constant)."""
+        """The sum over stages of the Gaussian negative log-likelihood (without its constant); a larger student map is pooled first."""
         total = rows.logits_BC.new_zeros(())
         for index, (student, teacher) in enumerate(zip(rows.student_maps, rows.teacher_maps, strict=True)):
-            mu, target = pool_to_smaller(self.regressors[index](student), teacher.float())
-            total = total + vid(mu, target, self.log_scales[index])
+            mu = self.regressors[index](student, (int(teacher.shape[2]), int(teacher.shape[3])))
+            total = total + vid(mu, teacher, self.log_scales[index])
         return total
 
 
 class Icc(Criterion):
-    """ICKD-C on the last stage: correlations between channels, the student's after an embedding."""
+    """ICKD-C on the last stage: correlations between channels, the student's after an embedding. Nothing is pooled."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
+        _require_positions(setting, "ickd")
         self.embed = ChannelEmbed(setting.student_maps[-1][0], setting.teacher_maps[-1][0])
 
     def forward(self, rows: StepRows) -> Tensor:
         """Squared distance of the two matrices of channel correlations."""
-        return icc(*pool_to_smaller(self.embed(rows.student_maps[-1]), rows.teacher_maps[-1].float()))
+        return icc(self.embed(rows.student_maps[-1]), rows.teacher_maps[-1])
 
 
 class Review(Criterion):
@@ -73,8 +115,7 @@ class Review(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The hierarchical context loss, summed over levels."""
-        assert rows.teacher_BD is not None
-        targets = [*(stage.float() for stage in rows.teacher_maps), rows.teacher_BD.float()[:, :, None, None]]
+        targets = [*rows.teacher_maps, there(rows.teacher_BD)[:, :, None, None]]
         sizes = [(int(target.shape[2]), int(target.shape[3])) for target in targets]
         return hcl(self.fusion([*rows.student_maps, rows.features_BS[:, :, None, None]], sizes), targets)
 
@@ -84,11 +125,13 @@ class MapDistance(Criterion):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
+        _require_nested(setting, "rdimkd-map")
         self.adaptor = nn.Conv2d(setting.student_maps[-1][0], setting.teacher_maps[-1][0], 1)
 
     def forward(self, rows: StepRows) -> Tensor:
         """Mean over rows, positions and channels."""
-        return hint(*pool_to_smaller(self.adaptor(rows.student_maps[-1]), rows.teacher_maps[-1].float()))
+        last_BSHW = rows.student_maps[-1]
+        return hint(*pool_to_smaller(self.adaptor(last_BSHW), beside(rows.teacher_maps[-1], last_BSHW)))
 
 
 def _maps(make: Callable[[Setting], Criterion], function: str, about: str, source: str, weight: float | None) -> Loss:
@@ -106,48 +149,73 @@ def _maps(make: Callable[[Setting], Criterion], function: str, about: str, sourc
 
 LOSSES: Mapping[str, Loss] = {
     "fitnet": dataclasses.replace(
-        _maps(FitNet, "maps.hint", "squared error of the middle stage after a regressor", "Romero et al. 2015", 100.0),
+        _maps(
+            FitNet,
+            "composed.fitnet",
+            "squared error of the middle stage after a regressor",
+            "Romero et al. 2015",
+            100.0,
+        ),
         trains="convolution by size, batch norm",
         differs="ReLU ends the regressor, as in RepDistiller: targets below zero cannot be matched",
+        related=("tcs.functional.maps.hint", "tcs.functional.regressors.HintRegressor"),
     ),
-    "at": _maps(
-        lambda _: Plain(lambda rows: at(rows.student_maps, rows.teacher_maps)),
-        "maps.at",
-        "attention maps of all stages",
-        "Zagoruyko and Komodakis 2017",
-        1000.0,
+    "at": dataclasses.replace(
+        _maps(_stages("at", at), "maps.at", "attention maps of all stages", "Zagoruyko and Komodakis 2017", 1000.0),
+        related=tuple(f"tcs.functional.maps.{name}" for name in ("at_stage", "attention", "at_cached")),
     ),
-    "nst": _maps(
-        lambda _: Plain(lambda rows: nst(*_same_sizes(rows))),
-        "maps.nst",
-        "squared MMD between the channels' maps of all stages, polynomial kernel",
-        "Huang and Wang 2017",
-        50.0,
+    "nst": dataclasses.replace(
+        _maps(
+            _stages("nst", nst),
+            "maps.nst",
+            "squared MMD between the channels' maps of all stages, polynomial kernel",
+            "Huang and Wang 2017",
+            50.0,
+        ),
+        related=("tcs.functional.maps.nst_stage",),
     ),
     "vid": dataclasses.replace(
-        _maps(Vid, "vid.vid", "Gaussian likelihood of all stages' maps", "Ahn et al. 2019", 1.0),
+        _maps(Vid, "composed.vid_regressed", "Gaussian likelihood of all stages' maps", "Ahn et al. 2019", 1.0),
         trains="three 1 x 1 convolutions a stage, a log-scale a channel",
         differs="the log-scales are trained, as in RepDistiller; mdistiller leaves them at their start",
+        related=(
+            "tcs.functional.vid.vid",
+            "tcs.functional.vid.start_log_scale",
+            "tcs.functional.regressors.VidRegressor",
+        ),
     ),
     "ickd": dataclasses.replace(
-        _maps(Icc, "maps.icc", "correlations between channels of the last map", "Liu et al. 2021", 2.5),
+        _maps(Icc, "composed.ickd", "correlations between channels of the last map", "Liu et al. 2021", 2.5),
         trains="1 x 1 convolution, batch norm",
+        related=("tcs.functional.maps.icc", "tcs.functional.regressors.ChannelEmbed"),
     ),
     "review": dataclasses.replace(
-        _maps(Review, "maps.hcl", "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
+        _maps(Review, "composed.reviewkd", "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
         reads=frozenset({"maps", "features"}),
         trains="attention-based fusion",
         differs="no warm-up of the weight; maps as they were extracted, where the original takes them before the ReLU",
+        related=(
+            "tcs.functional.maps.hcl",
+            "tcs.functional.maps.hcl_level",
+            "tcs.functional.fusion.ReviewFusion",
+            "tcs.functional.fusion.FusionLevel",
+        ),
     ),
     "rdimkd-map": dataclasses.replace(
-        _maps(MapDistance, "maps.hint", "RdimKD on the last map, projected when it was extracted", "RdimKD", 1.0),
+        _maps(
+            MapDistance,
+            "rdimkd.rdimkd_cached",
+            "RdimKD on the last map, projected when it was extracted",
+            "RdimKD",
+            None,
+        ),
         trains="1 x 1 convolution to the cached channels",
-        differs="the adaptor's form is not published; it and the frozen projection of the student act as one linear map",
+        differs="reduction, weight and the adaptor's form are not published: mean over rows, positions and dims; the adaptor and "
+        "the frozen projection of the student are trained as one linear map",
+        related=(
+            "tcs.functional.rdimkd.rdimkd",
+            "tcs.functional.rdimkd.rdimkd_encoded",
+            "tcs.functional.rdimkd.orthonormal",
+        ),
     ),
 }
-
-
-def _same_sizes(rows: StepRows) -> tuple[list[Tensor], list[Tensor]]:
-    """Both sides' maps, stage by stage at the smaller of the two sizes."""
-    pairs = [pool_to_smaller(s, t.to(s.dtype)) for s, t in zip(rows.student_maps, rows.teacher_maps, strict=True)]
-    return [student for student, _ in pairs], [teacher for _, teacher in pairs]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, beside, there
 from tcs.functional.crd import crd, crd_normalisers, draw_index, start_bank, update_rows
 from tcs.functional.queue import FeatureQueue, push, queue_kl
 from tcs.functional.regressors import UnitEmbed
@@ -40,7 +40,8 @@ class Contrast(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch; afterwards its rows are written into both banks."""
-        e_s_BE, e_t_BE = self.embed_s(rows.features_BS), self.embed_t(there(rows.teacher_BD).float())
+        e_s_BE = self.embed_s(rows.features_BS)
+        e_t_BE = self.embed_t(beside(there(rows.teacher_BD), rows.features_BS))
         place_B, banks = there(rows.place_B), (self.bank_s_nE, self.bank_t_nE)
         generator = torch.Generator().manual_seed(seed_for(self._seed, "candidates", int(self.steps)))
         negatives = min(NEGATIVES, self._rows - 1)
@@ -82,13 +83,20 @@ class Queue(Criterion):
 LOSSES: Mapping[str, Loss] = {
     "crd": Loss(
         make=Contrast,
-        function="tcs.functional.crd.crd",
+        function="tcs.functional.composed.crd_embedded",
         about="each side's embedding contrasted with a memory bank of the other",
         source="Tian, Krishnan and Isola 2020",
         reads=frozenset({"features"}),
         trains="two linear maps to 128 dims; remembers two banks of n x 128",
         weight=0.8,
         differs=f"negatives are any other rows (labels are few), at most {NEGATIVES} and n - 1, without repetition",
+        related=(
+            *(
+                f"tcs.functional.crd.{name}"
+                for name in ("crd", "crd_normalisers", "update_bank", "draw_index", "start_bank")
+            ),
+            "tcs.functional.regressors.UnitEmbed",
+        ),
     ),
     "queue-kl": Loss(
         make=Queue,
@@ -100,5 +108,6 @@ LOSSES: Mapping[str, Loss] = {
         weight=1.0,
         exact="the original mixes images (MixUp), whose teacher features no cache of single images holds; else as cached",
         differs="rows that were never filled take no part; one queue, whatever the number of devices",
+        related=("tcs.functional.queue.similarity_kl", "tcs.functional.queue.start_queue", "tcs.functional.queue.push"),
     ),
 }

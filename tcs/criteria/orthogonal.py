@@ -84,6 +84,12 @@ SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
 TRAINS = "orthogonal projector, exp of a skew matrix"
 MAP = "the orthogonal map is the paper's exponential; the published code's Householder products collapse under weight decay"
 
+RELATED = (
+    *(f"tcs.functional.orthogonal.{name}" for name in ("expm0", "expm", "OrthogonalProjector")),
+    *(f"tcs.functional.vkd.{name}" for name in ("vkd_given_target", "patch_mean", "map_mean")),
+    *(f"tcs.functional.whitening.{name}" for name in ("fit_whitening", "whiten")),
+)
+
 LOSSES: Mapping[str, Loss] = {
     "vkd": Loss(
         make=LayerNormed,
@@ -93,6 +99,7 @@ LOSSES: Mapping[str, Loss] = {
         reads=FEATURES,
         trains=TRAINS,
         weight=1.0,
+        related=RELATED,
         differs=MAP,
     ),
     "vkd-standardised": Loss(
@@ -102,7 +109,7 @@ LOSSES: Mapping[str, Loss] = {
         source=SOURCE,
         reads=FEATURES,
         trains=TRAINS,
-        weight=1.0,
+        related=RELATED,
         differs=MAP + "; the scale and bias after the projector cancel in the standardisation and are left out",
     ),
     "vkd-whitened": Loss(
@@ -112,7 +119,7 @@ LOSSES: Mapping[str, Loss] = {
         source=SOURCE,
         reads=FEATURES,
         trains=TRAINS,
-        weight=1.0,
+        related=RELATED,
         differs=MAP + "; the whitening is fitted once on all rows, where the paper whitens each batch iteratively",
     ),
 }

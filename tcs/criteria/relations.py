@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, beside, there
 from tcs.functional.regressors import LinearEmbed
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
 
@@ -27,10 +27,10 @@ class Congruence(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch in its order."""
-        return cc(self.embed_s(rows.features_BS), self.embed_t(there(rows.teacher_BD).float()))
+        return cc(self.embed_s(rows.features_BS), self.embed_t(beside(there(rows.teacher_BD), rows.features_BS)))
 
 
-def _relation(function: Callable[[Tensor, Tensor], Tensor], about: str, source: str, weight: float) -> Loss:
+def _relation(function: Callable[[Tensor, Tensor], Tensor], about: str, source: str, weight: float | None) -> Loss:
     """The entry of a loss of pooled vectors that trains nothing."""
     return Loss(
         make=_features(function),
@@ -49,7 +49,7 @@ LOSSES: Mapping[str, Loss] = {
     "rkd-angle": _relation(rkd_angle, "angles of all triplets: B^3 terms", "Park et al. 2019, eq. 9", 50.0),
     "pkt": _relation(pkt, "probabilities over the batch from cosines", "Passalis and Tefas 2018", 30000.0),
     "sp-pooled": _relation(
-        sp, "similarity matrices of pooled features: not the published SP, which reads the last map", "-", 3000.0
+        sp, "similarity matrices of pooled features: not the published SP, which reads the last map", "-", None
     ),
     "sp": Loss(
         make=lambda _: Plain(lambda rows: sp(rows.student_maps[-1], rows.teacher_maps[-1])),
@@ -63,7 +63,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "cc": Loss(
         make=Congruence,
-        function="tcs.functional.relations.cc",
+        function="tcs.functional.composed.cc_embedded",
         about="products of neighbouring rows' differences; the order of the batch matters",
         source="Peng et al. 2019, as in RepDistiller",
         reads=FEATURES,
@@ -71,5 +71,6 @@ LOSSES: Mapping[str, Loss] = {
         weight=0.02,
         exact=BATCH,
         differs="the teacher's embedding is trained as well, as in the published code",
+        related=("tcs.functional.relations.cc", "tcs.functional.regressors.LinearEmbed"),
     ),
 }

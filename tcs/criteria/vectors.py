@@ -17,6 +17,8 @@ from tcs.functional.projector import (
     log_sum,
     mlp_projector,
     normalised_l2,
+    projector_kd,
+    projector_kd_correlation,
 )
 
 
@@ -46,8 +48,18 @@ class Projected(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The distance of the normalised sides."""
-        projected_BD = self.projector(rows.features_BS).float()
-        return self._distance(self._normalise(projected_BD), self._normalise(there(rows.teacher_BD).float()))
+        return self._distance(
+            self._normalise(self.projector(rows.features_BS)), self._normalise(there(rows.teacher_BD))
+        )
+
+
+RELATED = (
+    *(
+        f"tcs.functional.projector.{name}"
+        for name in ("log_sum", "correlation_log_sum", "itrd_correlation", "normalised_l2")
+    ),
+    *(f"tcs.functional.norms.{name}" for name in ("batch_norm", "group_norm", "l2_norm")),
+)
 
 
 def _projector(
@@ -56,17 +68,17 @@ def _projector(
     normalisation: str = "bn",
     weight: float | None = 2.0,
     projector: Callable[[int, int], nn.Module] = linear_projector,
-    differs: str = "",
+    function: Callable[..., Tensor] | None = None,
 ) -> Loss:
     return Loss(
         make=lambda s: Projected(projector(s.student_dims, s.teacher_dims), NORMALISATIONS[normalisation], distance),
-        function=f"tcs.functional.projector.{distance.__name__}",
+        function=f"tcs.functional.projector.{(function or distance).__name__}",
         about=about,
         source="Miles and Mikolajczyk 2023 (projector KD)",
         reads=frozenset({"features"}),
         trains="linear S -> D" if projector is linear_projector else "two linear maps, ReLU between",
         weight=weight,
-        differs=differs,
+        related=RELATED,
     )
 
 
@@ -85,13 +97,19 @@ LOSSES: Mapping[str, Loss] = {
     "cosine": _mimicry(cosine, "1 - cosine of the features"),
     "feature-l2": _mimicry(l2, "mean squared difference of the features"),
     "smooth-l1": _mimicry(smooth_l1, "smooth L1 difference of the features"),
-    "projector": _projector("log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", log_sum),
-    "projector-mlp": _projector("the same through an MLP projector", log_sum, projector=mlp_projector),
-    "projector-gn": _projector("log-sum of group-normalised sides (one group)", log_sum, "gn"),
-    "projector-l2": _projector("log-sum of sides of unit length", log_sum, "l2"),
-    "projector-none": _projector("log-sum without normalisation", log_sum, "none"),
+    "projector": _projector(
+        "log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", log_sum, function=projector_kd
+    ),
+    "projector-mlp": _projector("the same through an MLP projector", log_sum, weight=None, projector=mlp_projector),
+    "projector-gn": _projector("log-sum of group-normalised sides (one group)", log_sum, "gn", weight=None),
+    "projector-l2": _projector("log-sum of sides of unit length", log_sum, "l2", weight=None),
+    "projector-none": _projector("log-sum without normalisation", log_sum, "none", weight=None),
     "projector-correlation": _projector(
-        "log-sum of correlations (the DeiT code)", correlation_log_sum, "bn-exact", weight=1.0
+        "log-sum of correlations (the DeiT code)",
+        correlation_log_sum,
+        "bn-exact",
+        weight=1.0,
+        function=projector_kd_correlation,
     ),
     "projector-itrd": _projector("correlations as in ITRD, its ancestor", itrd_correlation, "none"),
     "projector-mse": _projector("squared distance of sides of unit length", normalised_l2, "none", weight=None),

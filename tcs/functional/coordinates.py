@@ -9,31 +9,42 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
 
+from tcs.functional.checks import require_same_shape
+from tcs.functional.precision import full_precision
+
 ELSH_SHARPNESS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashPlanes:
-    """What the eLSH loss needs of a targets file: rotation_HK, thresholds_H and rms_H, float32 on the student's device."""
+    """What the eLSH loss needs of a targets file: rotation_HK, thresholds_H and rms_H, floating, on the student's device."""
 
     rotation_HK: Tensor
     thresholds_H: Tensor
     rms_H: Tensor
 
 
+@full_precision
 def coordinate_l2(z_BK: Tensor, coordinates_BK: Tensor) -> Tensor:
     """Mean squared difference over rows and coordinates (RdimKD's distance in a frozen projection, with a mean reduction).
 
     The stored scales make the mean variance of the cached coordinates 1, so the value starts near 1 for any teacher.
+    `tcs.functional.rdimkd.rdimkd` takes both sides' features and the projection instead. ConfigError: shapes.
     """
-    return F.mse_loss(z_BK, coordinates_BK)
+    require_same_shape(z_BK, coordinates_BK, "coordinate_l2", remedy="give the student as many coordinates")
+    return F.mse_loss(z_BK, coordinates_BK.detach())
 
 
+@full_precision
 def hash_logits(z_BK: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
     """Student logits of the H bits: sharpness * (R_h z - t_h) / rms_h, shape (B, H)."""
-    return sharpness * (z_BK @ planes.rotation_HK.T - planes.thresholds_H) / planes.rms_H
+    rotation_HK, thresholds_H, rms_H = (
+        x.to(z_BK.dtype) for x in (planes.rotation_HK, planes.thresholds_H, planes.rms_H)
+    )
+    return sharpness * (z_BK @ rotation_HK.T - thresholds_H) / rms_H
 
 
+@full_precision
 def elsh(z_BK: Tensor, bits_BH: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
     """Mean binary cross-entropy of the hash logits against the teacher's bits (LSH loss of "Mimicking Features", faiss hashes)."""
     logits_BH = hash_logits(z_BK, planes, sharpness)

@@ -5,6 +5,8 @@ A start draws from torch's global generator, as torch's own layers do: wrap the 
 Legend: B batch, S student channels or dims, T teacher channels or dims, E embedding dims, H height, W width.
 """
 
+import dataclasses
+
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor, nn
 
@@ -19,22 +21,39 @@ def as_map(x: Tensor) -> Tensor:
     return x[:, :, None, None] if x.ndim == 2 else x
 
 
-def hint_convolution(channels_s: int, channels_t: int, size_s: Size, size_t: Size) -> nn.Module:
-    """FitNet's convolution (with bias) from the student's map size to the teacher's, by RepDistiller's rule on the heights.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HintStep:
+    """The geometry of FitNet's convolution between two sizes."""
+
+    kernel: Size
+    stride: int = 1
+    padding: int = 0
+    transposed: bool = False
+
+
+def hint_step(size_s: Size, size_t: Size) -> HintStep:
+    """FitNet's convolution from the student's map size to the teacher's, by RepDistiller's rule on the heights.
 
     Twice the size: 3 x 3, stride 2, padding 1. Half: transposed 4 x 4, stride 2, padding 1. Otherwise, not smaller: a valid
     kernel of (1 + H_s - H_t, 1 + W_s - W_t). ConfigError for a smaller student map that is not half the size.
     """
     (h_s, w_s), (h_t, w_t) = size_s, size_t
     if h_s == 2 * h_t and w_s == 2 * w_t:
-        return nn.Conv2d(channels_s, channels_t, 3, stride=2, padding=1)
+        return HintStep(kernel=(3, 3), stride=2, padding=1)
     if 2 * h_s == h_t and 2 * w_s == w_t:
-        return nn.ConvTranspose2d(channels_s, channels_t, 4, stride=2, padding=1)
+        return HintStep(kernel=(4, 4), stride=2, padding=1, transposed=True)
     if h_s >= h_t and w_s >= w_t:
-        return nn.Conv2d(channels_s, channels_t, (1 + h_s - h_t, 1 + w_s - w_t))
+        return HintStep(kernel=(1 + h_s - h_t, 1 + w_s - w_t))
     raise ConfigError(
         f"hint has a student map of {size_s} for the teacher's {size_t}; it must be half as large, or not smaller: take an earlier stage."
     )
+
+
+def hint_convolution(channels_s: int, channels_t: int, size_s: Size, size_t: Size) -> nn.Module:
+    """The convolution of `hint_step`, with bias."""
+    step = hint_step(size_s, size_t)
+    kind = nn.ConvTranspose2d if step.transposed else nn.Conv2d
+    return kind(channels_s, channels_t, step.kernel, stride=step.stride, padding=step.padding)
 
 
 class HintRegressor(nn.Module):

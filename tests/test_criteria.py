@@ -1,0 +1,143 @@
+"""Every loss of the table, as a run builds it, against its published expression, and at the edges of what it can work on.
+
+Value within 1e-9, gradients (student outputs and everything that the loss trains) within 1e-7 of their largest, in float64.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from expressions import ORIGINALS, SIZES, B, D, N, S, draws, embedded, make_rows, make_setting, unit
+from torch import Tensor
+
+from tcs.criteria.base import Criterion, Setting, StepRows
+from tcs.errors import ConfigError
+from tcs.losses import LOSSES, build_criteria, parse_loss
+
+
+def make_criterion(name: str, setting: Setting) -> Criterion:
+    """The loss in float64 with its parameters moved off their start, where some of them are zeros."""
+    criterion = build_criteria(parse_loss(name), setting)[name].double()
+    draw = draws(5)
+    with torch.no_grad():
+        for parameter in criterion.parameters():
+            parameter.add_(0.1 * draw(*parameter.shape))
+    assert isinstance(criterion, Criterion)
+    return criterion
+
+
+def gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    found = torch.autograd.grad(value, leaves, allow_unused=True)
+    return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [(name, sizes) for name in LOSSES for sizes in (SIZES if "maps" in LOSSES[name].reads else ["equal"])],
+)
+def test_every_loss_is_its_published_expression(name: str, sizes: str) -> None:
+    setting = make_setting(sizes)
+    criterion, rows = make_criterion(name, setting), make_rows(setting)
+    tensors = {**dict(criterion.named_parameters()), **{k: b.clone() for k, b in criterion.named_buffers()}}
+    expected, found = ORIGINALS[name](rows, tensors), criterion(rows)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    leaves = [rows.logits_BC, rows.features_BS, rows.z_BK, *rows.student_maps, *criterion.parameters()]
+    pairs = list(zip(gradients(found, leaves), gradients(expected, leaves), strict=True))
+    assert any(bool(b.any()) for _, b in pairs)
+    for a, b in pairs:
+        assert (a - b).abs().max() <= 1e-7 * max(float(b.abs().max()), 1e-6), a.shape
+
+
+def test_crd_writes_its_banks_after_the_loss_and_keeps_its_first_normalisers() -> None:
+    setting = make_setting()
+    criterion = make_criterion("crd", setting)
+    for seed in (2, 3):
+        rows = make_rows(setting, seed)
+        p = {**dict(criterion.named_parameters()), **{k: b.clone() for k, b in criterion.named_buffers()}}
+        found = criterion(rows).item()
+        written = dict(criterion.named_buffers())
+        for side, e in zip("st", (unit(x).detach() for x in embedded(rows, p)), strict=True):
+            bank = f"bank_{side}_nE"
+            assert torch.allclose(written[bank][rows.place_B], unit(p[bank][rows.place_B] + e), rtol=1e-12)
+            others = torch.ones(N, dtype=torch.bool).index_fill(0, rows.place_B, False)
+            assert torch.equal(written[bank][others], p[bank][others])
+        if seed == 2:
+            first = written["normalisers"].clone()
+    assert torch.equal(written["normalisers"], first)
+    total, noise, own = torch.zeros(()), (N - 1) / N, F.one_hot(rows.place_B, N).bool()
+    for e, bank, z in zip((unit(x) for x in embedded(rows, p)), ("bank_t_nE", "bank_s_nE"), first, strict=True):
+        ratios = (e @ p[bank].T / torch.tensor(0.07).double()).exp() / z
+        total = total - (ratios[own] / (ratios[own] + noise + 1e-7)).log().sum() / B
+        total = total - (noise / (ratios[~own] + noise + 1e-7)).log().sum() / B
+    assert found == pytest.approx(total.item(), rel=1e-9)
+
+
+POINT, TALL, WIDE = (8, 1, 1), (8, 4, 2), (8, 2, 4)
+
+
+@pytest.mark.parametrize("name", ["at", "nst", "ickd"])
+@pytest.mark.parametrize(
+    ("side", "remedy"), [("student", "use a larger --img-size"), ("teacher", "extract maps of shallower stages")]
+)
+def test_maps_of_one_position_are_refused_before_the_first_step(name: str, side: str, remedy: str) -> None:
+    setting = make_setting(**{f"{side}_maps": (*SIZES["equal"][0][:2], POINT)})
+    with pytest.raises(ConfigError, match=f"{name} has {side} maps of 8x8, 4x4, 1x1 positions, .*; {remedy}"):
+        make_criterion(name, setting)
+
+
+@pytest.mark.parametrize("name", ["at", "nst", "vid", "rdimkd-map"])
+def test_maps_of_which_none_fits_inside_the_other_are_refused_before_the_first_step(name: str) -> None:
+    setting = make_setting(student_maps=(TALL,), teacher_maps=(WIDE,))
+    with pytest.raises(ConfigError, match=f"{name} has student maps of 4x2 positions and teacher maps of 2x4; "):
+        make_criterion(name, setting)
+
+
+@pytest.mark.parametrize("name", ["lsh", "lshl2", "lshl2_s"])
+def test_features_without_spread_have_no_hash_planes(name: str) -> None:
+    with pytest.raises(ConfigError, match="lsh has 40 rows of teacher features that are all the same"):
+        make_criterion(name, make_setting(teacher_nD=torch.full((N, D), 0.1, dtype=torch.float16)))
+
+
+@pytest.mark.parametrize("case", ["constant coordinate", "teacher narrower", "two rows", "match"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_awkward_rows_are_finite_or_refused_when_built(name: str, case: str) -> None:
+    setting = make_setting()
+    assert setting.teacher_nD is not None
+    if case == "constant coordinate":
+        teacher_nD = setting.teacher_nD.clone()
+        teacher_nD[:, 3] = 7.3
+        setting = dataclasses.replace(setting, teacher_nD=teacher_nD)
+    elif case == "teacher narrower":
+        setting = dataclasses.replace(setting, teacher_nD=setting.teacher_nD[:, : S - 5])
+        if name.startswith("vkd"):
+            with pytest.raises(ConfigError, match="student of 32 dims and a teacher of 27"):
+                make_criterion(name, setting)
+            return
+    elif case == "match":
+        setting = dataclasses.replace(setting, teacher_nD=setting.teacher_nD[:, :S], student_maps=setting.teacher_maps)
+    criterion, rows = make_criterion(name, setting), make_rows(setting)
+    if case == "match":
+        rows = dataclasses.replace(
+            rows,
+            logits_BC=rows.teacher_logits_BC.clone().requires_grad_(),
+            features_BS=rows.teacher_BD.clone().requires_grad_(),
+            z_BK=rows.coordinates_BK.clone().requires_grad_(),
+            student_maps=tuple(stage.clone().requires_grad_() for stage in rows.teacher_maps),
+        )
+    elif case == "two rows":
+        rows = first_rows(rows, 2)
+    value = criterion(rows)
+    assert torch.isfinite(value)
+    for gradient in gradients(
+        value, [rows.logits_BC, rows.features_BS, rows.z_BK, *rows.student_maps, *criterion.parameters()]
+    ):
+        assert torch.isfinite(gradient).all()
+
+
+def first_rows(rows: StepRows, count: int) -> StepRows:
+    cut = {}
+    for field in dataclasses.fields(StepRows):
+        value = getattr(rows, field.name)
+        cut[field.name] = tuple(x[:count] for x in value) if isinstance(value, tuple) else value[:count]
+    return StepRows(**cut)
