@@ -76,7 +76,10 @@ def _scalars(plan: Plan) -> dict[str, Any]:
         **_flattened(plan.identity, ""),
         "readouts": ", ".join(readouts),
         "views": None if plan.views is None else f"{plan.views.count} ({', '.join(plan.views.parameters)})",
-        **{f"constant {name}": digest_of_bytes(item.data) for name, item in plan.constants.items()},
+        **{
+            f"constant {name}": f"{item.dtype} {list(item.shape)} {digest_of_bytes(item.data)}"
+            for name, item in plan.constants.items()
+        },
         "images": plan.images,
         "rows_per_shard": plan.rows_per_shard,
         "format_version": plan.format_version,

@@ -21,9 +21,7 @@ from cache.files import atomic_write_bytes, open_ordinary
 from cache.schema import FORMAT, READABLE_VERSIONS, Plan, shard_name
 
 MANIFEST_NAME = "manifest.json"
-_LOST_REMEDY = (
-    "delete this file and rerun the tcs extract command that made the store: it takes over the shards that are whole"
-)
+_LOST_REMEDY = "delete this file and rerun the command that made the store: it takes over the shards that are whole"
 MAX_MANIFEST_BYTES = 4 << 30  # 14 million keys of 60 letters take a quarter of that
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.h5")
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{32}")
@@ -228,7 +226,7 @@ def read_closed_manifest(folder: Path) -> Manifest:
         count = manifest.plan.shard_count
         written = sum(_size_bytes(folder / shard_name(index)) is not None for index in range(count))
         raise IncompleteStoreError(
-            f"{folder} is incomplete: {written} of {count} shards are written; rerun the tcs extract command that began "
+            f"{folder} is incomplete: {written} of {count} shards are written; rerun the command that began "
             "it, it resumes."
         )
     return manifest

@@ -38,7 +38,7 @@ def open(path: str | os.PathLike[str]) -> "Store":
     if missing:
         raise CorruptStoreError(
             f"{folder}: {len(missing)} of {len(manifest.shards)} shards are not there with the size the manifest gives "
-            f"({', '.join(missing[:3])}); rerun the tcs extract command that made it, it writes only those."
+            f"({', '.join(missing[:3])}); rerun the command that made it, it writes only those."
         )
     shards = [inspect_shard(folder / entry.file, manifest.plan, i) for i, entry in enumerate(manifest.shards)]
     _require_identity(folder, manifest, shards)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tcs.config_import import ImportConfig
 from tcs.errors import DataError, did_you_mean
-from tcs.feature_table import FeatureTable, FolderImages, names_of, row_numbers
+from tcs.feature_table import FeatureTable, FolderImages, load_array, names_of, row_numbers
 
 METADATA = b"tcs"
 HASH_COLUMN, INDEX_COLUMN = "hash", "label_index"
@@ -50,7 +50,7 @@ def read_parquet(config: ImportConfig) -> FeatureTable:
         keys=row_keys,
         labels=names_of(config.labels) if config.labels else names,
         classes=names_of(config.classes) if config.classes else about.get("classes"),
-        hashes=None if hashes is None else _hashes(path, hashes),
+        hashes=_hashes(path, hashes) if config.hashes is None else load_array(config.hashes),
         images=images,
         made_from=about.get("made_from", {}),
         provenance={"exported": about.get("provenance", {})} if about else {},
@@ -191,7 +191,9 @@ def _texts(config: ImportConfig, file: Any, name: str) -> list[Any] | None:
     return found
 
 
-def _hashes(path: str, texts: list[Any]) -> NDArray[np.uint8]:
+def _hashes(path: str, texts: list[Any] | None) -> NDArray[np.uint8] | None:
+    if texts is None:
+        return None
     try:
         return np.frombuffer(bytes.fromhex("".join(texts)), dtype=np.uint8).reshape(len(texts), -1)
     except (ValueError, TypeError) as error:

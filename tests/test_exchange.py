@@ -134,6 +134,10 @@ def test_other_peoples_parquet_files_are_read(tmp_path):
     assert store.labels_N.tolist() == [0, -1] * 5
     assert np.array_equal(store.features()[:], FEATURES)
     assert [store.image_bytes(row) for row in range(ROWS)] == [b"image " + key.encode() for key in KEYS]
+    np.save(tmp_path / "hashes.npy", store.hashes_N16)
+    assert imported(
+        tmp_path / "x.store", source=source, key_column="id", rows_per_shard=3, hashes=str(tmp_path / "hashes.npy")
+    ).identity == (store.identity)
     numbered = foreign_table(tmp_path / "n.parquet", label=[1, 0, None, 1, 1, 1, 1, 1, 1, 1], image=[b"x"] * ROWS)
     store = imported(tmp_path / "y.store", source=numbered, readouts=("emb",))
     assert (store.keys[1], store.labels_N.tolist()[:3], store.classes) == ("00000001", [1, 0, -1], ("0", "1"))

@@ -73,7 +73,7 @@ def test_a_store_begun_in_version_1_is_finished_in_version_1(tmp_path):
         ({"identity": {"a": 1, "b": 2, "c": 3}}, "2 more fields differ; use another --out or --overwrite"),
         (
             {"constants": {"a": cache.Constant.of(np.zeros(1))}},
-            "constant a is absent in the store and '[0-9a-f]{32}' in this command",
+            r"constant a is absent in the store and '<f8 \[1\] [0-9a-f]{32}' in this command",
         ),
         (
             {"views": cache.Views(count=2, parameters=("flip",))},

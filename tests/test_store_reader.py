@@ -221,7 +221,7 @@ def test_stores_that_cannot_be_opened_are_named(tmp_path):
     plan = cache.open(EXAMPLE).manifest.plan
     with cache.StoreWriter(tmp_path / "open.store", plan, provenance={}):
         pass
-    with pytest.raises(errors.IncompleteStoreError, match="is incomplete: 0 of 3 shards are written; rerun the tcs"):
+    with pytest.raises(errors.IncompleteStoreError, match="is incomplete: 0 of 3 shards are written; rerun the com"):
         cache.open(tmp_path / "open.store")
 
 
@@ -287,7 +287,7 @@ def test_a_shard_of_another_size_or_kind_is_refused(tmp_path, harm):
         target.symlink_to(EXAMPLE / "shard-00001.h5")
     elif harm == "folder":
         target.mkdir()
-    message = r"1 of 3 shards are not there with the size the manifest gives \(shard-00001\.h5\); rerun the tcs extract"
+    message = r"1 of 3 shards are not there with the size the manifest gives \(shard-00001\.h5\); rerun the command"
     with pytest.raises(errors.CorruptStoreError, match=message):
         cache.open(path)
 

@@ -247,7 +247,7 @@ def test_the_gate_is_recorded_in_a_closed_store_only(tmp_path):
     with pytest.raises(errors.StoreNotFoundError, match=r"is no feature store: manifest\.json cannot be read"):
         cache.set_gate(path, {"knn_top1": 50.0})
     write(path, make_plan(), shards=[0])
-    with pytest.raises(errors.IncompleteStoreError, match="1 of 3 shards are written; rerun the tcs extract command"):
+    with pytest.raises(errors.IncompleteStoreError, match="1 of 3 shards are written; rerun the command"):
         cache.set_gate(path, {"knn_top1": 50.0})
     identity = write(path, make_plan()).identity
     cache.set_gate(path, {"knn_top1": 50.0})
