@@ -103,6 +103,7 @@ class RepairConfig:
 
     store: str
     data: str | None = None
+    teacher: str | None = None  # asked for where the recorded one is Python code
     teacher_checkpoint: str | None = None
     device: str | None = None
     workers: int | None = None

@@ -25,6 +25,7 @@ from tcs.projections import projected
 from tcs.recorded import is_there, recorded_config, require_path
 from tcs.runtime import progress_bar, say, seed_for
 from tcs.teacher import Teacher, load_teacher
+from tcs.teacher_source import teacher_to_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def _options(config: RecomputeConfig, store: cache.Store) -> ExtractConfig:
     }
     options = recorded_config(store.path, store.manifest.provenance, changes)
     require_path(options.teacher_checkpoint, "--teacher-checkpoint", store.path)
-    return options
+    return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
 
 
 def _images(options: ExtractConfig, store: cache.Store, is_given: bool) -> ImageList:

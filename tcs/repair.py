@@ -12,6 +12,7 @@ from tcs.errors import ArtefactError, DataError
 from tcs.extract import Extraction, extract, prepare
 from tcs.recorded import recorded_config, require_path
 from tcs.runtime import Bar, progress_bar, say
+from tcs.teacher_source import teacher_to_run
 from tcs.verification import verified
 
 
@@ -71,7 +72,7 @@ def _extract_config(config: RepairConfig, value: dict[str, Any]) -> ExtractConfi
     options = recorded_config(store, value.get("provenance"), changes)
     require_path(options.data, "--data", store)
     require_path(options.teacher_checkpoint, "--teacher-checkpoint", store)
-    return options
+    return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
 
 
 def _discard(store: pathlib.Path, found: cache.Verification, extraction: Extraction, value: dict[str, Any]) -> None:

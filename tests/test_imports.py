@@ -62,8 +62,8 @@ TCS = {
     "verification": "",
     "recorded": "",
     "drift": "image_list image_sources recorded",
-    "recomputation": "decoding extract inputs image_list image_sources projection projections recorded teacher",
-    "repair": "extract recorded verification",
+    "recomputation": "decoding extract inputs image_list image_sources projection projections recorded teacher teacher_source",
+    "repair": "extract recorded teacher_source verification",
     # coordinates and targets
     "artefact": "",
     "axes": "",

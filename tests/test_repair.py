@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 import cache
 from cache import errors
 from tcs.cli import main
-from tcs.config import ExtractConfig, RepairConfig
-from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.config import ExtractConfig, RecomputeConfig, RepairConfig
+from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
 from tcs.extract import extract
+from tcs.recomputation import recompute
 from tcs.repair import repair
 
 torch.set_num_threads(1)
@@ -276,3 +277,19 @@ def test_the_command_repairs_and_says_so(store, origin, capsys):
     assert ended.value.code == 0
     assert json.loads(output.out)["sound"] is True
     assert shards(store) == shards(origin / "x.store")
+
+
+def test_code_that_a_store_names_is_not_run(store, tmp_path, monkeypatch):
+    """A store is data: a teacher that is a Python function is imported only where the user names it."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code of the store was run')\n")
+    monkeypatch.chdir(tmp_path)
+    value = json.loads((store / "manifest.json").read_text())
+    value["provenance"]["config"]["teacher"] = "evil:make"
+    change_manifest(store, **value)
+    with pytest.raises(ModelError, match="Python code that only you can ask for"):
+        recompute(RecomputeConfig(store=str(store)))
+    harm_several(store)
+    before = shards(store)
+    with pytest.raises(ModelError, match="the store's teacher is evil:make, Python code that only you can ask for"):
+        repair(RepairConfig(store=str(store)))
+    assert shards(store) == before

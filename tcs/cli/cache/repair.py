@@ -12,6 +12,7 @@ from tcs.config import RepairConfig
 @click.command(name="repair")
 @click.argument("store", type=click.Path())
 @click.option("--data", type=click.Path(), help="Where the images are now.  [default: as recorded in STORE]")
+@click.option("--teacher", help="The recorded teacher, named by you: asked for where it is Python code.")
 @click.option("--teacher-checkpoint", type=click.Path(), help="Where the weights are now.  [default: as recorded]")
 @click.option("--device", help="[default: as recorded]")
 @click.option("-j", "--workers", type=int, help="Decoding processes.  [default: as recorded]")

@@ -9,11 +9,19 @@ import click
 from tcs.config import RecomputeConfig
 from tcs.errors import ConfigError
 
+RECORDED = "as recorded"
+
 
 @click.command(name="verify")
 @click.argument("store", type=click.Path())
 @click.option("--against", metavar="DATA", help="Compare with the images of this data set as well.")
-@click.option("--teacher", "with_teacher", is_flag=True, help="Compute a sample of rows again, and compare.")
+@click.option(
+    "--teacher",
+    is_flag=False,
+    flag_value=RECORDED,
+    metavar="[NAME]",
+    help="Compute a sample of rows again, and compare. NAME is asked for where the recorded teacher is Python code.",
+)
 @click.option("--sample", type=int, default=64, help="Rows to compute again.")
 @click.option("--seed", type=int, default=42, help="Of the sample.")
 @click.option("--tolerance", type=float, default=0.01, help="Largest relative error of a row computed again.")
@@ -22,14 +30,14 @@ from tcs.errors import ConfigError
 @click.option("--device", help="[default: as recorded]")
 @click.option("-j", "--workers", type=int, help="Decoding processes.  [default: as recorded]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(against: str | None, with_teacher: bool, tolerance: float, as_json: bool, **options: Any) -> int:
+def command(against: str | None, teacher: str | None, tolerance: float, as_json: bool, **options: Any) -> int:
     """Check every byte of STORE, and list all that is wrong with it.
 
     Exit code 0: the store is whole and sound, and agrees with what it was compared with. 1: it is not, or shards are
     still to be written. --against names images that have changed, are missing or are new since; --teacher computes a
     sample of rows again, on the same CPU with the same versions with no difference at all.
     """
-    config = RecomputeConfig(**options)
+    config = RecomputeConfig(**options, teacher=None if teacher == RECORDED else teacher)
     if not tolerance >= 0:
         raise ConfigError(f"--tolerance is {tolerance}; it must be 0 or more.")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in tcs extract
@@ -43,7 +51,7 @@ def command(against: str | None, with_teacher: bool, tolerance: float, as_json: 
 
         drift = measure_drift(cache.open(config.store), against)
         told, result["against"], is_good = [*told, *drift.describe()], drift.to_json(), drift.is_none
-    if found.is_sound and with_teacher:
+    if found.is_sound and teacher is not None:
         from tcs.recomputation import recompute
 
         errors = recompute(config)
