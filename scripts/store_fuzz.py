@@ -24,11 +24,12 @@ import cache
 
 SECONDS_A_CASE = 10
 MEMORY_BYTES = 4 << 30  # address space, what is mapped already included
+PACKED = "x.h5"
 METADATA_BYTES = 2048  # the part of a small shard that is HDF5's own, where most cases should hit
 
 
 def make_store(path: pathlib.Path) -> None:
-    """A store of seven rows in two shards, with labels, images and one input in quarantine."""
+    """A store of seven rows in two shards, with labels, images and one input in quarantine; and packed, `x.h5` beside it."""
     keys = tuple(f"a/{i}.png" for i in range(8))
     plan = cache.Plan(
         identity={"teacher": "a"},
@@ -57,6 +58,7 @@ def make_store(path: pathlib.Path) -> None:
                 ),
             )
         writer.close()
+    cache.pack(path, path.parent / PACKED)
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
@@ -114,17 +116,19 @@ def run_cases(store: pathlib.Path, numbers: list[int], seed: int, channel: int) 
     """The child: damage, ask, restore, and write `number verdict` for each case; before it, the number alone."""
     soft = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, soft))
-    whole = {path.name: path.read_bytes() for path in store.iterdir()}
+    packed = store.parent / PACKED
+    whole = {path.name: path.read_bytes() for path in (*sorted(store.iterdir()), packed)}
     for number in numbers:
         rng = random.Random(f"{seed} {number}")
-        name = rng.choice([*(name for name in whole if name.startswith("shard")), "manifest.json"])
+        name = rng.choice(list(whole))
         data = damaged(whole[name], rng)
-        (store / name).write_bytes(data)
+        path = packed if name == PACKED else store / name
+        path.write_bytes(data)
         os.write(channel, f"{number} {name}\n".encode())
         signal.alarm(SECONDS_A_CASE)
-        verdict = answer(store, name if data != whole[name] else None)
+        verdict = answer(packed if name == PACKED else store, name if data != whole[name] else None)
         signal.alarm(0)
-        (store / name).write_bytes(whole[name])
+        path.write_bytes(whole[name])
         os.write(channel, f"{number} {name} {verdict!a}\n".encode())
 
 
@@ -134,7 +138,7 @@ def fuzz(cases: int, seed: int, first: int = 0) -> dict[str, Any]:
     failures, todo = [], list(range(first, first + cases))
     with tempfile.TemporaryDirectory() as folder:
         while todo:
-            store = pathlib.Path(folder) / f"{todo[0]}.store"
+            store = pathlib.Path(folder) / str(todo[0]) / "x.store"
             make_store(store)
             told, status = _in_child(store, todo, seed)
             for number, name, *verdict in told:
