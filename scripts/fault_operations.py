@@ -61,6 +61,15 @@ def write_two() -> None:
     write("b")
 
 
+def create() -> None:
+    """What `tcs cache import` does."""
+    of = plan("out")
+    images = [image for index in range(SHARDS) for image in rows(of, index).images or ()]
+    cache.create(
+        "out", {"avg": np.arange(len(images) * 8.0).reshape(-1, 8)}, keys=of.keys, images=images, rows_per_shard=ROWS
+    )
+
+
 def write_packed() -> None:
     """What unpack reads."""
     write("a")
@@ -158,6 +167,7 @@ OPERATIONS: dict[str, Operation] = {
     "subset": Operation(lambda: cache.subset("a", "out", keys=plan("a").keys[:30]), write_two),
     "pack": Operation(lambda: cache.pack("a", "out.h5"), write_two, "out.h5"),
     "unpack": Operation(lambda: cache.unpack("a.h5", "out"), write_packed),
+    "create": Operation(create),
 }
 # These load torch
 WITH_TEACHER: dict[str, Operation] = {
