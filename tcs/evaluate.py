@@ -95,16 +95,16 @@ def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalC
     }
 
 
-def match_classes(store: cache.Store, known: Sequence[str]) -> NDArray[np.int64]:
-    """Labels of the store as the student numbers them, matched by class name. DataError names classes that the student lacks."""
+def match_classes(
+    store: cache.Store, known: Sequence[str], lacking: str = "that the student was not trained on"
+) -> NDArray[np.int64]:
+    """Labels of the store as `known` numbers the classes, matched by name; DataError names those that are not `known`."""
     if not store.is_labelled:
         raise DataError(f"store {store.path} has no labels, so nothing can be scored; extract it from class folders.")
     used = {store.classes[label] for label in np.unique(store.labels_N) if label >= 0}
     strangers = sorted(used - set(known))
     if strangers:
-        raise DataError(
-            f"store {store.path} has classes that the student was not trained on: {', '.join(strangers[:5])}."
-        )
+        raise DataError(f"store {store.path} has classes {lacking}: {', '.join(strangers[:5])}.")
     numbers = np.array([list(known).index(name) if name in known else -1 for name in store.classes] + [-1], np.int64)
     return numbers[store.labels_N]
 
@@ -144,7 +144,12 @@ def count_seen(path: pathlib.Path, hashes_N16: NDArray[np.uint8]) -> int:
         known = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"file {path} is missing or broken; train the student again with --overwrite.") from error
-    return int(np.isin(_as_keys(hashes_N16), _as_keys(known)).sum())
+    return count_known(hashes_N16, known)
+
+
+def count_known(hashes_N16: NDArray[np.uint8], known_n16: NDArray[np.uint8]) -> int:
+    """How many of the content hashes are among the known ones."""
+    return int(np.isin(_as_keys(hashes_N16), _as_keys(known_n16)).sum())
 
 
 def _as_keys(hashes_N16: NDArray[np.uint8]) -> NDArray[np.void]:

@@ -15,8 +15,8 @@ TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
 MARKERS = "osD^vP*X"
 
 
-def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
-    """Write the figure as PNG; ConfigError naming the extra `plots` where matplotlib is missing."""
+def new_figure(path: pathlib.Path, width: float, height: float) -> Any:
+    """A figure of `width` x `height` inches that will be `path`; ConfigError naming the extra `plots` without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window, no global state
         from matplotlib.figure import Figure
@@ -24,10 +24,23 @@ def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
         raise ConfigError(
             f"matplotlib is missing, so {path.name} is not drawn; pip install 'tcs-distill[plots]'."
         ) from error
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: pathlib.Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
+    """Write the figure as PNG; ConfigError naming the extra `plots` where matplotlib is missing."""
     columns = min(COLUMNS, len(tables))
     rows = -(-len(tables) // columns)
-    figure = Figure(figsize=(max(4.8 * columns, 6.4), 3.8 * rows + 0.9), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(path, max(4.8 * columns, 6.4), 3.8 * rows + 0.9)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     styles = _styles(tables)
     for axis, table in zip(axes, tables, strict=False):
@@ -42,9 +55,7 @@ def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
         ncols=min(len(handles), 2 * columns + 1),
         frameon=False,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write_bytes(path, buffer.getvalue())
+    save_figure(figure, path)
 
 
 def _styles(tables: Sequence[Table]) -> dict[str, dict[str, Any]]:
