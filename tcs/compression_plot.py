@@ -7,14 +7,14 @@ from tcs.intervals import Interval
 from tcs.plot import MARKERS, new_figure, save_figure
 
 
-def draw_compression(cells: Mapping[tuple[str, int], Interval], title: str, path: pathlib.Path) -> None:
+def draw_compression(cells: Mapping[tuple[str, int], Interval], reference: str, title: str, path: pathlib.Path) -> None:
     """Write the figure of (projection, K) -> top-1 as PNG; ConfigError naming the extra `plots` where matplotlib is missing.
 
-    The cell of the largest K whose projection has no other is the uncompressed head.
+    `reference` is the projection of the uncompressed head, drawn as a level line.
     """
     figure = new_figure(path, 6.4, 4.4)
     axis = figure.subplots()
-    (reference, dims), whole = max(cells.items(), key=lambda item: item[0][1])
+    dims, whole = next((size, cell) for (name, size), cell in cells.items() if name == reference)
     axis.axhline(whole.mean, color="0.45", linestyle=(0, (4, 2)), linewidth=1.2, label=f"{reference} ({dims} dims)")
     if whole.half is not None:
         axis.axhspan(whole.mean - whole.half, whole.mean + whole.half, color="0.45", alpha=0.12, linewidth=0)
@@ -36,7 +36,7 @@ def draw_compression(cells: Mapping[tuple[str, int], Interval], title: str, path
             linewidth=1.6,
             elinewidth=0.9,
         )
-    sizes = sorted({size for _, size in cells if size != dims}, reverse=True) or [dims]
+    sizes = sorted({size for name, size in cells if name != reference}, reverse=True)
     axis.set_xscale("log", base=2)
     axis.set_xticks([dims / size for size in sizes], [f"{dims / size:.3g}x\nK={size}" for size in sizes])
     axis.minorticks_off()

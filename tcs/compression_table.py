@@ -20,7 +20,7 @@ def write_compression(result: Compression, out: pathlib.Path) -> None:
     """
     record = {"recipe": result.recipe, "rows": result.rows, "environment": result.environment}
     write_tables(out, record, render(result))
-    draw_compression(intervals(result.rows), _title(result.rows[0]), out / FIGURE)
+    draw_compression(intervals(result.rows), UNCOMPRESSED, _title(result.rows[0]), out / FIGURE)
 
 
 def intervals(rows: Sequence[Mapping[str, Any]]) -> Cells:
