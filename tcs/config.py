@@ -260,6 +260,14 @@ class TrainConfig:
             0 <= self.crop_padding <= 0.5,
             f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).",
         )
+        require(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            f"--weight-decay is {self.weight_decay}; it must be 0 or more.",
+        )
+        require(
+            0 < self.warmup_phase_share < 1,
+            f"--warmup-phase-share is {self.warmup_phase_share}; it must lie above 0 and below 1.",
+        )
         require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
         require(self.checkpoint_every >= 1, f"--checkpoint-every is {self.checkpoint_every}; it must be 1 or more.")
 

@@ -51,7 +51,9 @@ def _parse_term(part: str, text: str) -> LossTerm:
         raise ConfigError(f"--loss is '{text}'; '{part.strip()}' is not NAME or WEIGHT*NAME, as in 'ce + 1.0*elsh'.")
     weight, name = match.groups()
     if name not in LOSSES:
-        raise ConfigError(f"--loss names '{name}'; known losses are {', '.join(LOSSES)}.{did_you_mean(name, LOSSES)}")
+        raise ConfigError(
+            f"--loss names '{name}', which is no loss.{did_you_mean(name, LOSSES)} tcs methods lists them."
+        )
     try:
         value = float(weight) if weight else 1.0
     except ValueError as error:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tcs.errors import ConfigError, did_you_mean
-from tcs.losses import CLASSIFIER_LOSSES, mimics, parse_loss, reads
+from tcs.losses import CLASSIFIER_LOSSES, LOSSES, mimics, parse_loss, reads
 
 TRAINED = "trained"
 PROBE_START = "probe-start"
@@ -95,6 +95,8 @@ METHODS: Mapping[str, Method] = {
 
 def find_method(name: str) -> Method:
     """The method called `name`; ConfigError with the nearest names where there is none."""
+    if name in LOSSES:
+        raise ConfigError(f"--method is '{name}', which is a loss; use --loss, as in --loss 'ce + {name}'.")
     if name not in METHODS:
         raise ConfigError(f"--method is '{name}'; known methods are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
     return METHODS[name]
@@ -106,10 +108,14 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
         return find_method(method)
     if head is None and loss is None:
         return find_method("tcs-probe" if has_targets else "labels")
-    loss = loss or "ce"
+    loss = "ce" if loss is None else loss
+    if loss.strip() in METHODS:
+        raise ConfigError(f"--loss is '{loss}', which is a method; use --method {loss.strip()}.")
     terms = parse_loss(loss)
     head = head or ("tcs" if has_targets and reads(terms) & {"coordinates", "bits"} else "linear")
     classifier = TRAINED if any(term.name in CLASSIFIER_LOSSES for term in terms) else PROBE_FROZEN
+    if classifier == PROBE_FROZEN and not reads(terms) & {"coordinates", "bits"}:
+        raise ConfigError(f"--loss '{loss}' trains no classifier; add ce, as in --loss 'ce + {loss.strip()}'.")
     if classifier == PROBE_FROZEN and head == "linear":
         raise ConfigError(
             f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs."

@@ -4,7 +4,9 @@ Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates,
 """
 
 import dataclasses
+import math
 import pathlib
+import re
 
 import numpy as np
 import torch
@@ -100,18 +102,28 @@ def _check_readouts(method: Method, store: cache.Store, name: str) -> None:
 
 
 def map_readouts(store: cache.Store) -> list[str]:
-    """The readouts that are spatial maps, in the order they were asked for: shallow to deep, by custom."""
-    return [name for name, readout in store.readouts.items() if readout.grid is not None]
+    """The readouts that are spatial maps, shallow to deep: by the number of their block or stage, the final map last."""
+    names = [name for name, readout in store.readouts.items() if readout.grid is not None]
+    return sorted(names, key=_depth)
+
+
+def _depth(readout: str) -> float:
+    number = re.search(r"\d+", readout)
+    return math.inf if number is None else int(number.group())
 
 
 def vector_readout(store: cache.Store, name: str | None) -> str:
     """The readout whose vectors the losses read: `name`, or the only one there is. ArtefactError where that is not clear."""
     vectors = [item for item, readout in store.readouts.items() if readout.grid is None]
+    if not vectors:
+        raise ArtefactError(
+            f"{store.path} has maps only ({', '.join(store.readouts)}); extract vectors too: tcs extract ... --readout avg."
+        )
     if name is None and len(vectors) == 1:
         return vectors[0]
     if name not in vectors:
         wrong = "--readout is missing" if name is None else f"--readout is '{name}'"
-        raise ArtefactError(f"{wrong}; {store.path} has the vectors {', '.join(vectors) or 'none'}: name one of them.")
+        raise ArtefactError(f"{wrong}; {store.path} has the vectors {', '.join(vectors)}: name one of them.")
     return name
 
 

@@ -15,7 +15,17 @@ from tcs.methods import PROBE_FROZEN, Method, resolve_method
 from tcs.recipe import Recipe
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.selection import Selection
-from tcs.source import Source, check_needs, find_split, hash_planes, load_rows, open_source, probe_for, run_rows
+from tcs.source import (
+    Source,
+    check_needs,
+    find_split,
+    hash_planes,
+    load_rows,
+    open_source,
+    probe_for,
+    run_rows,
+    vector_readout,
+)
 from tcs.splits import Split
 from tcs.student import StudentPlan, StudentSpec, build_student, measured_maps, normalisation, parse_student
 from tcs.trainer import Probe, Surroundings, Trainer
@@ -57,6 +67,8 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     """The students of a run, checked before anything is trained."""
     method = resolve_method(config.method, config.head, config.loss, source.targets is not None)
     check_needs(method, source, f"--method {config.method}" if config.method else f"--loss '{method.loss}'")
+    if config.readout is not None or method.needs & {"features", "probe"}:
+        vector_readout(source.store, config.readout)
     specs = [parse_student(model) for model in config.models]
     folders = [spec.folder for spec in specs]
     if len(set(folders)) != len(folders):

@@ -23,7 +23,7 @@ def test_a_loss_string_is_a_weighted_sum() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cee", "known losses are ce, kd, .*Did you mean ce"),
+        ("cee", "--loss names 'cee', which is no loss. Did you mean ce.*tcs methods lists them"),
         ("ce + ce", "each loss may stand in it once"),
         ("ce elsh", "not NAME or WEIGHT"),
         ("", "not NAME or WEIGHT"),

@@ -13,7 +13,7 @@ import cache
 from tcs.config import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, ModelError
 from tcs.losses import LOSSES
-from tcs.source import open_source
+from tcs.source import map_readouts, open_source
 from tcs.train import make_trainer, plan_jobs, train
 from tcs.trainer import Trainer
 
@@ -23,7 +23,14 @@ ROWS, DIMS = 24, 12
 GRIDS = {"stage1.map": (4, 4, 5), "stage2.map": (2, 2, 6), "stage3.map": (2, 2, 7)}
 
 
-def write_store(path: pathlib.Path, *, vectors: tuple[str, ...] = ("avg",), maps: bool = True, views: int = 0) -> str:
+def write_store(
+    path: pathlib.Path,
+    *,
+    vectors: tuple[str, ...] = ("avg",),
+    maps: bool = True,
+    views: int = 0,
+    grids: dict[str, tuple[int, int, int]] = GRIDS,
+) -> str:
     """24 images of three classes: features around a class centre, maps of noise."""
     rng = np.random.default_rng(0)
     labels_N = np.arange(ROWS) % len(CLASSES)
@@ -33,7 +40,7 @@ def write_store(path: pathlib.Path, *, vectors: tuple[str, ...] = ("avg",), maps
     if maps:
         readouts += [
             cache.Readout(name=name, dims=dims, dtype="float16", grid=(height, width))
-            for name, (height, width, dims) in GRIDS.items()
+            for name, (height, width, dims) in grids.items()
         ]
     plan = cache.Plan(
         identity={"teacher": "made-up"},
@@ -132,6 +139,7 @@ def test_gates_close_to_the_number_asked_for_and_fold(tmp_path: pathlib.Path) ->
 @pytest.mark.parametrize(
     ("loss", "options", "error", "message"),
     [
+        ("ce + rkd", {"vectors": ()}, ArtefactError, r"has maps only \(stage1.map, .*extract vectors too: tcs extract"),
         (
             "ce + at",
             {"maps": False},
@@ -154,7 +162,11 @@ def test_what_the_store_lacks_is_refused_before_training(
 @pytest.mark.parametrize(
     ("loss", "options", "error", "message"),
     [
-        ("rkd", {}, ConfigError, "trains no classifier and --head linear has no other; add ce"),
+        ("rkd", {}, ConfigError, "--loss 'rkd' trains no classifier; add ce, as in --loss 'ce \\+ rkd'"),
+        ("rkd", {"head": "tcs"}, ConfigError, "--loss 'rkd' trains no classifier; add ce"),
+        ("", {}, ConfigError, "--loss is ''; '' is not NAME or WEIGHT\\*NAME"),
+        ("tcs", {}, ConfigError, "--loss is 'tcs', which is a method; use --method tcs"),
+        ("ce", {"readout": "cls"}, ArtefactError, "--readout is 'cls'; .* has the vectors avg"),
         ("ce + rkd", {"readout": "cls"}, ArtefactError, "--readout is 'cls'; .* has the vectors avg"),
         ("ce + at", {"models": (VIT,)}, ModelError, "cannot give the maps of its last 3 stages"),
         (
@@ -205,3 +217,27 @@ def test_teacher_logits_come_from_the_labels_of_the_split_alone(tmp_path: pathli
     assert logits_nC is not None
     labels_n = torch.from_numpy(job.source.store.labels_N[job.rows_n])
     assert float((logits_nC.argmax(1) == labels_n).float().mean()) > 0.9
+
+
+def test_a_loss_is_no_method(tmp_path: pathlib.Path) -> None:
+    write_store(tmp_path / "train.store", maps=False)
+    with pytest.raises(ConfigError, match="--method is 'rkd', which is a loss; use --loss, as in --loss 'ce \\+ rkd'"):
+        train(config(tmp_path, None, method="rkd"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"weight_decay": float("nan")}, "--weight-decay is nan; it must be 0 or more"),
+        ({"weight_decay": -0.1}, "--weight-decay is -0.1; it must be 0 or more"),
+        ({"warmup_phase_share": 1.0}, "--warmup-phase-share is 1.0; it must lie above 0 and below 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path: pathlib.Path, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, "ce", **option)
+
+
+def test_maps_are_paired_by_depth_whatever_the_order_they_were_asked_for(tmp_path: pathlib.Path) -> None:
+    store = cache.open(write_store(tmp_path / "train.store", grids=dict(reversed(GRIDS.items()))))
+    assert map_readouts(store) == ["stage1.map", "stage2.map", "stage3.map"]

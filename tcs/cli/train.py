@@ -15,11 +15,12 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
     "--model", "models", multiple=True, required=True, help="Student: NAME[,k=v...], any timm model. Repeatable."
 )
 @click.option("--targets", type=click.Path(), help="Targets file; needed by methods that read coordinates or bits.")
+@click.option("--readout", help="Vectors that losses of features read.  [default: the only ones of STORE]")
+@click.option("--method", help="A named method, from tcs methods.  [default: tcs-probe with --targets, else labels]")
 @click.option(
-    "--method", help="A named method: labels, bottleneck, rdimkd-p, rdimkd-r, tcs, tcs+elsh, tcs-probe, tcs-probe+elsh."
+    "--head", type=click.Choice(HEADS), help="Instead of --method: the student's head.  [default: by the loss]"
 )
-@click.option("--head", type=click.Choice(HEADS), help="Instead of --method: the student's head.")
-@click.option("--loss", help='Instead of --method: a sum such as "ce + 1.0*elsh".')
+@click.option("--loss", help='Instead of --method: a sum such as "ce + 0.5*rkd"; a loss without a factor counts once.')
 @click.option(
     "--mimic-view",
     type=click.Choice(MIMIC_VIEWS),
@@ -31,8 +32,10 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 @click.option("--split-seed", type=int, help="Seed of the k-shot split; --seed without it.")
 @click.option("--split-file", type=click.Path(), help="Labelled rows from a file of 'class key' lines.")
 @click.option(
-    "--selection", help="Coordinates the classifier reads: ridge (by the labels), or a tcs fit FILE. All without it."
+    "--selection",
+    help="Coordinates the classifier reads: ridge (by the labels), gates (trained), or a tcs fit FILE.  [default: all]",
 )
+@click.option("--keep", type=int, help="Coordinates whose gates stay open, with --selection gates.  [default: half]")
 @click.option(
     "--unlabelled", default="all", show_default=True, help="Other rows whose pixels are used: all, none or a number."
 )
@@ -56,7 +59,15 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 @click.option(
     "--warmup-share", type=float, default=0.05, show_default=True, help="Share of the steps over which the rate rises."
 )
+@click.option(
+    "--warmup-phase-share",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Share of the steps that mimic before the labels count, in methods with such a phase.",
+)
 @click.option("--pretrained", is_flag=True, help="Start from timm's pretrained weights.")
+@click.option("--channels-last/--no-channels-last", default=True, show_default=True, help="Memory layout of images.")
 @click.option("--seed", type=int, default=42, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--checkpoint-every", type=int, default=200, show_default=True, help="Steps between resumable states.")
@@ -64,6 +75,9 @@ from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:
     """Train students from a store, without the teacher.
+
+    `tcs methods` lists the losses and named methods: what each needs in the store, trains and costs; `tcs methods NAME`
+    tells all about one. Published factors suit the features they were published for, so none is applied by itself.
 
     Rerun the same command to resume. RUN/<student>/ holds last.safetensors, folded.safetensors (a plain timm state dict),
     summary.csv and config.json.
