@@ -92,7 +92,7 @@ TCS = {
     "criteria.orthogonal": "criteria.base functional.orthogonal functional.vkd functional.whitening",
     "losses": "criteria.base criteria.coordinates criteria.hashing criteria.logits criteria.maps criteria.memory criteria.orthogonal "
     "criteria.relations criteria.vectors",
-    "catalogue": "losses methods",
+    "catalogue": "criteria.base losses methods",
     "checkpoint": "",
     "student": "gates",
     "methods": "losses",

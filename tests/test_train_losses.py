@@ -1,8 +1,10 @@
 """Every loss through `tcs train` on a small store with a vector and three maps: trains, resumes, and is refused by name."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import safetensors.torch
@@ -10,6 +12,7 @@ import torch
 from artefacts import CLASSES, make_targets, png
 
 import cache
+from tcs.cli import group, main
 from tcs.config import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, ModelError
 from tcs.losses import LOSSES
@@ -241,3 +244,50 @@ def test_numbers_out_of_range_are_refused(tmp_path: pathlib.Path, option: dict[s
 def test_maps_are_paired_by_depth_whatever_the_order_they_were_asked_for(tmp_path: pathlib.Path) -> None:
     store = cache.open(write_store(tmp_path / "train.store", grids=dict(reversed(GRIDS.items()))))
     assert map_readouts(store) == ["stage1.map", "stage2.map", "stage3.map"]
+
+
+def command_line(capsys: pytest.CaptureFixture[str], folder: pathlib.Path, *options: str) -> tuple[int, str, str]:
+    """`tcs train` of three steps on the store of `folder`: exit code, stdout, stderr."""
+    fixed = ["--model", STUDENT, "--shots", "2", "--steps", "3", "-b", "8", "--out", str(folder / "run")]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", str(folder / "train.store"), *fixed, *options])
+    output = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, output.out, output.err
+
+
+def test_a_sum_of_losses_needs_no_targets(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path / "train.store", vectors=("cls", "avg"), maps=False)
+    options = ("--loss", "ce + 0.5*rkd", "--readout", "avg", "--img-size", "32")
+    code, out, _ = command_line(capsys, tmp_path, *options)
+    assert code == 0
+    assert pathlib.Path(out.strip()).name == "folded.safetensors"
+    assert "loss_rkd" in (pathlib.Path(out.strip()).parent / "summary.csv").read_text()
+
+
+def test_gates_from_the_command_line(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path / "train.store", maps=False)
+    targets = str(make_targets(tmp_path, components=8))
+    options = ("--method", "tcs", "--targets", targets, "--selection", "gates", "--img-size", "32")
+    assert command_line(capsys, tmp_path, *options, "--keep", "3")[0] == 0
+    code, out, err = command_line(capsys, tmp_path, *options, "--keep", "9", "--overwrite")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "Error: --keep is 9, and there are 8 coordinates; keep that many or fewer."
+
+
+def test_a_loss_that_the_maps_rule_out_is_one_line(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path / "train.store")
+    code, out, err = command_line(capsys, tmp_path, "--loss", "ce + at", "--img-size", "16")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("Error: at has student maps of 2x2, 1x1, 1x1 positions")
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_option_of_the_configuration_is_one_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    parameters = {parameter.name for parameter in group.get_command(click.Context(group), "train").params}
+    assert {field.name for field in dataclasses.fields(TrainConfig)} == parameters - {"as_json", "help"}
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("--readout", "--keep", "gates (trained)", "tcs methods"))

@@ -1,70 +1,95 @@
 """`tcs methods`."""
 
 import json
+import shutil
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import click
+
+LABEL_WIDTH = 18
+NARROWEST = 40
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(name: str | None, as_json: bool) -> None:
-    """List the losses and the named methods of tcs train, or tell all about the one called NAME."""
+    """List the losses and the named methods of tcs train, or tell all about the one called NAME.
+
+    On a terminal the lists are tables, elsewhere lines with tabs between their fields. docs/methods.md says more of each.
+    """
     from tcs.catalogue import loss_facts, method_facts
-    from tcs.errors import ConfigError, did_you_mean
 
     losses, methods = loss_facts(), method_facts()
     if name is not None:
-        known = {fact["name"]: fact for fact in [*methods, *losses]}
-        if name not in known:
-            raise ConfigError(f"'{name}' is neither a loss nor a method.{did_you_mean(name, known)} See tcs methods.")
-        click.echo(json.dumps(known[name]) if as_json else _page(known[name]))
+        fact = _find(name, losses, methods)
+        click.echo(json.dumps(fact) if as_json else _page(fact))
     elif as_json:
         click.echo(json.dumps({"losses": losses, "methods": methods}))
     else:
-        _print_tables(losses, methods)
+        _print_lists(losses, methods)
+
+
+def _find(name: str, losses: list[dict[str, Any]], methods: list[dict[str, Any]]) -> dict[str, Any]:
+    from tcs.errors import ConfigError, did_you_mean
+
+    known = {fact["name"]: fact for fact in [*methods, *losses]}
+    if name not in known:
+        raise ConfigError(f"'{name}' is neither a loss nor a method.{did_you_mean(name, known)} See tcs methods.")
+    return known[name]
 
 
 def _page(fact: dict[str, Any]) -> str:
-    return "\n".join(f"{key}\t{value}" for key, value in fact.items() if value not in ("", None))
+    """Labels on the left, texts wrapped on the right; as wide as the terminal, 120 columns at most."""
+    from tcs.catalogue import loss_page, method_page
+
+    width = max(NARROWEST, min(120, shutil.get_terminal_size().columns))
+    lines = []
+    for label, text in loss_page(fact) if "function" in fact else method_page(fact):
+        start = f"{label:{LABEL_WIDTH}}" if len(label) < LABEL_WIDTH else f"{label}  "
+        lines.append(
+            textwrap.fill(
+                text,
+                width,
+                initial_indent=start,
+                subsequent_indent=" " * LABEL_WIDTH,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
 
 
-def _cost(fact: dict[str, Any]) -> str:
-    return "" if fact["cost_percent"] is None else f"{fact['cost_percent']:.1f} %"
+def _print_lists(losses: list[dict[str, Any]], methods: list[dict[str, Any]]) -> None:
+    """Named methods, then losses: tables on a terminal, tab-separated lines elsewhere."""
+    _print_list("method", ("loss", "about"), [(fact["name"], fact["loss"], fact["about"]) for fact in methods])
+    measured = any(fact["cost_percent"] is not None for fact in losses)
+    columns = ("reads", "trains", "factor", *(("cost",) if measured else ()), "source")
+    _print_list("loss", columns, [_loss_row(fact, measured) for fact in losses])
 
 
-def _print_tables(losses: list[dict[str, Any]], methods: list[dict[str, Any]]) -> None:
-    """Two tables on a terminal, tab-separated lines elsewhere."""
+def _loss_row(fact: dict[str, Any], measured: bool) -> tuple[str, ...]:
+    factor = "" if fact["weight"] is None else f"{fact['weight']:g}"
+    cost = "" if fact["cost_percent"] is None else f"{fact['cost_percent']:.1f} %"
+    reads, trains = ", ".join(fact["needs"]), fact["trains"] or "-"
+    return (fact["name"], reads, trains, factor, *((cost,) if measured else ()), fact["source"])
+
+
+def _print_list(title: str, columns: Sequence[str], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
-
-    from tcs.catalogue import needs_in_words
+    from rich.text import Text
 
     console = Console()
-    tables = (
-        ("method", ("about", "loss"), [(fact["name"], fact["about"], fact["loss"]) for fact in methods]),
-        (
-            "loss",
-            ("needs", "trains", "weight", "cost", "source"),
-            [
-                (
-                    fact["name"],
-                    needs_in_words(fact["needs"]),
-                    fact["trains"] or "-",
-                    "" if fact["weight"] is None else f"{fact['weight']:g}",
-                    _cost(fact),
-                    fact["source"],
-                )
-                for fact in losses
-            ],
-        ),
-    )
-    for title, columns, rows in tables:
-        if not console.is_terminal:
-            click.echo("\n".join(["\t".join([title, *columns]), *("\t".join(row) for row in rows)]))
-            continue
-        table = Table(title, *columns)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    if not console.is_terminal:
+        click.echo("\n".join("\t".join(row) for row in [(title, *columns), *rows]))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("factor", "cost") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # as it is: nothing in a cell is markup
+    console.print(table)

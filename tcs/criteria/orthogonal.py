@@ -82,7 +82,10 @@ def _moments(features_nD: Tensor) -> tuple[Tensor, Tensor]:
 
 SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
 TRAINS = "orthogonal projector, exp of a skew matrix"
-MAP = "the orthogonal map is the paper's exponential; the published code's Householder products collapse under weight decay"
+MAP = (
+    "the orthogonal map is the paper's exponential, as the published code's Householder products collapse under weight decay; "
+    "it reads the student's pooled vector, where the published student averages its patch tokens"
+)
 
 RELATED = (
     *(f"tcs.functional.orthogonal.{name}" for name in ("expm0", "expm", "OrthogonalProjector")),

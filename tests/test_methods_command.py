@@ -1,0 +1,157 @@
+"""`tcs methods` on a terminal and piped, and docs/methods.md, which must say the same as the tables."""
+
+import importlib
+import json
+import pathlib
+import re
+
+import pytest
+
+from tcs.catalogue import loss_facts, method_facts
+from tcs.cli import main
+from tcs.losses import LOSSES, parse_loss
+from tcs.methods import METHODS
+
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"
+FACTS = {fact["name"]: fact for fact in [*loss_facts(), *method_facts()]}
+
+
+def methods(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["methods", *arguments])
+    output = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, output.out, output.err
+
+
+def test_no_loss_has_the_name_of_a_method() -> None:
+    assert not set(LOSSES) & set(METHODS)
+
+
+def test_piped_lists_are_lines_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = methods(capsys)
+    assert (code, err) == (0, "")
+    rows = [line.split("\t") for line in out.splitlines()]
+    starts = [index for index, row in enumerate(rows) if row[0] in ("method", "loss")]
+    assert [row[0] for row in rows[1 : starts[1]]] == list(METHODS)
+    assert [row[0] for row in rows[starts[1] + 1 :]] == list(LOSSES)
+    assert len({len(row) for row in rows[: starts[1]]}) == 1
+    assert len({len(row) for row in rows[starts[1] :]}) == 1
+    assert "\x1b" not in out
+
+
+def test_on_a_terminal_names_are_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = methods(capsys)
+    assert code == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
+    assert max(map(len, plain.splitlines())) <= 80
+    words = {line.split()[0] for line in plain.splitlines() if line.strip() and not line.startswith(" ")}
+    assert set(FACTS) <= words
+
+
+@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("columns", [50, 200])
+def test_a_name_has_one_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, err = methods(capsys, name)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) < 60
+    assert lines[0].startswith(name)
+    assert "['" not in out
+    assert "None" not in out
+    if columns == 200:
+        assert max(map(len, lines)) <= 120
+        assert all(text in out for text in FACTS[name].get("related", []))
+        (use,) = [line for line in lines if line.startswith("use ")]
+        if name in LOSSES:
+            found = re.search("--loss '(.*)'", use)
+            assert found is not None
+            assert parse_loss(found[1])[-1].name == name
+        assert ("--targets" in use) == bool({"coordinates", "bits"} & set(FACTS[name]["needs"]))
+
+
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(methods(capsys, "--json")[1])
+    assert [fact["name"] for fact in found["losses"]] == list(LOSSES)
+    assert [fact["name"] for fact in found["methods"]] == list(METHODS)
+    assert json.loads(methods(capsys, "vid", "--json")[1]) == FACTS["vid"]
+
+
+def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = methods(capsys, "rdk")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: 'rdk' is neither a loss nor a method. Did you mean")
+    assert err.count("\n") == 1
+
+
+FUNCTIONS = [(name, text) for name, loss in LOSSES.items() for text in (loss.function, *loss.related)]
+
+
+@pytest.mark.parametrize(("name", "function"), FUNCTIONS)
+def test_every_function_that_is_named_exists(name: str, function: str) -> None:
+    module, _, attribute = function.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), attribute))
+
+
+def test_methods_name_the_functions_of_their_losses() -> None:
+    assert "tcs.functional.rdimkd.rdimkd" in FACTS["rdimkd-p"]["functions"]
+    assert "tcs.functional.coordinates.elsh" in FACTS["tcs+elsh"]["functions"]
+
+
+def test_the_page_has_a_heading_for_everything_and_for_nothing_else() -> None:
+    headings = [line for line in PAGE.read_text().splitlines() if line.startswith("### ")]
+    names = [name for line in headings for name in re.findall(r"`([^`]+)`", line)]
+    assert sorted(names) == sorted(FACTS)
+
+
+def test_the_rows_of_the_page_say_what_the_tables_say() -> None:
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    expected = [_loss_row(LOSSES[name].weight, FACTS[name]) for name in LOSSES]
+    expected += [
+        f"| `{fact['name']}` | {fact['head']} | {fact['loss']} | {fact['classifier']} | {fact['warm_up'] or '-'} | "
+        f"{', '.join(fact['axes']) or 'any'} |"
+        for fact in method_facts()
+    ]
+    assert [row for row in rows if row.split("`")[1] in FACTS] == expected
+
+
+def _loss_row(weight: float | None, fact: dict) -> str:  # type: ignore[type-arg]
+    factor = "unknown" if weight is None else f"{weight:g}"
+    reads, trains = ", ".join(fact["needs"]), fact["trains"] or "-"
+    return f"| `{fact['name']}` | {reads} | {trains} | {factor} | `{fact['function']}` |"
+
+
+# What an author's fixture would hold beside the features: the functional form must take it as an argument.
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("projector", {"weight_TS", "bias_T", "alpha"}),
+        ("projector-correlation", {"weight_TS", "bias_T", "alpha", "eps"}),
+        ("vkd", {"weight_TS"}),
+        ("vkd-standardised", {"weight_TS", "scale_T", "bias_T"}),
+        ("vkd-whitened", {"weight_TS", "whitening"}),
+        ("lsh", {"weight_HT", "bias_H"}),
+        ("lshl2", {"weight_HT", "bias_H"}),
+        ("lshl2_s", {"weight_HT", "bias_H", "right_B"}),
+        ("cc", {"weight_s_ES", "bias_s_E", "weight_t_ET", "bias_t_E"}),
+        ("crd", {"weight_s_ES", "weight_t_ET", "bank_s_NE", "bank_t_NE", "index_BM", "z_s", "z_t"}),
+        ("fitnet", {"weight", "bias_T", "scale_T", "shift_T"}),
+        ("vid", {"first_TS", "second_TT", "third_TT", "log_scale_T"}),
+        ("ickd", {"weight_TS", "scale_T", "shift_T"}),
+        ("review", {"fusion"}),
+        ("rdimkd-map", {"projection_TK", "reduction"}),
+        ("rkd", {"w_d", "w_a"}),
+        ("dkd", {"labels_B", "alpha", "beta", "temperature"}),
+    ],
+)
+def test_what_is_trained_or_frozen_is_an_argument(name: str, arguments: set[str]) -> None:
+    module, _, attribute = LOSSES[name].function.rpartition(".")
+    function = getattr(importlib.import_module(module), attribute)
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    assert arguments <= set(function.__code__.co_varnames[: function.__code__.co_argcount])
