@@ -171,3 +171,16 @@ def test_awkward_embeddings_are_finite():
 def test_what_makes_no_sense_is_refused(call, message):
     with pytest.raises(ConfigError, match=message):
         call(*case())
+
+
+@pytest.mark.parametrize("negatives", [3, 30])
+def test_every_other_row_is_drawn_equally_often_and_never_twice(negatives):
+    generator = torch.Generator().manual_seed(7)
+    index = draw_index(torch.full((4000,), 5), 41, negatives, generator)
+    assert set(index[:, 0].tolist()) == {5}
+    assert all(len(set(row)) == negatives for row in index[:, 1:].tolist())
+    counts = torch.bincount(index[:, 1:].flatten(), minlength=41)
+    assert counts[5] == 0
+    expected = 4000 * negatives / 40
+    others = counts[torch.arange(41) != 5]
+    assert (others - expected).abs().max() < 5 * (expected * (1 - negatives / 40)) ** 0.5

@@ -150,16 +150,19 @@ def draw_index(
     """(B, 1 + negatives) int64 candidates on the CPU: the row itself, then rows of other classes (without labels: any other rows).
 
     Drawn without replacement unless more are asked for than there are. `same_class_positive` takes as positive a random row of
-    the class ("relax") instead of the row itself ("exact"). Costs a permutation of N for each row of the batch.
+    the class ("relax") instead of the row itself ("exact"). Labels cost a pass over N for each row of the batch.
     ConfigError: labels that are missing or -1, no other row.
     """
     _require_labels(bank_rows, negatives, labels_N, same_class_positive)
-    class_N = torch.arange(bank_rows) if labels_N is None else labels_N
     drawn = []
     for row in rows_B.tolist():
-        same = class_N == class_N[row]
-        positive = int(_draw(same, 1, generator)) if same_class_positive else row
-        drawn.append(torch.cat([torch.tensor([positive]), _draw(~same, negatives, generator)]))
+        if labels_N is None:
+            others = _distinct(bank_rows - 1, negatives, generator)
+            drawn.append(torch.cat([torch.tensor([row]), others + (others >= row)]))
+            continue
+        same = labels_N == labels_N[row]
+        positive = _draw(same, 1, generator) if same_class_positive else torch.tensor([row])
+        drawn.append(torch.cat([positive, _draw(~same, negatives, generator)]))
     return torch.stack(drawn)
 
 
@@ -179,12 +182,21 @@ def _require_labels(bank_rows: int, negatives: int, labels_N: Tensor | None, sam
 
 def _draw(pool_N: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """`count` of the rows that `pool_N` (bool) holds, distinct if there are as many."""
-    size = int(pool_N.sum())
+    rows = pool_N.nonzero().squeeze(1)
+    return rows[_distinct(len(rows), count, generator)]
+
+
+def _distinct(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` numbers below `size`, uniform, distinct if there are as many. Few of many cost no permutation of them all."""
     if not size:
         raise ConfigError(
             "crd has no row to draw negatives from; it needs a second class (or, without labels, a second row)."
         )
     if count > size:
-        return pool_N.nonzero().squeeze(1)[torch.randint(size, (count,), generator=generator)]
-    order_N = torch.randperm(len(pool_N), generator=generator)
-    return order_N[pool_N[order_N]][:count]
+        return torch.randint(size, (count,), generator=generator)
+    if 4 * count >= size:
+        return torch.randperm(size, generator=generator)[:count]
+    found = torch.randint(size, (0,), generator=generator)
+    while len(found) < count:
+        found = torch.unique(torch.randint(size, (2 * count,), generator=generator))
+    return found[torch.randperm(len(found), generator=generator)[:count]]
