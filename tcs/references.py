@@ -1,7 +1,7 @@
 """Reference rows of a few-shot grid: the frozen teacher's cached features with the labels of a split, and no student.
 
 `teacher-probe` is a ridge probe of unit features, `teacher-knn` a vote of the nearest rows by cosine, and `ibm2` the cosine
-head on noisy copies of tcs.ibm2, by its published recipe: 200 copies of each labelled row, about 45 s of one processor core
+head on noisy copies of tcs.ibm2, by its published recipe: 200 copies of each labelled row, 35 to 45 s of one processor core
 for 10 classes x 16 shots x 512 dims, in proportion to all three.
 
 Legend: N labelled rows, M scored rows, D teacher dims, C classes.

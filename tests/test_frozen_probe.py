@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcs.errors import DataError
-from tcs.frozen_probe import INVERSE_PENALTIES, probe_logits
+from tcs.frozen_probe import INVERSE_PENALTIES, fit_logistic, probe_logits
 
 
 def problem(rows=90, classes=3, dims=8, seed=0, spread=1.0):
@@ -59,3 +59,14 @@ def test_one_row_a_class_is_enough_and_one_class_is_not():
     assert np.isfinite(probe_logits(fit_ND, labels_N, fit_ND, 3, 0)).all()
     with pytest.raises(DataError, match="the labelled rows hold 1 class; teacher logits need 2 or more"):
         probe_logits(fit_ND, np.zeros(3, np.int64), fit_ND, 3, 0)
+
+
+def test_weights_of_the_regression_give_its_logits():
+    generator = np.random.default_rng(4)
+    labels = np.array([0, 2] * 15)  # class 1 has no row
+    x = generator.normal(size=(30, 5)) + 7 + 2 * np.eye(3, 5)[labels]
+    weight, bias = fit_logistic(x, labels, 3, 0)
+    logits = probe_logits(x, labels, x, 3, 0)
+    np.testing.assert_allclose((x @ weight.T + bias)[:, [0, 2]], logits[:, [0, 2]], rtol=1e-4, atol=1e-4)
+    assert bias[1] == -np.inf
+    assert not weight[1].any()
