@@ -10,6 +10,7 @@ import cache
 from tcs.config import ExtractConfig, RepairConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.extract import Extraction, extract, prepare
+from tcs.gate import add_gate
 from tcs.recorded import recorded_config, require_path
 from tcs.runtime import Bar, progress_bar, say
 from tcs.teacher_source import teacher_to_run
@@ -27,6 +28,7 @@ def repair(config: RepairConfig) -> cache.Verification:
     found = verified(store)
     if found.is_sound:
         say(f"{store} is sound; nothing to repair.")
+        _complete_gate(store, found)
         return found
     for problem in found.problems:
         say(f"{store.parent / problem.file if found.is_packed else store / problem.file}: {problem.what}")
@@ -42,6 +44,13 @@ def repair(config: RepairConfig) -> cache.Verification:
     if found.state == "closed":
         _tell(store, _digests(value), found.bad_shards)
     return verified(store)
+
+
+def _complete_gate(store: pathlib.Path, found: cache.Verification) -> None:
+    """Run the gate that a kill between the last shard and the end of a repair has left out."""
+    manifest = None if found.is_packed else cache.read_manifest(store)
+    if manifest is not None and manifest.gate is None and "config" in manifest.provenance:
+        add_gate(store)
 
 
 def manifest_value(store: pathlib.Path) -> dict[str, Any]:

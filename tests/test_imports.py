@@ -63,7 +63,7 @@ TCS = {
     "recorded": "",
     "drift": "image_list image_sources recorded",
     "recomputation": "decoding extract inputs image_list image_sources projection projections recorded teacher teacher_source",
-    "repair": "extract recorded teacher_source verification",
+    "repair": "extract gate recorded teacher_source verification",
     # coordinates and targets
     "artefact": "",
     "axes": "",

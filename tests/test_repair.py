@@ -143,6 +143,21 @@ def test_a_repair_that_is_cut_short_is_taken_up_by_the_next(store, origin, monke
     assert shards(store) == shards(origin / "x.store")
 
 
+def test_a_gate_that_a_kill_left_out_is_made_up_for(store, origin, monkeypatch):
+    harm_several(store)
+
+    def stop(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tcs.extract.add_gate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        repair(RepairConfig(store=str(store)))
+    monkeypatch.undo()
+    assert cache.read_manifest(store).gate is None
+    assert repair(RepairConfig(store=str(store))).is_sound
+    assert cache.read_manifest(store).gate == cache.read_manifest(origin / "x.store").gate
+
+
 def test_the_images_and_weights_may_have_moved(store, origin, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(origin / "data", moved / "data")
