@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from tcs.errors import require, require_choice
 
 PROJECTIONS = ("orthogonal", "pca")
+MAP = "map"  # readouts that end so keep their positions
+VIEW_OPTIONS = ("view_scale", "view_ratio", "hflip", "color_jitter", "grayscale_prob")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
     """Readouts of one pass; how maps are made smaller; and V augmented views of each image instead of the clean one.
 
-    `map_size` None keeps maps as they are; `views` None means the clean centre view. The colour jitter c changes brightness,
+    `map_size` None keeps maps as they are; `views` None means the clean centre view. An option that has nothing to act on is
+    refused, never passed over. The colour jitter c changes brightness,
     contrast and saturation by up to c, and the hue by up to c / 4 of the circle. `seed` is of projections and views.
     """
 
@@ -61,3 +64,26 @@ class FeatureConfig:
         for option in ("hflip", "color_jitter", "grayscale_prob"):
             value = getattr(self, option)
             require(0 <= value <= 1, f"--{option.replace('_', '-')} is {value}; it must lie between 0 and 1.")
+        self._refuse_idle_options()
+
+    def _refuse_idle_options(self) -> None:
+        """Raise ConfigError for an option that would change nothing: what it acts on is not asked for."""
+        given = {
+            field.name
+            for field in dataclasses.fields(FeatureConfig)
+            if _plain(getattr(self, field.name)) != _plain(field.default)
+        }
+        conditions = (
+            (("map_size",), any(name.endswith(MAP) for name in self.readouts), "a map; add --readout map"),
+            (("projection", "projection_images"), bool(self.project), "--project; add --project READOUT=DIMS"),
+            (("projection_images",), self.projection == "pca", "a PCA; add --projection pca"),
+            (VIEW_OPTIONS, self.views is not None, "augmented views; add --views V"),
+        )
+        for options, is_met, need in conditions:
+            idle = [name for name in options if name in given]
+            require(is_met or not idle, f"--{(idle or [''])[0].replace('_', '-')} has no effect without {need}.")
+
+
+def _plain(value: object) -> object:
+    """A list as the tuple that it may stand for: a configuration may come from JSON."""
+    return tuple(value) if isinstance(value, list) else value

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.axes import make_axes
+from tcs.errors import DataError
 from tcs.moments import streaming_moments
 from tcs.runtime import seed_for
 
@@ -76,7 +77,15 @@ def orthogonal_projection(dims: int, projected: int, seed: int, readout: str) ->
 
 
 def pca_projection(sample_ND: NDArray[np.floating], projected: int) -> Projection:
-    """RdimKD-P: the first `projected` principal axes of a sample's vectors, and their mean. DataError below two vectors."""
+    """RdimKD-P: the first `projected` principal axes of a sample's vectors, and their mean.
+
+    DataError unless there are more vectors than axes.
+    """
+    if len(sample_ND) <= projected:
+        raise DataError(
+            f"{len(sample_ND)} vectors have at most {max(len(sample_ND) - 1, 0)} principal axes, and {projected} are asked for;"
+            " raise --projection-images, lower the dims of --project, or use --projection orthogonal."
+        )
     mean_D, covariance_DD = streaming_moments(sample_ND)
     basis_DD, spectrum_D = make_axes(covariance_DD, "pca", 0)
     return Projection(

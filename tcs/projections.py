@@ -44,7 +44,7 @@ def projection_facts(config: ExtractConfig, teacher: Teacher, images: int) -> di
         facts[readout] = {"method": config.projection, "dims": dims, "of": width, "seed": config.seed}
         if config.projection == "pca":
             positions = int(np.prod(teacher.grids.get(readout, (1, 1))))
-            sampled = min(config.projection_images, images)
+            sampled = min(config.projection_images, images, SAMPLE_VECTORS)
             facts[readout] |= {"images": sampled, "positions": max(1, min(positions, SAMPLE_VECTORS // sampled))}
     return facts
 

@@ -51,8 +51,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def config(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, **options: Any) -> ExtractConfig:
-    plain = {"img_size": SIDE, "rows_per_shard": 7, "batch_size": 3, "workers": 0, "views": VIEWS}
-    plain |= {"color_jitter": 0.4, "grayscale_prob": 0.2, "teacher": "test_vit"}
+    plain = {"img_size": SIDE, "rows_per_shard": 7, "batch_size": 3, "workers": 0, "teacher": "test_vit"}
+    if options.setdefault("views", VIEWS) is not None:
+        plain |= {"color_jitter": 0.4, "grayscale_prob": 0.2}
     return ExtractConfig(data=str(data), out=str(out), teacher_checkpoint=str(teacher), **(plain | options))
 
 
@@ -202,6 +203,11 @@ def test_impossible_views_are_refused(data: pathlib.Path, teacher: pathlib.Path,
         ({"hflip": 1.5}, "--hflip is 1.5; it must lie between 0 and 1"),
         ({"color_jitter": -0.1}, "--color-jitter is -0.1; it must lie between 0 and 1"),
         ({"grayscale_prob": float("nan")}, "--grayscale-prob is nan; it must lie between 0 and 1"),
+        ({"views": None, "hflip": 0.0}, "--hflip has no effect without augmented views; add --views V"),
+        (
+            {"views": None, "view_scale": (0.5, 1.0)},
+            "--view-scale has no effect without augmented views; add --views V",
+        ),
     ]
     for options, message in wrong:
         with pytest.raises(ConfigError, match=message):

@@ -37,8 +37,12 @@ def test_pca_is_that_of_an_svd_and_tells_its_share() -> None:
     np.testing.assert_allclose(np.abs((axes[:2] * found.matrix_Dd.T).sum(1)), 1, atol=1e-4)
     np.testing.assert_allclose(found.origin_D, sample_ND.mean(0), rtol=1e-5)
     assert found.share == pytest.approx(np.square(values[:2]).sum() / np.square(values).sum(), rel=1e-3)
-    with pytest.raises(DataError, match="has 1 rows; a mean and covariance need two or more"):
-        pca_projection(sample_ND[:1].astype(np.float32), 2)
+    for rows in (1, 4):  # 4 rows about their mean span 3 axes
+        with pytest.raises(
+            DataError, match=f"{rows} vectors have at most {rows - 1} principal axes, and 4 are asked for"
+        ):
+            pca_projection(sample_ND[:rows].astype(np.float32), 4)
+    assert pca_projection(sample_ND[:5].astype(np.float32), 4).share == pytest.approx(1)
 
 
 def test_application_is_the_formula_at_every_position_and_float32_under_autocast() -> None:

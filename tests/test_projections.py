@@ -183,6 +183,12 @@ def test_impossible_projections_are_refused(data: pathlib.Path, teacher: pathlib
         ({"project": {"map": 0}}, "--project map=0: map has 64 dims; use 1 to 64"),
         ({"projection": "pcq"}, r"--projection is 'pcq'; it must be one of orthogonal, pca. Did you mean pca\?"),
         ({"projection_images": 1}, "--projection-images is 1; it must be 2 or more"),
+        ({"projection": "pca"}, "--projection has no effect without --project; add --project READOUT=DIMS"),
+        (
+            {"project": {"map": 8}, "projection_images": 9},
+            "--projection-images has no effect without a PCA; add --proj",
+        ),
+        ({"readouts": ("avg",), "map_size": (2, 2)}, "--map-size has no effect without a map; add --readout map"),
         ({"map_size": (0, 2)}, r"--map-size is \(0, 2\); it must be HEIGHTxWIDTH, 1 or more each"),
     ]
     for options, message in wrong:
