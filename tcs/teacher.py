@@ -271,7 +271,7 @@ def _measure(teacher: Teacher, name: str) -> dict[str, tuple[int, ...]]:
                 require_consistent(teacher.model, noise_13HW.to(teacher.device), tuple(teacher.readouts))
     except TcsError:
         raise
-    except Exception as error:  # whatever an architecture, or the user's module, makes of an image
+    except (Exception, SystemExit) as error:  # whatever an architecture, or the user's module, makes of an image
         size = "x".join(map(str, teacher.input_shape))
         raise ModelError(
             f"teacher {name} cannot process an image of {size} ({first_line(error)}); choose another --img-size."

@@ -96,7 +96,7 @@ def make_module(source: Source, kwargs: Mapping[str, Any]) -> tuple[nn.Module, d
     function = _imported(source.spec, name, attribute)
     try:
         module = function(**kwargs)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ModelError(
             f"teacher {source.spec} fails with {dict(kwargs)} ({type(error).__name__}: {first_line(error)});"
             " correct it or --teacher-kwargs."
@@ -112,7 +112,7 @@ def _imported(spec: str, name: str, attribute: str) -> Any:
         sys.path.insert(0, here)  # as `python -m` has it; left there, for the module may import its neighbours later
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever the user's module raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
         raise ModelError(
             f"teacher {spec} cannot be imported ({type(error).__name__}: {first_line(error)}); run from the folder"
             " that holds its module, or install it."

@@ -211,6 +211,52 @@ def test_teacher_of_the_users_own_reaches_the_store(
     assert "w.pth holds several dicts of tensors: 'one', 'two'; name the teacher's with --checkpoint-key." in err
 
 
+def test_a_teacher_that_prints_leaves_stdout_to_the_results(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    (tmp_path / "loud.py").write_text(
+        "import timm\nprint('imported')\ndef teacher():\n    print('made')\n"
+        "    model = timm.create_model('test_resnet', num_classes=0)\n"
+        "    model.register_forward_hook(print)\n    model.conv1.register_forward_hook(lambda *_: print('run'))\n    return model\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    options = ["--mean", "0", "0", "0", "--std", "1", "1", "1", "--crop-pct", "1", "--interpolation", "bilinear"]
+    line = [
+        *arguments[:2],
+        "--teacher",
+        "loud:teacher",
+        "--img-size",
+        "32",
+        "-j",
+        "0",
+        *options,
+        "--out",
+        "s",
+        "--json",
+    ]
+    for more in (["--dry-run"], []):
+        code, out, err = tcs(capsys, *line, *more)
+        assert code == 0, err
+        assert json.loads(out)
+        assert "made\n" in err
+        assert "run\n" in err
+
+
+def test_results_that_cannot_be_written_are_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("click.echo", full)
+    code, _, err = tcs(capsys, "methods", "--json")
+    assert (code, err) == (
+        1,
+        "Error: No space left on device; correct that, and run the same command again to resume.\n",
+    )
+
+
 def test_options_reach_the_store(
     capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
 ) -> None:

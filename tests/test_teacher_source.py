@@ -55,6 +55,14 @@ def broken():
 
 def number():
     return 3
+
+def leaving():
+    raise SystemExit(0)
+
+def leaving_later():
+    model = Pooled()
+    model.forward = lambda images: leaving()
+    return model
 '''
 
 
@@ -189,11 +197,15 @@ def test_weights_of_a_function_may_come_from_a_file(module: str, tmp_path: pathl
 
 
 def test_functions_that_fail_are_one_line(module: str) -> None:
+    pathlib.Path("leaves.py").write_text("raise SystemExit(0)")
     wrong = {
         "nowhere_to_be_found:f": r"teacher nowhere_to_be_found:f cannot be imported \(ModuleNotFoundError: .*run from the",
         f"{module}:poolled": r"has no function poolled. Did you mean pooled",
         f"{module}:broken": r":broken fails with {} \(RuntimeError: no such luck\); correct it or --teacher-kwargs",
         f"{module}:number": r":number returns int; it must return a torch.nn.Module",
+        f"{module}:leaving": r":leaving fails with {} \(SystemExit: 0\)",
+        f"{module}:leaving_later": r":leaving_later cannot process an image of 3x8x8 \(0\)",
+        "leaves:f": r"teacher leaves:f cannot be imported \(SystemExit: 0\)",
     }
     for spec, message in wrong.items():
         with pytest.raises(ModelError, match=message) as error:

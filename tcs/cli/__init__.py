@@ -61,6 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of stdout, `head` for one, has gone
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a disk that is full where stdout goes, for one
+        _let_rank_0_speak()
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"Error: {error.strerror or error}{where}; correct that, and run the same command again to resume.", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,9 +1,11 @@
 """`tcs extract`."""
 
 import ast
+import contextlib
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -132,16 +134,20 @@ def command(as_json: bool, **options: Any) -> None:
     # Decoding processes share the cores with torch's threads, which by default spin while they wait: with one more busy
     # process on 2 cores a small teacher ran at 37 images/s so, and at 967 with threads that sleep. Read at torch's import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, and a teacher of the user's own may print
+        result = _run(config, as_json)
+    if result is not None:
+        click.echo(json.dumps(result))
+
+
+def _run(config: ExtractConfig, as_json: bool) -> dict[str, Any] | None:
+    """Run the pass; returns what --json prints of it, on rank 0: the cost of a dry run, or the facts of the store."""
     from tcs.extract import extract, prepare
     from tcs.runtime import place
+    from tcs.store_facts import store_facts
 
     here = place()
     if config.dry_run and as_json:
-        if here.rank == 0:
-            click.echo(json.dumps(dataclasses.asdict(prepare(config).cost().among(here.world_size))))
-        return
+        return dataclasses.asdict(prepare(config).cost().among(here.world_size)) if here.rank == 0 else None
     store = extract(config)
-    if as_json and here.rank == 0:
-        from tcs.store_facts import store_facts
-
-        click.echo(json.dumps(store_facts(store)))
+    return store_facts(store) if as_json and here.rank == 0 else None

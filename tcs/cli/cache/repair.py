@@ -1,7 +1,9 @@
 """`tcs cache repair`."""
 
+import contextlib
 import json
 import os
+import sys
 from typing import Any
 
 import click
@@ -27,6 +29,7 @@ def command(as_json: bool, **options: Any) -> int:
     from tcs.repair import repair
     from tcs.verification import result_lines
 
-    found = repair(config)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, and a teacher of the user's own may print
+        found = repair(config)
     click.echo(json.dumps(found.to_json()) if as_json else "\n".join(result_lines(found)))
     return 0 if found.is_sound else 1

@@ -1,7 +1,9 @@
 """`tcs cache verify`."""
 
+import contextlib
 import json
 import os
+import sys
 from typing import Any
 
 import click
@@ -54,7 +56,8 @@ def command(against: str | None, teacher: str | None, tolerance: float, as_json:
     if found.is_sound and teacher is not None:
         from tcs.recomputation import recompute
 
-        errors = recompute(config)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, and a teacher of the user's own may print
+            errors = recompute(config)
         told += [error.describe(name) for name, error in errors.items()]
         result["recomputed"] = {name: vars(error) for name, error in errors.items()}
         is_good = is_good and all(error.max_rel <= tolerance for error in errors.values())
