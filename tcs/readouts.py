@@ -103,6 +103,8 @@ def require_consistent(model: nn.Module, images_B3HW: torch.Tensor, names: Seque
     if not reads_layers(names) and "map" not in names:
         return
     plain = model.forward_features(images_B3HW)  # type: ignore[operator]
+    if not torch.isfinite(plain).all():  # which agrees with nothing
+        raise ModelError(f"{_name(model)} gives features that are not finite; check its weights and --compute-dtype.")
     if reads_layers(names) and not _agree(plain, _with_layers(model, images_B3HW, [0], norm=False)[0]):
         raise ModelError(
             f"{_name(model)} gives other features when its inner layers are read; leave out the block and stage readouts."

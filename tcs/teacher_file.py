@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import pathlib
+import warnings
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ def read_file(path: pathlib.Path) -> Any:
 def _read_torch(path: pathlib.Path) -> Any:
     # Training scripts save their options beside the weights. A Namespace is a bag of attributes: building one runs
     # nothing but its own empty constructor, and whatever lies in it is under the same rule.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -3,9 +3,10 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import timm
@@ -51,7 +52,7 @@ def from_hub(name: str, kwargs: Mapping[str, Any]) -> tuple[nn.Module, WeightsRe
     """
     with watched_loads() as loads:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # timm prints while it converts DINOv3
+            with quiet_timm():
                 model: nn.Module = timm.create_model(name, pretrained=True, **kwargs)
         except Exception as error:  # the Hub client and timm raise nearly everything here
             raise ModelError(hub_refusal(name, error)) from error
@@ -69,6 +70,19 @@ def from_hub(name: str, kwargs: Mapping[str, Any]) -> tuple[nn.Module, WeightsRe
     left_out = {"unknown to timm's model": load.unexpected} if load.unexpected else {}
     matched = report.matched - len(load.missing)
     return model, WeightsReport(file=name, matched=matched, missing=missing, left_out=left_out)
+
+
+@contextlib.contextmanager
+def quiet_timm() -> Iterator[None]:
+    """Keep timm's own remarks on the weights off the terminal (it prints, and logs every unknown key): we report for it."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # printed while DINOv3 is converted
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def hub_refusal(name: str, error: Exception) -> str:

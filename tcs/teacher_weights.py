@@ -1,8 +1,6 @@
 """Weights of a teacher from a local file into its model, complete or refused, with a report of what was taken."""
 
-import contextlib
 import dataclasses
-import io
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +11,7 @@ from torch import nn
 
 from tcs.errors import ModelError
 from tcs.teacher_file import first_line, read_file
-from tcs.teacher_hub import build
+from tcs.teacher_hub import build, quiet_timm
 from tcs.teacher_layouts import Encoder, Tensors, find_container, find_encoder
 from tcs.teacher_report import (
     COUNTER,
@@ -41,7 +39,7 @@ def from_file(
     overlay = {"state_dict": dict(encoder.tensors), "source": "", "num_classes": 0, "label_offset": 0}
     with watched_loads() as loads:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # timm prints while it converts DINOv3
+            with quiet_timm():
                 model: nn.Module = timm.create_model(
                     name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **kwargs
                 )
@@ -96,9 +94,20 @@ def _checked(
     missing = [key for key in load.missing if not key.endswith(COUNTER)]
     if load.unexpected or not all(key.startswith(POOLED_NORMS) for key in missing):
         raise ModelError(_mismatch(path, name, own, load.given, None))
+    _require_same_kind(path, name, own, load.given)
     renamed, converted = _changes(source, load.given)
     matched = len(own) - len(load.missing)
     return dataclasses.replace(report, matched=matched, renamed=renamed, converted=converted, missing=tuple(missing))
+
+
+def _require_same_kind(path: pathlib.Path, name: str, own: Tensors, given: Tensors) -> None:
+    """Raise ModelError where whole numbers (a quantised file) would be cast to weights without a word."""
+    whole = [key for key in own if own[key].is_floating_point() and key in given and not given[key].is_floating_point()]
+    if whole:
+        raise ModelError(
+            f"--teacher-checkpoint {path.name} holds {given[whole[0]].dtype} for {len(whole)} weights of {name}"
+            f" ({some(whole)}), which are floating-point numbers; give the file from before it was quantised."
+        )
 
 
 def _changes(source: Tensors, given: Tensors) -> tuple[int, tuple[str, ...]]:

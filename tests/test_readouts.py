@@ -164,6 +164,15 @@ def test_models_whose_two_ways_disagree_are_refused() -> None:
 
 
 @torch.inference_mode()
+def test_features_that_are_not_finite_are_named_as_such() -> None:
+    model = seeded("test_vit", img_size=96)
+    model.norm.weight.data[0] = torch.nan
+    for name in ("map", "block1.avg"):
+        with pytest.raises(ModelError, match="test_vit gives features that are not finite; check its weights"):
+            require_consistent(model, images(), (name,))
+
+
+@torch.inference_mode()
 def test_models_without_inner_layers_or_places_leave_the_rest() -> None:
     model = seeded("test_vit", img_size=96)
     model.forward_intermediates = lambda *args, **options: 1 / 0

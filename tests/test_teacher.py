@@ -217,6 +217,22 @@ def test_incomplete_or_foreign_weights_are_refused_with_counts_and_first_keys(
         load_teacher(config(deeper))
 
 
+def test_quantised_weights_are_refused_and_timm_logs_nothing(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = seeded("test_vit", num_classes=0).state_dict()
+    save_file(state | {"norm.weight": state["norm.weight"].to(torch.int8)}, tmp_path / "int8.safetensors")
+    with pytest.raises(
+        ModelError, match=r"int8.safetensors holds torch.int8 for 1 weights of test_vit \(norm.weight\)"
+    ):
+        load_teacher(config(tmp_path / "int8.safetensors"))
+    save_file(state | {"odd.weight": torch.ones(2)}, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match=r"does not fit test_vit: 1 unknown to it \(odd.weight\)"):
+        load_teacher(config(tmp_path / "odd.safetensors"))
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
 def test_files_that_are_no_weights_are_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ModelError, match=r"--teacher-checkpoint .*gone.pth is not a file"):
         load_teacher(config(tmp_path / "gone.pth"))
