@@ -79,7 +79,10 @@ class PathFiles:
 def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key by which ``img2`` comes before ``img10``; the text itself breaks ties such as ``01`` and ``1``."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text.lower())
-    return [(0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts], text
+    numbers = [part.lstrip("0") if part[0] in "0123456789" else None for part in parts]
+    # A number by its length and digits: Python refuses to convert one of thousands of digits.
+    pairs = zip(parts, numbers, strict=True)
+    return [(1, 0, part) if number is None else (0, len(number), number) for part, number in pairs], text
 
 
 def index_keys(count: int) -> list[str]:

@@ -46,7 +46,7 @@ def open_table(config: DataConfig) -> ImageList:
     unread = [name for name in columns if name not in _wanted(config)]
     notes = (f"columns of {table} that are not read: {', '.join(unread)}.",) if unread else ()
     files = PathFiles(base, {key: path for key, path in paths.items() if key != path})
-    origin = {"kind": table.suffix.lower()[1:], "path": str(table), "base": str(base)}
+    origin = {"kind": table.suffix.lower()[1:], "path": str(table), "base": config.data_dir}
     return make_list(config, root=str(table), names=names, files=files, origin=origin, notes=notes)
 
 

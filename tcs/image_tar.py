@@ -28,7 +28,7 @@ Extent = tuple[int, int] | str
 
 
 class TarFiles:
-    """The members of a tar by key. Every process opens the file itself, and checks that it is still the one listed."""
+    """The members of a tar by key. Every process opens the file itself; every read checks that it is as it was listed."""
 
     def __init__(self, path: pathlib.Path, extents: Mapping[str, Extent], stamp: tuple[int, int]) -> None:
         self._path, self._extents, self._stamp = path, extents, stamp
@@ -49,7 +49,7 @@ class TarFiles:
         offset, length = extent
         data = os.pread(self._open(), length, offset)  # of up to 2 GB at once; no image is longer
         if len(data) < length:
-            raise OSError(f"{self._path} ends inside of it")
+            raise OSError(f"{self._path.name} ends inside of it")
         return data
 
     def size(self, key: str) -> int:
@@ -59,11 +59,9 @@ class TarFiles:
 
     def _open(self) -> int:
         if self._process != os.getpid():
-            descriptor = os.open(self._path, os.O_RDONLY)
-            if _stamp(os.fstat(descriptor)) != self._stamp:
-                os.close(descriptor)
-                raise OSError(f"{self._path} has changed since it was listed")
-            self._descriptor, self._process = descriptor, os.getpid()
+            self._descriptor, self._process = os.open(self._path, os.O_RDONLY), os.getpid()
+        if _stamp(os.fstat(self._descriptor)) != self._stamp:  # each time: a tar may be written over in its place
+            raise OSError(f"{self._path.name} has changed since it was listed")
         return self._descriptor
 
 

@@ -38,6 +38,9 @@ def test_keys_and_classes_are_in_natural_order_and_class_is_the_first_folder(tmp
 
 def test_natural_key_separates_names_that_are_equal_as_numbers() -> None:
     assert sorted(["b1", "a01", "a1", "a10", "a2", "A3"], key=natural_key) == ["a01", "a1", "a2", "A3", "a10", "b1"]
+    long = "7" * 9999  # Python converts no text of so many digits to a number
+    numbers = ["a0", "a00", "a5", "a50", f"a{long}", f"a{long}1", "aa"]
+    assert sorted(numbers[3:] + numbers[:3], key=natural_key) == numbers
 
 
 def test_flat_folder_has_no_labels(tmp_path: pathlib.Path) -> None:

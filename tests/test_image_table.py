@@ -48,6 +48,13 @@ def test_marks_line_ends_quotes_and_empty_lines(table: pathlib.Path, ends: str) 
     assert (found.keys, found.classes) == (("a/1.png", "a/2.png"), ('cat, "big"', "dog"))
 
 
+def test_no_place_is_recorded_beyond_what_the_user_wrote(table: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table.write_text("path\n1.png\n")
+    monkeypatch.chdir(table.parent)
+    found = open_table(DataConfig(data=table.name))
+    assert dict(found.origin) == {"kind": "csv", "path": table.name, "base": None}
+
+
 def test_paths_alone_are_unlabelled_and_labels_none_reads_no_label(table: pathlib.Path) -> None:
     assert listed(table, "path\na/1.png\n").labels == (-1,)
     assert listed(table, "path,label\na/1.png,x\n", labels="none").classes == ()

@@ -205,6 +205,17 @@ def test_tar_replaced_after_listing_cannot_be_read(tmp_path: pathlib.Path) -> No
         found.read("1.png")
 
 
+def test_tar_written_over_in_its_place_cannot_be_read_on(tmp_path: pathlib.Path) -> None:
+    path = tar_of(tmp_path / "a.tar", member("1.png", b"1"), member("2.png", b"2"))
+    found = listed(path)
+    assert found.read("1.png") == b"1"
+    with path.open("r+b") as file:  # the same file, so an open descriptor sees it
+        file.write(tar_of(tmp_path / "b.tar", member("2.png", b"1"), member("1.png", b"2")).read_bytes())
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(OSError, match="has changed since it was listed"):
+        found.read("1.png")
+
+
 def read_into(found: ImageList, queue: "multiprocessing.Queue[bytes]") -> None:
     for _ in range(200):
         for key in found.keys:
