@@ -63,6 +63,8 @@ class Features:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             return self._range(start, stop) if step == 1 else self.gather(np.arange(start, stop, step))
+        if isinstance(index, tuple):  # numpy would take rows and then columns, np.asarray several rows
+            raise TypeError(f"the index {index} is of several dimensions; take rows first, as features[row][view].")
         rows = np.asarray(index)
         found_B = self.gather(np.atleast_1d(rows))
         return found_B.reshape(self.shape[1:]) if rows.ndim == 0 else found_B

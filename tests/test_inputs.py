@@ -112,6 +112,20 @@ def test_stored_features_are_those_of_the_replayed_views(teacher: pathlib.Path, 
     assert set(viewed.manifest.gate) == {"avg", "map"}
 
 
+def test_the_documented_way_to_show_a_view_runs_as_written(
+    viewed: cache.Store, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (pathlib.Path(__file__).parent.parent / "docs/features.md").read_text(encoding="utf-8")
+    (code,) = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
+    (tmp_path / "train.store").symlink_to(viewed.path)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {"row": 3, "view": 1}
+    exec(code, found)
+    assert np.array_equal(found["target"], viewed.features("avg", view=1)[3])
+    shown = replay(decode_image(viewed.image_bytes(3)), viewed.view_parameters()[3][1], (32, 32))
+    assert np.array_equal(np.asarray(found["student_image"]), np.asarray(shown))
+
+
 def test_clean_inputs_are_the_teachers_own_transform() -> None:
     inputs = CleanInputs(transform=by_hand)("any key", image := Image.new("RGB", (SIDE, SIDE), "#335577"))
     assert torch.equal(inputs.pixels_V3HW, by_hand(image)[None])

@@ -108,6 +108,14 @@ def test_rows_that_do_not_exist_are_refused(tmp_path, rows, error, message):
         features[rows]
 
 
+def test_an_index_of_several_dimensions_is_refused_not_taken_for_rows(tmp_path):
+    features = make_features(tmp_path, [21], 0)
+    with pytest.raises(
+        TypeError, match=r"index \(3, 1\) is of several dimensions; take rows first, as features\[row\]"
+    ):
+        features[3, 1]
+
+
 def test_features_in_use_pickle_as_places_not_values(tmp_path, resident_bytes):
     features = make_features(tmp_path, [7, 7, 7], resident_bytes)
     features[0]
