@@ -20,7 +20,12 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 ROWS_PER_SHARD = 8192
+MAX_NUMBERED_CLASSES = 1 << 20  # a number gone astray must not make names until the memory is full
 UNKNOWN = "unknown"
+TEACHER, FEATURES = (
+    "teacher",
+    "features",
+)  # fields of the identity: what made the features, and the digest of each array
 KEYS_ONLY = "of keys only"  # what the identity says of hashes that no image stands behind
 
 
@@ -86,9 +91,9 @@ def create(
         is_fit = hashes.dtype == np.uint8 and hashes.shape == (len(keys), DIGEST_BYTES)
         wanted = f"uint8 ({len(keys)}, {DIGEST_BYTES})"
         require(is_fit, f"hashes are {hashes.dtype} {hashes.shape}; they must be {wanted}")
-    stored = {"teacher": UNKNOWN, "preprocessing": UNKNOWN, **(identity or {})}
+    stored = {TEACHER: UNKNOWN, "preprocessing": UNKNOWN, **(identity or {})}
     readouts = tuple(_readout(name, rows, dtype) for name, rows in features.items())
-    stored["features"] = {item.name: _digest(features[item.name], item.dtype) for item in readouts}
+    stored[FEATURES] = {item.name: _digest(features[item.name], item.dtype) for item in readouts}
     if images is None and hashes is None:
         stored["hashes"] = KEYS_ONLY
     plan = Plan(
@@ -142,8 +147,14 @@ def _indexed(
         indexes = tuple(operator.index(value) for value in values)
     except TypeError:
         raise SchemaError("labels are neither all class names nor all whole numbers; give one or the other.") from None
-    names = [str(number) for number in range(max(indexes) + 1)] if classes is None else classes
-    return indexes, tuple(names)
+    if classes is not None:
+        return indexes, tuple(classes)
+    largest = max(indexes)
+    require(
+        largest < MAX_NUMBERED_CLASSES,
+        f"label {largest} counts more than {MAX_NUMBERED_CLASSES:,} classes without names; give their names, or other labels",
+    )
+    return indexes, tuple(str(number) for number in range(largest + 1))
 
 
 def _by_name(values: list[str | None], classes: Sequence[str] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:

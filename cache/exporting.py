@@ -40,7 +40,7 @@ def export(
     `classes.txt` (-1 for none), one line a row in `keys.txt`; `store.json` says what the features are, and `"state":
     "closed"` once all is there. Images, parameters of views and the quarantine stay behind. Every byte is checked on the
     way, memory does not grow with the store. The same call finishes what was cut short, and leaves a finished export as it
-    is. Raises what `cache.open` raises, SchemaError for a name with a line break or a readout called `labels` or `hashes`,
+    is. Raises what `cache.open` raises, SchemaError for a name that no line can hold, or a readout called `labels` or `hashes`,
     IdentityError for an export of another store (unless `overwrite`), ForeignFolderError for anything else at `out`,
     CorruptStoreError, LockedStoreError, StoreWriteError.
     """
@@ -77,9 +77,10 @@ def about(store: Store) -> dict[str, Any]:
 def _require_names(store: Store) -> None:
     """Raise SchemaError for names that text files and file names cannot hold."""
     for name in (*store.keys, *store.classes):
-        if name.splitlines() != [name]:
+        if name.splitlines() != [name] or name.startswith("\ufeff"):
             raise SchemaError(
-                f"{name!r} holds a line break, which a text file of names cannot; export to a .parquet file."
+                f"{name!r} holds a line break or a byte order mark, which a text file of names cannot; export to a .parquet "
+                "file."
             )
     for name in store.readouts:
         if f"{name}.npy" in (LABELS, HASHES):
@@ -95,16 +96,17 @@ def _is_done(folder: Path, facts: dict[str, Any], overwrite: bool) -> bool:
     if there.get("format") != EXPORT_FORMAT:
         if folder.is_dir() and not any(folder.iterdir()):
             return False
-        raise ForeignFolderError(f"{folder} is there and no export of a store; move it away, or name another --to.")
+        raise ForeignFolderError(f"{folder} is there and no export of a store; move it away, or name another --out.")
     if overwrite:
-        for name in there.get("readouts", ()):
+        readouts = there.get("readouts")
+        for name in readouts if isinstance(readouts, dict) else ():
             if READOUT_PATTERN.fullmatch(name):
                 remove_file(folder / f"{name}.npy")
         return False
     if there | {"state": None, "provenance": None} != facts | {"state": None, "provenance": None}:
         raise IdentityError(
             f"{folder} was exported from the store {there.get('identity')}, or another content of it, not from "
-            f"{facts['identity']}; use another --to or --overwrite."
+            f"{facts['identity']}; use another --out or --overwrite."
         )
     return there.get("state") == "closed"
 

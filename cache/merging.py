@@ -4,13 +4,16 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cache.comparison import differing_fields
+from cache.creation import FEATURES, TEACHER, UNKNOWN
 from cache.derivation import Origins, PathLike, Progress, write_derived
 from cache.errors import IdentityError, SchemaError
 from cache.fields import shortened
+from cache.fingerprint import digest_of_json
 from cache.reader import Store
 from cache.reader import open as open_store
 from cache.schema import FORMAT_VERSION, Plan
@@ -29,12 +32,13 @@ def merge(
 ) -> Path:
     """Write the inputs of all stores, in the order given, into the one store `out`; returns `out`.
 
-    All must be made alike: identity, readouts, views, image policy and constants are compared field by field. Classes are
+    All must be made alike: identity, readouts, views, image policy and constants are compared field by field, except the
+    digests of imported features; where these differ, the teacher must be known by name. Classes are
     matched by name, new ones in order of appearance. Keys must differ between the stores; `prefix_keys` puts each store's
     name before its keys. Features, images and hashes are copied bit for bit, inputs in quarantine stay there. The same call
     resumes. `rows_per_shard` is by default that of the first store.
 
-    Raises IdentityError naming a field that differs, SchemaError for a key in two stores, and what `cache.open` and
+    Raises IdentityError naming a field that differs, SchemaError for a key in two stores or an unknown teacher, and what `cache.open` and
     `StoreWriter` raise.
     """
     stores = [open_store(path) for path in paths]
@@ -56,11 +60,35 @@ def merge(
 def _require_alike(first: Store, other: Store) -> None:
     """Raise IdentityError naming the first field in which two stores differ beyond their inputs."""
     for name, mine, theirs in differing_fields(first.manifest.plan, other.manifest.plan):
-        if name not in _OWN:
+        if name in _OWN:
+            continue
+        if name.startswith(f"{FEATURES}."):  # of imported arrays, which are other rows, so have other digests
+            _require_named_teacher(first)
+        else:
             raise IdentityError(
                 f"{name} is {mine} in {first.path} and {theirs} in {other.path}; only stores made alike can be merged, so "
                 "extract one of them again."
             )
+
+
+def _require_named_teacher(store: Store) -> None:
+    """Raise SchemaError for imported features of which nobody told what made them."""
+    if store.manifest.plan.identity.get(TEACHER) == UNKNOWN:
+        raise SchemaError(
+            f"the teacher of {store.path} is unknown, so other features may be of another one; name it with tcs cache import "
+            "--teacher, in each of the stores."
+        )
+
+
+def _merged_identity(plans: Sequence[Plan]) -> dict[str, Any]:
+    """The identity the stores have in common; digests of imported features that differ become the digest of all."""
+    identity = dict(plans[0].identity)
+    found: list[Any] = [plan.identity.get(FEATURES) for plan in plans]
+    if any(digests != found[0] for digests in found):
+        identity[FEATURES] = {
+            item.name: digest_of_json([told[item.name] for told in found]) for item in plans[0].readouts
+        }
+    return identity
 
 
 def _merged_plan(stores: Sequence[Store], prefix_keys: bool, rows_per_shard: int | None) -> Plan:
@@ -69,6 +97,7 @@ def _merged_plan(stores: Sequence[Store], prefix_keys: bool, rows_per_shard: int
     place = {name: label for label, name in enumerate(classes)}
     return dataclasses.replace(
         plans[0],
+        identity=_merged_identity(plans),
         keys=_merged_keys(stores, prefix_keys),
         labels=tuple(-1 if label < 0 else place[plan.classes[label]] for plan in plans for label in plan.labels),
         classes=classes,

@@ -64,6 +64,8 @@ def unpack(path: PathLike, out: PathLike, *, overwrite: bool = False, progress: 
     call resumes after a kill. Raises what `cache.open` and `StoreWriter` raise, and IdentityError where `out` is a store
     of another content.
     """
+    if Path(path).is_dir():
+        raise SchemaError(f"{path} is a folder, so there is nothing to unpack; use it as it is, or copy it.")
     packed, folder = inspect_packed(Path(path)), Path(out)
     plan = packed.manifest.plan
     with StoreWriter(folder, plan, provenance=packed.manifest.provenance, overwrite=overwrite) as writer:
@@ -74,8 +76,9 @@ def unpack(path: PathLike, out: PathLike, *, overwrite: bool = False, progress: 
         closed = writer.close()
     if open_store(folder).content_digests != packed.content_digests:
         raise IdentityError(f"{folder} holds other features than {path}; use another --out or --overwrite.")
-    if not was_finished or closed.gate is None:
-        _restore_manifest(folder, dataclasses.replace(packed.manifest, shards=closed.shards))
+    restored = dataclasses.replace(packed.manifest, shards=closed.shards)
+    if restored != closed and (not was_finished or closed.gate is None):
+        _restore_manifest(folder, restored)
     return folder
 
 

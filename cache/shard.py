@@ -162,8 +162,10 @@ def _view_datasets(
 
 def _feature_error(readout: Readout, key: str, place: list[int], value: float) -> FeatureValueError:
     what = f"feature {', '.join(map(str, place))} of readout {readout.name} for {key!r} is {value:g}"
-    if np.isfinite(value):
+    if np.isfinite(value) and readout.dtype == "float16":
         return FeatureValueError(f"{what}, beyond the {FLOAT16_MAX:g} of float16; extract with --dtype float32.")
+    if np.isfinite(value):
+        return FeatureValueError(f"{what}, beyond what float32 can hold; scale the features down.")
     return FeatureValueError(
         f"{what}; features must be finite, so check the teacher's weights and its compute dtype for overflow."
     )

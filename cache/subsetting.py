@@ -13,6 +13,8 @@ from cache.reader import Store
 from cache.reader import open as open_store
 from cache.schema import FORMAT_VERSION, Plan
 
+_LISTED = 5  # names in an error line
+
 
 def subset(
     path: PathLike,
@@ -63,8 +65,9 @@ def _known(store: Store, kind: str, names: Iterable[str], known: Iterable[str]) 
     lacking = [name for name in wanted if name not in there]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        some = ", ".join(list(known)[:5])
-        raise SchemaError(f"{store.path} has no {kind} {shortened(lacking[0])}{more}; it has {some} ...")
+        names = list(known)
+        some = ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else "") if names else "none"
+        raise SchemaError(f"{store.path} has no {kind} {shortened(lacking[0])}{more}; it has {some}.")
     return wanted
 
 

@@ -67,9 +67,7 @@ class _FeatureColumn:
         first = next((self._group(index) for index, rows in enumerate(groups) if rows), None)
         if first is None:
             raise DataError(f"column '{name}' has no rows; nothing to import.")
-        told = about.get("readouts", {}).get(name, {}).get("shape", [first.shape[1]])
-        row_shape = tuple(told) if math.prod(told) == first.shape[1] else (first.shape[1],)
-        self.dtype, self.shape = first.dtype, (self._starts[-1], *row_shape)
+        self.dtype, self.shape = first.dtype, (self._starts[-1], *_row_shape(about, name, first.shape[1]))
         self._held: tuple[int, NDArray[Any]] = (-1, first)
 
     def __getitem__(self, index: slice) -> NDArray[Any]:
@@ -146,13 +144,24 @@ def as_data_error(what: str) -> Iterator[None]:
 
 
 def told_by(schema: Any) -> dict[str, Any]:
-    """What `tcs.parquet_export` left in the metadata; nothing where another program wrote the file."""
+    """What `tcs.parquet_export` left in the metadata; nothing where another program wrote the file, or changed the text."""
     try:
         found = json.loads((schema.metadata or {})[METADATA])
     except (KeyError, ValueError, RecursionError):
         return {}
     is_ours = isinstance(found, dict) and isinstance(found.get("readouts"), dict)
+    is_ours = is_ours and all(isinstance(found.get(name, {}), dict) for name in ("made_from", "provenance"))
+    classes = found.get("classes", []) if is_ours else None
+    is_ours = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     return found if is_ours else {}
+
+
+def _row_shape(about: dict[str, Any], name: str, count: int) -> tuple[int, ...]:
+    """The shape that the metadata give the `count` numbers of a row; one vector where they do not, or say nonsense."""
+    item = about.get("readouts", {}).get(name)
+    told = item.get("shape") if isinstance(item, dict) else None
+    is_shape = isinstance(told, list) and all(type(side) is int and side > 0 for side in told)
+    return tuple(told) if told and is_shape and math.prod(told) == count else (count,)
 
 
 def _feature_columns(config: ImportConfig, schema: Any) -> list[str]:

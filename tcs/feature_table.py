@@ -92,9 +92,8 @@ def load_array(path: str) -> NDArray[Any]:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); name an .npy file.") from error
     except (ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} is no .npy file of plain numbers ({str(error).splitlines()[0]}); save it again."
-        ) from error
+        reason = str(error).splitlines()[0].partition("If you trust")[0].rstrip(" .")  # no advice to load pickles
+        raise DataError(f"{path} is no .npy file of plain numbers ({reason}); save it again.") from error
     if not isinstance(found, np.ndarray) or found.ndim == 0:
         raise DataError(f"{path} is no .npy file of one array with rows; save it again with numpy.save.")
     return found
@@ -106,11 +105,7 @@ def names_of(path: str) -> list[str]:
         found = load_array(path)
         if found.dtype.kind not in "US" or found.ndim != 1:
             raise DataError(f"{path} holds {found.dtype} {found.shape}; names must be one row of strings.")
-        return (
-            [str(name) for name in np.char.decode(found, "utf-8").tolist()]
-            if found.dtype.kind == "S"
-            else found.tolist()
-        )
+        return _texts(path, found)
     try:
         text = pathlib.Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -120,6 +115,16 @@ def names_of(path: str) -> list[str]:
             f"{path} is no UTF-8 text ({error.reason}); write one name a line, or name an .npy file."
         ) from error
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _texts(path: str, names_N: NDArray[Any]) -> list[str]:
+    """Strings, or bytes that are UTF-8; DataError for other bytes."""
+    if names_N.dtype.kind == "U":
+        return [str(name) for name in names_N.tolist()]
+    try:
+        return [name.decode() for name in names_N.tolist()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} holds bytes that are no UTF-8 ({error.reason}); save the names as strings.") from error
 
 
 def row_numbers(rows: int) -> list[str]:

@@ -110,12 +110,12 @@ def _is_done(target: pathlib.Path, about: dict[str, Any], overwrite: bool) -> bo
     except DataError:
         there = {}
     if not there:
-        raise DataError(f"{target} is there and no export of a store; move it away, or name another --to.")
+        raise DataError(f"{target} is there and no export of a store; move it away, or name another --out.")
     if overwrite:
         return False
     if there | {"provenance": None} != about | {"provenance": None}:
         raise DataError(
             f"{target} was exported from the store {there.get('identity')}, or another content of it, not from "
-            f"{about['identity']}; use another --to or --overwrite."
+            f"{about['identity']}; use another --out or --overwrite."
         )
     return True

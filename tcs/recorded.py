@@ -18,7 +18,7 @@ def recorded_config(store: pathlib.Path, provenance: Any, changes: Mapping[str, 
     if not isinstance(recorded, Mapping):
         raise ArtefactError(
             f"{store} does not record the options of a tcs extract run, so nothing can be extracted again from it; "
-            "run the command that made it."
+            "delete the files that tcs cache verify names, and rerun the command that made it: it writes only those."
         )
     names = {field.name for field in dataclasses.fields(ExtractConfig)}
     unknown = [name for name in recorded if name not in names]

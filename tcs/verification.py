@@ -28,4 +28,8 @@ def result_lines(found: cache.Verification) -> list[str]:
     remedy = f"tcs cache repair {found.path} writes again what is bad or missing"
     if found.is_packed:
         remedy = "a packed store is not repaired: fetch the file again, or pack it anew from its folder"
-    return [*told, f"{found.path}: {len(found.problems)} problems, {what}; {remedy}."]
+    return [*told, f"{found.path}: {_problems(len(found.problems))}, {what}; {remedy}."]
+
+
+def _problems(count: int) -> str:
+    return "1 problem" if count == 1 else f"{count} problems"

@@ -32,9 +32,12 @@ def test_pack_and_unpack(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.P
     code, out, err = tcs(capsys, "pack", store.path, "--out", packed, "--json")
     assert code == 0
     assert (json.loads(out)["packed"], json.loads(out)["identity"]) == (True, store.identity)
-    assert err.startswith(f"{packed} is finished already; nothing to do (--overwrite packs it anew).\n")
+    assert err.startswith(f"{packed} is finished already; nothing to do (--overwrite makes it anew).\n")
     assert tcs(capsys, "unpack", packed, "--out", back) == (0, "", f"{back}: {told}")
     assert "sound" in tcs(capsys, "verify", packed)[1]
+    code, out, err = tcs(capsys, "unpack", back, "--out", tmp_path / "z.store")
+    assert (code, out) == (1, "")
+    assert err == f"Error: {back} is a folder, so there is nothing to unpack; use it as it is, or copy it.\n"
     code, out, err = tcs(capsys, "pack", packed, "--out", tmp_path / "z.h5")
     assert (code, out, err) == (1, "", f"Error: {packed} is packed already; copy the file.\n")
 
@@ -72,7 +75,7 @@ def test_subset(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, stor
         ),
         (["--keys", tmp_path / "latin.txt"], "is no UTF-8 text"),
         (["--keys", tmp_path / "other.txt", "--split-file", tmp_path / "split.txt"], "have no key in common"),
-        (["--class", "dog"], "has no class 'dog'; it has ant, bee, cow"),
+        (["--class", "dog"], "has no class 'dog'; it has ant, bee, cow.\n"),
     ):
         code, out, err = tcs(capsys, "subset", store.path, "--out", tmp_path / "f", *options)
         assert (code, out, err.count("\n")) == (1, "", 1)
@@ -82,7 +85,7 @@ def test_subset(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, stor
 
 def test_import_and_export(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, store: cache.Store) -> None:
     for to in (tmp_path / "out", tmp_path / "out.parquet"):
-        assert tcs(capsys, "export", store.path, "--to", to) == (0, "", f"{to}: 60 rows.\n")
+        assert tcs(capsys, "export", store.path, "--out", to) == (0, "", f"{to}: 60 rows.\n")
         code, out, err = tcs(capsys, "import", to, "--out", tmp_path / f"{to.name}.store", "--json")
         assert code == 0, err
         assert (json.loads(out)["rows"], json.loads(out)["classes"]) == (60, ["ant", "bee", "cow"])
@@ -97,6 +100,33 @@ def test_import_and_export(capsys: pytest.CaptureFixture[str], tmp_path: pathlib
     for wrong in (["--features", "a"], ["--features", "a=x", "--features", "a=y"], ["--note", "=3"]):
         code, _, err = tcs(capsys, "import", *wrong, "--out", tmp_path / "t")
         assert (code, "must be NAME=VALUE, each name once" in err) == (2, True)
+
+
+def test_a_finished_command_says_so_and_does_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, store: cache.Store
+) -> None:
+    cache.pack(store.path, tmp_path / "x.h5")
+    other = make_store(tmp_path / "y.store", rows=8, seed=1)
+    for name, arguments in {
+        "u.store": ["unpack", tmp_path / "x.h5"],
+        "m.store": ["merge", store.path, other.path],
+        "s.store": ["subset", store.path, "--class", "ant"],
+        "e": ["export", store.path],
+        "e.parquet": ["export", store.path],
+        "i.store": ["import", tmp_path / "e"],
+    }.items():
+        out, said = (
+            tmp_path / name,
+            f"{tmp_path / name} is finished already; nothing to do (--overwrite makes it anew).\n",
+        )
+        code, told, err = tcs(capsys, *arguments, "--out", out, "--json")
+        assert (code, said in err) == (0, False), err
+        paths = [out] if out.is_file() else sorted(out.iterdir())
+        before = [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
+        code, again, err = tcs(capsys, *arguments, "--out", out, "--json")
+        assert (code, err.startswith(said), json.loads(again)) == (0, True, json.loads(told))
+        assert [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths] == before
+        assert said not in tcs(capsys, *arguments, "--out", out, "--overwrite")[2]
 
 
 def test_info_of_an_open_store(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, store: cache.Store) -> None:

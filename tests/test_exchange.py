@@ -169,6 +169,7 @@ def test_parquet_files_that_do_not_fit_are_named(tmp_path, columns, options, mes
 def test_files_that_cannot_be_read_are_named(arrays):
     np.save(arrays / "objects.npy", np.array([{}, []], object), allow_pickle=True)
     np.savez(arrays / "many.npz", a=FEATURES)
+    np.save(arrays / "bytes.npy", np.array([b"\xe4"] * ROWS))
     (arrays / "empty.npy").write_bytes(b"")
     (arrays / "latin.txt").write_bytes(b"\xe4\n")
     (arrays / "bad.parquet").write_bytes(b"PAR1")
@@ -176,6 +177,7 @@ def test_files_that_cannot_be_read_are_named(arrays):
         "objects.npy": r"objects\.npy is no \.npy file of plain numbers \(.*Python objects",
         "many.npz": r"many\.npz is no \.npy file of one array",
         "empty.npy": r"empty\.npy is no \.npy file of plain numbers",
+        "keys.txt": r"keys\.txt is no \.npy file of plain numbers \(This file contains pickled \(object\) data\); save",
         "none.npy": r"none\.npy cannot be read \(No such file",
         "none.parquet": r"none\.parquet is no file; name a parquet file",
         "bad.parquet": r"bad\.parquet cannot be read as parquet \(",
@@ -186,6 +188,11 @@ def test_files_that_cannot_be_read_are_named(arrays):
     avg = str(arrays / "avg.npy")
     for options, message in (
         ({"keys": str(arrays / "latin.txt")}, r"latin\.txt is no UTF-8 text"),
+        (
+            {"keys": str(arrays / "bytes.npy")},
+            r"bytes\.npy holds bytes that are no UTF-8 \(.*save the names as strings",
+        ),
+        ({"labels": str(arrays / "bytes.npy")}, r"bytes\.npy holds bytes that are no UTF-8"),
         ({"keys": avg}, r"avg\.npy holds float32 \(10, 4\); names must be one row of strings"),
         ({"labels": avg}, r"avg\.npy holds float32 \(10, 4\); labels must be one row of whole numbers or names"),
         ({"labels": str(arrays / "none.txt")}, r"none\.txt cannot be read \(No such file"),
@@ -226,7 +233,7 @@ def test_parquet_output_is_not_written_over_foreign_files(tmp_path):
             export_features(str(store.path), out, overwrite=overwrite)
     (tmp_path / "out.parquet").unlink()
     export_features(str(store.path), out)
-    with pytest.raises(DataError, match=r"out\.parquet was exported from the store .*, not from .*; use another --to"):
+    with pytest.raises(DataError, match=r"out\.parquet was exported from the store .*, not from .*; use another --out"):
         export_features(str(other.path), out)
     export_features(str(other.path), out, overwrite=True)
     assert pq.read_table(out)["key"].to_pylist() == other.keys
@@ -245,6 +252,43 @@ def test_a_damaged_export_is_one_line(tmp_path):
     pq.write_table(table.set_column(3, "hash", hashes).replace_schema_metadata(metadata), out)
     with pytest.raises(DataError, match=r"column 'hash' of .* holds other things than 32 hexadecimal digits a row"):
         imported(tmp_path / "y.store", source=str(out))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"readouts": {"avg": [2]}},
+        {"readouts": {"avg": {"shape": "ab"}}},
+        {"readouts": {"avg": {"shape": [24.0]}}},
+        {"readouts": {"avg": {"shape": [-4, -6]}}},
+        {"readouts": {"avg": {"shape": 24}}},
+        {"made_from": [1]},
+        {"provenance": "x"},
+        {"classes": 5},
+        {"classes": [1, 2]},
+    ],
+)
+def test_metadata_that_somebody_changed_are_not_believed(tmp_path, about):
+    store = make_store(tmp_path / "x.store", images="none")
+    out = export_features(str(store.path), str(tmp_path / "out.parquet"))
+    table = pq.read_table(out)
+    told = json.loads(table.schema.metadata[b"tcs"])
+    pq.write_table(table.replace_schema_metadata({b"tcs": json.dumps(told | about)}), out)
+    back = imported(tmp_path / "y.store", source=str(out))
+    assert (back.keys, back.classes) == (store.keys, store.classes)
+    assert np.array_equal(back.features()[:], store.features()[:])
+
+
+@pytest.mark.parametrize("readouts", [5, [1], None, {"../avg": {}}])
+def test_an_export_with_changed_readouts_is_replaced(tmp_path, readouts):
+    store = make_store(tmp_path / "x.store")
+    (tmp_path / "avg.npy").write_bytes(b"somebody's")
+    out = export_features(str(store.path), str(tmp_path / "out"))
+    about = json.loads((out / "store.json").read_bytes())
+    (out / "store.json").write_text(json.dumps(about | {"readouts": readouts}))
+    export_features(str(store.path), str(out), overwrite=True)
+    assert json.loads((out / "store.json").read_bytes()) == about
+    assert (tmp_path / "avg.npy").read_bytes() == b"somebody's"
 
 
 def test_options_that_make_no_sense():

@@ -178,6 +178,30 @@ def test_a_key_in_two_stores_is_named_and_prefixes_help(tmp_path, pair):
         cache.merge([pair[0], pair[0]], tmp_path / "e.store", prefix_keys=True)
 
 
+def imported(path, keys, value, teacher=None):
+    identity = {} if teacher is None else {"teacher": teacher}
+    return cache.create(path, {"avg": np.full((len(keys), 3), value)}, keys=keys, identity=identity)
+
+
+def test_imported_features_merge_where_their_teacher_is_named(tmp_path):
+    a, b = imported(tmp_path / "a.store", "kl", 1.0, "mine"), imported(tmp_path / "b.store", "mno", 2.0, "mine")
+    store = cache.open(cache.merge([a, b], tmp_path / "c.store"))
+    assert store.features()[:][:, 0].tolist() == [1, 1, 2, 2, 2]
+    digests = {cache.open(path).manifest.plan.identity["features"]["avg"] for path in (a, b, store.path)}
+    assert len(digests) == 3
+    other = imported(tmp_path / "d.store", "pq", 2.0, "another")
+    with pytest.raises(errors.IdentityError, match=r"teacher is 'mine' in .* and 'another' in"):
+        cache.merge([a, other], tmp_path / "e.store")
+
+
+def test_imported_features_of_unknown_teachers_merge_only_with_their_own(tmp_path):
+    a, b = imported(tmp_path / "a.store", "kl", 1.0), imported(tmp_path / "b.store", "mno", 2.0)
+    with pytest.raises(errors.SchemaError, match=r"the teacher of .*a\.store is unknown, .*tcs cache import --teacher"):
+        cache.merge([a, b], tmp_path / "c.store")
+    parts = [cache.subset(a, tmp_path / f"{key}.store", keys=[key]) for key in "kl"]
+    assert cache.open(cache.merge(parts, tmp_path / "d.store")).identity == cache.open(a).identity
+
+
 def test_what_cannot_be_merged(tmp_path, pair):
     with pytest.raises(errors.SchemaError, match="1 store cannot be merged; name two or more"):
         cache.merge([pair[0]], tmp_path / "c.store")

@@ -55,7 +55,7 @@ def test_another_store_is_refused_and_replaces_only_when_told(tmp_path):
     out = cache.export(EXAMPLE, tmp_path / "out")
     store = make_store(tmp_path / "x.store")
     with pytest.raises(
-        errors.IdentityError, match=r"out was exported from the store .*, not from .*; use another --to"
+        errors.IdentityError, match=r"out was exported from the store .*, not from .*; use another --out"
     ):
         cache.export(store.path, out)
     cache.export(store.path, out, overwrite=True)
@@ -96,7 +96,12 @@ def test_a_hostile_record_of_an_export_removes_nothing_outside(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "readout", "message"),
     [
-        (["a\nb", "c"], "avg", r"'a\\nb' holds a line break, .*; export to a \.parquet file"),
+        (
+            ["\ufeffa", "c"],
+            "avg",
+            r"'\\ufeffa' holds a line break or a byte order mark, .*; export to a \.parquet file",
+        ),
+        (["a\nb", "c"], "avg", r"'a\\nb' holds a line break .*; export to a \.parquet file"),
         (["a", "c"], "labels", r"readout 'labels' would be written over labels\.npy; export to a \.parquet file"),
     ],
 )

@@ -235,7 +235,7 @@ def test_the_command_says_it_in_one_line_or_lists_the_files(store, capsys):
     lines = output.out.splitlines()
     assert code == 1
     assert lines[0] == f"{store}/shard-00003.h5: it is missing"
-    assert lines[-1].startswith(f"{store}: 1 problems, ")
+    assert lines[-1].startswith(f"{store}: 1 problem, ")
     assert lines[-1].endswith(f"tcs cache repair {store} writes again what is bad or missing.")
     code, output = verify_command(capsys, store, "--json")
     found = json.loads(output.out)

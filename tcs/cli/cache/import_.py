@@ -59,7 +59,8 @@ def command(as_json: bool, **options: Any) -> None:
     NAME=FILE.npy. Teacher and preprocessing are recorded as unknown unless told. Run the same command again to resume.
     """
     config = ImportConfig(**options)
-    from tcs.cli.cache.info import tell
+    from tcs.cli.cache.info import stamp, tell
     from tcs.exchange import import_features
 
-    tell(str(import_features(config)), as_json)
+    before = stamp(config.out)
+    tell(str(import_features(config)), as_json, before)

@@ -1,6 +1,7 @@
 """`tcs cache info`. Loads neither torch nor a teacher."""
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,11 +24,33 @@ def command(store: str, as_json: bool) -> None:
         _print_table(found)
 
 
-def tell(path: str, as_json: bool) -> None:
-    """Say what a command has written: the facts as JSON on stdout, or one line on stderr."""
+Stamp = tuple[int, int] | None
+
+
+def stamp(out: str) -> Stamp:
+    """What changes whenever a command has written something at `out`: inode and time of the file it writes last."""
+    folder = pathlib.Path(out)
+    for path in (folder / "manifest.json", folder / "store.json", folder):
+        if path.is_file():
+            status = path.stat()
+            return status.st_ino, status.st_mtime_ns
+    return None
+
+
+def say_if_finished(out: str, before: Stamp) -> None:
+    """Say so where a command found nothing to do: `stamp(out)` is what it was before."""
+    from tcs.runtime import say
+
+    if before is not None and stamp(out) == before:
+        say(f"{out} is finished already; nothing to do (--overwrite makes it anew).")
+
+
+def tell(path: str, as_json: bool, before: Stamp) -> None:
+    """Say what a command has written, or that it had nothing to do: a line on stderr, and on stdout the facts as JSON."""
     from tcs.runtime import say
     from tcs.store_facts import store_facts
 
+    say_if_finished(path, before)
     found = store_facts(path)
     if as_json:
         click.echo(json.dumps(found))

@@ -19,9 +19,10 @@ def command(
     Run the same command again to resume.
     """
     import cache
-    from tcs.cli.cache.info import tell
+    from tcs.cli.cache.info import stamp, tell
     from tcs.runtime import progress_bar
 
+    before = stamp(out)
     with progress_bar(sum(len(cache.open(store).manifest.plan.keys) for store in stores), "merge", "rows") as bar:
         cache.merge(
             stores,
@@ -31,4 +32,4 @@ def command(
             overwrite=overwrite,
             progress=bar.advance,
         )
-    tell(out, as_json)
+    tell(out, as_json, before)

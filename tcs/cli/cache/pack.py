@@ -1,7 +1,5 @@
 """`tcs cache pack`. Loads neither torch nor a teacher."""
 
-import pathlib
-
 import click
 
 
@@ -17,12 +15,10 @@ def command(store: str, out: str, overwrite: bool, as_json: bool) -> None:
     the command leaves a finished file as it is.
     """
     import cache
-    from tcs.cli.cache.info import tell
-    from tcs.runtime import progress_bar, say
+    from tcs.cli.cache.info import stamp, tell
+    from tcs.runtime import progress_bar
 
-    was_there = pathlib.Path(out).exists() and not overwrite
+    before = stamp(out)
     with progress_bar(len(cache.open(store)), "pack", "rows") as bar:
         cache.pack(store, out, overwrite=overwrite, progress=bar.advance)
-    if was_there:
-        say(f"{out} is finished already; nothing to do (--overwrite packs it anew).")
-    tell(out, as_json)
+    tell(out, as_json, before)

@@ -33,10 +33,11 @@ def command(
     Run the same command again to resume.
     """
     import cache
-    from tcs.cli.cache.info import tell
+    from tcs.cli.cache.info import stamp, tell
     from tcs.runtime import progress_bar
 
     keys = _keys(store, keys_file, split_file)
+    before = stamp(out)
     with progress_bar(len(cache.open(store)) if keys is None else len(keys), "subset", "rows") as bar:
         cache.subset(
             store,
@@ -49,7 +50,7 @@ def command(
             overwrite=overwrite,
             progress=bar.advance,
         )
-    tell(out, as_json)
+    tell(out, as_json, before)
 
 
 def _keys(store: str, keys_file: str | None, split_file: str | None) -> list[str] | None:

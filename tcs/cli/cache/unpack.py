@@ -14,9 +14,10 @@ def command(packed: str, out: str, overwrite: bool, as_json: bool) -> None:
     Every byte is checked on the way. Run the same command again to resume.
     """
     import cache
-    from tcs.cli.cache.info import tell
+    from tcs.cli.cache.info import stamp, tell
     from tcs.runtime import progress_bar
 
+    before = stamp(out)
     with progress_bar(len(cache.open(packed)), "unpack", "rows") as bar:
         cache.unpack(packed, out, overwrite=overwrite, progress=bar.advance)
-    tell(out, as_json)
+    tell(out, as_json, before)
