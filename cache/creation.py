@@ -58,7 +58,7 @@ def create(
     path: str | os.PathLike[str],
     features: Mapping[str, Rows],
     *,
-    keys: Sequence[str],
+    keys: Sequence[str] | npt.NDArray[Any],
     labels: Sequence[Any] | npt.NDArray[Any] | None = None,
     classes: Sequence[str] | None = None,
     images: Images | None = None,
@@ -82,6 +82,7 @@ def create(
     Raises SchemaError for lengths, shapes, dtypes or labels that do not fit, FeatureValueError naming the key of a value
     that is not finite or too large, and what StoreWriter raises.
     """
+    keys = keys.tolist() if isinstance(keys, np.ndarray) else keys
     _require_shapes(features, keys)
     label_of_N, class_names = _indexed(labels, classes, len(keys))
     require(
@@ -117,8 +118,14 @@ def create(
 
 
 def _require_shapes(features: Mapping[str, Rows], keys: Sequence[str]) -> None:
+    is_mapping = isinstance(features, Mapping)
+    require(
+        is_mapping, f"features are {type(features).__name__}; they must be arrays by readout: {{'avg': features_ND}}"
+    )
     require(len(features) > 0, "there are no features; give one array or more")
     for name, rows in features.items():
+        is_array = hasattr(rows, "dtype") and hasattr(rows, "shape")
+        require(is_array, f"features {name} are {type(rows).__name__}; they must be an array, so use numpy.asarray")
         require(rows.dtype.kind == "f", f"features {name} are of {rows.dtype}; they must be floating numbers")
         require(
             len(rows.shape) in (2, 4),

@@ -56,7 +56,7 @@ class Features:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> FeatureArray:
-        """Rows by one number (one row), a slice or an array of whole numbers (B, ...); negative ones count from the end.
+        """Rows by one number (one row), a slice, an array of whole numbers (B, ...), negative ones from the end, or a mask.
 
         Raises IndexError for a row outside the store, TypeError for another kind of index.
         """
@@ -66,6 +66,8 @@ class Features:
         if isinstance(index, tuple):  # numpy would take rows and then columns, np.asarray several rows
             raise TypeError(f"the index {index} is of several dimensions; take rows first, as features[row][view].")
         rows = np.asarray(index)
+        if rows.dtype == np.bool_ and rows.shape == (len(self),):  # True for the rows to take
+            rows = np.flatnonzero(rows)
         found_B = self.gather(np.atleast_1d(rows))
         return found_B.reshape(self.shape[1:]) if rows.ndim == 0 else found_B
 

@@ -102,6 +102,11 @@ def test_creation_resumes(tmp_path):
     assert rows == [4, 4, 2, 4]
 
 
+def test_keys_may_be_an_array(tmp_path):
+    path = cache.create(tmp_path / "x.store", {"avg": np.ones((2, 3))}, keys=np.array(["b", "a"]))
+    assert cache.open(path).keys == ["b", "a"]
+
+
 def with_value(value, dtype="float32"):
     array = features(dtype)
     array[6, 2] = value
@@ -140,6 +145,8 @@ def with_value(value, dtype="float32"):
             errors.FeatureValueError,
             "for 'k6' is 70000, beyond the 65504 of float16",
         ),
+        ({"avg": [[1.0]] * 10}, {}, errors.SchemaError, "features avg are list; they must be an array, so use numpy"),
+        (features(), {}, errors.SchemaError, "features are ndarray; they must be arrays by readout"),
         (with_value(1e60, "float64"), {}, errors.FeatureValueError, r"is 1e\+60, beyond what float32 can hold; scale"),
         (
             None,

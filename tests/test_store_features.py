@@ -47,6 +47,9 @@ def test_every_way_to_ask_gives_what_numpy_gives(tmp_path, layout, resident_byte
     assert np.asarray(features, dtype="float64").dtype == np.float64
     shuffled_B = np.random.default_rng(1).integers(0, ROWS, size=64)
     assert np.array_equal(features.gather(shuffled_B), wanted_ND[shuffled_B])
+    mask_N = np.arange(ROWS) % 3 == 1
+    assert np.array_equal(features[mask_N], wanted_ND[mask_N])
+    assert features[np.zeros(ROWS, bool)].shape == (0, DIMS)
     for index in (slice(3, 9), slice(None), slice(-4, None), slice(9, 3), slice(None, None, -3), [5, 0, -1], 7, -21):
         assert np.array_equal(features[index], wanted_ND[index]), index
     assert features[np.int64(3)].shape == (DIMS,)
