@@ -10,29 +10,26 @@ Letters: N rows, D dims, B batch.
 
 import argparse
 import contextlib
-import io
 import itertools
 import mmap
 import os
 import pathlib
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 import cache
+from benchmarks.other_formats import Gather, sorted_first, webdataset_stream, zarr_rows
 from benchmarks.turns import Table, per_second, report, seconds_in_turns
 
 SHARDS = (1, 16, 128)
 STREAMED_ROWS = 20_000
 COLD_BATCHES = 4
 Batches = list[NDArray[np.int64]]
-Gather = Callable[[Any], object]
 
 
 def make_store(path: pathlib.Path, features_ND: NDArray[np.float16], shards: int) -> cache.Store:
@@ -91,13 +88,9 @@ def all_of(gather: Gather, batches: Batches) -> Callable[[], None]:
     return run
 
 
-def pack(store: cache.Store, path: pathlib.Path) -> cache.Store | None:
-    """The store as one file; None, with a word, where this version cannot pack."""
-    packer = getattr(cache, "pack", None)
-    if packer is None:
-        print("cache.pack does not exist in this version: the rows of packed stores are left out.")
-        return None
-    packer(store.path, path)
+def pack(store: cache.Store, path: pathlib.Path) -> cache.Store:
+    """The store as one file."""
+    cache.pack(store.path, path)
     return cache.open(path)
 
 
@@ -125,67 +118,19 @@ def other_table(
     }
     file = h5py.File(folder / "others.h5", "w")
     for name, chunks in {"contiguous": None, "chunks of 64 rows": (64, raw_ND.shape[1])}.items():
-        gathers[f"h5py, {name}"] = _sorted_first(file.create_dataset(name, data=raw_ND, chunks=chunks))
-    gathers |= _zarr(folder / "others.zarr", raw_ND)
+        gathers[f"h5py, {name}"] = sorted_first(file.create_dataset(name, data=raw_ND, chunks=chunks))
+    gathers |= zarr_rows(folder / "others.zarr", raw_ND)
     runs = {name: all_of(gather, batches) for name, gather in gathers.items()}
     rows = sum(map(len, batches))
     for run in runs.values():
         run()
     speeds = per_second(seconds_in_turns(runs, rounds), rows / 1e3)
-    streams = _webdataset(folder / "others.tar", raw_ND[:STREAMED_ROWS])
+    streams = webdataset_stream(folder / "others.tar", raw_ND[:STREAMED_ROWS])
     speeds |= per_second(seconds_in_turns(streams, rounds), min(STREAMED_ROWS, len(raw_ND)) / 1e3)
     file.close()
     return Table(
         title="the same rows in other formats, in memory", unit="k rows/s", base="np.take, one map", values=speeds
     )
-
-
-def _sorted_first(dataset: h5py.Dataset) -> Gather:
-    """h5py demands ascending rows, so they are sorted and put back."""
-
-    def gather(rows_B: NDArray[np.int64]) -> NDArray[np.float16]:
-        order_B = np.argsort(rows_B)
-        found_BD = np.empty((len(rows_B), dataset.shape[1]), dtype=np.float16)
-        found_BD[order_B] = dataset[rows_B[order_B]]
-        return found_BD
-
-    return gather
-
-
-def _zarr(path: pathlib.Path, raw_ND: NDArray[np.float16]) -> dict[str, Gather]:
-    try:
-        import zarr
-    except ImportError:
-        print("zarr is not installed: its row is left out.")
-        return {}
-    array = zarr.create_array(
-        path, shape=raw_ND.shape, dtype="float16", chunks=(1024, raw_ND.shape[1]), compressors=None
-    )
-    array[:] = raw_ND
-    return {"zarr 3, chunks of 1,024 rows": lambda rows_B: array.oindex[rows_B]}
-
-
-def _webdataset(path: pathlib.Path, raw_MD: NDArray[np.float16]) -> dict[str, Callable[[], object]]:
-    """One pass over a tar of one .npy a row, through a shuffle buffer of 1,000 rows."""
-    try:
-        import webdataset
-    except ImportError:
-        print("webdataset is not installed: its row is left out.")
-        return {}
-    with tarfile.open(path, "w") as tar:
-        for number, row_D in enumerate(raw_MD):
-            buffer = io.BytesIO()
-            np.save(buffer, row_D)
-            member = tarfile.TarInfo(f"{number:08}.npy")
-            member.size = buffer.tell()
-            buffer.seek(0)
-            tar.addfile(member, buffer)
-
-    def stream() -> int:
-        data = webdataset.WebDataset(str(path), shardshuffle=False).shuffle(1000).decode().to_tuple("npy")
-        return sum(1 for _ in data)
-
-    return {"WebDataset, shuffled stream": stream}
 
 
 def cold_table(
@@ -263,11 +208,8 @@ def drop_pages(files: Sequence[pathlib.Path]) -> None:
         os.close(descriptor)
 
 
-def pack_table(store: cache.Store, folder: pathlib.Path, size_bytes: int, rounds: int) -> Table | None:
+def pack_table(store: cache.Store, folder: pathlib.Path, size_bytes: int, rounds: int) -> Table:
     """Packing, against copying the same files."""
-    packer = getattr(cache, "pack", None)
-    if packer is None:
-        return None
     fresh: Iterator[pathlib.Path] = (folder / f"packed-{number}.h5" for number in itertools.count())
 
     def copy() -> None:
@@ -280,7 +222,7 @@ def pack_table(store: cache.Store, folder: pathlib.Path, size_bytes: int, rounds
 
     def run() -> None:
         target = next(fresh)
-        packer(store.path, target)
+        cache.pack(store.path, target)
         target.unlink()
 
     seconds = seconds_in_turns({"copy of the shards, fsync": copy, "cache.pack": run}, rounds)
@@ -311,9 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(folder: pathlib.Path, half_ND: NDArray[np.float16], options: argparse.Namespace) -> list[Table]:
     """All tables."""
     stores = {f"store, {count(shards)}": make_store(folder / f"{shards}.store", half_ND, shards) for shards in SHARDS}
-    packed = pack(stores[f"store, {count(SHARDS[1])}"], folder / "packed.h5")
-    if packed is not None:
-        stores["packed store"] = packed
+    stores["packed store"] = pack(stores[f"store, {count(SHARDS[1])}"], folder / "packed.h5")
     raw_ND = raw_map(folder / "raw.bin", half_ND)
     batches = shuffled(options.rows, options.batch, options.batches, options.seed)
     tables = [warm_table(raw_ND, stores, batches, options.rounds)]
@@ -321,8 +261,8 @@ def measure(folder: pathlib.Path, half_ND: NDArray[np.float16], options: argpars
     tables.append(other_table(folder, raw_ND, stores["store, 1 shard"], few, min(3, options.rounds)))
     del raw_ND
     tables.append(cold_table(folder / "raw.bin", half_ND.shape, stores, batches, options.rounds))
-    packing = pack_table(stores[f"store, {count(SHARDS[1])}"], folder, half_ND.nbytes, min(3, options.rounds))
-    return tables if packing is None else [*tables, packing]
+    tables.append(pack_table(stores[f"store, {count(SHARDS[1])}"], folder, half_ND.nbytes, min(3, options.rounds)))
+    return tables
 
 
 if __name__ == "__main__":
