@@ -170,8 +170,8 @@ def _write_steps(
         images=None if plan.images == "none" else [item.kept or b"" for item in items],
     )
     pieces = clock("check, digest and lay out the shard", lambda: shard_pieces(small, 0, rows))
-    clock("digest of the file", lambda: digest_of_pieces(pieces))
-    clock("write, fsync", lambda: atomic_write_pieces(target, pieces), wall=True)
+    clock("digest of the frame", lambda: digest_of_pieces(pieces.frame))
+    clock("write, fsync", lambda: atomic_write_pieces(target, pieces.every), wall=True)
 
 
 class Clock:

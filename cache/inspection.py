@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,14 @@ from cache.extents import (
     row_forms,
 )
 from cache.fields import require, require_type, shortened
+from cache.files import open_ordinary
+from cache.fingerprint import new_digest
+from cache.layout import is_large
 from cache.manifest import Quarantined, quarantine_from_json
 from cache.schema import Plan
 from cache.shard import Form, content_digest, key_bytes, quarantine_limit, require_covered
+
+PIECE_BYTES = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,12 @@ def inspect_shard(path: Path, plan: Plan, index: int) -> Shard:
 def verify_shard(path: Path, plan: Plan, index: int) -> Shard:
     """`inspect_shard`, then every byte: the keys against the plan, all datasets against the stored content digest."""
     shard = inspect_shard(path, plan, index)
+    require_content(path, plan, index, shard)
+    return shard
+
+
+def require_content(path: Path, plan: Plan, index: int, shard: Shard) -> None:
+    """Raise CorruptShardError unless keys and content digest of an inspected shard are what they should be."""
     datasets = {name: extent.map() for name, extent in shard.extents.items()}
     keys = key_bytes([plan.keys[position] for position in shard.positions_N.tolist()])
     if datasets["keys"].dtype != keys.dtype or not np.array_equal(datasets["keys"], keys):
@@ -80,7 +91,28 @@ def verify_shard(path: Path, plan: Plan, index: int) -> Shard:
         raise CorruptShardError(
             path, f"its content has digest {found}, not the {shard.content_digest} it was written with"
         )
-    return shard
+
+
+def digest_of_shard(path: Path, plan: Plan, shard: Shard) -> str:
+    """The `digest` of a shard file: of its frame, that is all bytes but the values of large datasets; in version 1 of all bytes.
+
+    The values are covered by the content digest, so nothing is hashed twice.
+    """
+    large = [extent for extent in shard.extents.values() if plan.has_framed_digests and is_large(extent.size_bytes)]
+    digest = new_digest()
+    with open_ordinary(path) as file:
+        for extent in sorted(large, key=lambda extent: extent.offset):
+            _add(digest, file, extent.offset - file.tell())
+            file.seek(extent.offset + extent.size_bytes)
+        _add(digest, file, path.stat().st_size - file.tell())
+    return digest.hexdigest()
+
+
+def _add(digest: Any, file: BinaryIO, count: int) -> None:
+    """Feed the next `count` bytes of a file to a digest, a piece at a time."""
+    while count > 0 and (piece := file.read(min(count, PIECE_BYTES))):
+        digest.update(piece)
+        count -= len(piece)
 
 
 def _checked_place(file: Any, plan: Plan, index: int) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 ALIGNMENT_BYTES = 64
 # HDF5 passes values of at least 64 kB (its sieve buffer) on in one call, and nothing else it writes is that long.
-DROPPED_BYTES = 1 << 20
+LARGE_BYTES = 1 << 20
 PAGE_BYTES = 1 << 16
 
 
@@ -44,6 +44,14 @@ class Joined:
 Values = npt.NDArray[Any] | Joined
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilePieces:
+    """The bytes of a file in order: `every` piece, and the `frame`, which is all but the values of large datasets."""
+
+    every: list[bytes | memoryview]
+    frame: list[bytes | memoryview]
+
+
 def buffers(values: Values) -> list[bytes | memoryview]:
     """The bytes of a dataset, in order."""
     if isinstance(values, Joined):
@@ -51,7 +59,7 @@ def buffers(values: Values) -> list[bytes | memoryview]:
     return [values.reshape(-1).view(np.uint8).data] if values.size else []
 
 
-def file_pieces(attributes: Mapping[str, Any], datasets: Mapping[str, Values]) -> list[bytes | memoryview]:
+def file_pieces(attributes: Mapping[str, Any], datasets: Mapping[str, Values]) -> FilePieces:
     """The bytes of the HDF5 file with these root attributes and contiguous, aligned datasets, in this order.
 
     The same input gives the same bytes (same h5py release).
@@ -62,27 +70,31 @@ def file_pieces(attributes: Mapping[str, Any], datasets: Mapping[str, Values]) -
         file.attrs.update(attributes)
         for name, values in datasets.items():
             offsets[name] = file.create_dataset(name, data=_placeholder(values)).id.get_offset()
-    found: list[bytes | memoryview] = []
+    pieces = FilePieces(every=[], frame=[])
     at = 0
-    for offset, name in sorted((offsets[name], name) for name, values in datasets.items() if _is_dropped(values)):
-        found += [record.bytes_between(at, offset), *buffers(datasets[name])]
+    for offset, name in sorted((offsets[name], name) for name, values in datasets.items() if is_large(values.nbytes)):
+        pieces.frame.append(record.bytes_between(at, offset))
+        pieces.every.extend([pieces.frame[-1], *buffers(datasets[name])])
         at = offset + datasets[name].nbytes
-    return [*found, record.bytes_between(at, record.size_bytes)]
+    pieces.frame.append(record.bytes_between(at, record.size_bytes))
+    pieces.every.append(pieces.frame[-1])
+    return pieces
 
 
-def _is_dropped(values: Values) -> bool:
-    return values.nbytes >= DROPPED_BYTES
+def is_large(size_bytes: int) -> bool:
+    """Whether a dataset of this size is left out of the record, and of the frame."""
+    return size_bytes >= LARGE_BYTES
 
 
 def _placeholder(values: Values) -> npt.NDArray[Any]:
     """What HDF5 is given: for values that are dropped anyway zeros, which take no memory until they are touched."""
-    if _is_dropped(values):
+    if is_large(values.nbytes):
         return np.zeros(values.shape, values.dtype)
     return values if isinstance(values, np.ndarray) else np.frombuffer(b"".join(values.pieces), dtype=np.uint8)
 
 
 class Record(io.RawIOBase):
-    """A file in memory that forgets writes of DROPPED_BYTES and more."""
+    """A file in memory that forgets writes of LARGE_BYTES and more."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
@@ -111,7 +123,7 @@ class Record(io.RawIOBase):
     def write(self, data: Any) -> int:
         """As of any file, or forget the data."""
         view = memoryview(data).cast("B")
-        if len(view) < DROPPED_BYTES:
+        if len(view) < LARGE_BYTES:
             for page, start, stop in _by_page(self._at, self._at + len(view)):
                 at = page * PAGE_BYTES + start - self._at
                 self._pages.setdefault(page, bytearray(PAGE_BYTES))[start:stop] = view[at : at + stop - start]

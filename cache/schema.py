@@ -131,6 +131,11 @@ class Plan:
         start = index * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, len(self.keys)))
 
+    @property
+    def has_framed_digests(self) -> bool:
+        """Whether a shard's `digest` leaves out the values of large datasets, which its content digest covers."""
+        return self.format_version > 1
+
     def row_shape(self, readout: Readout) -> tuple[int, ...]:
         """The shape of one row of `readout`: (D,), or with a grid (H, W, D), with V in front where there are views."""
         views = () if self.views is None else (self.views.count,)

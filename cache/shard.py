@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cache.errors import FeatureValueError, SchemaError
 from cache.fields import require, shortened
 from cache.fingerprint import DIGEST_BYTES, new_digest
-from cache.layout import Joined, Values, buffers, file_pieces
+from cache.layout import FilePieces, Joined, Values, buffers, file_pieces
 from cache.manifest import Quarantined
 from cache.schema import Plan, Readout
 
@@ -69,7 +69,7 @@ def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, Values]
     }
 
 
-def shard_pieces(plan: Plan, index: int, rows: ShardRows) -> list[bytes | memoryview]:
+def shard_pieces(plan: Plan, index: int, rows: ShardRows) -> FilePieces:
     """The HDF5 file of shard `index` in pieces, one after the other; features and images in them are not copied."""
     datasets = shard_datasets(plan, index, rows)
     attributes = {

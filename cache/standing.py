@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.files import atomic_write_pieces
-from cache.fingerprint import digest_of_file, digest_of_pieces
-from cache.inspection import Shard, verify_shard
+from cache.fingerprint import digest_of_pieces
+from cache.inspection import Shard, digest_of_shard, verify_shard
 from cache.manifest import Quarantined, ShardEntry
 from cache.schema import Plan, shard_name
 from cache.shard import ShardRows, shard_pieces
@@ -34,13 +34,12 @@ def written_shard(folder: Path, plan: Plan, index: int, rows: ShardRows) -> Stan
     float16, StoreWriteError when the system refuses the write.
     """
     pieces = shard_pieces(plan, index, rows)
-    atomic_write_pieces(folder / shard_name(index), pieces)
-    size_bytes = sum(map(len, pieces))
+    atomic_write_pieces(folder / shard_name(index), pieces.every)
+    size_bytes = sum(map(len, pieces.every))
+    digest = digest_of_pieces(pieces.frame if plan.has_framed_digests else pieces.every)
     positions_N = np.asarray(rows.positions_N, dtype=np.int64)
     return StandingShard(
-        entry=ShardEntry(
-            file=shard_name(index), rows=len(positions_N), bytes=size_bytes, digest=digest_of_pieces(pieces)
-        ),
+        entry=ShardEntry(file=shard_name(index), rows=len(positions_N), bytes=size_bytes, digest=digest),
         positions_N=positions_N,
         hashes=np.asarray(rows.hashes_N16).tobytes(),
         quarantine=tuple(sorted(rows.quarantine, key=lambda entry: entry.position)),
@@ -50,7 +49,7 @@ def written_shard(folder: Path, plan: Plan, index: int, rows: ShardRows) -> Stan
 def verified_shard(path: Path, plan: Plan, index: int) -> StandingShard:
     """What stands in a shard file, every byte checked; raises CorruptStoreError."""
     shard = verify_shard(path, plan, index)
-    return standing_shard(shard, path.name, path.stat().st_size, digest_of_file(path))
+    return standing_shard(shard, path.name, path.stat().st_size, digest_of_shard(path, plan, shard))
 
 
 def standing_shard(shard: Shard, file: str, size_bytes: int, digest: str) -> StandingShard:

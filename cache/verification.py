@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cache.errors import CacheError, CorruptFileError, CorruptShardError, StoreNotFoundError
-from cache.files import open_ordinary
-from cache.fingerprint import new_digest, store_identity
-from cache.inspection import Shard, verify_shard
+from cache.fingerprint import store_identity
+from cache.inspection import Shard, digest_of_shard, inspect_shard, require_content
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, Manifest, ShardEntry, read_manifest
 from cache.packed import Packed, inspect_packed, packed_shard
 from cache.schema import Plan, shard_name
 from cache.shard import content_digest
-from cache.verdict import PIECE_BYTES, Problem, Progress, Verification, content_problems
+from cache.verdict import Problem, Progress, Verification, content_problems
 
 
 def verify(path: str | os.PathLike[str], progress: Progress | None = None) -> Verification:
@@ -167,24 +166,28 @@ class _ShardCheck:
                 yield "it is a link, or no ordinary file"
                 return
             self.bytes = status.st_size
-            yield from self._against_manifest(progress)
-            self.shard = verify_shard(self._path, self._plan, self._index)
-            yield from self._against_itself(self.shard)
+            if self._entry is not None and self.bytes != self._entry.bytes:
+                yield f"it has {self.bytes:,} bytes, the manifest gives {self._entry.bytes:,}"
+            shard = inspect_shard(self._path, self._plan, self._index)
+            yield from self._against_manifest(shard)
+            require_content(self._path, self._plan, self._index, shard)
+            self.shard = shard
+            yield from self._against_itself(shard)
         except FileNotFoundError:
             yield "it is missing"
         except CorruptShardError as error:
             yield error.reason
         except (OSError, CacheError) as error:
             yield f"it cannot be read ({error})"
+        finally:
+            progress(self.bytes)
 
-    def _against_manifest(self, progress: Progress) -> Iterator[str]:
-        """Size and digest of the file as the closed manifest lists them; an open one lists none."""
-        found = _digest_of_file(self._path, progress)
-        if self._entry is None:
+    def _against_manifest(self, shard: Shard) -> Iterator[str]:
+        """The digest of a file of the right size as the closed manifest lists it; an open one lists none."""
+        if self._entry is None or self.bytes != self._entry.bytes:
             return
-        if self.bytes != self._entry.bytes:
-            yield f"it has {self.bytes:,} bytes, the manifest gives {self._entry.bytes:,}"
-        elif found != self._entry.digest:
+        found = digest_of_shard(self._path, self._plan, shard)
+        if found != self._entry.digest:
             yield f"its bytes have digest {found}, the manifest gives {self._entry.digest}"
 
     def _against_itself(self, shard: Shard) -> Iterator[str]:
@@ -194,12 +197,3 @@ class _ShardCheck:
             yield f"it has {rows} rows, the manifest gives {self._entry.rows}"
         datasets = {name: extent.map() for name, extent in shard.extents.items()}
         yield from content_problems(self._plan, datasets)
-
-
-def _digest_of_file(path: Path, progress: Progress) -> str:
-    digest = new_digest()
-    with open_ordinary(path) as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
-            progress(len(piece))
-    return digest.hexdigest()

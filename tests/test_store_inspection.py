@@ -1,5 +1,6 @@
 """Hostile and damaged shard files, made with plain h5py: each is refused by name, and nothing outside is read."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 import cache
 from cache import errors
-from cache.inspection import inspect_shard, verify_shard
+from cache.inspection import digest_of_shard, inspect_shard, verify_shard
 
 EXAMPLE = Path(__file__).parent / "fixtures" / "store_v1"
 PLAN = cache.open(EXAMPLE).manifest.plan
@@ -225,3 +226,53 @@ def test_verification_finds_any_changed_value_and_any_changed_key(shard):
     shard.write_bytes(changed)
     with pytest.raises(errors.CorruptStoreError, match="keys differ from the plan's"):
         verify_shard(shard, PLAN, 0)
+
+
+def written_large(folder, format_version):
+    """A closed store of one shard whose features take 2 MiB."""
+    plan = cache.Plan(
+        identity={"teacher": "a"},
+        readouts=(cache.Readout(name="avg", dims=65_536, dtype="float16"),),
+        keys=tuple(f"k{i}" for i in range(16)),
+        labels=(-1,) * 16,
+        classes=(),
+        images="none",
+        rows_per_shard=16,
+        batch_size=8,
+        format_version=format_version,
+    )
+    rows = cache.ShardRows(
+        positions_N=np.arange(16),
+        hashes_N16=np.zeros((16, 16), np.uint8),
+        features={"avg": np.random.default_rng(0).standard_normal((16, 65_536))},
+    )
+    with cache.StoreWriter(folder, plan, provenance={}) as writer:
+        writer.write_shard(0, rows)
+        writer.close()
+    return folder / "shard-00000.h5"
+
+
+@pytest.mark.parametrize("format_version", [1, 2])
+def test_the_digest_of_a_shard_is_of_its_frame_since_version_2(tmp_path, format_version):
+    path = written_large(tmp_path / "x.store", format_version)
+    manifest = cache.open(path.parent).manifest
+    shard = inspect_shard(path, manifest.plan, 0)
+    start, size = shard.extents["features/avg"].offset, shard.extents["features/avg"].size_bytes
+    whole = path.read_bytes()
+    frame = whole if format_version == 1 else whole[:start] + whole[start + size :]
+    assert manifest.shards[0].digest == hashlib.blake2b(frame, digest_size=16).hexdigest()
+    assert digest_of_shard(path, manifest.plan, shard) == manifest.shards[0].digest
+
+
+@pytest.mark.parametrize("format_version", [1, 2])
+def test_no_byte_of_a_large_shard_is_left_out_by_a_verification(tmp_path, format_version):
+    path = written_large(tmp_path / "x.store", format_version)
+    whole = path.read_bytes()
+    extent = inspect_shard(path, cache.open(path.parent).manifest.plan, 0).extents["features/avg"]
+    inside, outside = extent.offset + extent.size_bytes // 2, [extent.offset - 1, len(whole) - 1, 100, 2000]
+    for place in [extent.offset, inside, extent.offset + extent.size_bytes - 1, *outside]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        problems = cache.verify(path.parent).problems
+        assert [problem.file for problem in problems if problem.file != "manifest.json"], place
+    path.write_bytes(whole)
+    assert cache.verify(path.parent).problems == ()

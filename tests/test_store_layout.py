@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cache.layout import ALIGNMENT_BYTES, DROPPED_BYTES, Joined, buffers, file_pieces
+from cache.layout import ALIGNMENT_BYTES, LARGE_BYTES, Joined, buffers, file_pieces
 
 ATTRIBUTES = {"version": np.int64(2), "digest": np.bytes_("0123")}
 
@@ -36,11 +36,11 @@ def make_datasets(blob_bytes, feature_rows, readouts=2):
     }
 
 
-@pytest.mark.parametrize("blob_bytes", [1, DROPPED_BYTES - 1, DROPPED_BYTES, 3 * DROPPED_BYTES + 5])
-@pytest.mark.parametrize("feature_rows", [3, DROPPED_BYTES // 128, 2 * DROPPED_BYTES // 128 + 1])
+@pytest.mark.parametrize("blob_bytes", [1, LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES + 5])
+@pytest.mark.parametrize("feature_rows", [3, LARGE_BYTES // 128, 2 * LARGE_BYTES // 128 + 1])
 def test_the_pieces_are_the_file_that_hdf5_writes(blob_bytes, feature_rows):
     datasets = make_datasets(blob_bytes, feature_rows)
-    found = b"".join(file_pieces(ATTRIBUTES, datasets))
+    found = b"".join(file_pieces(ATTRIBUTES, datasets).every)
     assert found == written_by_hdf5(datasets)
     with h5py.File(io.BytesIO(found)) as file:
         assert file["images/bytes"][()].tobytes() == b"".join(datasets["images/bytes"].pieces)
@@ -48,13 +48,13 @@ def test_the_pieces_are_the_file_that_hdf5_writes(blob_bytes, feature_rows):
 
 
 def test_a_file_of_many_datasets_is_the_one_that_hdf5_writes():
-    datasets = make_datasets(2 * DROPPED_BYTES, DROPPED_BYTES // 128, readouts=40)
-    assert b"".join(file_pieces(ATTRIBUTES, datasets)) == written_by_hdf5(datasets)
+    datasets = make_datasets(2 * LARGE_BYTES, LARGE_BYTES // 128, readouts=40)
+    assert b"".join(file_pieces(ATTRIBUTES, datasets).every) == written_by_hdf5(datasets)
 
 
 def test_large_values_are_not_copied():
-    datasets = make_datasets(2 * DROPPED_BYTES, DROPPED_BYTES // 128)
-    pieces = file_pieces(ATTRIBUTES, datasets)
+    datasets = make_datasets(2 * LARGE_BYTES, LARGE_BYTES // 128)
+    pieces = file_pieces(ATTRIBUTES, datasets).every
     assert all(any(piece is image for piece in pieces) for image in datasets["images/bytes"].pieces)
     views = [np.asarray(piece) for piece in pieces if isinstance(piece, memoryview)]
     assert all(any(np.shares_memory(datasets[f"features/r{i}"], view) for view in views) for i in range(2))

@@ -16,7 +16,7 @@ KEYS = ("a/0.png", "a/1.png", "b/ä.png", "b/3.png", "b/4.png")
 
 
 def shard_bytes(plan, index, rows):
-    return b"".join(shard_pieces(plan, index, rows))
+    return b"".join(shard_pieces(plan, index, rows).every)
 
 
 def make_plan(**changes):
