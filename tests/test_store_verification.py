@@ -60,24 +60,26 @@ def test_a_sound_store_is_said_to_be_sound_and_nothing_is_written(store):
 @pytest.mark.parametrize(
     ("dataset", "what"),
     [
-        ("features/avg", "its content has digest"),
-        ("images/bytes", "its content has digest"),
-        ("hashes", "its content has digest"),
-        ("keys", "keys differ from the plan's"),
-        ("labels", "labels differ from the plan's"),
-        ("positions", "positions of shard 1 must be one ascending row|shard 1 must cover"),
-        ("images/offsets", "images/offsets must rise"),
-        ("quarantine", "cannot be read|quarantine is"),
+        ("features/avg", ["its bytes have digest", "its content has digest"]),
+        ("images/bytes", ["its bytes have digest", "its content has digest"]),
+        ("hashes", ["its bytes have digest", "its content has digest"]),
+        ("keys", ["its bytes have digest", "keys differ from the plan's"]),
+        # Where the layout itself is wrong, no frame is known to be digested.
+        ("labels", ["labels differ from the plan's"]),
+        ("positions", ["positions of shard 1 must be one ascending row|shard 1 must cover"]),
+        ("images/offsets", ["images/offsets must rise"]),
+        ("quarantine", ["cannot be read|quarantine is"]),
     ],
 )
-def test_a_flipped_byte_of_any_dataset_is_found_by_file_digest_and_by_content(store, dataset, what):
+def test_a_flipped_byte_of_any_dataset_is_found_and_named(store, dataset, what):
     path = store / "shard-00001.h5"
     flip(path, offset_of(path, dataset))
     found = cache.verify(store)
     assert not found.is_sound
     assert found.bad_shards == ("shard-00001.h5",)
-    assert "its bytes have digest" in found.problems[0].what
-    assert re.search(what, found.problems[1].what)
+    of_shard = [problem.what for problem in found.problems if problem.file == "shard-00001.h5"]
+    assert len(of_shard) == len(what)
+    assert all(re.search(wanted, said) for wanted, said in zip(what, of_shard, strict=True))
 
 
 def test_a_flipped_bit_at_any_place_of_a_shard_is_found(store):
