@@ -35,7 +35,7 @@ from tcs.images import decode_image
 RESIZED, SIDE = 256, 224
 FORWARDED = 32  # photographs, spread evenly, whose features are compared
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BASE = "tcs: Pillow, timm's transform"
+BASE = "Pillow, timm's transform"
 MODELS = ("resnet18", "vit_small_patch16_224")
 TRANSFORM = create_transform((3, SIDE, SIDE), is_training=False, interpolation="bicubic", crop_pct=SIDE / RESIZED)
 
@@ -50,6 +50,11 @@ class Way:
     def __call__(self, data: bytes) -> torch.Tensor:
         """The whole way."""
         return self.transform(self.decode(data))
+
+
+def plain(data: bytes) -> Image.Image:
+    """Pillow alone."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def with_draft(data: bytes) -> Image.Image:
@@ -86,11 +91,10 @@ def tensor_transform(image_3HW: torch.Tensor) -> torch.Tensor:
 def all_ways() -> dict[str, Way]:
     """The contestants; the first is the base."""
     ways = {
-        BASE: Way(decode=decode_image, transform=TRANSFORM),
+        BASE: Way(decode=plain, transform=TRANSFORM),
+        "tcs (simplejpeg where installed), timm's transform": Way(decode=decode_image, transform=TRANSFORM),
         "Pillow with draft": Way(decode=with_draft, transform=TRANSFORM),
-        "Pillow, resize of tensors": Way(
-            decode=decode_image, transform=lambda image: tensor_transform(as_tensor(image))
-        ),
+        "Pillow, resize of tensors": Way(decode=plain, transform=lambda image: tensor_transform(as_tensor(image))),
         "torchvision, timm's transform": Way(
             decode=with_torchvision, transform=lambda image: TRANSFORM(as_image(image))
         ),

@@ -74,6 +74,7 @@ def environment() -> dict[str, Any]:
         "faiss-cpu",
         "scikit-learn",
         "pillow",
+        "simplejpeg",
         "tcs-distill",
     ):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -1,12 +1,14 @@
 """Decoding, against PIL and numpy used directly."""
 
 import io
+import pathlib
+import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from tcs.images import BadImageError, decode_image, decode_square, shrink
+from tcs.images import BadImageError, _colour_jpeg, decode_image, decode_square, shrink
 
 
 def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
@@ -160,6 +162,47 @@ def jpegs() -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(params=["simplejpeg", "Pillow alone"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to decode a JPEG."""
+    if request.param == "Pillow alone":
+        monkeypatch.setattr("tcs.images.simplejpeg", None)
+    else:
+        pytest.importorskip("simplejpeg")
+    return str(request.param)
+
+
+PHOTOS = pathlib.Path(__file__).parents[2] / "shared" / "data" / "photos.tar"
+
+
+@pytest.mark.skipif(not PHOTOS.exists(), reason="the shared photographs are not here")
+def test_photographs_decode_to_the_pixels_that_pillow_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    with tarfile.open(PHOTOS) as tar:
+        members = [tar.extractfile(member) for member in tar.getmembers() if member.isfile()][::10]
+        blobs = [member.read() for member in members if member is not None]
+    quick = [np.asarray(decode_image(blob)) for blob in blobs]
+    monkeypatch.setattr("tcs.images.simplejpeg", None)
+    assert len(blobs) > 5
+    assert all(np.array_equal(pixels, decode_image(blob)) for pixels, blob in zip(quick, blobs, strict=True))
+
+
+def test_only_ordinary_colour_jpegs_leave_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    quick = {kind for kind, data in jpegs().items() if _colour_jpeg(data) is not None}
+    assert quick == {
+        "4:2:0",
+        "4:1:1 and progressive",
+        "4:4:4 with restart markers",
+        "EXIF orientation",
+        "multi-picture",
+    }
+    assert _colour_jpeg(jpegs()["4:2:0"][:-40]) is None
+    monkeypatch.setattr("tcs.images.MOST_QUICK_PIXELS", 70 * 101 - 1)
+    assert _colour_jpeg(jpegs()["4:2:0"]) is None
+
+
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("kind", jpegs())
 def test_every_kind_of_jpeg_decodes_to_what_pillow_gives(kind: str) -> None:
     data = jpegs()[kind]
@@ -172,6 +215,7 @@ def test_every_kind_of_jpeg_decodes_to_what_pillow_gives(kind: str) -> None:
     assert shrink(data, image, 20) == shrink(data, expected, 20)
 
 
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("kind", [kind for kind in jpegs() if kind != "multi-picture"])
 def test_every_kind_of_truncated_jpeg_is_refused(kind: str) -> None:
     data = jpegs()[kind]
