@@ -4,8 +4,8 @@ Knows nothing of teachers, and nothing of where the bytes lie. Pixels follow tim
 silent: transparency is dropped, the EXIF orientation is not applied, the first frame of an animation counts.
 
 Ordinary colour JPEGs go through simplejpeg where it is installed: the same library (libjpeg-turbo, accurate settings) with
-less around it, so the same pixels, a quarter faster with the resize that follows (benchmarks/RESULTS.md). All else, and
-whatever it stumbles over, is Pillow's, which also says what is wrong.
+less around it, so the same pixels a tenth sooner (benchmarks/RESULTS.md). All else, and whatever it stumbles over, is
+Pillow's, which also says what is wrong.
 """
 
 import io
