@@ -13,7 +13,9 @@ from cache.errors import LockedStoreError
 from cache.files import locked_descriptor, sync_folder, write_error
 
 PARTIAL_SUFFIX = ".tcs.partial"
-_PIECE_BYTES = 16 << 20
+# Writes end at multiples of this place in the file: random rows of a file just written so, its pages still in memory, came
+# at 0.90 x the speed of one array's, against 0.80 x after writes of 16 MiB from any place on (Linux 6.18).
+_PIECE_BYTES = 1 << 20
 
 
 class StreamedFile:
@@ -61,7 +63,8 @@ class StreamedFile:
         try:
             self._file.seek(offset)
             while len(source):
-                source = source[self._file.write(source[:_PIECE_BYTES]) or 0 :]
+                size = _PIECE_BYTES - self._file.tell() % _PIECE_BYTES
+                source = source[self._file.write(source[:size]) or 0 :]
         except OSError as error:
             raise write_error(self._target, error, resumes=False) from error
 
