@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 DIGEST_BYTES = 16
@@ -39,12 +38,6 @@ def digest_of_json(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return digest_of_bytes(text.encode("ascii"))
-
-
-def digest_of_file(path: Path) -> str:
-    """The digest of all bytes of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, new_digest).hexdigest()
 
 
 def store_identity(plan_identity: str, hashes: Iterable[bytes], quarantined: Iterable[int]) -> str:

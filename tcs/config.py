@@ -8,7 +8,6 @@ from typing import Any
 from tcs.config_features import FeatureConfig
 from tcs.errors import require, require_choice
 
-IMAGE_POLICIES = ("original", "resized:PX", "none")
 COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
 STORED_DTYPES = ("float16", "float32")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")

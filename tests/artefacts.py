@@ -88,3 +88,15 @@ def make_targets(
     coordinates, out = folder / f"{method}.safetensors", folder / f"{method}.h5"
     fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components, method=method))
     return fit_targets(TargetsConfig(store=str(folder / store), coordinates=str(coordinates), out=str(out), bits=32))
+
+
+def save_vit(path: pathlib.Path, side: int) -> pathlib.Path:
+    """Weights of a tiny ViT for images of `side` pixels, random but always the same."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_vit", num_classes=0, img_size=side).state_dict(), path)
+    return path

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import timm
 import torch
+from artefacts import save_vit
 from PIL import Image
-from safetensors.torch import save_file
 from timm.data import create_transform
 
 import cache
@@ -33,11 +33,7 @@ SIDE, COUNT, VIEWS = 32, 22, 3
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(timm.create_model("test_vit", num_classes=0, img_size=SIDE).state_dict(), path)
-    return path
+    return save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
 
 
 @pytest.fixture(scope="module")

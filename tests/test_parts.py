@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
+from artefacts import save_vit
 from test_extract import SIDE, break_some, config, fill, shard_files
 from test_ranks import at_once, crew
 from torch.distributed import HashStore
@@ -54,11 +53,7 @@ def _threads_are_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(timm.create_model("test_vit", num_classes=0, img_size=SIDE).state_dict(), path)
-    return path
+    return save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
 
 
 @pytest.fixture(scope="module")
