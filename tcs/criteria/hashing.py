@@ -3,6 +3,7 @@
 Legend: n rows of the run, S student dims, D teacher dims, H hash bits.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -91,39 +92,30 @@ RELATED = tuple(
     f"tcs.functional.lsh.{name}" for name in ("draw_hash_weight", "hash_bias", "hash_bits", "lsh_from_bits")
 )
 
+LSH = Loss(
+    make=Bits,
+    function="tcs.functional.lsh.lsh",
+    about="signs of Gaussian projections of the teacher's features",
+    source=SOURCE,
+    reads=frozenset({"features"}),
+    trains=TRAINS,
+    weight=6.0,
+    related=RELATED,
+    differs=CHOICES,
+)
+
 LOSSES: Mapping[str, Loss] = {
-    "lsh": Loss(
-        make=Bits,
-        function="tcs.functional.lsh.lsh",
-        about="signs of Gaussian projections of the teacher's features",
-        source=SOURCE,
-        reads=frozenset({"features"}),
-        trains=TRAINS,
-        weight=6.0,
-        related=RELATED,
-        differs=CHOICES,
+    "lsh": LSH,
+    "lshl2": dataclasses.replace(
+        LSH, make=BitsAndDistance, function="tcs.functional.lsh.lshl2", about="signs and squared distance, 1 : 1"
     ),
-    "lshl2": Loss(
-        make=BitsAndDistance,
-        function="tcs.functional.lsh.lshl2",
-        about="signs and squared distance, 1 : 1",
-        source=SOURCE,
-        reads=frozenset({"features"}),
-        trains=TRAINS,
-        weight=6.0,
-        related=RELATED,
-        differs=CHOICES,
-    ),
-    "lshl2_s": Loss(
+    "lshl2_s": dataclasses.replace(
+        LSH,
         make=WhereRight,
         function="tcs.functional.lsh.lshl2_s",
         about="lshl2 over the labelled rows that a probe of the teacher classifies rightly",
-        source=SOURCE,
         reads=frozenset({"features", "labels", "probe"}),
         rows="labelled",
-        trains=TRAINS,
-        weight=6.0,
-        related=RELATED,
         differs=CHOICES
         + "; the probe stands for the teacher's classifier; a batch without a right row gives 0, not NaN",
     ),
