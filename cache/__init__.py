@@ -9,6 +9,7 @@ from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features
 from cache.files import atomic_write_bytes as atomic_write_bytes
+from cache.files import write_error as write_error
 from cache.fingerprint import content_hash as content_hash
 from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
