@@ -68,7 +68,11 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
 def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None:
     tables = {"tcs.cli": COMMANDS, "tcs.cli.cache": SUBCOMMANDS}
     for package, table in tables.items():
-        names = {path.stem for path in (ROOT / package.replace(".", "/")).glob("*.py")} - {"__init__", "lazy_group"}
+        names = {path.stem for path in (ROOT / package.replace(".", "/")).glob("*.py")} - {
+            "__init__",
+            "config_file",
+            "lazy_group",
+        }
         assert {module for module, _ in table.values()} - set(tables) == {f"{package}.{name}" for name in names}
         for module, _ in table.values():
             assert isinstance(importlib.import_module(module).command, click.Command)

@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
+from tcs.cli.config_file import config_file_option
 from tcs.config import HEADS, MIMIC_VIEWS, TrainConfig
 
 
 @click.command()
+@config_file_option(nullable=("clip_grad",))
 @click.argument("store", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Run folder; holds one folder a student.")
 @click.option(
