@@ -17,6 +17,7 @@ from cache import digest_of_json
 from tcs.checkpoint import load_resume, save_resume, save_weights
 from tcs.config import as_json
 from tcs.errors import ArtefactError, DataError, DivergedError
+from tcs.functional.contrast import nt_xent
 from tcs.image_list import ImageList
 from tcs.runtime import progress_bar, seed_for
 from tcs.simclr import (
@@ -28,7 +29,6 @@ from tcs.simclr import (
     build_projector,
     collate,
     encoder_dims,
-    nt_xent,
     seeded,
 )
 

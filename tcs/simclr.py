@@ -1,6 +1,6 @@
 """SimCLR (Chen et al. 2020, arXiv 2002.05709): pretraining of a teacher from images alone; no label is ever read.
 
-Letters: B images in a batch, P projection dims, D encoder dims, S image side, V = 2 views.
+Letters: B images in a batch, D encoder dims, S image side, V = 2 views.
 Randomness: every draw is a pure function of (seed, purpose, step), so a resumed run equals an uninterrupted one.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from tcs.errors import ModelError, require, require_choice
+from tcs.functional.contrast import PROJECTION_DIMS, projection_head
 from tcs.image_list import ImageList
 from tcs.images import BadImageError, decode_image
 from tcs.runtime import seed_for
@@ -73,7 +73,7 @@ class PretrainConfig:
     weight_decay: float = 0.05
     warmup_share: float = 0.05
     temperature: float = 0.2
-    projection_dims: int = 128
+    projection_dims: int = PROJECTION_DIMS
     amp: bool = False
     seed: int = 42
 
@@ -89,21 +89,6 @@ class PretrainConfig:
         require(self.temperature > 0, f"--temperature is {self.temperature}; it must be a positive number.")
         require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
         require(self.projection_dims >= 1, f"--projection-dims is {self.projection_dims}; it must be 1 or more.")
-
-
-def nt_xent(first_BP: Tensor, second_BP: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Normalised temperature-scaled cross-entropy (equation 1 of the paper), and the share of images that find their pair.
-
-    Row i of both (float, B x P, B >= 2) shows image i. The loss is a scalar, the mean over all 2B views; ValueError for B < 2.
-    """
-    rows = len(first_BP)
-    if rows < 2:
-        raise ValueError(f"NT-Xent got {rows} image; it compares an image with others: give 2 or more.")
-    views_VP = functional.normalize(torch.cat([first_BP, second_BP]).float(), dim=1)  # (2B, P)
-    logits_VV = views_VP @ views_VP.T / temperature
-    logits_VV.fill_diagonal_(-math.inf)  # a view is no candidate for itself
-    pair_V = torch.arange(2 * rows, device=logits_VV.device).roll(rows)
-    return functional.cross_entropy(logits_VV, pair_V), (logits_VV.argmax(dim=1) == pair_V).float().mean()
 
 
 class ViewPairs(Dataset[Tensor | str]):
@@ -175,11 +160,9 @@ def build_encoder(config: PretrainConfig) -> nn.Module:
 
 
 def build_projector(config: PretrainConfig, dims: int) -> nn.Module:
-    """Two layers D -> D -> P on top of the encoder, thrown away after pretraining (section 4.2 of the paper)."""
+    """The projection head on top of the encoder, at a start drawn from the seed."""
     with seeded(seed_for(config.seed, "projector")):
-        return nn.Sequential(
-            nn.Linear(dims, dims), nn.BatchNorm1d(dims), nn.ReLU(), nn.Linear(dims, config.projection_dims)
-        )
+        return projection_head(dims, config.projection_dims)
 
 
 def encoder_dims(encoder: nn.Module, config: PretrainConfig) -> int:

@@ -128,8 +128,8 @@ TCS = {
     "report": "checkpoint intervals plot results",
     # pretraining and demo
     "digits": "",
-    "simclr": "image_list images student",
-    "pretrain": "checkpoint image_list simclr",
+    "simclr": "functional.contrast image_list images student",
+    "pretrain": "checkpoint functional.contrast image_list simclr",
     "demo": "digits extract fewshot fit report targets",
     # published losses as pure functions: torch and tcs.errors
     "functional.coordinates": "functional.checks functional.precision",
@@ -153,6 +153,7 @@ TCS = {
     "functional.rdimkd": "functional.checks functional.precision",
     "functional.mimicry": "functional.checks functional.norms functional.precision",
     "functional.queue": "functional.checks functional.norms functional.precision",
+    "functional.contrast": "functional.checks functional.norms functional.precision",
     "functional.ibm2": "functional.checks functional.norms functional.precision",
     "__main__": "cli",
     # command line: the stage, inside the command

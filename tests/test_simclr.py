@@ -1,4 +1,4 @@
-"""SimCLR's parts: the loss against a loop and finite differences, views image by image, the order of batches."""
+"""SimCLR's parts: views image by image, the order of batches, networks from a seed. The loss: test_functional_contrast.py."""
 
 import math
 
@@ -18,60 +18,10 @@ from tcs.simclr import (
     build_projector,
     collate,
     encoder_dims,
-    nt_xent,
     seeded,
 )
 
 TINY = {"layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8)}
-
-
-def loop_nt_xent(first, second, temperature):
-    """Equation 1 of arXiv 2002.05709, term by term in plain Python floats."""
-    views = [row / math.sqrt(sum(row**2)) for row in (*first, *second)]
-    rows, losses, hits = len(first), [], []
-    for i, anchor in enumerate(views):
-        pair = (i + rows) % (2 * rows)
-        similar = {k: float(anchor @ views[k]) / temperature for k in range(2 * rows) if k != i}
-        losses.append(-similar[pair] + math.log(sum(math.exp(value) for value in similar.values())))
-        hits.append(max(similar, key=similar.get) == pair)
-    return sum(losses) / len(losses), sum(hits) / len(hits)
-
-
-@pytest.mark.parametrize(("rows", "dims", "temperature"), [(2, 3, 0.5), (5, 4, 0.2), (8, 16, 0.07)])
-def test_nt_xent_equals_the_loop(rows, dims, temperature):
-    generator = np.random.default_rng(rows)
-    first = generator.normal(size=(rows, dims))
-    second = first + 0.5 * generator.normal(size=(rows, dims))
-    loss, match = nt_xent(torch.from_numpy(first), torch.from_numpy(second), temperature)
-    expected_loss, expected_match = loop_nt_xent(first, second, temperature)
-    assert loss.item() == pytest.approx(expected_loss, rel=1e-5)  # the loss computes in float32
-    assert match.item() == pytest.approx(expected_match)
-
-
-def test_nt_xent_gradient_equals_finite_differences():
-    generator = np.random.default_rng(0)
-    first, second = generator.normal(size=(2, 4, 5))
-    leaf = torch.from_numpy(first).requires_grad_()
-    nt_xent(leaf, torch.from_numpy(second), 0.5)[0].backward()
-    step = 1e-6
-    for index in np.ndindex(*first.shape):
-        moved = [first.copy(), first.copy()]
-        moved[0][index] += step
-        moved[1][index] -= step
-        slope = (loop_nt_xent(moved[0], second, 0.5)[0] - loop_nt_xent(moved[1], second, 0.5)[0]) / (2 * step)
-        assert leaf.grad[index].item() == pytest.approx(slope, abs=1e-5)
-
-
-def test_nt_xent_of_orthogonal_pairs_is_known_in_closed_form():
-    basis = torch.eye(3)
-    loss, match = nt_xent(basis, basis, 1.0)
-    assert loss.item() == pytest.approx(math.log(math.e + 4) - 1)
-    assert match.item() == 1
-
-
-def test_nt_xent_refuses_one_image():
-    with pytest.raises(ValueError, match="got 1 image; it compares an image with others: give 2 or more"):
-        nt_xent(torch.ones(1, 3), torch.ones(1, 3), 0.2)
 
 
 def write_images(folder, count=4, size=20):
