@@ -21,9 +21,10 @@ from tcs.checkpoint import load_json, save_json, save_table
 from tcs.config import EvalConfig, FewshotConfig
 from tcs.errors import ArtefactError, DataError, TcsError
 from tcs.evaluate import accuracy, load_student, match_classes, predict
-from tcs.grid import Cell, Grid, cell_config, choose_part, load_grid, plan_cells
+from tcs.grid import STUDENT_REFERENCES, TEACHER, Cell, Grid, cell_config, choose_part, load_grid, plan_cells
 from tcs.references import score_reference
 from tcs.runtime import environment, pick_device, progress_bar, say
+from tcs.same_pixels import train_same_pixels
 from tcs.source import Source, open_source
 from tcs.splits import Split, k_shot_split, write_split_file
 from tcs.stream import RESIDENT_BYTES, decode_rows
@@ -138,7 +139,7 @@ def row_key(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
     steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
-    runs = sum(cell.model != "teacher" for cell in todo)
+    runs = sum(cell.model != TEACHER for cell in todo)
     say(
         f"{len(cells)} cells: {len(grid.students)} students x {len(grid.methods)} methods x shots {list(grid.shots)} x seeds "
         f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(todo)} done, {len(todo)} to go, "
@@ -212,7 +213,7 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
         store = bench.train
         split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
         _write_split(bench, split, cell)
-        measure: Callable[..., dict[str, Any]] = _reference if cell.model == "teacher" else _student
+        measure: Callable[..., dict[str, Any]] = _reference if cell.model == TEACHER else _student
         return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
     except (TcsError, CacheError, RuntimeError) as error:
         return row | {"status": "failed", "error": " ".join(str(error).split())[:300]}
@@ -233,9 +234,10 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     """Train, then score the folded timm model on the test store."""
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", "_".join(cell.key[1:])).strip("-")
     config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
-    source = bench.source(config.targets)
+    without_teacher = cell.method.label in STUDENT_REFERENCES
+    source = bench.source(None if without_teacher else config.targets)
     _decode_once(source, config.img_size)
-    (folder,) = train(config, source)
+    folder = train_same_pixels(config, source) if without_teacher else train(config, source)[0]
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     labels_N = match_classes(bench.test, student.record["classes"])

@@ -2,7 +2,9 @@
 
 A recipe is YAML: `train` and `test` stores, `targets`, lists `students`, `methods`, `shots`, `seeds`, `unlabelled`, and any
 option of `tcs train` for all cells under `options`. A method is a name, or a mapping with `method` (or `head` and `loss`), a
-`label` for its rows, and options of its own. `primary: [a, b]` names the one comparison fixed beforehand; `note` is printed.
+`label` for its rows, and options of its own. `references` are rows of the frozen teacher, one per shots and seed, and
+`same-pixels` (tcs.same_pixels), one per student, shots, seed and pool with pixels; without the key all of them that the
+pools allow. `primary: [a, b]` names the one comparison fixed beforehand; `note` is printed.
 """
 
 import dataclasses
@@ -21,7 +23,11 @@ RECIPE_KEYS = (
     *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
     *("options", "references", "primary", "note"),
 )
-REFERENCES = ("teacher-probe", "teacher-knn", "ibm2")
+TEACHER = "teacher"  # the model of a reference row without a student
+NO_PIXELS = ("none", "0")
+TEACHER_REFERENCES = ("teacher-probe", "teacher-knn", "ibm2")
+STUDENT_REFERENCES = ("same-pixels",)
+REFERENCES = TEACHER_REFERENCES + STUDENT_REFERENCES
 CELL_OPTIONS = (
     "store",
     "out",
@@ -62,10 +68,15 @@ class Grid:
     references: tuple[str, ...]
     options: Mapping[str, Any]
 
+    @property
+    def pixel_pools(self) -> tuple[str, ...]:
+        """The pools that hold unlabelled pixels."""
+        return tuple(pool for pool in self.unlabelled if pool not in NO_PIXELS)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One training run, or one reference row (model `teacher`)."""
+    """One training run, or one reference row of the teacher (model `teacher`)."""
 
     model: str
     method: MethodRow
@@ -95,6 +106,7 @@ def load_grid(path: pathlib.Path) -> Grid:
             raise ConfigError(f"recipe {path} lacks '{key}', or it is empty; give at least one value.")
     options = dict(recipe.get("options") or {})
     _check_keys(options, _train_options(), f"options of recipe {path}")
+    unlabelled = tuple(str(value) for value in recipe.get("unlabelled", ["none"]))
     grid = Grid(
         train=str(recipe["train"]),
         test=str(recipe["test"]),
@@ -103,12 +115,19 @@ def load_grid(path: pathlib.Path) -> Grid:
         methods=tuple(_method_row(entry, path) for entry in recipe["methods"]),
         shots=_whole_numbers(recipe["shots"], "shots", path),
         seeds=_whole_numbers(recipe.get("seeds", [0, 1, 2]), "seeds", path),
-        unlabelled=tuple(str(value) for value in recipe.get("unlabelled", ["none"])),
-        references=tuple(recipe.get("references", REFERENCES)),
+        unlabelled=unlabelled,
+        references=_references(recipe.get("references"), unlabelled),
         options=options,
     )
     _check_grid(grid, path)
     return grid
+
+
+def _references(named: list[str] | None, unlabelled: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that the recipe names; else all that its pools allow."""
+    if named is not None:
+        return tuple(named)
+    return REFERENCES if set(unlabelled) - set(NO_PIXELS) else TEACHER_REFERENCES
 
 
 def _train_options() -> tuple[str, ...]:
@@ -154,28 +173,52 @@ def _check_grid(grid: Grid, path: pathlib.Path) -> None:
             raise ConfigError(
                 f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own)."
             )
+    _check_references(grid, path)
+
+
+def _check_references(grid: Grid, path: pathlib.Path) -> None:
+    labels = {row.label for row in grid.methods}
     for reference in grid.references:
         if reference not in REFERENCES:
             raise ConfigError(
                 f"recipe {path} asks for reference '{reference}'; known references are {', '.join(REFERENCES)}."
             )
+        if reference in STUDENT_REFERENCES and reference in labels:
+            raise ConfigError(f"recipe {path} labels a method '{reference}', as a reference is; give it another label.")
+        if reference in STUDENT_REFERENCES and not grid.pixel_pools:
+            raise ConfigError(
+                f"recipe {path} asks for reference '{reference}' with unlabelled: [{', '.join(grid.unlabelled)}]; it trains "
+                "on unlabelled pixels: add a pool, as [10000] or [all], or leave the reference out."
+            )
 
 
 def plan_cells(grid: Grid) -> list[Cell]:
     """Every cell, seed by seed, so that an interrupted grid has whole seeds. Methods without a pool run once, not once per pool."""
-    cells = []
-    for seed in grid.seeds:
-        for shots in grid.shots:
-            for reference in grid.references:
-                row = MethodRow(label=reference, options={}, uses_pool=False)
-                cells.append(Cell(model="teacher", method=row, shots=shots, seed=seed, unlabelled="none"))
-            for student in grid.students:
-                for method in grid.methods:
-                    pools = grid.unlabelled if method.uses_pool else ("none",)
-                    cells += [
-                        Cell(model=student, method=method, shots=shots, seed=seed, unlabelled=pool) for pool in pools
-                    ]
-    return cells
+    rows = _rows(grid)
+    return [
+        Cell(model=model, method=method, shots=shots, seed=seed, unlabelled=pool)
+        for seed in grid.seeds
+        for shots in grid.shots
+        for model, method, pools in rows
+        for pool in pools
+    ]
+
+
+def _rows(grid: Grid) -> list[tuple[str, MethodRow, tuple[str, ...]]]:
+    """(model, method, pools) of one split: the teacher's references, then each student's methods and references."""
+    rows: list[tuple[str, MethodRow, tuple[str, ...]]] = [
+        (TEACHER, MethodRow(label=name, options={}, uses_pool=False), ("none",))
+        for name in grid.references
+        if name in TEACHER_REFERENCES
+    ]
+    for student in grid.students:
+        rows += [(student, method, grid.unlabelled if method.uses_pool else ("none",)) for method in grid.methods]
+        rows += [
+            (student, MethodRow(label=name, options={}, uses_pool=True), grid.pixel_pools)
+            for name in grid.references
+            if name in STUDENT_REFERENCES
+        ]
+    return rows
 
 
 def choose_part(cells: list[Cell], part: str | None) -> list[Cell]:

@@ -177,7 +177,9 @@ def test_parts_are_numbered_from_one(part: str) -> None:
 
 
 def test_ibm2_is_a_reference_row_by_default(folder: pathlib.Path) -> None:
-    assert load_grid(write_recipe(folder, references=None)).references == ("teacher-probe", "teacher-knn", "ibm2")
+    teacher = ("teacher-probe", "teacher-knn", "ibm2")
+    assert load_grid(write_recipe(folder, references=None)).references == (*teacher, "same-pixels")
+    assert load_grid(write_recipe(folder, references=None, unlabelled=["none"])).references == teacher
     recipe = write_recipe(folder, references=["ibm2"], methods=["labels"], shots=[4], seeds=[2])
     _, rows = run(folder, recipe)
     (row,) = [row for row in rows if row["method"] == "ibm2"]

@@ -113,7 +113,11 @@ TCS = {
     "grid": "losses methods",
     "ibm2": "functional.ibm2 functional.norms",
     "references": "evaluate ibm2 probe row_vectors",
-    "fewshot": "checkpoint evaluate grid references source splits stream train",
+    # the reference without a teacher: its self-supervised loss is a pure function, the pretraining of teachers stays away
+    "view_pairs": "",
+    "pixel_trainer": "augment checkpoint functional.contrast interrupt recipe stream student view_pairs",
+    "same_pixels": "checkpoint methods pixel_trainer probe recipe source splits stream student train",
+    "fewshot": "checkpoint evaluate grid references same_pixels source splits stream train",
     "intervals": "",
     # heads on compressed features, no student
     "config_probe": "",
@@ -304,7 +308,8 @@ def test_training_reaches_no_teacher_by_the_table():
         module = todo.pop()
         reached.add(module)
         todo += edges[module] - reached
-    assert not reached & {"tcs.teacher", "tcs.teacher_weights", "tcs.readouts", "tcs.extract", "tcs.simclr"}
+    pretraining = {"tcs.simclr", "tcs.pretrain"}
+    assert not reached & {"tcs.teacher", "tcs.teacher_weights", "tcs.readouts", "tcs.extract", *pretraining}
 
 
 @pytest.mark.parametrize(
@@ -356,7 +361,7 @@ def loaded_after(statement):
 def test_training_loads_neither_teacher_nor_faiss():
     loaded = loaded_after("import tcs.train, tcs.fewshot, tcs.evaluate, tcs.compression")
     assert "tcs.trainer" in loaded
-    assert not loaded & {"tcs.teacher", "tcs.teacher_weights", "tcs.extract", "tcs.simclr", "faiss"}
+    assert not loaded & {"tcs.teacher", "tcs.teacher_weights", "tcs.extract", "tcs.simclr", "tcs.pretrain", "faiss"}
 
 
 def test_store_loads_neither_tcs_nor_torch():
