@@ -7,8 +7,9 @@ its timm classifier: what is scored is a plain student. (`teacher-probe` fits th
 a length of its own for every row would not fold.)
 
 Equal to the cells: the student and its random start, steps, batch, optimiser, schedule, decay, clipping. Images seen are
-forward passes of the student. A step of b forwards shows b / 2 images, two views each: steps and forwards are equal, the
-distinct images of a step are halved.
+forward passes of the student in training. A step of b forwards (b is the batch, or the pool where that is smaller, made even)
+shows b / 2 images, two views each: steps and forwards are those of `tcs-probe`, whose batch comes from the pool as a whole;
+the distinct images of a step are halved. The probe's one clean pass over the labelled rows is not counted.
 
 Published and not tuned: views by appendix B.9 (tcs.view_pairs; the mirror image as the recipe's `hflip` says), temperature
 0.5 (B.9, and the authors' command for CIFAR-10), two-layer projection head (section 4.2). Not the published optimiser
