@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tcs.augment import normalise
 from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.functional.contrast import nt_xent, projection_head
@@ -95,9 +94,11 @@ class PixelTrainer:
         place_B = draw(len(self.images_n3HW), self.images, self.recipe.seed, "pool", self.step)
         generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "augment", self.step))
         views_V3HW = view_pairs(self.images_n3HW[place_B.to(self.device)], self.recipe.hflip, generator)
-        return self._laid_out((views_V3HW - self.mean) / self.std)
+        return self._normalised(views_V3HW)
 
-    def _laid_out(self, inputs: Tensor) -> Tensor:
+    def _normalised(self, images_B3HW: Tensor) -> Tensor:
+        """What the student is fed for images on a 0..1 scale."""
+        inputs = (images_B3HW - self.mean) / self.std
         return inputs.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else inputs
 
     def _project(self, views_V3HW: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class PixelTrainer:
         """float32 (m, S): the frozen student's pre-logits of un-augmented rows, at positions of this run."""
         self.student.eval()
         parts = [
-            pre_logits(self.student.backbone, self._laid_out(normalise(images, self.mean, self.std))).float().cpu()
+            pre_logits(self.student.backbone, self._normalised(images.float() / 255)).float().cpu()
             for images in torch.split(self.images_n3HW[place_m.to(self.device)], EVAL_BATCH)
         ]
         features_mS: NDArray[np.float32] = torch.cat(parts).numpy()

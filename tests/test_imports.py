@@ -115,7 +115,7 @@ TCS = {
     "references": "evaluate ibm2 probe row_vectors",
     # the reference without a teacher: its self-supervised loss is a pure function, the pretraining of teachers stays away
     "view_pairs": "",
-    "pixel_trainer": "augment checkpoint functional.contrast interrupt recipe stream student view_pairs",
+    "pixel_trainer": "checkpoint functional.contrast interrupt recipe stream student view_pairs",
     "same_pixels": "checkpoint methods pixel_trainer probe recipe source splits stream student train",
     "fewshot": "checkpoint evaluate grid references same_pixels source splits stream train",
     "intervals": "",
