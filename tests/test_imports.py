@@ -99,6 +99,8 @@ TCS = {
     "recipe": "losses methods",
     "interrupt": "",
     "stream": "images",
+    "training.held_out": "",
+    "training.monitor": "probe",
     "training.appended": "",
     "training.args": "",
     "training.metrics": "",
