@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tcs.errors import ConfigError, ModelError, did_you_mean
 from tcs.gates import Gates
 from tcs.runtime import seed_for
+from tcs.students.cifar import register
 
 FOLD_TOLERANCE = 1e-4
 WORKING_STUDENTS = "resnet18, mobilenetv3_small_100, vit_tiny_patch16_224"
@@ -59,6 +60,7 @@ def parse_value(text: str) -> Any:
 
 def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False) -> nn.Module:
     """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name or an argument that it refuses."""
+    register()
     if not timm.is_model(spec.name.partition(".")[0]) and ":" not in spec.name:
         near = did_you_mean(spec.name, timm.list_models())
         raise ModelError(f"--model names '{spec.name}', which timm {timm.__version__} does not have.{near}")
