@@ -1,7 +1,8 @@
 """The processes that torchrun started for one command: what they tell each other, and how they end together.
 
-They talk through the launcher's key-value store, in small JSON texts that are polled for. There are no collectives: a
-rank that waits hears within a second that another has failed, whatever that one was doing, and nothing is unpickled.
+They talk through the launcher's key-value store, in small JSON texts that are polled for: a rank that waits hears within
+a second that another has failed, whatever that one was doing, and nothing is unpickled. There are no collectives here;
+those that training needs are in `tcs.training.collectives`.
 """
 
 import contextlib
@@ -87,6 +88,16 @@ class Ranks:
             pause = min(2 * pause, longest)
         return self._get(key)
 
+    def meet(self, name: str) -> None:
+        """Wait without limit until all ranks have come to `name`, once for each name; RankError where one has failed."""
+        if self.leads:
+            for other in self.others:
+                self.receive(name, other)
+            self.post(name, True)
+        else:
+            self.post(name, True)
+            self.receive(name)
+
     def count(self, amount: int) -> int:
         """Add to the units done by all ranks; returns their sum. RankError where some rank has failed."""
         total = self.add(_COUNT, amount)
@@ -108,6 +119,19 @@ class Ranks:
         with contextlib.suppress(RankError):
             if not self._has(_FAILED):
                 self._set(_FAILED, {"rank": self.rank, "host": platform.node(), "message": message})
+
+    def lost(self, error: Exception) -> RankError:
+        """What to raise for an `error` of the connection to the other ranks."""
+        return RankError(
+            f"rank {self.rank} has lost the other ranks ({_first_line(error)}); run the same command again to resume."
+        )
+
+    def store(self, name: str) -> Any:
+        """The launcher's store, for torch: its keys get this command's scope and `name` before them."""
+        from torch.distributed.distributed_c10d import PrefixStore, Store
+
+        assert isinstance(self._messages, Store)
+        return PrefixStore(self._scope + name, self._messages)
 
     def end(self) -> None:
         """Wait until rank 0 is through. Rank 0 leaves last: without torchrun the messages live in its process."""
@@ -138,9 +162,7 @@ class Ranks:
         try:
             return question(self._messages)
         except RuntimeError as error:  # torch.distributed.DistError and its kinds
-            raise RankError(
-                f"rank {self.rank} has lost the other ranks ({_first_line(error)}); run the same command again to resume."
-            ) from error
+            raise self.lost(error) from error
 
 
 ALONE = Ranks(Place())
@@ -182,9 +204,16 @@ def joined_ranks() -> Iterator[Ranks]:
 @contextlib.contextmanager
 def ending_together(ranks: Ranks) -> Iterator[None]:
     """Tell an error inside to the other ranks; without one, leave when all can."""
-    try:
+    with telling_failures(ranks):
         yield
         ranks.end()
+
+
+@contextlib.contextmanager
+def telling_failures(ranks: Ranks) -> Iterator[None]:
+    """Tell an error inside to the other ranks, at once; RankError comes from them and is not told again."""
+    try:
+        yield
     except RankError:
         raise
     except Exception as error:

@@ -84,6 +84,14 @@ def test_scopes_keep_attempts_and_calls_apart() -> None:
     assert again[1].receive("plan") == 1
 
 
+def test_torch_is_given_a_part_of_the_store_of_its_own() -> None:
+    first, second = crew(2, "tcs/0/0/")
+    first.store("group").set("plan", "torch's")
+    first.post("plan", "ours")
+    assert second.store("group").get("plan") == b"torch's"
+    assert second.receive("plan") == "ours"
+
+
 def test_a_bar_shows_what_all_ranks_have_done() -> None:
     first, second = crew(2)
     shown, alone = Counted(), Counted()
@@ -133,6 +141,21 @@ def test_the_first_failure_counts_and_hearing_of_one_is_none() -> None:
         third.count(1)
     with pytest.raises(RankError, match=r"^rank 1 on .*: broken$"):
         first.require_all_well()
+
+
+@pytest.mark.parametrize("slow", [0, 2])
+def test_nobody_passes_a_meeting_before_all_are_there(slow: int) -> None:
+    events: list[str] = []
+    ranks = crew(3)
+
+    def take_part(rank: int) -> None:
+        time.sleep(0.2 if rank == slow else 0)
+        events.append("came")
+        ranks[rank].meet("here")
+        events.append("left")
+
+    assert at_once(*(lambda r=rank: take_part(r) for rank in range(3))) == [None] * 3
+    assert events == ["came"] * 3 + ["left"] * 3
 
 
 @pytest.mark.parametrize("slow", [0, 1])
