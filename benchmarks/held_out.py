@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import cache
-from tcs.augment import normalise
+from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import save_table
 from tcs.config import TrainConfig
 from tcs.evaluate import FinishedStudent, load_student

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import cache
-from tcs.augment import normalise
+from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_json, load_weights
 from tcs.config import EvalConfig
 from tcs.errors import ArtefactError, DataError

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tcs.augment import augment, normalise
+from tcs.augmentation.apply import augment
+from tcs.augmentation.pixels import normalise
 from tcs.criteria.base import Criterion, Setting, StepRows
 from tcs.errors import ConfigError, DivergedError
 from tcs.functional.coordinates import HashPlanes, unpack_bits

@@ -78,7 +78,14 @@ TCS = {
     "fit": "artefact ceiling coordinates moments parentage row_vectors selection splits",
     "targets": "artefact coordinates row_vectors",
     # training: no teacher, no extract
-    "augment": "",
+    "augmentation.policy": "",
+    "augmentation.pixels": "",
+    "augmentation.resampling": "",
+    "augmentation.draws": "augmentation.policy",
+    "augmentation.colour": "augmentation.pixels",
+    "augmentation.erasing": "augmentation.draws augmentation.pixels",
+    "augmentation.apply": "augmentation.colour augmentation.draws augmentation.erasing augmentation.pixels augmentation.policy "
+    "augmentation.resampling",
     "frozen_probe": "probe",
     "gates": "",
     "criteria.base": "functional.coordinates",
@@ -113,14 +120,15 @@ TCS = {
     "training.metrics": "",
     "training.events": "training.appended training.metrics",
     "training.log": "checkpoint training.appended training.events training.metrics",
-    "trainer": "augment criteria.base functional.coordinates gates losses methods probe recipe stream student",
+    "trainer": "augmentation.apply augmentation.pixels criteria.base functional.coordinates gates losses methods probe recipe "
+    "stream student",
     "loop": "checkpoint interrupt trainer",
     "training.flat": "",
     "training.watched": "ranks",
     "training.collectives": "ranks training.flat training.watched",
     "source": "coordinates frozen_probe functional.coordinates methods probe selection splits stream targets trainer",
     "train": "checkpoint loop methods recipe selection source splits student trainer",
-    "evaluate": "augment checkpoint stream student",
+    "evaluate": "augmentation.pixels checkpoint stream student",
     # few-shot grid and report
     "grid": "losses methods",
     "ibm2": "functional.ibm2 functional.norms",
@@ -241,6 +249,7 @@ PACKAGES = {  # the packages themselves: `import cache`, `import tcs`, `import t
     "cache": {f"cache.{name}" for name in CACHE},
     "tcs": set(),
     "tcs.cli": {"cache", "cache.errors", "tcs", "tcs.cli.lazy_group", "tcs.errors", "tcs.runtime"},
+    "tcs.augmentation": set(),
     "tcs.cli.cache": {"tcs.cli.lazy_group"},
     "tcs.functional": set(),
     "tcs.criteria": set(),
@@ -266,6 +275,7 @@ def sources():
         for package in (
             "cache",
             "tcs",
+            "tcs/augmentation",
             "tcs/cli",
             "tcs/cli/cache",
             "tcs/criteria",
@@ -296,6 +306,7 @@ def edges_of(text, modules, name):
     found = {edge for edge in names if edge in modules and edge != name}
     packages = {
         "tcs",
+        "tcs.augmentation",
         "tcs.cli",
         "tcs.cli.cache",
         "tcs.criteria",

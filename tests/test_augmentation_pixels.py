@@ -1,10 +1,11 @@
-"""Batched augmentation against a loop over images."""
+"""Crops, mirrors and normalisation of batches against a loop over images."""
 
 import numpy as np
 import pytest
 import torch
 
-from tcs.augment import augment, draw_crops, draw_flips, flip, normalise, pad_crop
+from tcs.augmentation.draws import draw_crops
+from tcs.augmentation.pixels import VERTICAL, change_rows, flip, normalise, pad_crop
 
 
 def images(batch: int = 6, height: int = 8, width: int = 10) -> torch.Tensor:
@@ -23,25 +24,23 @@ def test_pad_crop_equals_a_loop(padding: int) -> None:
         assert np.array_equal(result, padded[:, top : top + 8, left : left + 10])
 
 
-def test_flip_mirrors_the_flagged_images_only() -> None:
+@pytest.mark.parametrize("axis", [-1, VERTICAL])
+def test_flip_mirrors_the_flagged_images_only(axis: int) -> None:
     batch = images()
     flags = torch.tensor([True, False, True, False, False, True])
-    for image, flagged, result in zip(batch, flags, flip(batch, flags), strict=True):
-        assert torch.equal(result, torch.flip(image, (-1,)) if flagged else image)
+    for image, flagged, result in zip(batch, flags, flip(batch, flags, axis), strict=True):
+        assert np.array_equal(result.numpy(), np.flip(image.numpy(), axis) if flagged else image.numpy())
 
 
-def test_draws_cover_their_range_and_differ_between_images() -> None:
-    generator = torch.Generator().manual_seed(2)
-    offsets = draw_crops(4000, 2, generator)
-    assert sorted(set(offsets.flatten().tolist())) == [0, 1, 2, 3, 4]
-    assert draw_flips(4000, 0.5, generator).float().mean() == pytest.approx(0.5, abs=0.05)
-    assert not draw_flips(100, 0.0, generator).any()
-
-
-def test_augment_is_a_function_of_its_generator() -> None:
-    first, again, other = (augment(images(), 2, 0.5, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+@pytest.mark.parametrize("flags", [[False] * 6, [True] * 6, [False, True, True, False, False, True]])
+def test_rows_are_changed_where_flagged(flags: list[bool]) -> None:
+    batch = images()
+    offsets = torch.arange(6, dtype=torch.uint8)
+    changed = change_rows(
+        batch, torch.tensor(flags), lambda rows, which: rows + offsets[which][:, None, None, None] + 1
+    )
+    for row, (image, flagged) in enumerate(zip(batch, flags, strict=True)):
+        assert torch.equal(changed[row], image + row + 1 if flagged else image)
 
 
 def test_normalise_uses_a_scale_from_0_to_1() -> None:
