@@ -86,6 +86,7 @@ TCS = {
     "augmentation.erasing": "augmentation.draws augmentation.pixels",
     "augmentation.apply": "augmentation.colour augmentation.draws augmentation.erasing augmentation.pixels augmentation.policy "
     "augmentation.resampling",
+    "augmentation.replay": "augmentation.apply augmentation.draws augmentation.policy views",
     "augmentation.mixing": "",
     "frozen_probe": "probe",
     "gates": "",
