@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import decoding, extraction, gather, turns, writing
+from benchmarks import augmentation, decoding, extraction, gather, turns, writing
 
 
 @pytest.fixture
@@ -61,6 +61,15 @@ def test_writing_compares_stores_with_plain_files(results, capsys, tmp_path):
     assert "read: " in printed
     rows = read_rows(results / "writing" / "writing.csv")
     assert len({row["table"] for row in rows}) == 3
+    assert all(float(row["value"]) > 0 for row in rows)
+
+
+def test_augmentation_compares_a_batch_with_image_after_image(results, capsys):
+    augmentation.main(["--setting", "16x3", "--setting", "64x2", "--rounds", "1", "--threads", "1"])
+    assert "| resized crop, flip, colours, grey, erasing: 2 images, 73 to 64 px, cpu |" in capsys.readouterr().out
+    rows = read_rows(results / "augmentation" / "augmentation.csv")
+    assert len({row["table"] for row in rows}) == 6
+    assert len({row["contestant"] for row in rows}) == 4
     assert all(float(row["value"]) > 0 for row in rows)
 
 

@@ -1,0 +1,150 @@
+"""Augmentation of a batch, one draw an image: at once, against image after image with torchvision v2 and with Pillow.
+
+    python -m benchmarks.augmentation --rounds 15
+
+Each contestant draws and changes a whole batch, SIDE x IMAGES by `--setting`; resized crops are from frames of 8/7 of the side
+where that is 64 pixels or more. Pillow converts from and to arrays and loads to the device, as a loader would. `one draw a
+batch` is what torchvision v2 does with a batch: it shows all images the same box and colours, so it is no substitute.
+Letters: B batch, S side in pixels.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from benchmarks.turns import Table, per_second, report, seconds_in_turns
+from tcs.augmentation.apply import apply
+from tcs.augmentation.draws import Draws, draw
+from tcs.augmentation.policy import AugmentPolicy
+from tcs.runtime import pick_device
+from tcs.views import replay
+
+BASE = "Pillow, image by image"
+SCALE, RATIO = (0.2, 1.0), (0.75, 4 / 3)
+POLICIES: dict[str, Callable[[int], AugmentPolicy]] = {
+    "pad-crop, flip": lambda side: AugmentPolicy(crop="pad", padding=side // 8, hflip=0.5),
+    "resized crop, flip": lambda _: AugmentPolicy(crop="resized", scale=SCALE, ratio=RATIO, hflip=0.5),
+    "resized crop, flip, colours, grey, erasing": lambda _: AugmentPolicy(
+        crop="resized", scale=SCALE, ratio=RATIO, hflip=0.5, color_jitter=0.4, grayscale_prob=0.2, reprob=0.25
+    ),
+}
+
+
+def by_pillow(images_B3SS: Tensor, draws: Draws, side: int) -> Tensor:
+    """uint8 (B, 3, side, side): every image for itself, by the same draws."""
+    images = [Image.fromarray(array) for array in images_B3SS.permute(0, 2, 3, 1).numpy()]
+    shown = pad_cropped(images, draws, side) if draws.policy.crop == "pad" else replayed(images, draws, side)
+    return torch.from_numpy(np.stack([np.asarray(image) for image in shown])).permute(0, 3, 1, 2).contiguous()
+
+
+def pad_cropped(images: list[Image.Image], draws: Draws, side: int) -> list[Image.Image]:
+    """Padded, cut and mirrored."""
+    assert draws.offsets_B2 is not None
+    assert draws.hflips_B is not None
+    padded = [ImageOps.expand(image, draws.policy.padding) for image in images]
+    places = draws.offsets_B2.tolist()
+    cut = [image.crop((x, y, x + side, y + side)) for image, (y, x) in zip(padded, places, strict=True)]
+    return [ImageOps.mirror(image) if flipped else image for image, flipped in zip(cut, draws.hflips_B, strict=True)]
+
+
+def replayed(images: list[Image.Image], draws: Draws, side: int) -> list[Image.Image]:
+    """Resized crops, flips, colours and grey as `tcs.views` shows them, and at most one rectangle painted over."""
+    assert draws.boxes_B4 is not None
+    assert draws.hflips_B is not None
+    neutral_B4 = torch.tensor([1.0, 1, 1, 0]).expand(draws.count, 4)
+    colours_B4 = neutral_B4 if draws.colours_B4 is None else draws.colours_B4
+    greys_B = torch.zeros(draws.count) if draws.greys_B is None else draws.greys_B
+    views_BP = torch.cat([draws.boxes_B4, draws.hflips_B[:, None], colours_B4, greys_B[:, None]], 1).float().numpy()
+    shown = [replay(image, view_P, (side, side)) for image, view_P in zip(images, views_BP, strict=True)]
+    if draws.holes_BR4 is not None:
+        for image, (high, wide, down, across) in zip(shown, draws.holes_BR4[:, 0].tolist(), strict=True):
+            top, left = int(down * side * (1 - high)), int(across * side * (1 - wide))
+            image.paste((124, 116, 104), (left, top, left + int(wide * side), top + int(high * side)))
+    return shown
+
+
+def torchvision_transform(policy: AugmentPolicy, side: int) -> Callable[[Tensor], Tensor]:
+    """The same kinds of changes by torchvision v2, on uint8."""
+    if policy.crop == "pad":
+        steps = [v2.RandomCrop(side, padding=policy.padding), v2.RandomHorizontalFlip(policy.hflip)]
+    else:
+        bicubic = InterpolationMode.BICUBIC
+        crop = v2.RandomResizedCrop(side, policy.scale, policy.ratio, interpolation=bicubic, antialias=True)
+        steps = [crop, v2.RandomHorizontalFlip(policy.hflip)]
+    if policy.color_jitter:
+        c = policy.color_jitter
+        steps += [v2.ColorJitter(c, c, c, c / 4), v2.RandomGrayscale(policy.grayscale_prob)]
+        steps += [v2.RandomErasing(policy.reprob, value=[124, 116, 104])]
+    transform: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    return transform
+
+
+def contestants(
+    images_B3SS: Tensor, policy: AugmentPolicy, side: int, device: torch.device
+) -> dict[str, Callable[[], None]]:
+    """Every way to a batch of (B, 3, side, side) on the device."""
+    generator = torch.Generator().manual_seed(0)
+    resident, batch = images_B3SS.to(device), len(images_B3SS)
+    transform = torchvision_transform(policy, side)
+    ways: dict[str, Callable[[], Tensor]] = {
+        BASE: lambda: by_pillow(images_B3SS, draw(policy, batch, generator), side).to(device),
+        "torchvision v2, image by image": lambda: torch.stack([transform(image) for image in resident]),
+        "torchvision v2, one draw a batch": lambda: transform(resident),
+        "tcs, the batch at once": lambda: apply(resident, draw(policy, batch, generator), side),
+    }
+    return {name: _finished(way, device) for name, way in ways.items()}
+
+
+def _finished(way: Callable[[], Tensor], device: torch.device) -> Callable[[], None]:
+    def run() -> None:
+        way()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def frames(batch: int, side: int) -> Tensor:
+    """uint8 (B, 3, S, S): soft pictures with noise, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(batch, 3, 8, 8, generator=generator)
+    soft = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+    return ((soft + 0.1 * torch.rand(soft.shape, generator=generator)) * 230).to(torch.uint8)
+
+
+def table(setting: str, title: str, rounds: int, device: torch.device) -> Table:
+    """One setting and one policy."""
+    side, batch = (int(number) for number in setting.split("x"))
+    policy = POLICIES[title](side)
+    source = side if side < 64 or policy.crop == "pad" else side * 8 // 7
+    runs = contestants(frames(batch, source), policy, side, device)
+    for run in runs.values():  # unmeasured: allocations, algorithm choice
+        run()
+    speeds = per_second(seconds_in_turns(runs, rounds), batch)
+    title = f"{title}: {batch} images, {source} to {side} px, {device.type}"
+    return Table(title=title, unit="images/s", base=BASE, values=speeds)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", action="append", help="SIDExIMAGES, repeatable  [default: 32x128 and 224x64]")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch; Pillow uses one")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--name", default="augmentation")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    device = pick_device(options.device)
+    settings = options.setting or ["32x128", "224x64"]
+    tables = [table(setting, title, options.rounds, device) for setting in settings for title in POLICIES]
+    report(options.name, tables, "benchmarks.augmentation", arguments, more=f"torch uses {options.threads} threads.")
+
+
+if __name__ == "__main__":
+    main()
