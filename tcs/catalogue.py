@@ -1,6 +1,8 @@
-"""What `tcs methods` lists: every loss and every named method, with what a user needs to choose one."""
+"""What `tcs methods` lists: every loss, every named method and what else is compared with them, with what a user needs to choose."""
 
 import dataclasses
+import importlib
+import inspect
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -26,15 +28,110 @@ CLASSIFIERS = {
     PROBE_START: "starts as the ridge probe of the teacher's coordinates, and is trained",
     PROBE_FROZEN: "stays the ridge probe of the teacher's coordinates",
 }
+AXES = {
+    "pca": "tcs.axes.principal_axes",
+    "random": "tcs.axes.random_axes",
+    "jl": "tcs.axes.gaussian_axes",
+    "autoencoder": "tcs.axes.autoencoder_axes",
+}
 ROWS = {
     "mimic": "all rows of a step, labelled or not",
     "labelled": "the labelled rows of a step",
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Other:
+    """What is no loss of `tcs train` and stands beside them: `use` is its command, the rest as in `tcs.criteria.base.Loss`."""
+
+    about: str
+    use: str
+    source: str
+    exact: str
+    differs: str
+    function: str
+    related: tuple[str, ...]
+
+
+OTHERS: Mapping[str, Other] = {
+    "ibm2": Other(
+        about="few-shot head on frozen features: a cosine classifier of noisy copies of the labelled rows, the noise searched",
+        use="tcs probe X.store --test Y.store --head ibm2 --shots 4 --compression 1; a reference row of tcs fewshot",
+        source="Fu, Zhu and Wu (IbM2, instance-based max-margin)",
+        exact="exact: the original reads frozen features too",
+        differs="the clean accuracy of the threshold is that of a head fitted without noise by the final recipe, and the rate falls "
+        "once an epoch: neither is published",
+        function="tcs.functional.ibm2.ibm2",
+        related=(
+            *(
+                f"tcs.functional.ibm2.{name}"
+                for name in (
+                    "cosine_logits",
+                    "smoothed_loss",
+                    "support_std",
+                    "perturb",
+                    "noisy_copies",
+                    "search_epsilon",
+                )
+            ),
+            "tcs.ibm2.fit_ibm2",
+        ),
+    ),
+    "jll-head": Other(
+        about="a linear head on a random subspace of the features, beside principal axes and selected ones",
+        use="tcs probe X.store --test Y.store --projection jl --projection orthogonal --projection pca --projection selection",
+        source="JLL subspaces (arXiv 2512.23410)",
+        exact="exact: the paper reads frozen features too",
+        differs="the paper leaves the distribution open: N(0, 1/K), or orthonormal columns",
+        function="tcs.axes.gaussian_axes",
+        related=("tcs.axes.random_axes", "tcs.axes.principal_axes", "tcs.linear_heads.fit_head"),
+    ),
+    "selection-ridge": Other(
+        about="coordinates that a ridge probe of the run's own labels keeps, weakest dropped round by round",
+        use="tcs train X.store --targets t.h5 --method tcs --selection ridge --shots 16; tcs fit --shots for a file",
+        source="TCS (iterative feature selection)",
+        exact="exact: labels and cached coordinates alone",
+        differs="the paper's scores and stopping rule are not in the texts at hand: one standard error of cross-validated accuracy",
+        function="tcs.selection.select_coordinates",
+        related=("tcs.selection.rank_coordinates",),
+    ),
+    "selection-gates": Other(
+        about="a trained gate a coordinate; those with the least |gate * dL/dgate| are closed on a schedule",
+        use="tcs train X.store --targets t.h5 --method tcs --selection gates --keep 64",
+        source="TCS (trainable mask)",
+        exact="exact: labels and cached coordinates alone",
+        differs="the paper's schedule is not in the texts at hand: 8 periods over the first 60 % of the steps, equal shares",
+        function="tcs.gates.Gates",
+        related=("tcs.gates.kept_after", "tcs.gates.period_ending"),
+    ),
+}
+
+
+def _costs() -> dict[str, Any]:
+    costs: dict[str, Any] = json.loads(COSTS.read_text()) if COSTS.exists() else {}
+    return costs
+
+
+def cost_facts() -> dict[str, Any]:
+    """What `cost_percent` of the losses is a share of, and where it was measured; empty where it was not."""
+    costs = _costs()
+    if not costs:
+        return {}
+    where = {name: costs.get(name) for name in ("batch_size", "device", "environment")}
+    return {"percent_of": "a ResNet-18 training step at 224 px"} | where
+
+
+def call_of(function: str) -> str:
+    """How a function that is named by its full name is called, as text: its last name and its arguments with their defaults."""
+    module, _, name = function.rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    return f"{name}{inspect.Signature(bare)}"
+
+
 def loss_facts() -> list[dict[str, Any]]:
     """One JSON object a loss: its name and what `tcs.criteria.base.Loss` says of it, and its share of a training step."""
-    costs = json.loads(COSTS.read_text())["percent_of_a_step"] if COSTS.exists() else {}
+    costs = _costs().get("percent_of_a_step", {})
     return [
         {
             "name": name,
@@ -49,9 +146,23 @@ def loss_facts() -> list[dict[str, Any]]:
             "exact": loss.exact,
             "differs": loss.differs,
             "function": loss.function,
+            "call": call_of(loss.function),
             "related": list(loss.related),
         }
         for name, loss in LOSSES.items()
+    ]
+
+
+def other_facts() -> list[dict[str, Any]]:
+    """One JSON object for each of `OTHERS`."""
+    return [
+        {
+            "name": name,
+            **dataclasses.asdict(other),
+            "call": call_of(other.function),
+            "related": list(other.related),
+        }
+        for name, other in OTHERS.items()
     ]
 
 
@@ -62,12 +173,17 @@ def method_facts() -> list[dict[str, Any]]:
             "name": name,
             **dataclasses.asdict(method),
             "needs": sorted(method.needs),
-            "functions": sorted(
-                {function for loss in _losses_of(method) for function in (loss.function, *loss.related)}
-            ),
+            "functions": list(dict.fromkeys(_functions_of(method))),
         }
         for name, method in METHODS.items()
     ]
+
+
+def _functions_of(method: Method) -> list[str]:
+    """Its losses' functions, then what makes its axes, then the losses' other forms."""
+    losses = _losses_of(method)
+    axes = [AXES[name] for name in method.axes or AXES] if "coordinates" in method.needs else []
+    return [*(loss.function for loss in losses), *axes, *(text for loss in losses for text in loss.related)]
 
 
 def _losses_of(method: Method) -> list[Loss]:
@@ -90,12 +206,33 @@ def loss_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
             "published factor",
             "none known" if factor is None else f"{factor:g}, for the features of the paper",
         ),
-        *([] if cost is None else [("cost", f"{cost:.1f} % of a ResNet-18 training step at 224 px")]),
+        *([] if cost is None else [("cost", f"{cost:.1f} % of {_measured_on()}")]),
         ("source", fact["source"] if fact["source"] != "-" else "no publication"),
         ("from a cache", fact["exact"]),
         *([("differs", fact["differs"] or "in nothing from the published code")] if fact["source"] != "-" else []),
-        ("function", fact["function"]),
-        *[("related" if index == 0 else "", text) for index, text in enumerate(fact["related"])],
+        *_function_lines(fact),
+    ]
+
+
+def _measured_on() -> str:
+    facts = cost_facts()
+    return f"{facts['percent_of']}, batches of {facts['batch_size']}, on {facts['device']}"
+
+
+def _function_lines(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    named = [("function", fact["function"]), ("call", fact["call"])]
+    return named + [("related" if index == 0 else "", text) for index, text in enumerate(fact["related"])]
+
+
+def other_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything about one of `OTHERS` as (label, text) lines for a person."""
+    return [
+        (fact["name"], fact["about"]),
+        ("use", fact["use"]),
+        ("source", fact["source"]),
+        ("from a cache", fact["exact"]),
+        ("differs", fact["differs"]),
+        *_function_lines(fact),
     ]
 
 

@@ -151,6 +151,14 @@ def test_awkward_embeddings_are_finite():
         finite_gradient(lambda x: crd(x, e_t, bank_s, bank_t, index, 3.0, 5.0), student)
 
 
+def test_an_index_of_int32_serves_as_well():
+    e_s, e_t, bank_s, bank_t, index = case()
+    expected = crd(e_s, e_t, bank_s, bank_t, index, 3.0, 5.0).item()
+    assert crd(e_s, e_t, bank_s, bank_t, index.int(), 3.0, 5.0).item() == expected
+    rows = torch.arange(4)
+    assert torch.equal(update_bank(bank_s, e_s, rows.int()), update_bank(bank_s, e_s, rows))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -158,6 +166,7 @@ def test_awkward_embeddings_are_finite():
         (lambda s, t, a, b, i: crd(s, t, a, b, i[:2], 1, 1), r"index of \(2, 6\); it must be \(4, 1 \+ k\)"),
         (lambda s, t, a, b, i: crd(s, t, a, b, i[:, :1], 1, 1), r"index of \(4, 1\)"),
         (lambda s, t, a, b, i: crd(s, t, a, b, i + 12, 1, 1), "bank has 12"),
+        (lambda s, t, a, b, i: crd(s, t, a, b, i.double(), 1, 1), r"index of \(4, 6\) floating numbers; it must be"),
         (lambda s, t, a, b, i: crd(s, t, a, b, i, -1.0, 1), "normaliser z_s of crd is -1.0; it must be a positive"),
         (lambda s, t, a, b, i: crd(s, t, a, b, i, 1, 1, 0.0), "temperature of crd is 0.0"),
         (lambda s, t, a, b, i: update_rows(a, s[:2], torch.tensor([0])), "one embedding of the bank's width"),

@@ -5,7 +5,7 @@ import torch
 from published import draw
 
 from tcs.errors import ConfigError
-from tcs.functional.fusion import ReviewFusion
+from tcs.functional.fusion import FusionWeights, ReviewFusion, fuse
 from tcs.functional.maps import hcl
 
 
@@ -71,12 +71,26 @@ def test_the_middle_is_as_wide_as_the_deepest_level_up_to_512():
     assert ReviewFusion([3, 600], [6, 7]).levels[0].reduce[0].out_channels == 512
 
 
+LEVEL = FusionWeights(
+    reduce_MS=torch.ones(2, 3),
+    reduce_scale_M=torch.ones(2),
+    reduce_shift_M=torch.zeros(2),
+    expand_TM33=torch.ones(4, 2, 3, 3),
+    expand_scale_T=torch.ones(4),
+    expand_shift_T=torch.zeros(4),
+)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: ReviewFusion([3], [4, 5]), "1 student and 2 teacher levels"),
         (lambda: ReviewFusion([3], [4])([], []), "0 maps and 0 sizes for 1 levels"),
         (lambda: ReviewFusion([3], [4])([torch.zeros(1, 3)], [(1, 1)]), "a batch of 1 row"),
+        (lambda: fuse([], [], []), "0 maps, 0 sizes and 0 levels of weights; give one of each"),
+        (lambda: fuse([torch.zeros(2, 3)], [(1, 1)], [LEVEL, LEVEL]), "1 maps, 1 sizes and 2 levels of weights"),
+        (lambda: fuse([torch.zeros(2, 3)] * 2, [(1, 1)] * 2, [LEVEL, LEVEL]), "gates at wrong levels; every level but"),
+        (lambda: fuse([torch.zeros(1, 3)], [(1, 1)], [LEVEL]), "1 pooled row has no batch statistics"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message):

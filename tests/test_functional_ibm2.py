@@ -8,7 +8,7 @@ from published import draw, finite_gradient
 from torch.autograd import gradcheck
 
 from tcs.errors import ConfigError
-from tcs.functional.ibm2 import cosine_logits, noisy_copies, perturb, search_epsilon, smoothed_loss, support_std
+from tcs.functional.ibm2 import cosine_logits, ibm2, noisy_copies, perturb, search_epsilon, smoothed_loss, support_std
 
 LABELS = torch.tensor([0, 2, 1, 2])
 
@@ -67,6 +67,24 @@ def test_std_is_unbiased_and_copies_stay_together():
             expected = [float(support[n, d] + 0.7 * std[d] * noise[n, m, d]) for d in range(3)]
             assert copies[2 * n + m].tolist() == pytest.approx(expected, rel=1e-12)
             assert labels[2 * n + m] == LABELS[n]
+
+
+def test_the_loss_of_a_step_is_a_loop_over_copies():
+    x, v, g, noise, std = (
+        draw(4, 5, seed=7),
+        draw(3, 5, seed=8),
+        draw(3, seed=9),
+        draw(4, 2, 5, seed=10),
+        draw(5, seed=11),
+    )
+    total = 0.0
+    for row in range(4):
+        for copy in range(2):
+            noisy = x[row] + 0.7 * std * noise[row, copy]
+            total += smoothed_loss(cosine_logits(noisy[None], v, g), LABELS[row : row + 1]).item()
+    assert ibm2(x, LABELS, v, g, 0.7, noise, std).item() == pytest.approx(total / 8, rel=1e-12)
+    assert ibm2(x, LABELS, v, g, 0.7, noise).item() == ibm2(x, LABELS, v, g, 0.7, noise, x.std(0)).item()
+    assert gradcheck(lambda a, b: ibm2(x, LABELS, a, b, 0.7, noise, std), (v.requires_grad_(), g.requires_grad_()))
 
 
 def test_noise_has_the_spread_asked_for():

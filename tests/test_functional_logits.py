@@ -146,6 +146,12 @@ def test_half_precision_rows_are_computed_in_float32(name):
     assert float(found) == float(LOSSES[name](s.float(), t.float()))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_labels_may_be_any_integers(dtype):
+    s, t, labels = draw(5, 4, seed=11), draw(5, 4, seed=12), torch.tensor([0, 3, 1, 2, 3])
+    assert dkd(s, t, labels.to(dtype)).item() == dkd(s, t, labels).item()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -156,6 +162,11 @@ def test_half_precision_rows_are_computed_in_float32(name):
         (lambda: dkd(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0, -1])), "the label -1 with 3 classes"),
         (lambda: dkd(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0, 3])), "the label 3 with 3 classes"),
         (lambda: dkd(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0])), "1 labels for 2 rows"),
+        (
+            lambda: dkd(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0.0, 1.0])),
+            "labels that are floating; they must",
+        ),
+        (lambda: dkd(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([True, False])), "labels that are flags"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message):

@@ -101,6 +101,28 @@ def test_icc_is_a_loop_over_channel_pairs_and_pools_nothing(size_s, size_t):
     assert icc(s, t).item() == pytest.approx(total / (4 * 3), rel=1e-12)
 
 
+@pytest.mark.parametrize("case", ["plain", "dead channels", "dead maps"])
+@pytest.mark.parametrize("name", ["nst", "icc"])
+def test_few_positions_are_a_shorter_way_to_the_same_number(name, case):
+    """Twelve channels on four positions: `nst` and `icc` are then made of products of positions."""
+    s, t = maps((2, 2), (2, 2), channels=(12, 12))
+    if case == "dead channels":
+        s[:, 0], t[:, 1], s[:, 2], t[:, 2] = 0, 0, 0, 0
+    elif case == "dead maps":
+        s[0] = 0
+    total = 0.0
+    for a, b in zip(s.flatten(2).numpy(), t.flatten(2).numpy(), strict=True):
+        if name == "nst":
+            a, b = (x / np.sqrt((x**2).sum(1, keepdims=True)).clip(1e-12) for x in (a, b))
+            total += kernel_mean([b], [b]) + kernel_mean([a], [a]) - 2 * kernel_mean([a], [b])
+        else:
+            grams = [x @ x.T for x in (a, b)]
+            a, b = (x / np.sqrt((x**2).sum(1, keepdims=True)).clip(1e-12) for x in grams)
+            total += ((a - b) ** 2).sum() / 12
+    assert STAGES[name](s, t).item() == pytest.approx(total / 3, rel=1e-11)
+    assert finite_gradient(lambda x: STAGES[name](x, t), s).abs().max() < 100
+
+
 @pytest.mark.parametrize(("size", "used"), [(8, [4, 2, 1]), (4, [2, 1]), (3, [2, 1]), (2, [1]), (1, [])])
 def test_hcl_weighs_the_sizes_that_are_used(size, used):
     s, t = maps((size, size), (size, size), channels=(4, 4))

@@ -69,6 +69,27 @@ def test_gradient_is_right_and_reaches_neither_teacher_nor_projection(shape):
     assert k.grad is None
 
 
+@pytest.mark.parametrize(("size_s", "size_t"), [((4, 4), (2, 2)), ((2, 2), (4, 4)), ((4, 4), (4, 4))])
+def test_of_two_maps_the_larger_is_pooled_and_the_student_adapted(size_s, size_t):
+    s, t, k = draw(3, 5, *size_s, seed=5), draw(3, 4, *size_t, seed=6), draw(4, 2, seed=7)
+    weight, bias = draw(4, 5, seed=8, grad=True), draw(4, seed=9)
+    size = min(size_s, size_t)
+    small_s, small_t = (torch.nn.functional.adaptive_avg_pool2d(x, size) for x in (s, t))
+    mapped = torch.einsum("bshw,ts->bthw", small_s, weight) + bias[:, None, None]
+    expected = torch.einsum("bthw,tk->bkhw", mapped - small_t, k).square().mean()
+    cached = torch.einsum("bthw,tk->bkhw", t, k)
+    given = {"adaptor_TS": weight, "adaptor_bias_T": bias}
+    for found in (
+        rdimkd(s, t, k, **given),
+        rdimkd_cached(s, cached, k, **given),
+        rdimkd_encoded(s, t, lambda rows: rows @ k, **given),
+    ):
+        assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+        assert torch.allclose(
+            *torch.autograd.grad(found, weight), *torch.autograd.grad(expected, weight, retain_graph=True)
+        )
+
+
 def test_half_precision_is_computed_in_float32():
     s, t, k = sides((5, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -7,7 +7,7 @@ import torch
 from published import draw
 
 from tcs.errors import ConfigError
-from tcs.functional.regressors import ChannelEmbed, HintRegressor, LinearEmbed, UnitEmbed, VidRegressor
+from tcs.functional.regressors import ChannelEmbed, HintRegressor, LinearEmbed, UnitEmbed, VidRegressor, adapted
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,32 @@ def test_channel_embed_is_a_matrix_and_batch_norm_over_rows_and_positions():
     expected = (line - line.mean((0, 2, 3), keepdim=True)) / (variance + 1e-5).sqrt()
     assert torch.allclose(embed(f), expected, rtol=1e-12)
     assert embed.convolution.bias is None
+
+
+def test_an_adaptor_is_a_matrix_at_every_position():
+    f, weight, bias = draw(4, 3, 2, 2, seed=4), draw(5, 3, seed=5), draw(5, seed=6)
+    expected = torch.einsum("bshw,ts->bthw", f, weight) + bias[:, None, None]
+    for form in (weight, weight[:, :, None, None]):
+        assert torch.allclose(adapted(f, form, bias), expected, rtol=1e-12)
+        assert torch.allclose(adapted(f[:, :, 0, 0], form, bias), expected[:, :, 0, 0], rtol=1e-12)
+    assert adapted(f, None) is f
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f: adapted(f, None, torch.ones(5)), "a bias and no weight"),
+        (
+            lambda f: adapted(f, torch.ones(3, 5)),
+            r"weight is \(3, 5\) for features of shape \(4, 3\); it must be \(T, S\)",
+        ),
+        (lambda f: adapted(f[:, :, None], torch.ones(5, 3)), r"features of shape \(4, 3, 1\)"),
+        (lambda f: adapted(f, torch.ones(5, 3, 3, 3)), r"weight is \(5, 3, 3, 3\)"),
+    ],
+)
+def test_an_adaptor_that_does_not_fit_is_refused(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call(torch.ones(4, 3))
 
 
 def test_embeddings_of_cc_and_crd():

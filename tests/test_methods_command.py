@@ -4,16 +4,18 @@ import importlib
 import json
 import pathlib
 import re
+from typing import Any
 
 import pytest
+import torch
 
-from tcs.catalogue import loss_facts, method_facts
+from tcs.catalogue import OTHERS, call_of, loss_facts, method_facts, other_facts
 from tcs.cli import main
 from tcs.losses import LOSSES, parse_loss
 from tcs.methods import METHODS
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"
-FACTS = {fact["name"]: fact for fact in [*loss_facts(), *method_facts()]}
+FACTS = {fact["name"]: fact for fact in [*loss_facts(), *method_facts(), *other_facts()]}
 
 
 def methods(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -24,19 +26,19 @@ def methods(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return ended.value.code, output.out, output.err
 
 
-def test_no_loss_has_the_name_of_a_method() -> None:
-    assert not set(LOSSES) & set(METHODS)
+def test_no_name_stands_for_two_things() -> None:
+    assert len(FACTS) == len(LOSSES) + len(METHODS) + len(OTHERS)
 
 
 def test_piped_lists_are_lines_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = methods(capsys)
     assert (code, err) == (0, "")
     rows = [line.split("\t") for line in out.splitlines()]
-    starts = [index for index, row in enumerate(rows) if row[0] in ("method", "loss")]
-    assert [row[0] for row in rows[1 : starts[1]]] == list(METHODS)
-    assert [row[0] for row in rows[starts[1] + 1 :]] == list(LOSSES)
-    assert len({len(row) for row in rows[: starts[1]]}) == 1
-    assert len({len(row) for row in rows[starts[1] :]}) == 1
+    starts = [index for index, row in enumerate(rows) if row[0] in ("method", "loss", "beside")]
+    assert starts[0] == 0
+    for names, start, stop in zip((METHODS, LOSSES, OTHERS), starts, (*starts[1:], len(rows)), strict=True):
+        assert [row[0] for row in rows[start + 1 : stop]] == list(names)
+        assert len({len(row) for row in rows[start:stop]}) == 1
     assert "\x1b" not in out
 
 
@@ -63,7 +65,7 @@ def test_a_name_has_one_page(
     assert len(lines) < 60
     assert lines[0].startswith(name)
     assert "['" not in out
-    assert "None" not in out
+    assert "None" not in out.replace("=None", "")
     if columns == 200:
         assert max(map(len, lines)) <= 120
         assert all(text in out for text in FACTS[name].get("related", []))
@@ -72,14 +74,18 @@ def test_a_name_has_one_page(
             found = re.search("--loss '(.*)'", use)
             assert found is not None
             assert parse_loss(found[1])[-1].name == name
-        assert ("--targets" in use) == bool({"coordinates", "bits"} & set(FACTS[name]["needs"]))
+        if name not in OTHERS:
+            assert ("--targets" in use) == bool({"coordinates", "bits"} & set(FACTS[name]["needs"]))
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(methods(capsys, "--json")[1])
     assert [fact["name"] for fact in found["losses"]] == list(LOSSES)
     assert [fact["name"] for fact in found["methods"]] == list(METHODS)
-    assert json.loads(methods(capsys, "vid", "--json")[1]) == FACTS["vid"]
+    assert [fact["name"] for fact in found["others"]] == list(OTHERS)
+    assert found["cost"]["batch_size"] == 256
+    for name in ("vid", "ibm2"):
+        assert json.loads(methods(capsys, name, "--json")[1]) == FACTS[name]
 
 
 def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +95,7 @@ def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert err.count("\n") == 1
 
 
-FUNCTIONS = [(name, text) for name, loss in LOSSES.items() for text in (loss.function, *loss.related)]
+FUNCTIONS = [(name, text) for name, entry in {**LOSSES, **OTHERS}.items() for text in (entry.function, *entry.related)]
 
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS)
@@ -98,8 +104,17 @@ def test_every_function_that_is_named_exists(name: str, function: str) -> None:
     assert callable(getattr(importlib.import_module(module), attribute))
 
 
-def test_methods_name_the_functions_of_their_losses() -> None:
+def test_a_call_names_the_arguments_and_their_defaults() -> None:
+    assert FACTS["kd"]["call"] == "kd(logits_s_BC, logits_t_BC, temperature=4.0)"
+    assert call_of("tcs.gates.Gates") == "Gates(components)"
+
+
+def test_methods_name_the_functions_of_their_losses_and_axes() -> None:
     assert "tcs.functional.rdimkd.rdimkd" in FACTS["rdimkd-p"]["functions"]
+    assert FACTS["jll-frozen"]["functions"][:2] == [
+        "tcs.functional.coordinates.coordinate_l2",
+        "tcs.axes.gaussian_axes",
+    ]
     assert "tcs.functional.coordinates.elsh" in FACTS["tcs+elsh"]["functions"]
 
 
@@ -131,6 +146,11 @@ def _loss_row(weight: float | None, fact: dict) -> str:  # type: ignore[type-arg
     ("name", "arguments"),
     [
         ("projector", {"weight_TS", "bias_T", "alpha"}),
+        *[(f"projector-{kind}", {"weight_TS", "bias_T", "alpha"}) for kind in ("gn", "l2", "none", "itrd")],
+        ("projector-mse", {"weight_TS", "bias_T"}),
+        ("projector-mlp", {"first_HS", "first_bias_H", "second_TH", "second_bias_T", "alpha"}),
+        *[(name, {"adaptor_TS", "adaptor_bias_T"}) for name in ("lsh", "lshl2", "lshl2_s", "queue-kl", "rdimkd-map")],
+        *[(name, {"adaptor_TS", "adaptor_bias_T"}) for name in ("cosine", "feature-l2", "smooth-l1")],
         ("projector-correlation", {"weight_TS", "bias_T", "alpha", "eps"}),
         ("vkd", {"weight_TS"}),
         ("vkd-standardised", {"weight_TS", "scale_T", "bias_T"}),
@@ -147,11 +167,23 @@ def _loss_row(weight: float | None, fact: dict) -> str:  # type: ignore[type-arg
         ("rdimkd-map", {"projection_TK", "reduction"}),
         ("rkd", {"w_d", "w_a"}),
         ("dkd", {"labels_B", "alpha", "beta", "temperature"}),
+        ("ibm2", {"directions_CD", "gains_C", "epsilon", "noise_NRD", "std_D"}),
     ],
 )
 def test_what_is_trained_or_frozen_is_an_argument(name: str, arguments: set[str]) -> None:
-    module, _, attribute = LOSSES[name].function.rpartition(".")
+    module, _, attribute = FACTS[name]["function"].rpartition(".")
     function = getattr(importlib.import_module(module), attribute)
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     assert arguments <= set(function.__code__.co_varnames[: function.__code__.co_argcount])
+
+
+def test_the_code_of_the_page_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for block in blocks:
+            exec(block, names)
+            assert torch.isfinite(names["loss"])
+    assert len(blocks) == 2

@@ -43,6 +43,6 @@ LOSSES: Mapping[str, Loss] = {
         trains="linear S -> K",
         exact=CLEAN,
         differs="the weight is not published: 1 to start from; hash values are scaled to a spread of 2 about their medians",
-        related=("tcs.functional.coordinates.hash_logits", "tcs.functional.coordinates.unpack_bits"),
+        related=tuple(f"tcs.functional.coordinates.{name}" for name in ("HashPlanes", "hash_logits", "unpack_bits")),
     ),
 }

@@ -197,8 +197,9 @@ LOSSES: Mapping[str, Loss] = {
         related=(
             "tcs.functional.maps.hcl",
             "tcs.functional.maps.hcl_level",
+            "tcs.functional.fusion.FusionWeights",
+            "tcs.functional.fusion.fuse",
             "tcs.functional.fusion.ReviewFusion",
-            "tcs.functional.fusion.FusionLevel",
         ),
     ),
     "rdimkd-map": dataclasses.replace(

@@ -100,7 +100,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "queue-kl": Loss(
         make=Queue,
-        function="tcs.functional.queue.queue_kl",
+        function="tcs.functional.queue.similarity_kl",
         about="KL of similarities to a queue of teacher features, T = 0.07",
         source="lightly-train, its first distillation method",
         reads=frozenset({"features"}),
@@ -108,6 +108,6 @@ LOSSES: Mapping[str, Loss] = {
         weight=1.0,
         exact="the original mixes images (MixUp), whose teacher features no cache of single images holds; else as cached",
         differs="rows that were never filled take no part; one queue, whatever the number of devices",
-        related=("tcs.functional.queue.similarity_kl", "tcs.functional.queue.start_queue", "tcs.functional.queue.push"),
+        related=tuple(f"tcs.functional.queue.{name}" for name in ("queue_kl", "start_queue", "push", "FeatureQueue")),
     ),
 }

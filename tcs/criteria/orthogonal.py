@@ -90,7 +90,7 @@ MAP = (
 RELATED = (
     *(f"tcs.functional.orthogonal.{name}" for name in ("expm0", "expm", "OrthogonalProjector")),
     *(f"tcs.functional.vkd.{name}" for name in ("vkd_given_target", "patch_mean", "map_mean")),
-    *(f"tcs.functional.whitening.{name}" for name in ("fit_whitening", "whiten")),
+    *(f"tcs.functional.whitening.{name}" for name in ("Whitening", "fit_whitening", "whiten")),
 )
 
 LOSSES: Mapping[str, Loss] = {

@@ -19,6 +19,12 @@ from tcs.functional.projector import (
     normalised_l2,
     projector_kd,
     projector_kd_correlation,
+    projector_kd_gn,
+    projector_kd_itrd,
+    projector_kd_l2,
+    projector_kd_mlp,
+    projector_kd_mse,
+    projector_kd_none,
 )
 
 
@@ -61,24 +67,28 @@ RELATED = (
     *(f"tcs.functional.norms.{name}" for name in ("batch_norm", "group_norm", "l2_norm")),
 )
 
+ABLATION = "an ablation of the paper without published code: alpha 4 as in the ImageNet code"
+
 
 def _projector(
     about: str,
-    distance: Callable[[Tensor, Tensor], Tensor],
+    function: Callable[..., Tensor],
+    distance: Callable[[Tensor, Tensor], Tensor] = log_sum,
     normalisation: str = "bn",
-    weight: float | None = 2.0,
+    weight: float | None = None,
     projector: Callable[[int, int], nn.Module] = linear_projector,
-    function: Callable[..., Tensor] | None = None,
+    differs: str = "",
 ) -> Loss:
     return Loss(
         make=lambda s: Projected(projector(s.student_dims, s.teacher_dims), NORMALISATIONS[normalisation], distance),
-        function=f"tcs.functional.projector.{(function or distance).__name__}",
+        function=f"tcs.functional.projector.{function.__name__}",
         about=about,
         source="Miles and Mikolajczyk 2023 (projector KD)",
         reads=frozenset({"features"}),
         trains="linear S -> D" if projector is linear_projector else "two linear maps, ReLU between",
         weight=weight,
         related=RELATED,
+        differs=differs,
     )
 
 
@@ -97,20 +107,34 @@ LOSSES: Mapping[str, Loss] = {
     "cosine": _mimicry(cosine, "1 - cosine of the features"),
     "feature-l2": _mimicry(l2, "mean squared difference of the features"),
     "smooth-l1": _mimicry(smooth_l1, "smooth L1 difference of the features"),
-    "projector": _projector(
-        "log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", log_sum, function=projector_kd
+    "projector": _projector("log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", projector_kd, weight=2.0),
+    "projector-mlp": _projector(
+        "the same through an MLP projector", projector_kd_mlp, projector=mlp_projector, differs=ABLATION
     ),
-    "projector-mlp": _projector("the same through an MLP projector", log_sum, weight=None, projector=mlp_projector),
-    "projector-gn": _projector("log-sum of group-normalised sides (one group)", log_sum, "gn", weight=None),
-    "projector-l2": _projector("log-sum of sides of unit length", log_sum, "l2", weight=None),
-    "projector-none": _projector("log-sum without normalisation", log_sum, "none", weight=None),
+    "projector-gn": _projector(
+        "log-sum of group-normalised sides (one group)", projector_kd_gn, normalisation="gn", differs=ABLATION
+    ),
+    "projector-l2": _projector(
+        "log-sum of sides of unit length", projector_kd_l2, normalisation="l2", differs=ABLATION
+    ),
+    "projector-none": _projector(
+        "log-sum without normalisation", projector_kd_none, normalisation="none", differs=ABLATION
+    ),
     "projector-correlation": _projector(
         "log-sum of correlations (the DeiT code)",
+        projector_kd_correlation,
         correlation_log_sum,
-        "bn-exact",
+        normalisation="bn-exact",
         weight=1.0,
-        function=projector_kd_correlation,
     ),
-    "projector-itrd": _projector("correlations as in ITRD, its ancestor", itrd_correlation, "none"),
-    "projector-mse": _projector("squared distance of sides of unit length", normalised_l2, "none", weight=None),
+    "projector-itrd": _projector(
+        "correlations as in ITRD, its ancestor", projector_kd_itrd, itrd_correlation, normalisation="none", weight=2.0
+    ),
+    "projector-mse": _projector(
+        "squared distance of sides of unit length",
+        projector_kd_mse,
+        normalised_l2,
+        normalisation="none",
+        differs="published on maps; pooled vectors here",
+    ),
 }

@@ -1,5 +1,6 @@
 """What a loss cannot work on is refused by name before any arithmetic: the value, the rule, the remedy in one line."""
 
+import torch
 from torch import Tensor
 
 from tcs.errors import ConfigError
@@ -42,14 +43,18 @@ def require_map(maps: Tensor, loss: str, pooled: str) -> None:
         raise ConfigError(f"{loss} has a map of one position (pooled features): {pooled}. Use a map before pooling.")
 
 
-def require_labels(labels_B: Tensor, logits: Tensor, loss: str) -> None:
-    """ConfigError unless there is one label in 0..C-1 for each row of logits."""
+def require_labels(labels_B: Tensor, logits: Tensor, loss: str) -> Tensor:
+    """The labels as int64. ConfigError unless there is one integer in 0..C-1 for each row of logits."""
     classes = logits.shape[1]
+    if labels_B.is_floating_point() or labels_B.dtype == torch.bool:
+        kind = "flags" if labels_B.dtype == torch.bool else "floating"
+        raise ConfigError(f"{loss} has labels that are {kind}; they must be integers, the numbers of the classes.")
     if labels_B.shape != logits.shape[:1]:
         raise ConfigError(f"{loss} has {labels_B.numel()} labels for {logits.shape[0]} rows; it needs one for each.")
     if labels_B.numel() and (int(labels_B.min()) < 0 or int(labels_B.max()) >= classes):
         worst = int(labels_B.min()) if int(labels_B.min()) < 0 else int(labels_B.max())
         raise ConfigError(f"{loss} has the label {worst} with {classes} classes; leave unlabelled rows out of it.")
+    return labels_B.long()
 
 
 def require_positive(value: float, name: str) -> None:

@@ -11,26 +11,14 @@ from collections.abc import Sequence
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
 
-from tcs.errors import ConfigError
-from tcs.functional.crd import TEMPERATURE, crd
-from tcs.functional.fusion import ReviewFusion
+from tcs.functional.crd import TEMPERATURE, crd, crd_normalisers
+from tcs.functional.fusion import FusionWeights, ReviewFusion, fuse
 from tcs.functional.maps import hcl, hint, icc
 from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
-from tcs.functional.regressors import as_map, hint_step
+from tcs.functional.regressors import as_kernel, as_map, batch_normalised, hint_step
 from tcs.functional.relations import cc
 from tcs.functional.vid import vid
-
-
-def _kernel(weight: Tensor) -> Tensor:
-    """A matrix (out, in) as a 1 x 1 convolution; a convolution's weight unchanged."""
-    return weight[:, :, None, None] if weight.ndim == 2 else weight
-
-
-def _batch_norm(x_BTHW: Tensor, scale_T: Tensor, shift_T: Tensor) -> Tensor:
-    if x_BTHW.numel() == x_BTHW.shape[1]:
-        raise ConfigError("A batch of 1 pooled row has no batch statistics; use 2 rows or more.")
-    return F.batch_norm(x_BTHW, None, None, scale_T, shift_T, training=True)
 
 
 @full_precision
@@ -44,8 +32,8 @@ def fitnet(f_s: Tensor, f_t: Tensor, weight: Tensor, bias_T: Tensor, scale_T: Te
     (h_s, w_s), (h_t, w_t) = maps_s.shape[2:], maps_t.shape[2:]
     step = hint_step((h_s, w_s), (h_t, w_t))
     convolve = F.conv_transpose2d if step.transposed else F.conv2d
-    mapped = convolve(maps_s, _kernel(weight), bias_T, stride=step.stride, padding=step.padding)
-    return hint(F.relu(_batch_norm(mapped, scale_T, shift_T)), maps_t)
+    mapped = convolve(maps_s, as_kernel(weight), bias_T, stride=step.stride, padding=step.padding)
+    return hint(F.relu(batch_normalised(mapped, scale_T, shift_T)), maps_t)
 
 
 @full_precision
@@ -56,14 +44,14 @@ def vid_regressed(
     maps_s, maps_t = as_map(f_s), as_map(f_t)
     if maps_s.shape[2] > maps_t.shape[2] or maps_s.shape[3] > maps_t.shape[3]:
         maps_s = F.adaptive_avg_pool2d(maps_s, (maps_t.shape[2], maps_t.shape[3]))
-    hidden = F.relu(F.conv2d(maps_s, _kernel(first_TS)))
-    return vid(F.conv2d(F.relu(F.conv2d(hidden, _kernel(second_TT))), _kernel(third_TT)), maps_t, log_scale_T)
+    hidden = F.relu(F.conv2d(maps_s, as_kernel(first_TS)))
+    return vid(F.conv2d(F.relu(F.conv2d(hidden, as_kernel(second_TT))), as_kernel(third_TT)), maps_t, log_scale_T)
 
 
 @full_precision
 def ickd(f_s_BSHW: Tensor, f_t_BTHW: Tensor, weight_TS: Tensor, scale_T: Tensor, shift_T: Tensor) -> Tensor:
     """ICKD-C: `icc` of BN(1 x 1 map of f_s) and the raw f_t. Sizes may differ, and nothing is pooled."""
-    return icc(_batch_norm(F.conv2d(f_s_BSHW, _kernel(weight_TS)), scale_T, shift_T), f_t_BTHW)
+    return icc(batch_normalised(F.conv2d(f_s_BSHW, as_kernel(weight_TS)), scale_T, shift_T), f_t_BTHW)
 
 
 @full_precision
@@ -85,24 +73,33 @@ def crd_embedded(
     bank_s_NE: Tensor,
     bank_t_NE: Tensor,
     index_BM: Tensor,
-    z_s: Tensor | float,
-    z_t: Tensor | float,
+    z_s: Tensor | float | None = None,
+    z_t: Tensor | float | None = None,
     temperature: float = TEMPERATURE,
 ) -> Tensor:
     """CRD of both sides' (flattened) features after their linear embeddings of unit length; the gradient reaches all four tensors.
 
-    "exact" and "relax" differ only in the first column of `index_BM` (`draw_index`): the row itself, or one of its class.
+    Without normalisers they are this batch's, as at the very first step (`crd_normalisers` gives them, to be kept). "exact"
+    and "relax" differ only in the first column of `index_BM` (`draw_index`): the row itself, or one of its class.
     """
     e_s_BE = unit(F.linear(f_s.flatten(1), weight_s_ES, bias_s_E), dim=1)
     e_t_BE = unit(F.linear(f_t.detach().flatten(1), weight_t_ET, bias_t_E), dim=1)
-    return crd(e_s_BE, e_t_BE, bank_s_NE, bank_t_NE, index_BM, z_s, z_t, temperature)
+    candidates = (e_s_BE, e_t_BE, bank_s_NE, bank_t_NE, index_BM)
+    if z_s is None or z_t is None:
+        first_s, first_t = crd_normalisers(*candidates, temperature)
+        z_s, z_t = first_s if z_s is None else z_s, first_t if z_t is None else z_t
+    return crd(*candidates, z_s, z_t, temperature)
 
 
-def reviewkd(levels_s: Sequence[Tensor], levels_t: Sequence[Tensor], fusion: ReviewFusion) -> Tensor:
+def reviewkd(
+    levels_s: Sequence[Tensor], levels_t: Sequence[Tensor], fusion: ReviewFusion | Sequence[FusionWeights]
+) -> Tensor:
     """ReviewKD: `hcl` of the fused student levels and the teacher's, maps from shallow to deep, then (usually) the pooled vectors.
 
-    `fusion` holds the weights (`load_state_dict`: `reduce` is ABF's first convolution, `expand` its second, `gates` its
-    attention). Bring it to float64 for float64 features.
+    `fusion` are the weights of the levels, shallow to deep, or the module that owns them. In the dtype of the features: bring
+    both to float64 or float32.
     """
     maps_t = [as_map(level) for level in levels_t]
-    return hcl(fusion(levels_s, [(int(level.shape[2]), int(level.shape[3])) for level in maps_t]), maps_t)
+    sizes_t = [(int(level.shape[2]), int(level.shape[3])) for level in maps_t]
+    fused = fusion(levels_s, sizes_t) if isinstance(fusion, ReviewFusion) else fuse(levels_s, sizes_t, fusion)
+    return hcl(fused, maps_t)

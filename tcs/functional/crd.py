@@ -41,7 +41,7 @@ def crd(
 ) -> Tensor:
     """The contrastive loss of the student's embeddings against the teacher's bank, plus that of the teacher's against the student's.
 
-    `index_BM` (int64) names bank rows: the positive, then k = M - 1 negatives. z_s, z_t are the normalisers of
+    `index_BM` (integers) names bank rows: the positive, then k = M - 1 negatives. z_s, z_t are the normalisers of
     `crd_normalisers`. The gradient reaches both embeddings, never the banks. All B N products are made where they
     are at most 2^26 (peak about 4 B N floats: 55 MB at B = 64, N = 50,000), which is far faster than gathering B M E floats; beyond,
     the candidates are gathered block by block, and again in the backward pass. ConfigError: shapes, index, normalisers, temperature.
@@ -90,6 +90,7 @@ def _exponents(e_BE: Tensor, bank_NE: Tensor, index_BM: Tensor, temperature: flo
     _require_candidates(e_BE, bank_NE, index_BM)
     require_positive(temperature, "the temperature of crd")
     bank_NE = bank_NE.detach()
+    index_BM = index_BM.long()
     dense = e_BE.shape[0] * bank_NE.shape[0] <= DENSE_FLOATS
     products_BM = _from_all(e_BE, bank_NE, index_BM) if dense else _from_gathered(e_BE, bank_NE, index_BM)
     return products_BM / temperature
@@ -99,10 +100,10 @@ def _require_candidates(e_BE: Tensor, bank_NE: Tensor, index_BM: Tensor) -> None
     if e_BE.ndim != 2 or bank_NE.ndim != 2 or e_BE.shape[1] != bank_NE.shape[1]:
         shapes = f"embeddings {tuple(e_BE.shape)} and a bank of {tuple(bank_NE.shape)}"
         raise ConfigError(f"crd has {shapes}; they must be (B, E) and (N, E).")
-    if index_BM.ndim != 2 or index_BM.shape[0] != e_BE.shape[0] or index_BM.shape[1] < 2:
-        raise ConfigError(
-            f"crd has an index of {tuple(index_BM.shape)}; it must be ({e_BE.shape[0]}, 1 + k) with k >= 1."
-        )
+    shaped = index_BM.ndim == 2 and index_BM.shape[0] == e_BE.shape[0] and index_BM.shape[1] >= 2
+    if not shaped or index_BM.is_floating_point():
+        kind = f"{tuple(index_BM.shape)}{' floating numbers' if index_BM.is_floating_point() else ''}"
+        raise ConfigError(f"crd has an index of {kind}; it must be ({e_BE.shape[0]}, 1 + k) integers with k >= 1.")
     low, high = int(index_BM.min()), int(index_BM.max())
     if low < 0 or high >= bank_NE.shape[0]:
         raise ConfigError(f"crd has bank rows from {low} to {high} in its index; the bank has {bank_NE.shape[0]}.")
@@ -136,6 +137,7 @@ def update_rows(bank_NE: Tensor, e_BE: Tensor, rows_B: Tensor, momentum: float =
 
 def update_bank(bank_NE: Tensor, e_BE: Tensor, rows_B: Tensor, momentum: float = 0.5) -> Tensor:
     """The bank with `update_rows` in place of rows_B; a new tensor (N E floats), the given one is unchanged."""
+    rows_B = rows_B.long()
     return bank_NE.detach().index_copy(0, rows_B, update_rows(bank_NE, e_BE, rows_B, momentum))
 
 

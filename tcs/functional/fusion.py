@@ -1,18 +1,20 @@
 """ReviewKD's student side: maps fused from deep to shallow, each brought to its teacher level's shape.
 
 A start draws from torch's global generator, as torch's own layers do: wrap the construction in `torch.random.fork_rng`.
+`fuse` is the same with the weights of every level as arguments (`FusionWeights`).
 
 Legend: B batch, S student channels, M middle channels, T teacher channels, H height, W width.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError
-from tcs.functional.regressors import as_map
+from tcs.functional.regressors import as_kernel, as_map, batch_normalised
 
 Size = tuple[int, int]
 
@@ -32,15 +34,21 @@ class FusionLevel(nn.Module):
 
     def forward(self, f_s_BSHW: Tensor, residual_BMHW: Tensor | None, size_t: Size) -> tuple[Tensor, Tensor]:
         """The level's output (B, T, *size_t) and the residual (B, M, *size_t) for the next shallower level."""
-        fused: Tensor = self.reduce(f_s_BSHW)
-        if self.gates is not None:
-            assert residual_BMHW is not None  # only the deepest level has none
-            deeper = F.interpolate(residual_BMHW, size=fused.shape[2:], mode="nearest")
-            gates_B2HW = torch.sigmoid(self.gates(torch.cat([fused, deeper], dim=1)))
-            fused = fused * gates_B2HW[:, :1] + deeper * gates_B2HW[:, 1:]
-        if tuple(fused.shape[2:]) != tuple(size_t):
-            fused = F.interpolate(fused, size=size_t, mode="nearest")
+        fused = _mixed(self.reduce(f_s_BSHW), residual_BMHW, self.gates, size_t)
         return self.expand(fused), fused
+
+
+def _mixed(
+    reduced_BMHW: Tensor, residual_BMHW: Tensor | None, gates: Callable[[Tensor], Tensor] | None, size_t: Size
+) -> Tensor:
+    """(B, M, *size_t): the level's reduced map, mixed with the deeper residual where there are gates."""
+    fused = reduced_BMHW
+    if gates is not None:
+        assert residual_BMHW is not None  # only the deepest level has none
+        deeper = F.interpolate(residual_BMHW, size=fused.shape[2:], mode="nearest")
+        gates_B2HW = torch.sigmoid(gates(torch.cat([fused, deeper], dim=1)))
+        fused = fused * gates_B2HW[:, :1] + deeper * gates_B2HW[:, 1:]
+    return fused if tuple(fused.shape[2:]) == tuple(size_t) else F.interpolate(fused, size=size_t, mode="nearest")
 
 
 class ReviewFusion(nn.Module):
@@ -72,3 +80,41 @@ class ReviewFusion(nn.Module):
             output, residual = level(as_map(maps), residual, size)
             outputs.insert(0, output)
         return outputs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FusionWeights:
+    """What one level trains. In the authors' code conv1 (reduce) and conv2 (expand), each with its norm's scale and shift, and
+    att_conv (gates), which the deepest level has not. `reduce_MS` may be (M, S, 1, 1), `gates_2M` (2, 2 M, 1, 1)."""
+
+    reduce_MS: Tensor
+    reduce_scale_M: Tensor
+    reduce_shift_M: Tensor
+    expand_TM33: Tensor
+    expand_scale_T: Tensor
+    expand_shift_T: Tensor
+    gates_2M: Tensor | None = None
+    gates_bias_2: Tensor | None = None
+
+
+def fuse(maps_s: Sequence[Tensor], sizes_t: Sequence[Size], weights: Sequence[FusionWeights]) -> list[Tensor]:
+    """`ReviewFusion` in training, with given weights: all three from shallow to deep. ConfigError: counts, gates, one row."""
+    if not len(maps_s) == len(sizes_t) == len(weights) or not weights:
+        counts = f"{len(maps_s)} maps, {len(sizes_t)} sizes and {len(weights)} levels of weights"
+        raise ConfigError(f"reviewkd has {counts}; give one of each for a level, shallow to deep.")
+    if [level.gates_2M is None for level in weights] != [False] * (len(weights) - 1) + [True]:
+        raise ConfigError("reviewkd has gates at wrong levels; every level but the last, deepest one has them.")
+    outputs: list[Tensor] = []
+    residual: Tensor | None = None
+    for level, f_s, size in reversed(list(zip(weights, maps_s, sizes_t, strict=True))):
+        reduced = F.conv2d(as_map(f_s), as_kernel(level.reduce_MS))
+        reduced = batch_normalised(reduced, level.reduce_scale_M, level.reduce_shift_M)
+        residual = _mixed(reduced, residual, _gates(level), size)
+        expanded = F.conv2d(residual, level.expand_TM33, padding=1)
+        outputs.insert(0, batch_normalised(expanded, level.expand_scale_T, level.expand_shift_T))
+    return outputs
+
+
+def _gates(level: FusionWeights) -> Callable[[Tensor], Tensor] | None:
+    weight, bias = level.gates_2M, level.gates_bias_2
+    return None if weight is None else lambda both: F.conv2d(both, as_kernel(weight), bias)

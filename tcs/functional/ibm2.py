@@ -35,7 +35,7 @@ def cosine_logits(x_BD: Tensor, directions_CD: Tensor, gains_C: Tensor, scale: f
 @full_precision
 def smoothed_loss(logits_BC: Tensor, labels_B: Tensor, smoothing: float = 0.1) -> Tensor:
     """Mean over rows of (1 - a) NLL + a times the mean over all classes of -log p, a = `smoothing`. ConfigError: labels, smoothing."""
-    require_labels(labels_B, logits_BC, "smoothed_loss")
+    labels_B = require_labels(labels_B, logits_BC, "smoothed_loss")
     if not 0 <= smoothing < 1:
         raise ConfigError(f"The label smoothing is {smoothing}; it must be from 0 to below 1.")
     return F.cross_entropy(logits_BC, labels_B, label_smoothing=smoothing)
@@ -54,6 +54,28 @@ def support_std(support_ND: Tensor) -> Tensor:
 def perturb(support_ND: Tensor, std_D: Tensor, epsilon: float, noise_NRD: Tensor) -> Tensor:
     """(N R, D): x + epsilon * std * noise, the R copies of a row together (labels: `labels_N.repeat_interleave(R)`)."""
     return (support_ND.unsqueeze(1) + epsilon * std_D * noise_NRD).flatten(0, 1)
+
+
+@full_precision
+def ibm2(
+    support_ND: Tensor,
+    labels_N: Tensor,
+    directions_CD: Tensor,
+    gains_C: Tensor,
+    epsilon: float,
+    noise_NRD: Tensor,
+    std_D: Tensor | None = None,
+    smoothing: float = 0.1,
+    scale: float = 10.0,
+) -> Tensor:
+    """The loss of one training step: `smoothed_loss` of `cosine_logits` of the `perturb`-ed support (published: rows of unit length).
+
+    `std_D` is that of the whole support where this is a batch of it; without it, of these rows. ConfigError: shapes, labels.
+    """
+    std_D = support_std(support_ND) if std_D is None else std_D
+    copies = perturb(support_ND, std_D, epsilon, noise_NRD)
+    logits = cosine_logits(copies, directions_CD, gains_C, scale)
+    return smoothed_loss(logits, labels_N.repeat_interleave(noise_NRD.shape[1]), smoothing)
 
 
 def noisy_copies(

@@ -45,7 +45,7 @@ def dkd(
     log-sum of the others, so a saturated softmax stays finite. ConfigError: shapes, T, C < 2, a label outside 0..C-1.
     """
     _require_logits(logits_s_BC, logits_t_BC, temperature, "dkd")
-    require_labels(labels_B, logits_s_BC, "dkd")
+    labels_B = require_labels(labels_B, logits_s_BC, "dkd")
     if logits_s_BC.shape[1] < 2:
         raise ConfigError("dkd has 1 class; it needs 2 or more.")
     scaled_s_BC, scaled_t_BC = logits_s_BC / temperature, logits_t_BC.detach() / temperature

@@ -1,10 +1,10 @@
 """LSH and LSHL2 ("Distilling Knowledge by Mimicking Features", Wang, Ge and Wu 2021): frozen random hyperplanes, sign bits as targets.
 
-`lshl2_s` averages over the samples that the teacher classifies rightly. The weight is N(0, std^2), the same on both sides;
-a student of another width gets a trained linear map to the teacher's width before all this. For faiss hashes of coordinates
-(eLSH) see `tcs.losses`.
+`lshl2_s` averages over the samples that the teacher classifies rightly. The weight is N(0, std^2), the same on both sides; a
+student of S dims gets a trained linear map (the adaptor) to the teacher's T before all this. For faiss hashes of coordinates
+(eLSH) see `tcs.functional.coordinates`.
 
-Legend: B batch, N images, T teacher dims, H hash bits.
+Legend: B batch, N images, S student dims, T teacher dims, H hash bits.
 """
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from tcs.errors import ConfigError
 from tcs.functional.checks import require_positive, require_same_rows, require_same_shape
 from tcs.functional.precision import full_precision
+from tcs.functional.regressors import adapted
 
 DISTANCES = ("bce", "l1", "l2")
 BIASES = ("median", "mean", "zero")
@@ -79,9 +80,16 @@ def hash_bits(f_t_BT: Tensor, weight_HT: Tensor, bias_H: Tensor) -> Tensor:
 
 
 @full_precision
-def lsh_from_bits(f_s_BT: Tensor, bits_BH: Tensor, weight_HT: Tensor, bias_H: Tensor) -> Tensor:
+def lsh_from_bits(
+    f_s: Tensor,
+    bits_BH: Tensor,
+    weight_HT: Tensor,
+    bias_H: Tensor,
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
     """`lsh` against bits that are already made (bool, 0/1 integers or floats): all that a cache of packed bits needs."""
-    return _cross_entropy(f_s_BT, bits_BH, weight_HT, bias_H).mean()
+    return _cross_entropy(adapted(f_s, adaptor_TS, adaptor_bias_T), bits_BH, weight_HT, bias_H).mean()
 
 
 def _cross_entropy(f_s_BT: Tensor, bits_BH: Tensor, weight_HT: Tensor, bias_H: Tensor) -> Tensor:
@@ -91,13 +99,21 @@ def _cross_entropy(f_s_BT: Tensor, bits_BH: Tensor, weight_HT: Tensor, bias_H: T
 
 
 @full_precision
-def lsh(f_s_BT: Tensor, f_t_BT: Tensor, weight_HT: Tensor, bias_H: Tensor, distance: str = "bce") -> Tensor:
-    """Mean over B H of the distance between hashes.
+def lsh(
+    f_s: Tensor,
+    f_t_BT: Tensor,
+    weight_HT: Tensor,
+    bias_H: Tensor,
+    distance: str = "bce",
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
+    """Mean over B H of the distance between hashes. The student f_s has T dims, or S and an adaptor.
 
     `bce`: binary cross-entropy of the student's hash values as logits against the teacher's bits (the method). `l1`, `l2`: mean
     absolute or squared difference of the hash values (its ablations). ConfigError: shapes, distance.
     """
-    return _hash_terms(f_s_BT, f_t_BT, weight_HT, bias_H, distance).mean()
+    return _hash_terms(adapted(f_s, adaptor_TS, adaptor_bias_T), f_t_BT, weight_HT, bias_H, distance).mean()
 
 
 def _hash_terms(f_s_BT: Tensor, f_t_BT: Tensor, weight_HT: Tensor, bias_H: Tensor, distance: str) -> Tensor:
@@ -112,29 +128,41 @@ def _hash_terms(f_s_BT: Tensor, f_t_BT: Tensor, weight_HT: Tensor, bias_H: Tenso
 
 
 @full_precision
-def lshl2(f_s_BT: Tensor, f_t_BT: Tensor, weight_HT: Tensor, bias_H: Tensor, distance: str = "bce") -> Tensor:
+def lshl2(
+    f_s: Tensor,
+    f_t_BT: Tensor,
+    weight_HT: Tensor,
+    bias_H: Tensor,
+    distance: str = "bce",
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
     """Mean over B T of (f_s - f_t)^2 plus `lsh`, with equal weights."""
-    require_same_shape(f_s_BT, f_t_BT, "lshl2")
-    return F.mse_loss(f_s_BT, f_t_BT.detach()) + lsh(f_s_BT, f_t_BT, weight_HT, bias_H, distance)
+    s_BT = adapted(f_s, adaptor_TS, adaptor_bias_T)
+    require_same_shape(s_BT, f_t_BT, "lshl2")
+    return F.mse_loss(s_BT, f_t_BT.detach()) + lsh(s_BT, f_t_BT, weight_HT, bias_H, distance)
 
 
 @full_precision
 def lshl2_s(
-    f_s_BT: Tensor,
+    f_s: Tensor,
     f_t_BT: Tensor,
     weight_HT: Tensor,
     bias_H: Tensor,
     right_B: Tensor,
     distance: str = "bce",
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
 ) -> Tensor:
     """`lshl2` averaged over the rows where `right_B` (bool: the teacher's argmax is the label) holds; 0 with no gradient where none does.
 
     The published code gives NaN there. ConfigError: shapes, a mask that is not (B,) bool, distance.
     """
-    require_same_shape(f_s_BT, f_t_BT, "lshl2_s")
-    if right_B.dtype != torch.bool or right_B.shape != f_s_BT.shape[:1]:
+    s_BT = adapted(f_s, adaptor_TS, adaptor_bias_T)
+    require_same_shape(s_BT, f_t_BT, "lshl2_s")
+    if right_B.dtype != torch.bool or right_B.shape != s_BT.shape[:1]:
         kind = f"{right_B.dtype} of shape {tuple(right_B.shape)}"
-        raise ConfigError(f"The mask of lshl2_s is {kind}; it must be torch.bool of shape ({f_s_BT.shape[0]},).")
-    rows_B = (f_s_BT - f_t_BT.detach()).square().mean(1)
-    rows_B = rows_B + _hash_terms(f_s_BT, f_t_BT, weight_HT, bias_H, distance).mean(1)
+        raise ConfigError(f"The mask of lshl2_s is {kind}; it must be torch.bool of shape ({s_BT.shape[0]},).")
+    rows_B = (s_BT - f_t_BT.detach()).square().mean(1)
+    rows_B = rows_B + _hash_terms(s_BT, f_t_BT, weight_HT, bias_H, distance).mean(1)
     return torch.where(right_B, rows_B, 0.0).sum() / right_B.sum().clamp_min(1)

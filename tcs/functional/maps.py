@@ -14,6 +14,8 @@ from tcs.functional.checks import require_map, require_same_rows, require_same_s
 from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
 
+Stages = Sequence[Tensor] | Tensor  # maps of several stages in order, or the map of a single one
+
 
 def pool_to_smaller(f_s_BSHW: Tensor, f_t_BTHW: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps at the smaller of their two sizes, the larger average-pooled (adaptively). ConfigError if neither fits in the other."""
@@ -68,12 +70,13 @@ def at_cached(f_s_BSHW: Tensor, q_t_BHW: Tensor, p: float = 2.0) -> Tensor:
     return F.mse_loss(attention(pooled_BSHW, p), q_t_BHW.detach().flatten(1))
 
 
-def at(maps_s: Sequence[Tensor], maps_t: Sequence[Tensor], p: float = 2.0) -> Tensor:
+def at(maps_s: Stages, maps_t: Stages, p: float = 2.0) -> Tensor:
     """Attention transfer (Zagoruyko and Komodakis 2017) as in RepDistiller: the sum of `at_stage` over stages of any channel counts."""
     return _sum_over_stages([at_stage(s, t, p) for s, t in _stages(maps_s, maps_t, "at")])
 
 
-def _stages(maps_s: Sequence[Tensor], maps_t: Sequence[Tensor], loss: str) -> list[tuple[Tensor, Tensor]]:
+def _stages(maps_s: Stages, maps_t: Stages, loss: str) -> list[tuple[Tensor, Tensor]]:
+    maps_s, maps_t = ([maps] if isinstance(maps, Tensor) else maps for maps in (maps_s, maps_t))
     if len(maps_s) != len(maps_t) or not maps_s:
         raise ConfigError(f"{loss} has {len(maps_s)} student and {len(maps_t)} teacher stages; give as many of both.")
     return list(zip(maps_s, maps_t, strict=True))
@@ -88,22 +91,30 @@ def nst_stage(f_s_BSHW: Tensor, f_t_BTHW: Tensor) -> Tensor:
     """NST of one stage: squared MMD with k(u, v) = (u v)^2 between the channels' maps, each of unit length over positions.
 
     mean k(t, t) + mean k(s, s) - 2 mean k(s, t), means over batch and channel pairs; the first is a constant. The larger map
-    is pooled first. Memory B max(S, T)^2. ConfigError for a map of one position: each channel would be +-1 and the loss 0.
+    is pooled first. On few positions it is made as |mean u u' - mean v v'|^2, the same number. Memory B max(S, T)^2 or, if that
+    is the shorter way, B P^2. ConfigError for a map of one position: each channel would be +-1 and the loss 0.
     """
     require_same_rows(f_s_BSHW, f_t_BTHW, "nst")
     for maps in (f_s_BSHW, f_t_BTHW):
         require_map(maps, "nst", "every channel would be +1 or -1 and the loss a constant 0")
     small_s, small_t = pool_to_smaller(f_s_BSHW, f_t_BTHW.detach())
     channels_s_BSP, channels_t_BTP = unit(small_s.flatten(2), dim=2), unit(small_t.flatten(2), dim=2)
+    count_s, count_t, positions = channels_s_BSP.shape[1], channels_t_BTP.shape[1], channels_s_BSP.shape[2]
+    if positions * (count_s + count_t) < count_s**2 + count_t**2 + count_s * count_t:
+        return (_mean_outer(channels_s_BSP) - _mean_outer(channels_t_BTP)).square().sum((1, 2)).mean()
     cross = _kernel_mean(channels_s_BSP, channels_t_BTP)
     return _kernel_mean(channels_t_BTP, channels_t_BTP) + _kernel_mean(channels_s_BSP, channels_s_BSP) - 2 * cross
+
+
+def _mean_outer(a_BCP: Tensor) -> Tensor:
+    return torch.bmm(a_BCP.transpose(1, 2), a_BCP) / a_BCP.shape[1]
 
 
 def _kernel_mean(a_BCP: Tensor, b_BCP: Tensor) -> Tensor:
     return torch.bmm(a_BCP, b_BCP.transpose(1, 2)).square().mean()
 
 
-def nst(maps_s: Sequence[Tensor], maps_t: Sequence[Tensor]) -> Tensor:
+def nst(maps_s: Stages, maps_t: Stages) -> Tensor:
     """NST (Huang and Wang 2017) with the polynomial kernel, as in RepDistiller: the sum of `nst_stage` over stages."""
     return _sum_over_stages([nst_stage(s, t) for s, t in _stages(maps_s, maps_t, "nst")])
 
@@ -113,7 +124,8 @@ def icc(e_s_BTHW: Tensor, f_t_BTHW: Tensor) -> Tensor:
     """ICKD-C (Liu et al. 2021): sum of (ICC_s - ICC_t)^2 / (T B), ICC the T x T Gram over positions with rows of unit length.
 
     `e_s_BTHW` is the student's map embedded in T channels (`ChannelEmbed`), the teacher's is raw; their sizes may differ.
-    Memory B T^2. ConfigError: rows, channels, a map of one position (its ICC has rank 1).
+    On few positions it is made of products of positions, the same number. Memory B T^2 or, if that is the shorter way, B P^2.
+    ConfigError: rows, channels, a map of one position (its ICC has rank 1).
     """
     require_same_rows(e_s_BTHW, f_t_BTHW, "icc")
     for maps in (e_s_BTHW, f_t_BTHW):
@@ -121,13 +133,34 @@ def icc(e_s_BTHW: Tensor, f_t_BTHW: Tensor) -> Tensor:
     if e_s_BTHW.shape[1] != f_t_BTHW.shape[1]:
         counts = f"{e_s_BTHW.shape[1]} student and {f_t_BTHW.shape[1]} teacher channels"
         raise ConfigError(f"icc has {counts}; embed the student's map in the teacher's channels first.")
-    difference_BTT = _channel_correlation(e_s_BTHW) - _channel_correlation(f_t_BTHW.detach())
-    return difference_BTT.square().sum() / (f_t_BTHW.shape[0] * f_t_BTHW.shape[1])
+    flat_s_BTP, flat_t_BTQ = e_s_BTHW.flatten(2), f_t_BTHW.detach().flatten(2)
+    p, q, channels = flat_s_BTP.shape[2], flat_t_BTQ.shape[2], flat_t_BTQ.shape[1]
+    if 2 * (p * p + q * q + p * q) < channels * (p + q):
+        return _icc_by_positions(flat_s_BTP, flat_t_BTQ)
+    difference_BTT = _channel_correlation(flat_s_BTP) - _channel_correlation(flat_t_BTQ)
+    return difference_BTT.square().sum() / (flat_t_BTQ.shape[0] * channels)
 
 
-def _channel_correlation(f_BCHW: Tensor) -> Tensor:
-    flat_BCP = f_BCHW.flatten(2)
-    return unit(torch.bmm(flat_BCP, flat_BCP.transpose(1, 2)), dim=2)
+def _channel_correlation(flat_BTP: Tensor) -> Tensor:
+    return unit(torch.bmm(flat_BTP, flat_BTP.transpose(1, 2)), dim=2)
+
+
+def _icc_by_positions(s_BTP: Tensor, t_BTQ: Tensor) -> Tensor:
+    """`icc` without its T x T matrices: for rows a, b of unit length |a - b|^2 is |a|^2 + |b|^2 - 2 a b.
+
+    With G = S S' and H = T T' (Gram matrices of channels) row i of G times row i of H is s_i (S'T) t_i'.
+    """
+    least = 1e-12  # as in `unit`: a row shorter than this has no gradient
+    squares_s_BT, squares_t_BT = _row_products(s_BTP, s_BTP), _row_products(t_BTQ, t_BTQ)
+    kept_s_BT, kept_t_BT = squares_s_BT.clamp_min(least**2), squares_t_BT.clamp_min(least**2)
+    cosine_BT = _row_products(s_BTP, t_BTQ) / (kept_s_BT.sqrt() * kept_t_BT.sqrt())
+    rows_BT = squares_s_BT / kept_s_BT + squares_t_BT / kept_t_BT - 2 * cosine_BT
+    return torch.where(squares_s_BT < least**2, rows_BT.detach(), rows_BT).mean()
+
+
+def _row_products(a_BTP: Tensor, b_BTQ: Tensor) -> Tensor:
+    """(B, T): row i of A A' times row i of B B'."""
+    return (torch.bmm(a_BTP, torch.bmm(a_BTP.transpose(1, 2), b_BTQ)) * b_BTQ).sum(2)
 
 
 @full_precision
@@ -152,6 +185,6 @@ def hcl_level(fused_BCHW: Tensor, f_t_BCHW: Tensor) -> Tensor:
     return total / (2 - weight)  # 1 + 1/2 + ... + weight
 
 
-def hcl(fused: Sequence[Tensor], maps_t: Sequence[Tensor]) -> Tensor:
+def hcl(fused: Stages, maps_t: Stages) -> Tensor:
     """ReviewKD's loss: the sum of `hcl_level` over levels; a pooled vector takes part as a map of one position."""
     return _sum_over_stages([hcl_level(s, t) for s, t in _stages(fused, maps_t, "hcl")])

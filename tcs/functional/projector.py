@@ -2,10 +2,11 @@
 
 Three different losses are published under the one name. Here they are `log_sum` (element-wise; the ImageNet code),
 `correlation_log_sum` (the DeiT code) and `itrd_correlation` (the ancestor ITRD); `normalised_l2` is the simple variant.
-They take sides that are already normalised (`itrd_correlation` and `normalised_l2` normalise by themselves);
-`projector_kd` and `projector_kd_correlation` are the published compositions with a linear projector.
+They take sides that are already normalised (`itrd_correlation` and `normalised_l2` normalise by themselves). The
+`projector_kd...` are whole losses with the projector's weights as arguments: `projector_kd` and `projector_kd_correlation`
+as published, the others with another distance, normalisation or projector.
 
-Legend: B batch, S student dims, T teacher dims.
+Legend: B batch, S student dims, H hidden dims, T teacher dims.
 """
 
 import math
@@ -19,6 +20,7 @@ from tcs.errors import ConfigError
 from tcs.functional.checks import require_pairs, require_same_shape, require_vectors
 from tcs.functional.norms import batch_norm, group_norm, l2_norm, standardise, unit
 from tcs.functional.precision import full_precision
+from tcs.functional.regressors import adapted
 
 IMAGENET_BN_EPSILON = 1e-4
 DEIT_BN_EPSILON = 0.0
@@ -127,6 +129,67 @@ def projector_kd_correlation(
     return correlation_log_sum(batch_norm(projected_BT, bn_eps), batch_norm(f_t_BT.detach(), bn_eps), alpha, eps)
 
 
+@full_precision
+def projector_kd_itrd(
+    f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None, alpha: float = ITRD_ALPHA
+) -> Tensor:
+    """`itrd_correlation` of the projection of f_s and of f_t (published weight 2)."""
+    return itrd_correlation(_projected(f_s_BS, weight_TS, bias_T), f_t_BT, alpha)
+
+
+@full_precision
+def projector_kd_gn(
+    f_s_BS: Tensor,
+    f_t_BT: Tensor,
+    weight_TS: Tensor,
+    bias_T: Tensor | None,
+    alpha: float = 4.0,
+    groups: int = 1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`log_sum` of the group-normalised projection of f_s and the group-normalised f_t."""
+    projected_BT = _projected(f_s_BS, weight_TS, bias_T)
+    return log_sum(group_norm(projected_BT, groups, eps), group_norm(f_t_BT.detach(), groups, eps), alpha)
+
+
+@full_precision
+def projector_kd_l2(
+    f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None, alpha: float = 4.0
+) -> Tensor:
+    """`log_sum` of the projection of f_s and of f_t, both with rows of unit length."""
+    return log_sum(l2_norm(_projected(f_s_BS, weight_TS, bias_T)), l2_norm(f_t_BT.detach()), alpha)
+
+
+@full_precision
+def projector_kd_none(
+    f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None, alpha: float = 4.0
+) -> Tensor:
+    """`log_sum` of the projection of f_s and of f_t as they are."""
+    return log_sum(_projected(f_s_BS, weight_TS, bias_T), f_t_BT, alpha)
+
+
+@full_precision
+def projector_kd_mse(f_s: Tensor, f_t: Tensor, weight_TS: Tensor, bias_T: Tensor | None) -> Tensor:
+    """`normalised_l2` of the projection of f_s and of f_t: vectors, or maps of one size through a 1 x 1 projector."""
+    return normalised_l2(adapted(f_s, weight_TS, bias_T), f_t)
+
+
+@full_precision
+def projector_kd_mlp(
+    f_s_BS: Tensor,
+    f_t_BT: Tensor,
+    first_HS: Tensor,
+    first_bias_H: Tensor,
+    second_TH: Tensor,
+    second_bias_T: Tensor,
+    alpha: float = 4.0,
+    bn_eps: float = IMAGENET_BN_EPSILON,
+) -> Tensor:
+    """`projector_kd` behind two linear maps with ReLU between (`mlp_projector`)."""
+    hidden_BH = F.relu(_projected(f_s_BS, first_HS, first_bias_H))
+    return projector_kd(hidden_BH, f_t_BT, second_TH, second_bias_T, alpha, bn_eps)
+
+
 def _projected(f_s_BS: Tensor, weight_TS: Tensor, bias_T: Tensor | None) -> Tensor:
     require_vectors(f_s_BS, "projector_kd")
-    return F.linear(f_s_BS, weight_TS, bias_T)
+    return adapted(f_s_BS, weight_TS, bias_T)

@@ -3,7 +3,7 @@
 The queue is a value: `push` gives a new one. A step pushes the batch's teacher features, then takes `queue_kl` against the
 queue with them in it. Rows that were never filled take no part (there they are zeros that do).
 
-Legend: B batch, Q queue rows, T teacher dims (the student is projected to them).
+Legend: B batch, Q queue rows, S student dims, T teacher dims.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from tcs.errors import ConfigError
 from tcs.functional.checks import require_positive, require_same_shape, require_vectors
 from tcs.functional.norms import l2_norm, unit
 from tcs.functional.precision import full_precision
+from tcs.functional.regressors import adapted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,21 +48,30 @@ def push(queue: FeatureQueue, f_t_BT: Tensor) -> FeatureQueue:
 
 
 def queue_kl(f_s_BT: Tensor, f_t_BT: Tensor, queue: FeatureQueue, temperature: float = 0.07) -> Tensor:
-    """Mean over rows of KL(softmax(t q / T) || softmax(s q / T)), s and t of unit length, q the queue's filled rows.
-
-    ConfigError: shapes, temperature, fewer than 2 filled rows.
-    """
+    """`similarity_kl` against the queue's filled rows. ConfigError: shapes, temperature, fewer than 2 filled rows."""
     if queue.filled < 2:
         raise ConfigError(f"The queue has {queue.filled} filled rows; push teacher features until it has 2 or more.")
     return similarity_kl(f_s_BT, f_t_BT, queue.rows_QT[: queue.filled], temperature)
 
 
 @full_precision
-def similarity_kl(f_s_BT: Tensor, f_t_BT: Tensor, rows_QT: Tensor, temperature: float = 0.07) -> Tensor:
-    """`queue_kl` against given rows, which are taken as they are."""
-    require_vectors(f_s_BT, "queue_kl")
-    require_same_shape(f_s_BT, f_t_BT, "queue_kl")
+def similarity_kl(
+    f_s: Tensor,
+    f_t_BT: Tensor,
+    rows_QT: Tensor,
+    temperature: float = 0.07,
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
+    """Mean over rows of KL(softmax(t q / temperature) || softmax(s q / temperature)), s and t made of unit length.
+
+    q are the given rows, taken as they are. The student f_s has T dims, or S and a linear adaptor to T (published: with
+    bias). ConfigError: shapes, temperature.
+    """
+    require_vectors(f_s, "queue_kl")
+    s_BT = adapted(f_s, adaptor_TS, adaptor_bias_T)
+    require_same_shape(s_BT, f_t_BT, "queue_kl")
     require_positive(temperature, "the temperature of queue_kl")
     anchors_TQ = rows_QT.detach().T / temperature
-    similar_s_BQ, similar_t_BQ = unit(f_s_BT) @ anchors_TQ, unit(f_t_BT.detach()) @ anchors_TQ
+    similar_s_BQ, similar_t_BQ = unit(s_BT) @ anchors_TQ, unit(f_t_BT.detach()) @ anchors_TQ
     return F.kl_div(similar_s_BQ.log_softmax(1), similar_t_BQ.log_softmax(1), reduction="batchmean", log_target=True)

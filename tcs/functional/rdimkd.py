@@ -3,9 +3,10 @@
 P: first principal axes of the teacher's features. R: orthonormalised Gaussian columns. A: the encoder of an auto-encoder fitted
 on them; a *linear* encoder is a matrix like the others (its bias cancels in the difference, its columns are not orthonormal:
 `orthonormal` makes weights comparable), a non-linear one must be applied to both sides: `rdimkd_encoded`.
-The paper leaves the reduction open, so it is an argument.
+The paper leaves the reduction open, so it is an argument; so is a linear adaptor of a student of other dims or channels (for
+maps a 1 x 1 convolution). Of two maps the larger is average-pooled to the other's size.
 
-Legend: B batch, T teacher dims or channels (the student is adapted to them), K reduced dims, H height, W width.
+Legend: B batch, S student and T teacher dims or channels, K reduced dims, H height, W width, r rows (or positions of all maps).
 """
 
 from collections.abc import Callable
@@ -15,38 +16,69 @@ from torch import Tensor
 
 from tcs.errors import ConfigError
 from tcs.functional.checks import require_same_shape
+from tcs.functional.maps import pool_to_smaller
 from tcs.functional.precision import full_precision
+from tcs.functional.regressors import adapted
 
 REDUCTIONS = ("mean", "sum", "rows")
 
 
 @full_precision
-def rdimkd(f_s: Tensor, f_t: Tensor, projection_TK: Tensor, reduction: str = "mean") -> Tensor:
+def rdimkd(
+    f_s: Tensor,
+    f_t: Tensor,
+    projection_TK: Tensor,
+    reduction: str = "mean",
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
     """|(F_s - F_t) K|^2 of vectors (B, T) or maps (B, T, H, W), each position of a map a row.
 
     `mean`: over rows and the K dims; `rows`: summed over dims, mean over rows; `sum`: summed over all. No gradient reaches the
-    student outside the span of K. ConfigError: shapes, reduction.
+    (adapted) student outside the span of K. ConfigError: shapes, reduction.
     """
-    require_same_shape(f_s, f_t, "rdimkd", remedy="adapt the student to the teacher's channels and size")
-    return _reduced(_projected(f_s - f_t.detach(), projection_TK), reduction)
+    s, t = _pooled(adapted(f_s, adaptor_TS, adaptor_bias_T), f_t.detach())
+    require_same_shape(s, t, "rdimkd", remedy="adapt the student to the teacher's channels and size (adaptor_TS)")
+    return _reduced(_projected(s - t, projection_TK), reduction)
 
 
 @full_precision
-def rdimkd_cached(f_s: Tensor, projected_t: Tensor, projection_TK: Tensor, reduction: str = "mean") -> Tensor:
+def rdimkd_cached(
+    f_s: Tensor,
+    projected_t: Tensor,
+    projection_TK: Tensor,
+    reduction: str = "mean",
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
     """`rdimkd` where only the teacher's projected features, (B, K) or (B, K, H, W), are cached. ConfigError: shapes, reduction."""
-    projected_rK = _projected(f_s, projection_TK)
-    target_rK = _as_rows(projected_t.detach())
+    s, target = _pooled(adapted(f_s, adaptor_TS, adaptor_bias_T), projected_t.detach())
+    projected_rK, target_rK = _projected(s, projection_TK), _as_rows(target)
     require_same_shape(projected_rK, target_rK, "rdimkd_cached", remedy="cache the teacher through the same projection")
     return _reduced(projected_rK - target_rK, reduction)
 
 
 @full_precision
-def rdimkd_encoded(f_s: Tensor, f_t: Tensor, encoder: Callable[[Tensor], Tensor], reduction: str = "mean") -> Tensor:
+def rdimkd_encoded(
+    f_s: Tensor,
+    f_t: Tensor,
+    encoder: Callable[[Tensor], Tensor],
+    reduction: str = "mean",
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> Tensor:
     """The same with a frozen, possibly non-linear encoder of rows (r, T) to (r, K), applied to both sides (freeze it yourself)."""
-    require_same_shape(f_s, f_t, "rdimkd_encoded", remedy="adapt the student to the teacher's channels and size")
+    s, t = _pooled(adapted(f_s, adaptor_TS, adaptor_bias_T), f_t.detach())
+    require_same_shape(
+        s, t, "rdimkd_encoded", remedy="adapt the student to the teacher's channels and size (adaptor_TS)"
+    )
     with torch.no_grad():
-        target_rK = encoder(_as_rows(f_t))
-    return _reduced(encoder(_as_rows(f_s)) - target_rK, reduction)
+        target_rK = encoder(_as_rows(t))
+    return _reduced(encoder(_as_rows(s)) - target_rK, reduction)
+
+
+def _pooled(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    return pool_to_smaller(s, t) if s.ndim == t.ndim == 4 else (s, t)
 
 
 def orthonormal(projection_TK: Tensor) -> Tensor:

@@ -21,6 +21,27 @@ def as_map(x: Tensor) -> Tensor:
     return x[:, :, None, None] if x.ndim == 2 else x
 
 
+def as_kernel(weight: Tensor) -> Tensor:
+    """A matrix (out, in) as a 1 x 1 convolution (out, in, 1, 1); a convolution's weight unchanged."""
+    return weight[:, :, None, None] if weight.ndim == 2 else weight
+
+
+def adapted(f_s: Tensor, weight_TS: Tensor | None, bias_T: Tensor | None = None) -> Tensor:
+    """Vectors (B, S) or every position of maps (B, S, H, W) in T dims: W f_s + b; without a weight as they are.
+
+    The weight is a matrix (T, S) or a 1 x 1 convolution's (T, S, 1, 1). ConfigError: shapes, a bias without a weight.
+    """
+    if weight_TS is None:
+        if bias_T is not None:
+            raise ConfigError("The adaptor has a bias and no weight; give both, or the weight alone.")
+        return f_s
+    kernel_TS11 = as_kernel(weight_TS)
+    if f_s.ndim not in (2, 4) or kernel_TS11.shape[1:] != (f_s.shape[1], 1, 1):
+        shapes = f"{tuple(weight_TS.shape)} for features of shape {tuple(f_s.shape)}"
+        raise ConfigError(f"The adaptor's weight is {shapes}; it must be (T, S) for (B, S) or (B, S, H, W).")
+    return F.linear(f_s, kernel_TS11.flatten(1), bias_T) if f_s.ndim == 2 else F.conv2d(f_s, kernel_TS11, bias_T)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HintStep:
     """The geometry of FitNet's convolution between two sizes."""
@@ -71,10 +92,21 @@ class HintRegressor(nn.Module):
 
 
 def _normalised(norm: nn.BatchNorm2d, x_BCHW: Tensor) -> Tensor:
-    if norm.training and x_BCHW.numel() == x_BCHW.shape[1]:
-        raise ConfigError("A batch of 1 pooled row has no batch statistics; use 2 rows or more.")
+    if norm.training:
+        _require_statistics(x_BCHW)
     normalised: Tensor = norm(x_BCHW)
     return normalised
+
+
+def _require_statistics(x_BCHW: Tensor) -> None:
+    if x_BCHW.numel() == x_BCHW.shape[1]:
+        raise ConfigError("A batch of 1 pooled row has no batch statistics; use 2 rows or more.")
+
+
+def batch_normalised(x_BCHW: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
+    """Affine batch normalisation with the batch's own statistics: biased variance, eps 1e-5. ConfigError for a single position."""
+    _require_statistics(x_BCHW)
+    return F.batch_norm(x_BCHW, None, None, scale_C, shift_C, training=True)
 
 
 class VidRegressor(nn.Module):

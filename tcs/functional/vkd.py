@@ -12,6 +12,7 @@ from tcs.errors import ConfigError
 from tcs.functional.checks import require_same_shape
 from tcs.functional.norms import layer_norm, standardise
 from tcs.functional.precision import full_precision
+from tcs.functional.regressors import adapted
 from tcs.functional.whitening import Whitening, whiten
 
 
@@ -32,13 +33,13 @@ def map_mean(f_BTHW: Tensor) -> Tensor:
 @full_precision
 def vkd(f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None = None) -> Tensor:
     """Discriminative form: smooth L1 (knee 1, mean over B T) of f_s W' and LayerNorm(f_t), eps 1e-5; the student is not normalised."""
-    return _smooth_l1(F.linear(f_s_BS, weight_TS, bias_T), layer_norm(f_t_BT.detach()))
+    return _smooth_l1(adapted(f_s_BS, weight_TS, bias_T), layer_norm(f_t_BT.detach()))
 
 
 @full_precision
 def vkd_given_target(f_s_BS: Tensor, target_BT: Tensor, weight_TS: Tensor) -> Tensor:
     """Smooth L1 of f_s W' and a target that is already normalised (or is meant not to be)."""
-    return _smooth_l1(F.linear(f_s_BS, weight_TS), target_BT.detach())
+    return _smooth_l1(adapted(f_s_BS, weight_TS), target_BT.detach())
 
 
 def vkd_whitened(f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, whitening: Whitening) -> Tensor:
@@ -55,7 +56,7 @@ def vkd_standardised(
     The learned scale and bias after W cancel in the standardisation, but for the scale's sign. Constant channels give zeros,
     not NaN. Inputs are flattened to tokens. ConfigError: shapes, fewer than 2 tokens.
     """
-    projected_BT = F.linear(f_s_BS.flatten(0, -2), weight_TS)
+    projected_BT = adapted(f_s_BS.flatten(0, -2), weight_TS)
     projected_BT = projected_BT if scale_T is None else projected_BT * scale_T
     projected_BT = projected_BT if bias_T is None else projected_BT + bias_T
     target_BT = f_t_BT.detach().flatten(0, -2)
