@@ -86,12 +86,12 @@ def measure_compression(config: ProbeConfig) -> Compression:
 
 
 def _sizes(config: ProbeConfig, dims: int) -> tuple[int, ...]:
-    """The asked numbers of coordinates K, falling; a compression c gives round(D / c)."""
+    """The asked numbers of coordinates K, falling; a compression c gives round(D / c). Unasked, those that D dims allow."""
     for size in config.dims:
         require(size <= dims, f"--dims is {size}, and the features have {dims} dims; it must be from 1 to {dims}.")
     if config.dims:
         return tuple(sorted(set(config.dims), reverse=True))
-    ratios = config.compressions or COMPRESSIONS
+    ratios = config.compressions or [ratio for ratio in COMPRESSIONS if ratio <= dims] or [1.0]
     for ratio in ratios:
         require(
             ratio <= dims,

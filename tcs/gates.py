@@ -55,7 +55,13 @@ def kept_after(period: int, components: int, keep: int) -> int:
 
 
 def period_ending(step: int, start: int, stop: int) -> int | None:
-    """The period (1-based) that the `step`-th step of the phase [start, stop) ends; None within a period."""
-    length = max(1, int((stop - start) * LAST_SHARE) // PERIODS)
+    """The period (1-based) that the `step`-th step of the phase [start, stop) ends; None within a period.
+
+    Where there are fewer steps than periods, all of them end at once.
+    """
+    span = max(1, int((stop - start) * LAST_SHARE))
+    if span < PERIODS:
+        return PERIODS if step - start == span else None
+    length = span // PERIODS
     period, rest = divmod(step - start, length)
     return period if rest == 0 and 1 <= period <= PERIODS else None

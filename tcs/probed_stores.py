@@ -51,7 +51,7 @@ def open_stores(config: ProbeConfig) -> ProbedStores:
     """Both stores of the options, checked against each other.
 
     Raises DataError for one store given twice, a store without labels or with views, or classes that the training store
-    lacks; ArtefactError for stores of two teachers; SchemaError for a readout that is not there.
+    lacks; ArtefactError for stores of two teachers or widths; SchemaError for a readout that is not there.
     """
     train, test = cache.open(pathlib.Path(config.store)), cache.open(pathlib.Path(config.test))
     if train.identity == test.identity:
@@ -74,6 +74,12 @@ def open_stores(config: ProbeConfig) -> ProbedStores:
         raise ArtefactError(
             f"stores {train.path} and {test.path} are of different teachers or preprocessing for the readout {readout};"
             " extract both with the same options."
+        )
+    widths = [store.readouts[readout].dims for store in (train, test)]
+    if widths[0] != widths[1]:
+        raise ArtefactError(
+            f"{train.path} has {widths[0]} dims of the readout {readout} and {test.path} has {widths[1]}; extract both with the"
+            " same options."
         )
     return ProbedStores(
         train=train,

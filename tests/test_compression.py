@@ -166,7 +166,11 @@ def test_compressions_become_dims(folder: pathlib.Path) -> None:
     with pytest.raises(
         ConfigError, match="--compression is 32, and the features have 24 dims; it must be from 1 to 24"
     ):
-        measure(folder, dims=())
+        measure(folder, dims=(), compressions=(32,))
+
+
+def test_without_sizes_those_that_the_features_allow_are_taken(folder: pathlib.Path) -> None:
+    assert measure(folder, dims=(), projections=("pca",)).recipe["dims"] == [12, 6, 3, 2]
 
 
 def test_classes_are_matched_by_name_and_seen_images_are_counted(folder: pathlib.Path) -> None:
@@ -234,6 +238,9 @@ def test_stores_that_cannot_be_probed_are_refused(folder: pathlib.Path) -> None:
     other = make_store(folder / "other.store", seed=3, teacher="another")
     with pytest.raises(ArtefactError, match="are of different teachers or preprocessing for the readout avg"):
         measure(folder, test=str(other.path))
+    narrow = make_store(folder / "narrow.store", seed=3, dims=8)
+    with pytest.raises(ArtefactError, match=r"train\.store has 24 dims of the readout avg and .*narrow\.store has 8"):
+        measure(folder, test=str(narrow.path))
     with pytest.raises(DataError, match="fewer than the 500 shots asked"):
         measure(folder, shots=500)
 

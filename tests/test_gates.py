@@ -43,6 +43,15 @@ def test_periods_end_within_the_first_part_of_the_phase():
     assert len({b - a for a, b in zip(list(ends)[:-1], list(ends)[1:], strict=True)}) == 1
 
 
+@pytest.mark.parametrize("steps", range(1, 30))
+def test_a_short_phase_leaves_as_few_as_was_asked_for(steps):
+    ends = [
+        period for step in range(1, steps + 1) if (period := period_ending(100 + step, 100, 100 + steps)) is not None
+    ]
+    assert ends[-1] == PERIODS
+    assert ends == sorted(set(ends))
+
+
 def test_gates_fold_into_the_classifier():
     spec = parse_student("resnet18,layers=(1,1,1,1),channels=(4,4,8,8)")
     plan = StudentPlan(
