@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from tcs.errors import require, require_choice
 
-PROJECTIONS = ("orthogonal", "pca")
+PROJECTIONS = ("orthogonal", "pca", "autoencoder")
+FITTED_PROJECTIONS = ("pca", "autoencoder")  # to a sample of the images
 MAP = "map"  # readouts that end so keep their positions
 VIEW_OPTIONS = ("view_scale", "view_ratio", "hflip", "color_jitter", "grayscale_prob")
 
@@ -76,7 +77,11 @@ class FeatureConfig:
         conditions = (
             (("map_size",), any(name.endswith(MAP) for name in self.readouts), "a map; add --readout map"),
             (("projection", "projection_images"), bool(self.project), "--project; add --project READOUT=DIMS"),
-            (("projection_images",), self.projection == "pca", "a PCA; add --projection pca"),
+            (
+                ("projection_images",),
+                self.projection in FITTED_PROJECTIONS,
+                "a fitted projection; add --projection pca",
+            ),
             (VIEW_OPTIONS, self.views is not None, "augmented views; add --views V"),
         )
         for options, is_met, need in conditions:

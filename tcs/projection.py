@@ -23,7 +23,7 @@ from tcs.runtime import seed_for
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Projection:
-    """float32 `matrix_Dd` with orthonormal columns and `origin_D`; `spectrum_D` are the variances PCA found, if it did."""
+    """float32 `matrix_Dd` with orthonormal columns and `origin_D`; `spectrum_D` are the sample's variances along all axes, if fitted."""
 
     matrix_Dd: NDArray[np.float32]
     origin_D: NDArray[np.float32]
@@ -76,10 +76,11 @@ def orthogonal_projection(dims: int, projected: int, seed: int, readout: str) ->
     return Projection(matrix_Dd=(q_Dd * signs_d).astype(np.float32), origin_D=np.zeros(dims, np.float32))
 
 
-def pca_projection(sample_ND: NDArray[np.floating], projected: int) -> Projection:
-    """RdimKD-P: the first `projected` principal axes of a sample's vectors, and their mean.
+def fitted_projection(sample_ND: NDArray[np.floating], projected: int, method: str, seed: int = 0) -> Projection:
+    """Axes fitted to a sample's vectors, and their mean.
 
-    DataError unless there are more vectors than axes.
+    `pca`: the first `projected` principal axes (RdimKD-P). `autoencoder`: orthonormal columns that span the encoder of a linear
+    auto-encoder, started by `seed` (RdimKD-A). DataError unless there are more vectors than axes.
     """
     if len(sample_ND) <= projected:
         raise DataError(
@@ -87,7 +88,7 @@ def pca_projection(sample_ND: NDArray[np.floating], projected: int) -> Projectio
             " raise --projection-images, lower the dims of --project, or use --projection orthogonal."
         )
     mean_D, covariance_DD = streaming_moments(sample_ND)
-    basis_DD, spectrum_D = make_axes(covariance_DD, "pca", 0)
+    basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, projected)
     return Projection(
         matrix_Dd=np.ascontiguousarray(basis_DD[:, :projected], np.float32),
         origin_D=mean_D.astype(np.float32),

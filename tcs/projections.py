@@ -1,6 +1,6 @@
-"""Which readouts of an extraction are projected, and by what: a seeded matrix, PCA of a sample, or another store's.
+"""Which readouts of an extraction are projected, and by what: a seeded matrix, axes fitted to a sample, or another store's.
 
-Whatever stands in the plan of the store on disk is used again: a PCA is not the same to the last bit on every device.
+Whatever stands in the plan of the store on disk is used again: fitted axes are not the same to the last bit on every device.
 Letters: D teacher dims, d projected dims, M vectors of the sample, n images of a batch.
 """
 
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.config import ExtractConfig
+from tcs.config_features import FITTED_PROJECTIONS
 from tcs.decoding import Collate, ImagePositions, decoded_batches
 from tcs.errors import ConfigError, DataError, did_you_mean
-from tcs.projection import Projection, orthogonal_projection, pca_projection, stored_projection
+from tcs.projection import Projection, fitted_projection, orthogonal_projection, stored_projection
 from tcs.runtime import progress_bar, say, seed_for
 from tcs.teacher import Teacher
 
+NAMES = {"pca": "PCA", "autoencoder": "Auto-encoder"}
 SAMPLE_VECTORS = 65_536
 SAMPLE_BATCH = 32  # not --batch-size: the sample's arithmetic should not depend on it
 Facts = Mapping[str, Mapping[str, Any]]
@@ -42,7 +44,7 @@ def projection_facts(config: ExtractConfig, teacher: Teacher, images: int) -> di
         if not 1 <= dims <= width:
             raise ConfigError(f"--project {readout}={dims}: {readout} has {width} dims; use 1 to {width}.")
         facts[readout] = {"method": config.projection, "dims": dims, "of": width, "seed": config.seed}
-        if config.projection == "pca":
+        if config.projection in FITTED_PROJECTIONS:
             positions = int(np.prod(teacher.grids.get(readout, (1, 1))))
             sampled = min(config.projection_images, images, SAMPLE_VECTORS)
             facts[readout] |= {"images": sampled, "positions": max(1, min(positions, SAMPLE_VECTORS // sampled))}
@@ -100,15 +102,15 @@ def _stored(constants: Mapping[str, cache.Constant], facts: Facts) -> dict[str, 
 
 
 def _made(config: ExtractConfig, teacher: Teacher, positions: ImagePositions, facts: Facts) -> dict[str, Projection]:
-    by_pca = {readout: fact for readout, fact in facts.items() if fact["method"] == "pca"}
-    samples = _sample(teacher, positions, by_pca, config) if by_pca else {}
+    fitted = {readout: fact for readout, fact in facts.items() if fact["method"] in FITTED_PROJECTIONS}
+    samples = _sample(teacher, positions, fitted, config) if fitted else {}
     made = {}
     for readout, fact in facts.items():
         if readout in samples:
-            made[readout] = pca_projection(samples[readout], fact["dims"])
+            made[readout] = fitted_projection(samples[readout], fact["dims"], fact["method"], fact["seed"])
             share = 100 * (made[readout].share or 0)
             say(
-                f"PCA of {readout}: {fact['dims']} of {fact['of']} dims hold {share:.1f} % of the variance of"
+                f"{NAMES[fact['method']]} of {readout}: {fact['dims']} of {fact['of']} dims hold {share:.1f} % of the variance of"
                 f" {len(samples[readout]):,} vectors from {fact['images']} images."
             )
         else:
@@ -129,7 +131,7 @@ def _sample(
     stream = decoded_batches(
         positions, batches, Collate(SAMPLE_BATCH, teacher.input_shape, config.views or 1), config.workers
     )
-    with contextlib.closing(stream), progress_bar(wanted, "PCA sample", "images") as bar:
+    with contextlib.closing(stream), progress_bar(wanted, "projection sample", "images") as bar:
         for batch in stream:
             found = bare.features(batch.images_VB3HW[0])
             for row, item in enumerate(batch.items):
@@ -138,7 +140,9 @@ def _sample(
                         parts[name].append(_drawn(found[name][row].numpy(), fact, item.position))
             bar.advance(len(batch.items))
     if not any(parts.values()):
-        raise DataError(f"none of the {wanted} images drawn for --projection pca can be read; check the images.")
+        raise DataError(
+            f"none of the {wanted} images drawn for --projection {config.projection} can be read; check the images."
+        )
     return {name: np.concatenate(vectors) for name, vectors in parts.items()}
 
 

@@ -22,7 +22,7 @@ from tcs.config import ExtractConfig
 from tcs.errors import DataError, RankError
 from tcs.extract import Extraction, extract, prepare
 from tcs.parts import hosts_of, introduce
-from tcs.projection import pca_projection
+from tcs.projection import fitted_projection
 from tcs.ranks import ALONE, Ranks, ending_together
 
 torch.set_num_threads(1)
@@ -112,9 +112,9 @@ def test_a_projection_fitted_on_a_sample_is_that_of_rank_0(
 
     def counted(*arguments: Any) -> Any:
         fitted.append(arguments)
-        return pca_projection(*arguments)
+        return fitted_projection(*arguments)
 
-    monkeypatch.setattr("tcs.projections.pca_projection", counted)
+    monkeypatch.setattr("tcs.projections.fitted_projection", counted)
     settings = config(data, tmp_path / "s", teacher, **options)
     assert extract_together(*[settings] * 3) == [tmp_path / "s"] * 3
     assert len(fitted) == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tcs.errors import DataError
-from tcs.projection import orthogonal_projection, pca_projection, resize_map, stored_projection
+from tcs.projection import fitted_projection, orthogonal_projection, resize_map, stored_projection
 
 torch.set_num_threads(1)
 
@@ -31,7 +31,7 @@ def test_directions_are_spread_evenly() -> None:
 def test_pca_is_that_of_an_svd_and_tells_its_share() -> None:
     rng = np.random.default_rng(0)
     sample_ND = (rng.standard_normal((500, 6)) * [5, 3, 2, 1, 0.5, 0.1] @ np.linalg.qr(rng.normal(size=(6, 6)))[0]) + 40
-    found = pca_projection(sample_ND.astype(np.float32), 2)
+    found = fitted_projection(sample_ND.astype(np.float32), 2, "pca")
     centred_ND = sample_ND - sample_ND.mean(0)
     _, values, axes = np.linalg.svd(centred_ND, full_matrices=False)
     np.testing.assert_allclose(np.abs((axes[:2] * found.matrix_Dd.T).sum(1)), 1, atol=1e-4)
@@ -41,12 +41,27 @@ def test_pca_is_that_of_an_svd_and_tells_its_share() -> None:
         with pytest.raises(
             DataError, match=f"{rows} vectors have at most {rows - 1} principal axes, and 4 are asked for"
         ):
-            pca_projection(sample_ND[:rows].astype(np.float32), 4)
-    assert pca_projection(sample_ND[:5].astype(np.float32), 4).share == pytest.approx(1)
+            fitted_projection(sample_ND[:rows].astype(np.float32), 4, "pca")
+    assert fitted_projection(sample_ND[:5].astype(np.float32), 4, "pca").share == pytest.approx(1)
+
+
+def test_a_linear_auto_encoder_finds_the_principal_span_from_any_start() -> None:
+    rng = np.random.default_rng(0)
+    sample_ND = (rng.standard_normal((500, 6)) * [5, 3, 2, 0.5, 0.3, 0.1]).astype(np.float32) + 7
+    whole = fitted_projection(sample_ND, 3, "pca")
+    for seed in (0, 1):
+        found = fitted_projection(sample_ND, 3, "autoencoder", seed)
+        np.testing.assert_allclose(found.matrix_Dd.T @ found.matrix_Dd, np.eye(3), atol=1e-5)
+        cosines = np.linalg.svd(found.matrix_Dd.T @ whole.matrix_Dd, compute_uv=False)
+        assert cosines.min() > 0.99
+        assert found.share == pytest.approx(whole.share, rel=1e-2)
+        assert np.array_equal(found.matrix_Dd, fitted_projection(sample_ND, 3, "autoencoder", seed).matrix_Dd)
+    with pytest.raises(DataError, match="3 vectors have at most 2 principal axes, and 3 are asked for"):
+        fitted_projection(sample_ND[:3], 3, "autoencoder")
 
 
 def test_application_is_the_formula_at_every_position_and_float32_under_autocast() -> None:
-    projection = pca_projection(np.random.default_rng(1).normal(3, 1, (50, 8)).astype(np.float32), 3)
+    projection = fitted_projection(np.random.default_rng(1).normal(3, 1, (50, 8)).astype(np.float32), 3, "pca")
     maps_BHWD = np.random.default_rng(2).normal(3, 1, (2, 4, 5, 8)).astype(np.float32)
     expected = (maps_BHWD.astype(float) - projection.origin_D) @ projection.matrix_Dd
     np.testing.assert_allclose(projection.apply(torch.from_numpy(maps_BHWD)).numpy(), expected, rtol=1e-4, atol=1e-5)
@@ -65,7 +80,7 @@ def test_differences_survive_as_rdimkd_needs_them() -> None:
 
 
 def test_constants_go_out_and_come_back() -> None:
-    for projection in (orthogonal_projection(6, 2, 0, "map"), pca_projection(np.eye(6, dtype=np.float32), 2)):
+    for projection in (orthogonal_projection(6, 2, 0, "map"), fitted_projection(np.eye(6, dtype=np.float32), 2, "pca")):
         constants = projection.constants("block3+norm.map")
         found = stored_projection(constants, "block3+norm.map")
         assert found is not None

@@ -89,7 +89,7 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option(
     "--projection", type=click.Choice(PROJECTIONS), default="orthogonal", help="What --project projects with."
 )
-@click.option("--projection-images", type=int, default=512, help="Images that --projection pca is fitted on.")
+@click.option("--projection-images", type=int, default=512, help="Images that pca and autoencoder are fitted on.")
 @click.option("--projection-from", type=click.Path(), metavar="STORE", help="Project as STORE does, for a test set.")
 @click.option("--views", type=int, metavar="V", help="Augmented views of each image.  [default: the clean centre view]")
 @click.option("--view-scale", type=float, nargs=2, default=(0.2, 1.0), metavar="MIN MAX", help="Area of a view's crop.")
