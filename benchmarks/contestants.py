@@ -12,7 +12,8 @@ from benchmarks import lightly_train_loop, tensor_memory
 from benchmarks.lightly_train_loop import LightlyConfig
 from benchmarks.timm_loop import LoopConfig, TimmLoop
 from tcs.checkpoint import load_json
-from tcs.config import ExtractConfig, FitConfig, TargetsConfig, TrainConfig
+from tcs.config import ExtractConfig, FitConfig, TargetsConfig
+from tcs.config_train import TrainConfig
 from tcs.extract import extract
 from tcs.fit import fit
 from tcs.image_folder import list_images

@@ -27,17 +27,20 @@ from torch import Tensor, nn
 import cache
 from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import save_table
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.evaluate import FinishedStudent, load_student
 from tcs.methods import METHODS
 from tcs.runtime import environment
 from tcs.source import find_split, open_source, run_rows
-from tcs.stream import decode_rows
 from tcs.student import Student, StudentPlan, build_student, normalisation, parse_student, pre_logits
-from tcs.train import Job, make_trainer, plan_jobs
-from tcs.trainer import EVAL_BATCH, Trainer
+from tcs.training.collectives import ALONE
+from tcs.training.feed import Feed
 from tcs.training.held_out import held_out_rows
+from tcs.training.images import decode_rows
+from tcs.training.jobs import Job, plan_jobs
 from tcs.training.monitor import Monitor
+from tcs.training.stream import open_streams
+from tcs.training.trainer import EVAL_BATCH, Trainer
 
 DRAWS = range(5)
 UNTRAINED_SEEDS = range(3)
@@ -98,7 +101,7 @@ def finished_students(grid: pathlib.Path) -> Iterator[tuple[str, FinishedStudent
         cells = [row for row in csv.DictReader(file) if row["status"] == "ok" and row["model"] != "teacher"]
     for row in cells:
         name = NAME.sub("-", "_".join(row[key] for key in ("method", "shots", "seed", "unlabelled"))).strip("-")
-        (folder,) = (grid / "runs" / name).iterdir()
+        (folder,) = (path.parent for path in (grid / "runs" / name).glob("*/config.json"))
         yield row["method"], load_student(folder), row["top1"]
 
 
@@ -183,6 +186,7 @@ def trace(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             steps=arguments.steps,
             img_size=arguments.img_size,
             seed=0,
+            held_out=0,
         )
         (job,) = plan_jobs(config, open_source(config.store, config.targets))
         monitor = dataclasses.replace(watch(job.source.store, job.rows_n, arguments, 0), labels_N=None)
@@ -192,7 +196,8 @@ def trace(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def trace_one(job: Job, monitor: Monitor, in_step: bool) -> Iterator[dict[str, Any]]:
     """One run, scored before its first step and ten times after."""
-    trainer = make_trainer(job)
+    (stream,) = open_streams([job], torch.device("cpu"), ALONE)
+    (trainer,) = stream.trainers
     if not in_step:
         assert trainer.rows.coordinates_nK is not None
         order = torch.randperm(len(trainer.rows.coordinates_nK), generator=torch.Generator().manual_seed(0))
@@ -200,9 +205,15 @@ def trace_one(job: Job, monitor: Monitor, in_step: bool) -> Iterator[dict[str, A
         trainer.rows = dataclasses.replace(trainer.rows, coordinates_nK=mixed_nK)
     yield {"step": 0, "loss": ""} | score_now(trainer, monitor)
     interval = max(1, trainer.recipe.steps // 10)
-    while trainer.step < trainer.recipe.steps:
-        losses = [trainer.train_step()["loss"] for _ in range(min(interval, trainer.recipe.steps - trainer.step))]
-        yield {"step": trainer.step, "loss": round(float(np.mean(losses)), 4)} | score_now(trainer, monitor)
+    with stream.feed() as feed:
+        while trainer.step < feed.steps:
+            losses = [_step(trainer, feed) for _ in range(min(interval, feed.steps - trainer.step))]
+            yield {"step": trainer.step, "loss": round(float(np.mean(losses)), 4)} | score_now(trainer, monitor)
+
+
+def _step(trainer: Trainer, feed: Feed) -> float:
+    trainer.train_step(feed, feed.batch(trainer.step))
+    return trainer.watch.last["loss"]
 
 
 def score_now(trainer: Trainer, monitor: Monitor) -> dict[str, float]:

@@ -23,20 +23,24 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.checkpoint import save_table
-from tcs.config import TargetsConfig, TrainConfig
+from tcs.config import TargetsConfig
+from tcs.config_train import TrainConfig
 from tcs.coordinates import fit_coordinates, save_coordinates
-from tcs.loop import train_student
 from tcs.methods import PROBE_FROZEN, Method
 from tcs.parentage import teacher_identity_of
 from tcs.probe import fit_ridge
-from tcs.recipe import Recipe
 from tcs.runtime import environment, progress_bar
 from tcs.source import Source, hash_planes
 from tcs.splits import k_shot_split
-from tcs.stream import TrainingRows, decode_rows, pool_rows
 from tcs.student import StudentPlan, build_student, normalisation, parse_student
 from tcs.targets import fit_targets, open_targets
-from tcs.trainer import EVAL_BATCH, Surroundings, Trainer
+from tcs.training.feed import Feed
+from tcs.training.images import ResidentImages, decode_rows
+from tcs.training.loop import Pace, Runner, train_students
+from tcs.training.recipe import Recipe, plan_stages
+from tcs.training.rows import TrainingRows, pool_rows
+from tcs.training.showing import showing_of
+from tcs.training.trainer import EVAL_BATCH, Surroundings, Trainer
 
 SPLIT_SEEDS = range(5)
 
@@ -137,7 +141,11 @@ def run(bench: Bench, entry: dict[str, Any]) -> dict[str, Any]:
     trainer = make_trainer(bench, entry, targets, plan, method)
     started = time.perf_counter()
     with progress_bar(bench.steps, f"{entry['method']} K={entry['K']}", "steps") as bar:
-        train_student(trainer, bar, None, "", bench.steps)
+        stages = plan_stages(trainer.recipe, 0, len(bench.rows_n))
+        config = TrainConfig(store="", out="", models=(bench.student,), seed=entry["seed"])
+        feed = Feed(ResidentImages(bench.train_images), trainer.rows.labelled_m, stages, showing_of(config, bench.size))
+        runner = Runner(trainer=trainer, folder=None, fingerprint="")
+        train_students(feed, [runner], bar, Pace(log=bench.steps, save=bench.steps, look=bench.steps))
     seconds = time.perf_counter() - started
     student_train, student_test = (
         coordinates_of(trainer, images) for images in (bench.train_images, bench.test_images)
@@ -182,7 +190,6 @@ def make_trainer(bench: Bench, entry: dict[str, Any], targets: Any, plan: Studen
     student = build_student(plan)
     student.classifier.requires_grad_(False)
     rows = TrainingRows(
-        images_n3HW=bench.train_images,
         labels_n=torch.full((len(bench.rows_n),), -1),
         labelled_m=torch.empty(0, dtype=torch.int64),
         coordinates_nK=torch.as_tensor(targets.coordinates_rows(bench.rows_n)),
@@ -198,14 +205,10 @@ def make_trainer(bench: Bench, entry: dict[str, Any], targets: Any, plan: Studen
         mean=mean,
         std=std,
     )
-    defaults = TrainConfig(store="", out="", models=(plan.spec.text,))
     recipe = Recipe(
         method=dataclasses.replace(method, classifier="trained"),
         steps=bench.steps,
         batch_size=bench.batch_size,
-        padding=round(defaults.crop_padding * bench.size),
-        hflip=defaults.hflip,
-        lr=defaults.lr,
         seed=entry["seed"],
     )
     return Trainer(student, rows, recipe, around, plan.spec.text)

@@ -1,7 +1,6 @@
 """Frozen, typed configuration: one dataclass a stage, checked when built. Pure standard library, so reading one loads nothing heavy."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,6 @@ COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
 STORED_DTYPES = ("float16", "float32")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 LABEL_SOURCES = ("auto", "folder", "none")
-HEADS = ("linear", "tcs")
-MIMIC_VIEWS = ("same", "clean")
-SELECT_RIDGE = "ridge"
-SELECT_GATES = "gates"
 
 
 def as_json(config: Any) -> dict[str, Any]:
@@ -177,98 +172,6 @@ class TargetsConfig:
             "it must be a multiple of 8 from 8 to 8192 (faiss packs 8 bits a byte and factors a bits x bits matrix).",
         )
         require(self.sample_rows >= 1, f"--sample-rows is {self.sample_rows}; it must be 1 or more.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """`tcs train`: students from a store and its targets, without the teacher. Batch size is global."""
-
-    store: str
-    out: str
-    models: tuple[str, ...]
-    targets: str | None = None
-    readout: str | None = None
-    method: str | None = None
-    head: str | None = None
-    loss: str | None = None
-    mimic_view: str = "same"
-    shots: int | None = None
-    split_seed: int | None = None
-    split_file: str | None = None
-    selection: str | None = None
-    keep: int | None = None
-    unlabelled: str = "all"
-    steps: int | None = None
-    epochs: int | None = None
-    labelled_share: float | None = None
-    batch_size: int = 128
-    img_size: int | None = None
-    crop_padding: float = 0.125
-    hflip: float = 0.5
-    opt: str = "adamw"
-    lr: float = 2e-3
-    clip_grad: float | None = 1.0
-    weight_decay: float = 0.05
-    warmup_share: float = 0.05
-    warmup_phase_share: float = 0.1
-    pretrained: bool = False
-    channels_last: bool = True
-    seed: int = 42
-    device: str = "cpu"
-    checkpoint_every: int = 200
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        require(
-            len(self.models) > 0,
-            "--model is missing; name at least one timm architecture, for example --model resnet18.",
-        )
-        require(
-            self.head is None or self.head in HEADS,
-            f"--head is '{self.head}'; it must be one of {', '.join(HEADS)}.",
-        )
-        require(
-            self.method is None or (self.loss is None and self.head is None),
-            "--method already fixes --head and --loss; give either the method or the two of them.",
-        )
-        require_choice(self.mimic_view, MIMIC_VIEWS, "--mimic-view")
-        require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
-        require(
-            self.shots is None or self.split_file is None,
-            "--shots and --split-file exclude each other; give one of them.",
-        )
-        require(
-            self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(),
-            f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.",
-        )
-        require(
-            self.keep is None or (self.selection == SELECT_GATES and self.keep >= 1),
-            f"--keep is {self.keep}; it must be 1 or more, and goes with --selection gates.",
-        )
-        require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
-        require((self.steps or 1) >= 1 and (self.epochs or 1) >= 1, "--steps and --epochs must be 1 or more.")
-        require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
-        require(
-            self.labelled_share is None or 0 < self.labelled_share <= 1,
-            f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.",
-        )
-        require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
-        require(self.clip_grad is None or self.clip_grad > 0, f"--clip-grad is {self.clip_grad}; it must be above 0.")
-        require(0 <= self.hflip <= 1, f"--hflip is {self.hflip}; it must lie between 0 and 1.")
-        require(
-            0 <= self.crop_padding <= 0.5,
-            f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).",
-        )
-        require(
-            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
-            f"--weight-decay is {self.weight_decay}; it must be 0 or more.",
-        )
-        require(
-            0 < self.warmup_phase_share < 1,
-            f"--warmup-phase-share is {self.warmup_phase_share}; it must lie above 0 and below 1.",
-        )
-        require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
-        require(self.checkpoint_every >= 1, f"--checkpoint-every is {self.checkpoint_every}; it must be 1 or more.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,10 @@ class DivergedError(TcsError):
     """A loss that is no longer finite."""
 
 
+class ResourceError(TcsError):
+    """Memory that ran out."""
+
+
 class RankError(TcsError):
     """Another of the processes that torchrun started has failed, or cannot be reached."""
 

@@ -21,8 +21,8 @@ from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_json, load_weights
 from tcs.config import EvalConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.runtime import pick_device, progress_bar
-from tcs.stream import decode_rows
 from tcs.student import StudentSpec, create_backbone, parse_student
+from tcs.training.images import decode_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

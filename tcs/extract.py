@@ -33,7 +33,7 @@ from tcs.projections import (
     widths_of,
 )
 from tcs.ranks import ALONE, Ranks, joined_ranks, shared_bar
-from tcs.runtime import Bar, environment, progress_bar, say
+from tcs.runtime import Bar, Stopwatch, environment, progress_bar, say
 from tcs.shard_rows import batch_rows, shard_rows
 from tcs.teacher import Teacher, load_teacher
 from tcs.views import PARAMETERS, ViewPolicy
@@ -54,6 +54,7 @@ class Extraction:
     teacher: Teacher
     plan: cache.Plan
     positions: ImagePositions
+    forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
     def cost(self) -> Cost:
         """What the whole pass takes, estimated from a short sample."""
@@ -185,7 +186,12 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     images = write_pending(extraction, writer, share, ranks)
     seconds = time.perf_counter() - start
     _require_good(config, writer.plan, writer.quarantine)
-    run = {"images": images, "seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
+    run: dict[str, Any] = {
+        "images": images,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+    }
+    run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
     manifest = writer.close(provenance={"run": run})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
@@ -250,7 +256,9 @@ def batch_features(
     stream = decoded_batches(extraction.positions, batches, collate, extraction.config.workers)
     with contextlib.closing(stream):
         for batch in stream:
-            yield batch, batch_rows(extraction.teacher, batch, plan)
+            with extraction.forward.images(len(batch.items)):
+                rows = batch_rows(extraction.teacher, batch, plan)
+            yield batch, rows
             bar.advance(len(batch.items))
 
 

@@ -19,6 +19,7 @@ import cache
 from cache.errors import CacheError
 from tcs.checkpoint import load_json, save_json, save_table
 from tcs.config import EvalConfig, FewshotConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ArtefactError, DataError, TcsError
 from tcs.evaluate import accuracy, load_student, match_classes, predict
 from tcs.grid import STUDENT_REFERENCES, TEACHER, Cell, Grid, cell_config, choose_part, load_grid, plan_cells
@@ -27,8 +28,9 @@ from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.same_pixels import train_same_pixels
 from tcs.source import Source, open_source
 from tcs.splits import Split, k_shot_split, write_split_file
-from tcs.stream import RESIDENT_BYTES, decode_rows
 from tcs.train import train
+from tcs.training.images import decode_rows, fits
+from tcs.training.showing import frame_size
 
 RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
 COLUMNS = (
@@ -236,7 +238,7 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
     without_teacher = cell.method.label in STUDENT_REFERENCES
     source = bench.source(None if without_teacher else config.targets)
-    _decode_once(source, config.img_size)
+    _decode_once(source, config)
     folder = train_same_pixels(config, source) if without_teacher else train(config, source)[0]
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
@@ -263,10 +265,13 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     }
 
 
-def _decode_once(source: Source, size: int | None) -> None:
+def _decode_once(source: Source, config: TrainConfig) -> None:
     """Decode every training image before the first cell, where they fit: cells draw other rows, but from the same store."""
-    if size is not None and size not in source.decoded and len(source.store) * 3 * size**2 <= RESIDENT_BYTES:
-        source.images(np.arange(len(source.store)), size)
+    if config.img_size is None:
+        return
+    size, rows = frame_size(config, config.img_size), len(source.store)
+    if size not in source.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
+        source.resident(np.arange(rows), size)
 
 
 def _kept(metrics: dict[str, float]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ConfigError, did_you_mean
 from tcs.losses import mimics, parse_loss
 from tcs.methods import METHODS, find_method
@@ -40,6 +40,8 @@ CELL_OPTIONS = (
     "unlabelled",
     "device",
     "overwrite",
+    "dry_run",
+    "data",
 )
 METHOD_KEYS = ("method", "head", "loss", "label")
 
@@ -233,7 +235,8 @@ def choose_part(cells: list[Cell], part: str | None) -> list[Cell]:
 
 def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:
     """The TrainConfig of a cell: the grid's options, then the method's own."""
-    options = {"targets": grid.targets} | dict(grid.options) | dict(cell.method.options)
+    # Watching may keep rows out of training, and a benchmark reads the last step only: nothing is watched, unless asked for.
+    options = {"targets": grid.targets, "held_out": 0} | dict(grid.options) | dict(cell.method.options)
     return TrainConfig(
         store=grid.train,
         out=out,

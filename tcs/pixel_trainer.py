@@ -22,10 +22,10 @@ from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.functional.contrast import nt_xent, projection_head
 from tcs.interrupt import stop_requests
-from tcs.recipe import Recipe
 from tcs.runtime import Bar, resident_mib, seed_for
-from tcs.stream import draw
 from tcs.student import Student, normalisation, pre_logits
+from tcs.training.batches import draw
+from tcs.training.recipe import Recipe
 from tcs.view_pairs import view_pairs
 
 TEMPERATURE = 0.5
@@ -44,13 +44,13 @@ class Outcome:
 
 
 class PixelTrainer:
-    """A student, its projection head and its step. The optimiser, schedule and clipping are those of tcs.trainer."""
+    """A student, its projection head and its step. The optimiser, schedule and clipping are those of tcs.training.trainer."""
 
     def __init__(self, student: Student, images_n3HW: Tensor, recipe: Recipe, name: str, device: torch.device) -> None:
         self.recipe, self.name, self.device = recipe, name, device
         self.images_n3HW = images_n3HW.to(device)
         self.images = min(recipe.batch_size, len(images_n3HW)) // 2  # of a step; each is shown in two views
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        layout = torch.channels_last if recipe.optimiser.channels_last else torch.contiguous_format
         self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(recipe.seed, f"projection head {name}"))
@@ -62,8 +62,8 @@ class PixelTrainer:
         self.scheduler = timm.scheduler.CosineLRScheduler(
             self.optimiser,
             t_initial=recipe.steps,
-            warmup_t=round(recipe.warmup_share * recipe.steps),
-            warmup_lr_init=recipe.lr / 100,
+            warmup_t=round(recipe.optimiser.warmup_share * recipe.steps),
+            warmup_lr_init=recipe.optimiser.lr / 100,
             warmup_prefix=False,
             t_in_epochs=False,
         )
@@ -82,8 +82,8 @@ class PixelTrainer:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip_grad is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_grad)
+        if self.recipe.optimiser.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimiser.clip_grad)
         self.optimiser.step()
         self.step += 1
         self.images_seen += 2 * self.images
@@ -93,13 +93,13 @@ class PixelTrainer:
         """The normalised views (V, 3, H, W) of this step's images."""
         place_B = draw(len(self.images_n3HW), self.images, self.recipe.seed, "pool", self.step)
         generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "augment", self.step))
-        views_V3HW = view_pairs(self.images_n3HW[place_B.to(self.device)], self.recipe.hflip, generator)
+        views_V3HW = view_pairs(self.images_n3HW[place_B.to(self.device)], self.recipe.augment.hflip, generator)
         return self._normalised(views_V3HW)
 
     def _normalised(self, images_B3HW: Tensor) -> Tensor:
         """What the student is fed for images on a 0..1 scale."""
         inputs = (images_B3HW - self.mean) / self.std
-        return inputs.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else inputs
+        return inputs.contiguous(memory_format=torch.channels_last) if self.recipe.optimiser.channels_last else inputs
 
     def _project(self, views_V3HW: Tensor) -> Tensor:
         """(V, P); dropout and drop-path draw from the step's own seed, and the process's generators stay as they were."""
@@ -141,13 +141,17 @@ class PixelTrainer:
 def _make_optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """Biases and norms are not decayed, as in the cells. ConfigError for a name that timm does not have."""
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.optimiser.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     try:
-        optimiser: torch.optim.Optimizer = timm.optim.create_optimizer_v2(groups, opt=recipe.opt, lr=recipe.lr)
+        optimiser: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
+            groups, opt=recipe.optimiser.opt, lr=recipe.optimiser.lr
+        )
     except (ValueError, AssertionError) as error:
-        raise ConfigError(f"--opt is '{recipe.opt}', which timm does not have. adamw, sgd and lamb work.") from error
+        raise ConfigError(
+            f"--opt is '{recipe.optimiser.opt}', which timm does not have. adamw, sgd and lamb work."
+        ) from error
     return optimiser
 
 

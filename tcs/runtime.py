@@ -8,6 +8,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Protocol
@@ -113,6 +114,26 @@ def resident_mib() -> float:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     return 0.0
+
+
+class Stopwatch:
+    """The time that a part of the work takes, over many pieces of it."""
+
+    def __init__(self) -> None:
+        self._seconds, self._images = 0.0, 0
+
+    @contextlib.contextmanager
+    def images(self, count: int) -> Iterator[None]:
+        """Time what is done to `count` images inside."""
+        started = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - started
+        self._images += count
+
+    @property
+    def seconds_per_image(self) -> float:
+        """The mean so far; 0.0 before the first image."""
+        return self._seconds / max(1, self._images)
 
 
 class Bar(Protocol):

@@ -29,18 +29,20 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.checkpoint import CONFIG, FOLDED, LAST, RESUME, SEEN, SUMMARY, load_json, save_json, save_table, save_weights
-from tcs.config import TrainConfig, as_json
+from tcs.config import as_json
+from tcs.config_train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError
 from tcs.methods import Method
 from tcs.pixel_trainer import TEMPERATURE, Outcome, PixelTrainer, train_pixels
 from tcs.probe import fit_ridge
-from tcs.recipe import Recipe
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.source import Source, find_split
 from tcs.splits import Split
-from tcs.stream import pool_rows
 from tcs.student import StudentPlan, StudentSpec, build_student, normalisation, parse_student
-from tcs.train import image_size, make_recipe
+from tcs.training.jobs import image_size
+from tcs.training.recipe import Recipe
+from tcs.training.rows import pool_rows
+from tcs.training.stream import make_recipe
 
 SEMANTICS = 1  # raised by hand, when the same settings would give other weights
 METHOD = Method(
@@ -113,7 +115,7 @@ def _plan(config: TrainConfig, source: Source) -> PixelRun:
             "with methods that see unlabelled pixels: give them, or leave it out of `references`."
         )
     size = config.img_size or image_size(spec)
-    recipe = make_recipe(config, METHOD, len(rows_n), size)
+    recipe = make_recipe(config, METHOD, len(rows_n))
     if min(recipe.batch_size, len(rows_n)) < 2 * LEAST_IMAGES:
         raise ConfigError(
             f"same-pixels has a batch of {min(recipe.batch_size, len(rows_n))}; it shows half as many images, twice each, and "
@@ -156,7 +158,7 @@ def _make_trainer(run: PixelRun) -> PixelTrainer:
         pretrained=run.config.pretrained,
         seed=run.config.seed,
     )
-    images_n3HW = run.source.images(run.rows_n, run.size)
+    images_n3HW = run.source.resident(run.rows_n, run.size)
     return PixelTrainer(build_student(plan), images_n3HW, run.recipe, run.spec.text, pick_device(run.config.device))
 
 

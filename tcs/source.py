@@ -4,7 +4,9 @@ Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates,
 """
 
 import dataclasses
+import functools
 import math
+import os
 import pathlib
 import re
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
-from tcs.config import SELECT_GATES, SELECT_RIDGE, TrainConfig
+from tcs.config_train import SELECT_GATES, SELECT_RIDGE, TrainConfig
 from tcs.coordinates import load_coordinates
 from tcs.errors import ArtefactError, ConfigError
 from tcs.frozen_probe import probe_logits
@@ -24,35 +26,68 @@ from tcs.probe import fit_ridge
 from tcs.runtime import seed_for
 from tcs.selection import Selection, check_selection, select_coordinates
 from tcs.splits import Split, choose_split
-from tcs.stream import RESIDENT_BYTES, TrainingRows, decode_rows, pool_rows
 from tcs.targets import Targets, open_targets
-from tcs.trainer import Probe
+from tcs.training.given_images import given_images
+from tcs.training.images import (
+    Images,
+    ReadRow,
+    ResidentImages,
+    StreamedImages,
+    decode,
+    decode_rows,
+    fits,
+    stored_images,
+)
+from tcs.training.probe_start import Probe
+from tcs.training.rows import TrainingRows, pool_rows
+
+MAPS_BYTES = 8 << 30
 
 
 @dataclasses.dataclass(kw_only=True)
 class Source:
-    """A store with its targets (None for runs that read labels only), and images decoded so far, by size."""
+    """A store with its targets (None for runs that read labels only), how its images are read, and those decoded so far."""
 
     store: cache.Store
     targets: Targets | None
+    data: str | None = None
     decoded: dict[int, tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
 
-    def images(self, rows_n: NDArray[np.int64], size: int) -> Tensor:
+    @functools.cached_property
+    def read(self) -> ReadRow:
+        """The bytes of a row's image. DataError where the store holds none and no --data is given."""
+        return stored_images(self.store) if self.data is None else given_images(self.store, self.data)
+
+    def require_images(self) -> None:
+        """DataError where no images can be had: before anything is trained."""
+        _ = self.read
+
+    def resident(self, rows_n: NDArray[np.int64], size: int) -> Tensor:
         """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused."""
         known = self.decoded.get(size)
         if known is None or not np.isin(rows_n, known[0], assume_unique=True).all():
-            known = (rows_n, decode_rows(self.store, rows_n, size))
+            known = (rows_n, decode_rows(self.store, rows_n, size, self.read))
             self.decoded[size] = known
         if len(known[0]) == len(rows_n):
             return known[1]
         return known[1][torch.from_numpy(np.searchsorted(known[0], rows_n))]
 
+    def images(self, rows_n: NDArray[np.int64], size: int, device: torch.device, config: TrainConfig) -> Images:
+        """The images of a run: resident where they fit --resident-share of the device's free memory, else streamed."""
+        read = self.read
+        if size in self.decoded or fits(len(rows_n), size, device, config.resident_share):
+            return ResidentImages(self.resident(rows_n, size).to(device))
+        workers = (os.cpu_count() or 1) if config.workers is None else config.workers
+        return StreamedImages(lambda at: decode(self.store, read, int(rows_n[at]), size), size, workers, device)
 
-def open_source(store: str, targets: str | None) -> Source:
+
+def open_source(store: str, targets: str | None, data: str | None = None) -> Source:
     """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities)."""
     opened = cache.open(pathlib.Path(store))
     return Source(
-        store=opened, targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity)
+        store=opened,
+        targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),
+        data=data,
     )
 
 
@@ -201,10 +236,9 @@ def load_rows(
     method: Method,
     config: TrainConfig,
     rows_n: NDArray[np.int64],
-    size: int,
     device: torch.device,
 ) -> TrainingRows:
-    """Everything the steps read, resident on `device`. Labels outside the split are -1: they are never used."""
+    """All that the steps read beside images, resident on `device`. Labels outside the split are -1: they are never used."""
     labels_n = np.full(len(rows_n), -1, np.int64)
     labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))
     labels_n[labelled_m] = source.store.labels_N[rows_n[labelled_m]]
@@ -213,7 +247,6 @@ def load_rows(
     coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
     packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
     return TrainingRows(
-        images_n3HW=source.images(rows_n, size).to(device),
         labels_n=torch.from_numpy(labels_n).to(device),
         labelled_m=torch.from_numpy(labelled_m),
         coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
@@ -235,10 +268,10 @@ def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.de
     """Every map readout of the rows, (n, height, width, channels) each. ArtefactError where they do not fit into memory."""
     names = map_readouts(store)
     row_bytes = sum(store.features(name, resident_bytes=0)[0].nbytes for name in names)
-    if row_bytes * len(rows_n) > RESIDENT_BYTES:
+    if row_bytes * len(rows_n) > MAPS_BYTES:
         raise ArtefactError(
             f"the maps {', '.join(names)} of {len(rows_n):,} rows take {row_bytes * len(rows_n) / 2**30:.1f} GiB, more than "
-            f"{RESIDENT_BYTES / 2**30:.0f} GiB; use --unlabelled N, or extract smaller maps."
+            f"{MAPS_BYTES / 2**30:.0f} GiB; use --unlabelled N, or extract smaller maps."
         )
     return tuple(_cached(store, name, rows_n, device) for name in names)
 

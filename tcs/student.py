@@ -6,7 +6,7 @@ Legend: B batch rows, S student width (measured pre-logits), K coordinates, C cl
 import ast
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import timm
@@ -187,6 +187,16 @@ class StudentOutput:
     logits_BC: Tensor
     z_BK: Tensor | None
     maps: tuple[Tensor, ...] = ()
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are there: features, logits, z where there is one, maps. Each has the rows of the batch first."""
+        return [self.features_BS, self.logits_BC, *([] if self.z_BK is None else [self.z_BK]), *self.maps]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> "StudentOutput":
+        """The same kind of output with other tensors, in the order of `tensors`."""
+        features_BS, logits_BC, *rest = tensors
+        z_BK = None if self.z_BK is None else rest.pop(0)
+        return StudentOutput(features_BS, logits_BC, z_BK, tuple(rest))
 
 
 class Student(nn.Module):

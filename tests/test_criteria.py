@@ -139,5 +139,8 @@ def first_rows(rows: StepRows, count: int) -> StepRows:
     cut = {}
     for field in dataclasses.fields(StepRows):
         value = getattr(rows, field.name)
-        cut[field.name] = tuple(x[:count] for x in value) if isinstance(value, tuple) else value[:count]
+        if isinstance(value, tuple):
+            cut[field.name] = tuple(stage[:count] for stage in value)
+        else:
+            cut[field.name] = None if value is None else value[:count]
     return StepRows(**cut)

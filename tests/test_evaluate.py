@@ -11,7 +11,8 @@ from artefacts import CLASSES, make_store, make_targets
 from safetensors.torch import load_file
 
 import cache
-from tcs.config import EvalConfig, TrainConfig
+from tcs.config import EvalConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.evaluate import accuracy, evaluate, match_classes
 from tcs.images import decode_square

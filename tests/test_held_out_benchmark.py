@@ -7,7 +7,7 @@ import pytest
 from artefacts import make_store, make_targets
 
 from benchmarks import held_out
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"

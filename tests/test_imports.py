@@ -88,6 +88,9 @@ TCS = {
     "augmentation.resampling",
     "augmentation.replay": "augmentation.apply augmentation.draws augmentation.policy views",
     "augmentation.mixing": "",
+    "config_optimiser": "",
+    "config_augment": "augmentation.policy",
+    "config_train": "config_augment config_optimiser",
     "frozen_probe": "probe",
     "gates": "",
     "criteria.base": "functional.coordinates",
@@ -112,34 +115,58 @@ TCS = {
     "students.cifar": "students.mobilenet students.network students.resnet students.shufflenet students.vgg students.wide_resnet",
     "student": "gates students.cifar",
     "methods": "losses",
-    "recipe": "losses methods",
     "interrupt": "",
-    "stream": "images",
+    "training.rows": "",
+    "training.batches": "",
+    "training.images": "images",
+    "training.given_images": "image_sources recorded training.images",
+    "training.probe_start": "methods student",
+    "source": "config_train coordinates frozen_probe functional.coordinates methods probe selection splits targets "
+    "training.given_images training.images training.probe_start training.rows",
+    "training.feed": "augmentation.apply augmentation.draws augmentation.mixing augmentation.policy training.batches "
+    "training.collectives training.images",
+    "training.showing": "augmentation.apply augmentation.draws augmentation.mixing augmentation.policy config_augment config_train "
+    "training.feed",
+    "training.recipe": "config_augment config_optimiser losses methods training.batches",
+    "training.optimisation": "config_optimiser criteria.base student",
+    "training.step_rows": "augmentation.mixing criteria.base functional.coordinates student training.feed training.rows",
+    "training.watch": "",
+    "training.trainer": "augmentation.pixels criteria.base functional.coordinates gates losses probe student training.collectives "
+    "training.feed training.optimisation training.probe_start training.recipe training.rows training.step_rows training.watch",
     "training.held_out": "",
-    "training.monitor": "probe",
+    "training.monitor": "config_train probe",
+    "training.jobs": "checkpoint config_train losses methods selection source splits student training.held_out training.probe_start "
+    "training.showing",
+    "training.held_out_look": "source training.images training.jobs training.monitor training.showing training.trainer",
+    "training.loop": "checkpoint interrupt training.collectives training.feed training.log training.trainer training.watch",
+    "training.record": "checkpoint training.feed training.jobs training.log training.loop training.trainer training.watch",
+    "training.stream": "config_augment config_optimiser config_train methods source student training.collectives training.feed "
+    "training.held_out_look training.jobs training.loop training.recipe training.record training.rows training.showing "
+    "training.trainer",
+    "training.break_even": "",
+    "training.forecast": "training.break_even training.feed training.jobs training.stream training.trainer",
+    "training.memory": "config_train",
+    "train": "config_train ranks source training.args training.collectives training.forecast training.jobs training.memory "
+    "training.stream",
+    "evaluate": "augmentation.pixels checkpoint student training.images",
     "training.appended": "",
     "training.args": "",
     "training.metrics": "",
     "training.events": "training.appended training.metrics",
     "training.log": "checkpoint training.appended training.events training.metrics",
-    "trainer": "augmentation.apply augmentation.pixels criteria.base functional.coordinates gates losses methods probe recipe "
-    "stream student",
-    "loop": "checkpoint interrupt trainer",
     "training.flat": "",
     "training.watched": "ranks",
     "training.collectives": "ranks training.flat training.watched",
-    "source": "coordinates frozen_probe functional.coordinates methods probe selection splits stream targets trainer",
-    "train": "checkpoint loop methods recipe selection source splits student trainer",
-    "evaluate": "augmentation.pixels checkpoint stream student",
     # few-shot grid and report
-    "grid": "losses methods",
+    "grid": "config_train losses methods",
     "ibm2": "functional.ibm2 functional.norms",
     "references": "evaluate ibm2 probe row_vectors",
     # the reference without a teacher: its self-supervised loss is a pure function, the pretraining of teachers stays away
     "view_pairs": "",
-    "pixel_trainer": "checkpoint functional.contrast interrupt recipe stream student view_pairs",
-    "same_pixels": "checkpoint methods pixel_trainer probe recipe source splits stream student train",
-    "fewshot": "checkpoint evaluate grid references same_pixels source splits stream train",
+    "pixel_trainer": "checkpoint functional.contrast interrupt student training.batches training.recipe view_pairs",
+    "same_pixels": "checkpoint config_train methods pixel_trainer probe source splits student training.jobs training.recipe "
+    "training.rows training.stream",
+    "fewshot": "checkpoint config_train evaluate grid references same_pixels source splits train training.images training.showing",
     "intervals": "",
     # heads on compressed features, no student
     "config_probe": "",
@@ -209,7 +236,8 @@ TCS = {
     "cli.probe": "compression compression_table config_probe",
     "cli.report": "report",
     "cli.targets": "targets",
-    "cli.train": "cli.config_file train",
+    "cli.train_options": "augmentation.policy config_optimiser config_train",
+    "cli.train": "cli.config_file cli.train_options config_train train",
 }
 
 # module -> what it may import, without the prefix `cache.`
@@ -404,7 +432,7 @@ def loaded_after(statement):
 
 def test_training_loads_neither_teacher_nor_faiss():
     loaded = loaded_after("import tcs.train, tcs.fewshot, tcs.evaluate, tcs.compression")
-    assert "tcs.trainer" in loaded
+    assert "tcs.training.trainer" in loaded
     assert not loaded & {"tcs.teacher", "tcs.teacher_weights", "tcs.extract", "tcs.simclr", "tcs.pretrain", "faiss"}
 
 

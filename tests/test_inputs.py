@@ -15,7 +15,8 @@ from timm.data import create_transform
 
 import cache
 from cache.errors import IdentityError
-from tcs.config import ExtractConfig, FitConfig, RecomputeConfig, TrainConfig
+from tcs.config import ExtractConfig, FitConfig, RecomputeConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ConfigError, DataError
 from tcs.extract import extract, prepare
 from tcs.fit import fit
@@ -236,5 +237,8 @@ def test_students_train_from_smaller_copies_and_are_told_where_there_are_none(
     train(settings)
     assert (tmp_path / "run/test_resnet/last.safetensors").is_file()
     none = extract(config(data, tmp_path / "none", teacher, images="none", views=views))
-    with pytest.raises(DataError, match=r"holds no images \(--images none\); extract again with --images original"):
+    with pytest.raises(
+        DataError,
+        match=r"holds no images \(--images none\); give them with --data, or extract again with --images original",
+    ):
         train(dataclasses.replace(settings, store=str(none), out=str(tmp_path / "other")))

@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import DataError, DivergedError
 from tcs.training.monitor import Monitor, knn_top1, may_score_labels, neighbour_agreement, teacher_r2
 

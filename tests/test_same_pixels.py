@@ -13,18 +13,20 @@ from artefacts import make_store, make_targets
 
 import cache
 from tcs.checkpoint import load_json, load_weights
-from tcs.config import EvalConfig, FewshotConfig, TrainConfig
+from tcs.config import EvalConfig, FewshotConfig
+from tcs.config_optimiser import OptimiserConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.evaluate import evaluate, load_student
 from tcs.fewshot import fewshot, load_results
 from tcs.grid import load_grid, plan_cells
 from tcs.methods import find_method
 from tcs.pixel_trainer import PixelTrainer
-from tcs.recipe import Recipe
 from tcs.same_pixels import METHOD, train_same_pixels
 from tcs.source import open_source, run_rows
 from tcs.splits import k_shot_split
 from tcs.student import StudentPlan, build_student, parse_student, pre_logits
+from tcs.training.recipe import Recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
@@ -210,7 +212,7 @@ def test_the_loss_falls_on_images_that_can_be_told_apart() -> None:
         spec=spec, n_classes=2, components=None, reads_coordinates=False, image_size=16, pretrained=False, seed=0
     )
     colours = torch.randint(0, 256, (8, 3, 1, 1), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    recipe = Recipe(method=METHOD, steps=60, batch_size=16, lr=1e-2)
+    recipe = Recipe(method=METHOD, steps=60, batch_size=16, optimiser=OptimiserConfig(lr=1e-2))
     trainer = PixelTrainer(
         build_student(plan), colours.expand(8, 3, 16, 16).contiguous(), recipe, STUDENT, torch.device("cpu")
     )

@@ -17,7 +17,8 @@ import torch
 from artefacts import CLASSES, make_store, make_targets
 
 from cache.errors import CacheError
-from tcs.config import FitConfig, TrainConfig
+from tcs.config import FitConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
 from tcs.fit import fit
 from tcs.methods import METHODS
@@ -60,15 +61,17 @@ def equal(one: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 def test_a_run_folder_holds_a_plain_timm_model_and_its_record(folder: pathlib.Path) -> None:
-    for path in train(config(folder, models=(STUDENT, VIT))):
+    paths = train(config(folder, models=(STUDENT, VIT)))
+    assert {entry.name for entry in (folder / "run").iterdir()} == {"args.yaml", *(path.name for path in paths)}
+    for path in paths:
         record = json.loads((path / "config.json").read_text())
         model = timm.create_model(record["student"]["name"], num_classes=3, **record["student"]["kwargs"])
         model.load_state_dict(weights(path))
-        names = {"config.json", "folded.safetensors", "last.safetensors", "seen.npy", "summary.csv"}
+        names = {"config.json", "folded.safetensors", "last.safetensors", "metrics.jsonl", "seen.npy", "summary.csv"}
         assert {entry.name for entry in path.iterdir()} == names
         assert record["state"] == "finished"
         assert record["classes"] == list(CLASSES)
-        assert record["rows"] == {"labelled": 12, "all": 60}
+        assert record["rows"] == {"labelled": 12, "all": 60, "held_out": 0}
         assert record["stores_read"] == [str(folder / "train.store")]
         assert (path / "summary.csv").read_text().splitlines()[-1].startswith("12,main,192,")
         assert np.load(path / "seen.npy").shape == (60, 16)
@@ -110,7 +113,7 @@ def test_a_rerun_does_nothing_and_another_recipe_is_refused(
 def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: int) -> None:
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from tcs.config import TrainConfig\nfrom tcs.train import train\n"
+        "from tcs.config_train import TrainConfig\nfrom tcs.train import train\n"
         "train(TrainConfig(**eval(sys.argv[1])))\n"
     )
     slow = config(folder, steps=120, checkpoint_every=1)
@@ -137,7 +140,7 @@ def test_training_loads_no_teacher_code_and_no_faiss(folder: pathlib.Path) -> No
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
         "bad = [name for name in sys.modules if name.split('.')[0] == 'faiss' or name in\n"
         "       ('tcs.teacher', 'tcs.teacher_weights', 'tcs.extract', 'tcs.readouts', 'tcs.decoding')]\n"
-        "assert 'tcs.trainer' in sys.modules\nassert not bad, bad\n"
+        "assert 'tcs.training.trainer' in sys.modules\nassert not bad, bad\n"
     )
     options = ["train", str(folder / "train.store"), "--targets", str(folder / "pca.h5"), "--out", str(folder / "run")]
     options += ["--model", STUDENT, "--method", "tcs+elsh", "--shots", "4", "--steps", "10", "--img-size", "16"]

@@ -13,12 +13,16 @@ from artefacts import CLASSES, make_targets, png
 
 import cache
 from tcs.cli import group, main
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, ModelError
 from tcs.losses import LOSSES
 from tcs.source import map_readouts, open_source
-from tcs.train import make_trainer, plan_jobs, train
-from tcs.trainer import Trainer
+from tcs.train import train
+from tcs.training.collectives import ALONE
+from tcs.training.feed import Batch, Feed
+from tcs.training.jobs import plan_jobs
+from tcs.training.stream import open_streams
+from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 VIT = "vit_tiny_patch16_224,img_size=64,patch_size=32,embed_dim=16,depth=1,num_heads=2"
@@ -115,13 +119,13 @@ def test_a_run_cut_short_resumes_to_the_same_weights(
 
     step = Trainer.train_step
 
-    def cut(self: Trainer) -> dict[str, float]:
+    def cut(self: Trainer, feed: Feed, batch: Batch) -> None:
         if self.step == 3:
             raise KeyboardInterrupt
-        return step(self)
+        step(self, feed, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tcs.trainer.Trainer.train_step", cut)
+        patch.setattr("tcs.training.trainer.Trainer.train_step", cut)
         with pytest.raises(KeyboardInterrupt):
             train(config(tmp_path, f"ce + {name}", checkpoint_every=2))
     (resumed,) = train(config(tmp_path, f"ce + {name}", checkpoint_every=2))
@@ -208,15 +212,17 @@ def test_what_cannot_be_trained_is_refused_by_name(
 def test_losses_of_labelled_rows_alone_draw_no_others(tmp_path: pathlib.Path, loss: str, rows: int) -> None:
     write_store(tmp_path / "train.store")
     (job,) = plan_jobs(config(tmp_path, loss), open_source(str(tmp_path / "train.store"), None))
-    trainer = make_trainer(job)
-    assert len(trainer.rows.images_n3HW) == rows
-    assert (trainer.plan.pool == 0) == (rows == 12)
+    (stream,) = open_streams([job], torch.device("cpu"), ALONE)
+    assert len(stream.trainers[0].rows.labels_n) == len(job.rows_n) == rows
+    with stream.feed() as feed:
+        assert (feed.plan(0).pool == 0) == (rows == 12)
 
 
 def test_teacher_logits_come_from_the_labels_of_the_split_alone(tmp_path: pathlib.Path) -> None:
     write_store(tmp_path / "train.store")
     (job,) = plan_jobs(config(tmp_path, "ce + kd"), open_source(str(tmp_path / "train.store"), None))
-    logits_nC = make_trainer(job).rows.teacher_logits_nC
+    (stream,) = open_streams([job], torch.device("cpu"), ALONE)
+    logits_nC = stream.trainers[0].rows.teacher_logits_nC
     assert logits_nC is not None
     labels_n = torch.from_numpy(job.source.store.labels_N[job.rows_n])
     assert float((logits_nC.argmax(1) == labels_n).float().mean()) > 0.9

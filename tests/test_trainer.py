@@ -9,18 +9,28 @@ import numpy as np
 import pytest
 import torch
 
+from tcs.augmentation.policy import AugmentPolicy
+from tcs.config_optimiser import OptimiserConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.functional.coordinates import HashPlanes
-from tcs.loop import Outcome, train_student
 from tcs.methods import METHODS, find_method, resolve_method
-from tcs.recipe import Recipe, plan_phases
-from tcs.stream import TrainingRows
 from tcs.student import StudentPlan, build_student, parse_student
-from tcs.trainer import Probe, Surroundings, Trainer
+from tcs.training.batches import batch_positions
+from tcs.training.feed import Feed, Showing
+from tcs.training.images import ResidentImages
+from tcs.training.loop import Outcome, Pace, Runner, train_students
+from tcs.training.metrics import load_metrics
+from tcs.training.probe_start import Probe
+from tcs.training.recipe import Recipe, plan_phases, plan_stages
+from tcs.training.rows import TrainingRows
+from tcs.training.trainer import Surroundings, Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"
 N, K, H, C, SIZE = 48, 6, 16, 3, 16
+AUGMENTED = AugmentPolicy(crop="pad", padding=2, hflip=0.5)
+PACE = Pace(log=1, save=5, look=100)
+OPTIMISER = [field.name for field in dataclasses.fields(OptimiserConfig)]
 
 
 class CountingBar:
@@ -41,12 +51,15 @@ def rows() -> TrainingRows:
     labels_n = torch.full((N,), -1)
     labels_n[:12] = torch.arange(12) % C
     return TrainingRows(
-        images_n3HW=torch.randint(0, 256, (N, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator),
         labels_n=labels_n,
         labelled_m=torch.arange(12),
         coordinates_nK=torch.randn(N, K, generator=generator),
         packed_nP=torch.from_numpy(np.packbits(bits_NH, axis=1, bitorder="little")),
     )
+
+
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (N, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def make(
@@ -72,14 +85,34 @@ def make(
         std=(0.25, 0.25, 0.25),
         device=torch.device("cpu"),
     )
-    settings = {"batch_size": 8, "padding": 2, "hflip": 0.5, "seed": 5} | recipe
-    return Trainer(build_student(plan), data or rows(), Recipe(method=chosen, steps=steps, **settings), around, student)
+    optimiser = OptimiserConfig(**{name: recipe.pop(name) for name in list(recipe) if name in OPTIMISER})
+    settings = {"batch_size": 8, "seed": 5} | recipe
+    made = Recipe(method=chosen, steps=steps, optimiser=optimiser, **settings)
+    return Trainer(build_student(plan), data or rows(), made, around, student)
+
+
+def feed_of(trainer: Trainer, policy: AugmentPolicy = AUGMENTED) -> Feed:
+    recipe, labelled_m = trainer.recipe, trainer.rows.labelled_m
+    showing = Showing(size=SIZE, policy=policy, mixing=None, clean_pool=recipe.mimic_view == "clean", seed=recipe.seed)
+    return Feed(ResidentImages(images()), labelled_m, plan_stages(recipe, len(labelled_m), N), showing)
 
 
 def run(
-    trainer: Trainer, folder: pathlib.Path | None = None, bar: CountingBar | None = None, every: int = 5
+    trainer: Trainer,
+    folder: pathlib.Path | None = None,
+    bar: CountingBar | None = None,
+    policy: AugmentPolicy = AUGMENTED,
 ) -> Outcome:
-    return train_student(trainer, bar or CountingBar(), folder, "fingerprint", every)
+    runner = Runner(trainer=trainer, folder=folder, fingerprint="fingerprint")
+    (outcome,) = train_students(feed_of(trainer, policy), [runner], bar or CountingBar(), PACE)
+    if runner.failure is not None:
+        raise runner.failure
+    return outcome
+
+
+def one_step(trainer: Trainer, feed: Feed | None = None) -> None:
+    feed = feed or feed_of(trainer)
+    trainer.train_step(feed, feed.batch(trainer.step))
 
 
 def same(one: Trainer, other: Trainer) -> bool:
@@ -88,28 +121,38 @@ def same(one: Trainer, other: Trainer) -> bool:
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_every_method_lowers_its_own_loss(method: str) -> None:
-    trainer = make(method, steps=60, lr=5e-3, padding=0, hflip=0.0)
-    outcome = run(trainer)
-    main = [row["loss"] for row in outcome.summary if row["phase"] == "main"]
+def test_every_method_lowers_its_own_loss(method: str, tmp_path: pathlib.Path) -> None:
+    trainer = make(method, steps=60, lr=5e-3)
+    outcome = run(trainer, tmp_path, policy=AugmentPolicy())
+    main = [row["loss"] for row in load_metrics(tmp_path / "metrics.jsonl") if row["phase"] == "main"]
     assert np.mean(main[-5:]) < np.mean(main[:5])
-    assert outcome.images_seen == sum(trainer.plan.rows for _ in range(60)) if len(trainer.phases) == 1 else True
+    stages = plan_stages(trainer.recipe, 12, N)
+    starts = [0, *(stop for stop, _ in stages)]
+    assert outcome.images_seen == sum(
+        (stop - start) * plan.rows for start, (stop, plan) in zip(starts, stages, strict=False)
+    )
 
 
 @pytest.mark.parametrize("method", ["labels", "tcs+elsh", "tcs-probe"])
 @pytest.mark.parametrize("stop", [1, 3, 7])
 def test_an_interrupted_run_goes_on_bit_for_bit(method: str, stop: int, tmp_path: pathlib.Path) -> None:
     whole = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
-    expected = run(whole)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    expected = run(whole, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25), tmp_path, CountingBar(interrupt_at=stop))
+        run(
+            make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25),
+            tmp_path / "cut",
+            CountingBar(interrupt_at=stop),
+        )
     resumed = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
     torch.manual_seed(999)
-    outcome = run(resumed, tmp_path)
+    outcome = run(resumed, tmp_path / "cut")
     assert same(whole, resumed)
     assert outcome.images_seen == expected.images_seen
-    losses = [[row["loss"] for row in result.summary] for result in (expected, outcome)]
-    assert losses[0] == losses[1]
+    one, other = (load_metrics(tmp_path / name / "metrics.jsonl", measured=False) for name in ("whole", "cut"))
+    assert one == other
 
 
 def test_the_run_depends_on_the_seed_and_not_on_the_global_generator() -> None:
@@ -124,8 +167,9 @@ def test_the_run_depends_on_the_seed_and_not_on_the_global_generator() -> None:
 
 def test_a_resume_file_of_another_run_is_refused(tmp_path: pathlib.Path) -> None:
     run(make("labels"), tmp_path)
+    other = Runner(trainer=make("labels"), folder=tmp_path, fingerprint="other")
     with pytest.raises(ArtefactError, match="belongs to another configuration"):
-        train_student(make("labels"), CountingBar(), tmp_path, "other", 5)
+        train_students(feed_of(other.trainer), [other], CountingBar(), PACE)
 
 
 def test_a_broken_resume_file_is_named(tmp_path: pathlib.Path) -> None:
@@ -140,7 +184,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     trainer = make("tcs-probe", data=broken)
     before = {key: value.clone() for key, value in trainer.student.named_parameters()}
     with pytest.raises(DivergedError, match=r"loss 'l2' is nan at step 0; lower --lr"):
-        trainer.train_step()
+        one_step(trainer)
     assert all(torch.equal(before[key], value) for key, value in trainer.student.named_parameters())
 
 
@@ -156,13 +200,14 @@ def test_the_teacher_space_probe_stays_frozen_and_reads_the_selection_only() -> 
 
 def test_the_refit_is_a_ridge_regression_of_the_cached_coordinates() -> None:
     trainer = make("tcs", steps=20)
+    feed = feed_of(trainer)
     while trainer.step < trainer.phases[1].start:
-        trainer.train_step()
+        one_step(trainer, feed)
     before = trainer.student.projection.weight.clone()
-    trainer._enter(trainer.phases[1])
+    trainer.refit_projection(feed)
     trainer.student.eval()
     with torch.no_grad():
-        z_nK = trainer.student(trainer._clean(torch.arange(N))).z_BK
+        z_nK = trainer.student(trainer.normalised(images())).z_BK
     residual = (z_nK - trainer.rows.coordinates_nK).square().mean()
     constant = (trainer.rows.coordinates_nK - trainer.rows.coordinates_nK.mean(0)).square().mean()
     assert not torch.equal(before, trainer.student.projection.weight)
@@ -186,16 +231,15 @@ def test_mimic_rows_are_shown_clean_where_asked() -> None:
     trainer = make("rdimkd-p", mimic_view="clean", labelled_share=0.5)
     seen = []
     trainer.student.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].clone()))
-    trainer.train_step()
-    from tcs.stream import batch_positions
-
-    _, pool = batch_positions(trainer.plan, trainer.rows.labelled_m, 0)
-    assert torch.equal(seen[0][4:], trainer._clean(pool))
+    feed = feed_of(trainer)
+    one_step(trainer, feed)
+    _, pool = batch_positions(feed.plan(0), trainer.rows.labelled_m, 0)
+    assert torch.equal(seen[0][4:], trainer.normalised(images()[pool]))
 
 
 def test_the_projection_biases_and_norms_are_not_decayed() -> None:
     trainer = make("tcs+elsh")
-    decayed, plain = trainer.optimiser.param_groups
+    decayed, plain = trainer.optimisation.optimiser.param_groups
     assert decayed["weight_decay"] == 0.05
     assert plain["weight_decay"] == 0.0
     assert any(parameter is trainer.student.projection.weight for parameter in plain["params"])
@@ -214,8 +258,9 @@ def test_phases_of_a_method_with_a_warm_up() -> None:
 
 
 def test_a_batch_of_one_is_refused() -> None:
+    trainer = make("labels", batch_size=1)
     with pytest.raises(ConfigError, match=r"a batch has 1 row\(s\)"):
-        make("labels", batch_size=1)
+        feed_of(trainer)
 
 
 def test_methods_are_found_by_name() -> None:

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from tcs.cli.train import command
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.training.args import LEFT_OUT, save_args
 
 MANY: dict[str, Any] = {
@@ -50,7 +50,7 @@ MANY: dict[str, Any] = {
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """The configurations that `tcs train` was called with; a stand-in for tcs.train trains nothing and loads no torch."""
     configs: list[TrainConfig] = []
-    stand_in = types.SimpleNamespace(train=lambda config: configs.append(config) or [])
+    stand_in = types.SimpleNamespace(train=lambda config: configs.append(config) or [], forecast=lambda config: [])
     monkeypatch.setitem(sys.modules, "tcs.train", stand_in)  # type: ignore[arg-type]
     return configs
 

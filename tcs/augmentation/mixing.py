@@ -95,6 +95,16 @@ def draw_mix(policy: MixPolicy, rows: int, size: int, generator: torch.Generator
     return Mix(size=size, partner_L=torch.arange(rows).flip(0), own_L=own_L.float(), boxes_L4=boxes_L4)
 
 
+def unmixed(rows: int) -> Mix:
+    """Draws that leave every row as it is, for labels that are smoothed only."""
+    return Mix(
+        size=0,
+        partner_L=torch.arange(rows),
+        own_L=torch.ones(rows),
+        boxes_L4=torch.zeros(rows, 4, dtype=torch.int64),
+    )
+
+
 def mix_images(images_B3SS: Tensor, mix: Mix) -> Tensor:
     """uint8 (B, 3, S, S): the first L = len(mix) images mixed with their partners among them, the others as they are.
 

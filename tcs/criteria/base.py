@@ -21,7 +21,8 @@ ONE_VIEW = "exact where the cached view is the one the student sees"
 class StepRows:
     """Student output and cached rows of one step. None, or no map, stands for what no loss of the run reads.
 
-    `place_B` is the place of each row in the run (int64), for losses that remember rows.
+    `place_B` is the place of each row in the run (int64), for losses that remember rows. `soft_labels_BC` stand in for
+    labels that were smoothed or mixed.
     """
 
     logits_BC: Tensor
@@ -29,6 +30,7 @@ class StepRows:
     z_BK: Tensor | None = None
     student_maps: tuple[Tensor, ...] = ()
     labels_B: Tensor | None = None
+    soft_labels_BC: Tensor | None = None
     coordinates_BK: Tensor | None = None
     bits_BH: Tensor | None = None
     teacher_BD: Tensor | None = None
@@ -100,10 +102,12 @@ class Loss:
 
     `reads` names what it takes from the cache: labels, coordinates and bits (a targets file), features (the store's vectors),
     maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels).
-    `student_maps` says that it reads the student's maps. `rows` is which rows of a step it sees: `mimic` (all) or
-    `labelled`. `function` is its plain functional form, with all that is trained or frozen as arguments where there is one;
-    `related` its parts and its forms with other arguments. `trains` is what it trains beside the student, `weight` the
-    published factor (None: none known), `exact` what differs from the online method, `differs` what differs from published code.
+    `student_maps` says that it reads the student's maps. `across_rows` says that it looks at several rows of a batch at once
+    (relations, batch statistics, memories), so that its value is no mean of values of single rows. `rows` is which rows of a
+    step it sees: `mimic` (all) or `labelled`. `function` is its plain functional form, with all that is trained or frozen as
+    arguments where there is one; `related` its parts and its forms with other arguments. `trains` is what it trains beside
+    the student, `weight` the published factor (None: none known), `exact` what differs from the online method, `differs`
+    what differs from published code.
     """
 
     make: Callable[[Setting], Criterion]
@@ -113,6 +117,7 @@ class Loss:
     reads: frozenset[str]
     student_maps: bool = False
     rows: str = "mimic"
+    across_rows: bool = False
     trains: str = ""
     weight: float | None = None
     exact: str = ONE_VIEW

@@ -116,6 +116,7 @@ LOSSES: Mapping[str, Loss] = {
         about="lshl2 over the labelled rows that a probe of the teacher classifies rightly",
         reads=frozenset({"features", "labels", "probe"}),
         rows="labelled",
+        across_rows=True,
         differs=CHOICES
         + "; the probe stands for the teacher's classifier; a batch without a right row gives 0, not NaN",
     ),

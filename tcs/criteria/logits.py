@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor
 
-from tcs.criteria.base import Loss, Plain, there
+from tcs.criteria.base import Loss, Plain, StepRows, there
 from tcs.functional.logits import dist, dkd, kd
+
+
+def _cross_entropy(rows: StepRows) -> Tensor:
+    return F.cross_entropy(rows.logits_BC, there(rows.labels_B) if rows.soft_labels_BC is None else rows.soft_labels_BC)
+
 
 PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
 
 LOSSES: Mapping[str, Loss] = {
     "ce": Loss(
-        make=lambda _: Plain(lambda rows: F.cross_entropy(rows.logits_BC, there(rows.labels_B))),
+        make=lambda _: Plain(_cross_entropy),
         function="torch.nn.functional.cross_entropy",
         about="cross-entropy on the labelled rows",
         source="-",
@@ -48,6 +54,7 @@ LOSSES: Mapping[str, Loss] = {
         about="correlations of probabilities within rows and within classes",
         source="Huang et al. 2022",
         reads=frozenset({"labels", "probe"}),
+        across_rows=True,
         weight=2.0,
         exact=PROBED,
     ),

@@ -156,6 +156,7 @@ LOSSES: Mapping[str, Loss] = {
             "Romero et al. 2015",
             100.0,
         ),
+        across_rows=True,
         trains="convolution by size, batch norm",
         differs="ReLU ends the regressor, as in RepDistiller: targets below zero cannot be matched",
         related=("tcs.functional.maps.hint", "tcs.functional.regressors.HintRegressor"),
@@ -186,12 +187,14 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "ickd": dataclasses.replace(
         _maps(Icc, "composed.ickd", "correlations between channels of the last map", "Liu et al. 2021", 2.5),
+        across_rows=True,
         trains="1 x 1 convolution, batch norm",
         related=("tcs.functional.maps.icc", "tcs.functional.regressors.ChannelEmbed"),
     ),
     "review": dataclasses.replace(
         _maps(Review, "composed.reviewkd", "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
         reads=frozenset({"maps", "features"}),
+        across_rows=True,
         trains="attention-based fusion",
         differs="no warm-up of the weight; maps as they were extracted, where the original takes them before the ReLU",
         related=(

@@ -111,6 +111,7 @@ LOSSES: Mapping[str, Loss] = {
         about="both sides standardised over the batch (its detection form)",
         source=SOURCE,
         reads=FEATURES,
+        across_rows=True,
         trains=TRAINS,
         related=RELATED,
         differs=MAP + "; the scale and bias after the projector cancel in the standardisation and are left out",

@@ -38,6 +38,7 @@ def _relation(function: Callable[[Tensor, Tensor], Tensor], about: str, source: 
         about=about,
         source=source,
         reads=FEATURES,
+        across_rows=True,
         weight=weight,
         exact=BATCH,
     )
@@ -58,6 +59,7 @@ LOSSES: Mapping[str, Loss] = {
         source="Tung and Mori 2019",
         reads=frozenset({"maps"}),
         student_maps=True,
+        across_rows=True,
         weight=3000.0,
         exact=BATCH,
     ),
@@ -67,6 +69,7 @@ LOSSES: Mapping[str, Loss] = {
         about="products of neighbouring rows' differences; the order of the batch matters",
         source="Peng et al. 2019, as in RepDistiller",
         reads=FEATURES,
+        across_rows=True,
         trains="two linear maps to 128 dims",
         weight=0.02,
         exact=BATCH,

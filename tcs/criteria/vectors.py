@@ -85,6 +85,7 @@ def _projector(
         about=about,
         source="Miles and Mikolajczyk 2023 (projector KD)",
         reads=frozenset({"features"}),
+        across_rows=distance is not normalised_l2,  # the one without statistics or a logarithm over the batch
         trains="linear S -> D" if projector is linear_projector else "two linear maps, ReLU between",
         weight=weight,
         related=RELATED,

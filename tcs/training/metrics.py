@@ -16,7 +16,7 @@ Value = float | int | str | None
 Row = Mapping[str, Value]
 
 STEP = "step"
-MEASURED_COLUMNS = ("wall_seconds", "images_per_s", "peak_mib")  # by the clock and the memory of the machine
+MEASURED_COLUMNS = ("images_per_s", "data_wait")  # by the clock and the memory of the machine
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import DataError, DivergedError
 from tcs.probe import fit_ridge_targets, knn_accuracy
 

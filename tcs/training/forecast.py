@@ -1,0 +1,114 @@
+"""What a run would cost, told by --dry-run: a few steps are timed, nothing is written."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tcs.runtime import say
+from tcs.training.break_even import BreakEven
+from tcs.training.feed import Feed
+from tcs.training.jobs import Job
+from tcs.training.stream import Stream
+from tcs.training.trainer import Trainer
+
+TIMED_STEPS = 3
+
+
+def forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
+    """Seconds that each unfinished student would take, and what it needs: one mapping a student, for --json as well.
+
+    Times a few steps of each student on its real batches. The students are of no use afterwards.
+    """
+    rows = []
+    for stream in streams:
+        with stream.feed() as feed:
+            waits = _wait_seconds(feed)
+            for job, trainer in zip(stream.jobs, stream.trainers, strict=True):
+                step = _step_seconds(trainer, feed)
+                rows.append(_row(job, trainer, feed, step, waits / len(stream.jobs)))
+    return rows
+
+
+def say_forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
+    """The forecast in sentences, with the break-even of the extraction; returns the rows."""
+    rows = forecast(streams)
+    if not rows:
+        return rows
+    for row in rows:
+        say(
+            f"{row['model']}: {row['steps']:,} steps of {row['batch_size']} images, about {readable_seconds(row['seconds'])} "
+            f"({row['images_per_s']:,.0f} images/s, data wait {100 * row['data_wait']:.0f} %), "
+            f"{row['parameters'] / 1e6:.2f} M parameters, {row['state_mib']:,.0f} MiB of weights and optimiser."
+        )
+    total = sum(row["seconds"] for row in rows)
+    say(f"{len(rows)} students: about {readable_seconds(total)} in all. Nothing was written.")
+    job = streams[0].jobs[0]
+    say(describe_break_even(job.source.store.manifest.provenance, len(job.rows_n), rows[0]["images"], len(rows)))
+    return rows
+
+
+def describe_break_even(provenance: Mapping[str, Any], epoch_images: int, student_images: int, students: int) -> str:
+    """After how many passes and students the store's extraction has paid for itself, from what it recorded of itself."""
+    run = provenance.get("run")
+    run = run if isinstance(run, Mapping) else {}
+    seconds, per_image = run.get("seconds"), run.get("teacher_seconds_per_image")
+    if not seconds or not per_image:
+        return "The store does not record what its teacher cost, so no break-even can be told."
+    even = BreakEven(
+        extraction_seconds=float(seconds),
+        teacher_seconds_per_image=float(per_image),
+        images_per_epoch=epoch_images,
+        images_per_student=student_images,
+    )
+    saved = even.saved_seconds(students)
+    return (
+        f"The extraction took {readable_seconds(even.extraction_seconds)} on {run.get('device', 'its device')}; a teacher in "
+        f"every step would cost {1000 * even.teacher_seconds_per_image:.2f} ms an image there: paid for after {even.epochs:.2f} "
+        f"passes over these rows, or {even.students:.2f} such students. This run "
+        + (f"saves {readable_seconds(saved)}." if saved >= 0 else f"falls short of it by {readable_seconds(-saved)}.")
+    )
+
+
+def _wait_seconds(feed: Feed) -> float:
+    """Seconds that a batch is waited for, the first one left out."""
+    feed.batch(0)
+    before = feed.wait_seconds
+    for step in range(1, TIMED_STEPS + 1):
+        feed.batch(min(step, feed.steps - 1))
+    return (feed.wait_seconds - before) / TIMED_STEPS
+
+
+def _step_seconds(trainer: Trainer, feed: Feed) -> float:
+    """Seconds of a step, the first one left out: the fastest of a few, because others may use this machine."""
+    times = []
+    for step in range(min(TIMED_STEPS + 1, feed.steps)):
+        batch = feed.batch(step)
+        started = time.perf_counter()
+        trainer.train_step(feed, batch)
+        trainer.watch.settle()
+        times.append(time.perf_counter() - started)
+    return min(times[1:] or times)
+
+
+def _row(job: Job, trainer: Trainer, feed: Feed, step: float, wait: float) -> dict[str, Any]:
+    plan, parameters = feed.plan(feed.steps - 1), list(trainer.student.parameters())
+    moments = [value for state in trainer.optimisation.optimiser.state.values() for value in state.values()]
+    state_bytes = sum(value.nbytes for value in [*parameters, *moments] if hasattr(value, "nbytes"))
+    return {
+        "model": job.spec.text,
+        "steps": feed.steps,
+        "batch_size": plan.rows,
+        "images": feed.steps * plan.rows,
+        "seconds": feed.steps * (step + wait),
+        "images_per_s": plan.rows / (step + wait),
+        "data_wait": wait / (step + wait),
+        "parameters": sum(parameter.numel() for parameter in trainer.student.backbone.parameters()),
+        "state_mib": state_bytes / 2**20,
+    }
+
+
+def readable_seconds(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

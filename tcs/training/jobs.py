@@ -1,0 +1,189 @@
+"""The students of a run, checked before anything is trained: what each learns from which rows, and where its files go."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cache
+from tcs.checkpoint import CONFIG
+from tcs.config import as_json
+from tcs.config_train import PLACES, SELECT_GATES, TrainConfig
+from tcs.errors import ArtefactError, ConfigError, did_you_mean
+from tcs.losses import LOSSES, parse_loss
+from tcs.methods import PROBE_FROZEN, Method, resolve_method
+from tcs.selection import Selection
+from tcs.source import Source, check_needs, find_split, probe_for, run_rows, vector_readout
+from tcs.splits import Split
+from tcs.student import StudentSpec, parse_student
+from tcs.training.held_out import HeldOut, held_out_rows
+from tcs.training.probe_start import Probe
+from tcs.training.showing import mixing_of
+
+DEFAULT_COMPONENTS = 256
+ARGS = "args.yaml"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One student of a run, with everything that its students share. `size` is its image side in pixels."""
+
+    spec: StudentSpec
+    config: TrainConfig
+    source: Source
+    method: Method
+    split: Split
+    rows_n: NDArray[np.int64]
+    held_out: HeldOut
+    size: int
+    probe: Probe | None
+    selection: Selection | None
+    folder: pathlib.Path
+
+    @property
+    def reads_targets(self) -> bool:
+        """Whether the method reads coordinates or bits, which come from a targets file."""
+        return bool(self.method.needs & {"coordinates", "bits"})
+
+    @property
+    def components(self) -> int | None:
+        """Coordinates of the student's head or of its mimic losses; None where there are neither."""
+        if not self.reads_targets and self.method.head != "tcs":
+            return None
+        targets = self.source.targets
+        return DEFAULT_COMPONENTS if targets is None else targets.coordinates.basis_DK.shape[1]
+
+    @property
+    def gates(self) -> int | None:
+        """How many gated coordinates stay open; None without gates."""
+        if self.config.selection != SELECT_GATES or self.components is None:
+            return None
+        return self.config.keep or max(1, self.components // 2)
+
+
+def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
+    """The students of a run. ConfigError or ArtefactError for whatever can be told without building them."""
+    method = resolve_method(config.method, config.head, config.loss, source.targets is not None)
+    check_needs(method, source, f"--method {config.method}" if config.method else f"--loss '{method.loss}'")
+    if config.readout is not None or method.needs & {"features", "probe"}:
+        vector_readout(source.store, config.readout)
+    specs = [parse_student(model) for model in config.models]
+    _check_names(specs)
+    _check_run_folder(pathlib.Path(config.out))
+    _check_optimiser(config.opt)
+    mixing_of(config)
+    _check_losses(method, config)
+    source.require_images()
+    split = find_split(source.store, config)
+    rows_n = run_rows(source, split, method, config)
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    held_out = held_out_rows(source.store.keys, rows_n, split.rows_n, config.held_out, split_seed)
+    probe, selection = probe_for(method, source, config, split, config.seed)
+    jobs = [
+        Job(
+            spec=spec,
+            config=config,
+            source=source,
+            method=method,
+            split=split,
+            rows_n=held_out.kept(rows_n),
+            held_out=held_out,
+            size=config.img_size or image_size(spec),
+            probe=probe,
+            selection=selection,
+            folder=pathlib.Path(config.out) / spec.folder,
+        )
+        for spec in specs
+    ]
+    _check_gates(jobs[0])
+    return jobs
+
+
+def image_size(spec: StudentSpec) -> int:
+    """The student's input size without --img-size: its own img_size argument, else timm's data config."""
+    import timm
+
+    if isinstance(spec.kwargs.get("img_size"), int):
+        return int(spec.kwargs["img_size"])
+    configured = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.name.partition(".")[0]) else None
+    return int(configured.input_size[-1]) if configured is not None else 224
+
+
+def _check_names(specs: Sequence[StudentSpec]) -> None:
+    folders = [spec.folder for spec in specs]
+    if len(set(folders)) != len(folders):
+        raise ConfigError(f"--model names one student twice ({', '.join(sorted(folders))}); give each student once.")
+
+
+def _check_optimiser(name: str) -> None:
+    import timm.optim
+
+    known = timm.optim.list_optimizers()
+    if name.lower() not in known:
+        raise ConfigError(
+            f"--opt is '{name}', which timm does not have.{did_you_mean(name, known)} adamw, sgd and lamb work."
+        )
+
+
+def _check_run_folder(out: pathlib.Path) -> None:
+    """Refuse a RUN that is a file or holds anything but student folders of ours."""
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out} is a file; a run is a folder. Give another --out.")
+    inside = [path for path in out.iterdir() if path.name != ARGS] if out.is_dir() else []
+    foreign = [path.name for path in inside if not (path / CONFIG).is_file()]
+    if foreign:
+        raise ArtefactError(
+            f"--out {out} holds '{sorted(foreign)[0]}', which no run made; give an empty or new folder."
+        )
+
+
+def _check_losses(method: Method, config: TrainConfig) -> None:
+    """Refuse options that a loss of the run cannot follow, with the reason."""
+    terms = [term.name for text in (method.loss, method.warm_up) if text for term in parse_loss(text)]
+    for name in terms:
+        sees_mixed = LOSSES[name].rows == "labelled" or config.mimic_view == "same"
+        if config.mixes and name != "ce" and sees_mixed:
+            raise ConfigError(
+                f"--mixup and --cutmix mix images, and what '{name}' reads is cached for whole images; leave them out, or "
+                "use --mimic-view clean with a loss of the pool."
+            )
+        if config.grad_accum_steps > 1 and LOSSES[name].across_rows:
+            raise ConfigError(
+                f"--grad-accum-steps is {config.grad_accum_steps}, and '{name}' compares the rows of a batch, which in parts "
+                "would be another loss; use --grad-accum-steps 1 with a smaller --batch-size or --amp."
+            )
+    if config.smoothing > 0 and "ce" not in terms:
+        raise ConfigError(
+            f"--smoothing is {config.smoothing}, and no loss of the run is ce, which it smooths; leave it out."
+        )
+
+
+def _check_gates(job: Job) -> None:
+    """Refuse gates that nothing would train, or more of them than there are coordinates."""
+    if job.config.selection != SELECT_GATES:
+        return
+    components = job.components
+    if components is None or job.method.head != "tcs" or job.method.classifier == PROBE_FROZEN:
+        raise ConfigError(
+            f"--selection {SELECT_GATES} needs a classifier that is trained on coordinates; use --head tcs with a loss that "
+            "has ce, such as --method tcs."
+        )
+    if job.gates is not None and job.gates > components:
+        raise ConfigError(f"--keep is {job.gates}, and there are {components} coordinates; keep that many or fewer.")
+
+
+def fingerprint_of(job: Job) -> tuple[str, dict[str, Any]]:
+    """(digest, identity) of a student's run: all that decides its weights, and nothing that only says where things lie."""
+    settings = {key: value for key, value in as_json(job.config).items() if key not in PLACES}
+    targets = job.source.targets
+    identity = settings | {
+        "model": job.spec.text,
+        "store_identity": job.source.store.identity,
+        "targets_identity": None if targets is None or not job.reads_targets else targets.identity,
+        "split_digest": job.split.digest,
+        "selected": None if job.selection is None else [int(k) for k in job.selection.active_k],
+    }
+    return cache.digest_of_json(identity), identity

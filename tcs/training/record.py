@@ -1,0 +1,119 @@
+"""The files of one student's folder in a run: found there, begun, finished, or left by a student that failed."""
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import torch
+
+import cache
+from tcs.checkpoint import CONFIG, FOLDED, LAST, RESUME, SEEN, load_json, save_json, save_weights
+from tcs.config import as_json
+from tcs.errors import ArtefactError
+from tcs.runtime import environment
+from tcs.training.feed import Feed
+from tcs.training.jobs import Job
+from tcs.training.log import delete_log
+from tcs.training.loop import Outcome
+from tcs.training.trainer import Trainer
+from tcs.training.watch import NotFiniteError
+
+AVERAGED, DIVERGED = "averaged.safetensors", "diverged.safetensors"
+TRAINING, FINISHED, FAILED = "training", "finished", "failed"
+
+
+def is_finished(job: Job, identity: dict[str, Any]) -> bool:
+    """Whether the folder holds this very run, finished. ArtefactError where it holds another one; --overwrite clears it."""
+    if not (job.folder / CONFIG).exists():
+        return False
+    if job.config.overwrite:
+        # The record first, so that the folder stays ours if killed here; then only what a run writes.
+        save_json(job.folder / CONFIG, {"state": TRAINING, "identity": identity})
+        for name in (LAST, FOLDED, AVERAGED, RESUME, SEEN, DIVERGED):
+            (job.folder / name).unlink(missing_ok=True)
+        delete_log(job.folder)
+        return False
+    found = load_json(job.folder / CONFIG)
+    ours = as_plain(identity)
+    for key, value in ours.items():
+        if found["identity"].get(key) != value:
+            there = str(found["identity"].get(key))[:80]
+            raise ArtefactError(
+                f"{job.folder} was made with {key} {there}, this command has {str(value)[:80]}; use another --out or --overwrite."
+            )
+    return bool(found["state"] == FINISHED)
+
+
+def as_plain(value: Any) -> Any:
+    """`value` as JSON gives it back: tuples become lists."""
+    if isinstance(value, tuple | list):
+        return [as_plain(item) for item in value]
+    return {key: as_plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def begin(job: Job, identity: dict[str, Any]) -> None:
+    """Make the student's folder, marked as in training."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    save_json(job.folder / CONFIG, {"state": TRAINING, "identity": identity})
+
+
+def save_student(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[str, Any]) -> None:
+    """Write the weights, then the configuration that calls the folder finished, then drop the resume file."""
+    save_weights(job.folder / LAST, trainer.student.state_dict())
+    if trainer.averaged is not None:
+        save_weights(job.folder / AVERAGED, trainer.final.state_dict())
+    save_weights(job.folder / FOLDED, trainer.final.folded_state())
+    _save_seen(job)
+    save_json(job.folder / CONFIG, run_record(job, trainer, outcome, identity))
+    (job.folder / RESUME).unlink(missing_ok=True)
+
+
+def save_failure(job: Job, feed: Feed, failure: NotFiniteError, identity: dict[str, Any]) -> str:
+    """Keep the batch on which a loss was not finite, and mark the folder; returns a sentence that names the file.
+
+    The file holds the images as shown (uint8), their positions in the run, rows in the store and labels (-1: none read).
+    """
+    batch = feed.batch(failure.step)
+    rows_B = torch.from_numpy(job.rows_n)[batch.positions_B]
+    split = torch.isin(rows_B, torch.from_numpy(job.split.rows_n))
+    labels_B = torch.where(split, torch.from_numpy(np.asarray(job.source.store.labels_N, np.int64))[rows_B], -1)
+    tensors = {"shown": batch.shown_b3HW, "position": batch.positions_B, "row": rows_B, "label": labels_B}
+    keys = "\n".join(job.source.store.keys[int(row)] for row in rows_B)
+    save_weights(job.folder / DIVERGED, tensors, {"step": str(failure.step), "term": failure.term, "keys": keys})
+    save_json(job.folder / CONFIG, {"state": FAILED, "identity": identity, "error": str(failure)})
+    return f"{failure} Its batch is in {job.folder / DIVERGED}."
+
+
+def run_record(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[str, Any]) -> dict[str, Any]:
+    """What config.json holds of a finished student."""
+    return {
+        "state": FINISHED,
+        "identity": identity,
+        "config": as_json(job.config),
+        "method": dataclasses.asdict(job.method),
+        "classes": list(job.source.store.classes),
+        "stores_read": [str(job.source.store.path)],
+        "student": {
+            "name": job.spec.name,
+            "kwargs": dict(job.spec.kwargs),
+            "image_size": job.size,
+            "mean": list(trainer.around.mean),
+            "std": list(trainer.around.std),
+            "parameters": sum(parameter.numel() for parameter in trainer.student.backbone.parameters()),
+            "weights": "last" if trainer.averaged is None else "averaged",
+        },
+        "rows": {"labelled": len(job.split.rows_n), "all": len(job.rows_n), "held_out": len(job.held_out.rows_N)},
+        "recipe": {key: value for key, value in dataclasses.asdict(trainer.recipe).items() if key != "method"},
+        "cost": dataclasses.asdict(outcome),
+        "environment": environment(),
+    }
+
+
+def _save_seen(job: Job) -> None:
+    """Content hashes (uint8, n x 16) of every image trained on or, through the coordinate system, fitted on."""
+    trained = job.source.store.hashes_N16[job.rows_n]
+    fitted = job.source.targets.hashes_N16 if job.source.targets is not None else trained[:0]
+    buffer = io.BytesIO()
+    np.save(buffer, np.unique(np.concatenate([trained, fitted]), axis=0), allow_pickle=False)
+    cache.atomic_write_bytes(job.folder / SEEN, buffer.getvalue())

@@ -1,0 +1,44 @@
+"""What the losses are given of a step: the student's output beside the cached rows of the same images.
+
+Legend: B batch rows, L labelled ones, S student width, C classes, n rows of this run.
+"""
+
+from torch import Tensor
+
+from tcs.augmentation.mixing import soft_labels, unmixed
+from tcs.criteria.base import StepRows
+from tcs.functional.coordinates import unpack_bits
+from tcs.student import StudentOutput
+from tcs.training.feed import Batch
+from tcs.training.rows import TrainingRows
+
+
+def step_rows(output: StudentOutput, rows: TrainingRows, place_B: Tensor, needed: frozenset[str]) -> StepRows:
+    """The StepRows of `output` for the images at `place_B` (int64 on the device), with what is `needed` of the cache."""
+
+    def cached(name: str, values: Tensor | None) -> Tensor | None:
+        return values[place_B] if name in needed and values is not None else None
+
+    packed = cached("bits", rows.packed_nP)
+    maps = rows.teacher_maps if "maps" in needed else ()
+    return StepRows(
+        logits_BC=output.logits_BC,
+        features_BS=output.features_BS,
+        z_BK=output.z_BK,
+        student_maps=output.maps,
+        labels_B=cached("labels", rows.labels_n),
+        coordinates_BK=cached("coordinates", rows.coordinates_nK),
+        bits_BH=None if packed is None else unpack_bits(packed),
+        teacher_BD=cached("features", rows.teacher_nD),
+        teacher_maps=tuple(stage[place_B].permute(0, 3, 1, 2) for stage in maps),
+        teacher_logits_BC=cached("probe", rows.teacher_logits_nC),
+        place_B=place_B,
+    )
+
+
+def changed_labels(batch: Batch, labels_n: Tensor, classes: int, smoothing: float) -> Tensor | None:
+    """Labels (L, C) float32 of a batch's labelled rows where they are smoothed or mixed; None where each is one class."""
+    if batch.labelled == 0 or (batch.mix is None and smoothing == 0):
+        return None
+    labels_L = labels_n[batch.positions_B[: batch.labelled].to(labels_n.device)]
+    return soft_labels(labels_L, batch.mix or unmixed(batch.labelled), classes, smoothing)

@@ -1,0 +1,181 @@
+"""Students of one run that are fed by one stream of batches: built together, trained together, saved one by one."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from tcs.config import as_json
+from tcs.config_augment import AugmentConfig
+from tcs.config_optimiser import OptimiserConfig
+from tcs.config_train import TrainConfig
+from tcs.methods import Method
+from tcs.runtime import progress_bar, say
+from tcs.source import hash_planes, load_rows
+from tcs.student import Student, StudentPlan, build_student, measured_maps, normalisation
+from tcs.training.collectives import Collectives
+from tcs.training.feed import Feed
+from tcs.training.held_out_look import Look, look_at
+from tcs.training.jobs import Job, fingerprint_of
+from tcs.training.loop import LOG_POINTS, Outcome, Pace, Runner, train_students
+from tcs.training.recipe import Recipe, plan_stages
+from tcs.training.record import begin, is_finished, save_failure, save_student
+from tcs.training.rows import TrainingRows
+from tcs.training.showing import frame_size, showing_of
+from tcs.training.trainer import Surroundings, Trainer
+
+DEFAULT_STEPS = 2000
+LOOKS = 10  # at held-out rows, in a run
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Students of one image size, unfinished, ready for their first step or for the one they were stopped at."""
+
+    jobs: tuple[Job, ...]
+    trainers: tuple[Trainer, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The numbers that the students share."""
+        return self.trainers[0].recipe
+
+    @contextlib.contextmanager
+    def feed(self) -> Iterator[Feed]:
+        """The stream of batches, its images decoded or about to be."""
+        job, trainer = self.jobs[0], self.trainers[0]
+        device, together = trainer.around.device, trainer.around.together
+        images = job.source.images(job.rows_n, frame_size(job.config, job.size), device, job.config)
+        labelled_m = trainer.rows.labelled_m
+        stages = plan_stages(self.recipe, len(labelled_m), len(job.rows_n))
+        try:
+            yield Feed(images, labelled_m, stages, showing_of(job.config, job.size), together)
+        finally:
+            images.close()
+
+    def train(self) -> list[str]:
+        """Train what is left, write each student's files, and return what to say of those that failed."""
+        with self.feed() as feed:
+            look = look_at(self.jobs[0], self.trainers[0].around.device)
+            runners = [self._runner(job, trainer, look) for job, trainer in zip(self.jobs, self.trainers, strict=True)]
+            self._announce(feed, look)
+            with progress_bar(self.recipe.steps, self._title(), "steps") as bar:
+                outcomes = train_students(feed, runners, bar, self._pace(), self.trainers[0].around.together)
+            return self._save(feed, runners, outcomes)
+
+    def _runner(self, job: Job, trainer: Trainer, look: Look | None) -> Runner:
+        digest, identity = fingerprint_of(job)
+        if trainer.around.together.leads:
+            begin(job, identity)
+        return Runner(
+            trainer=trainer, folder=job.folder, fingerprint=digest, tensorboard=job.config.tensorboard, look=look
+        )
+
+    def _pace(self) -> Pace:
+        config, steps = self.jobs[0].config, self.recipe.steps
+        return Pace(
+            log=config.log_interval or max(1, steps // LOG_POINTS),
+            save=config.checkpoint_every,
+            look=config.held_out_every or max(1, steps // LOOKS),
+        )
+
+    def _save(self, feed: Feed, runners: Sequence[Runner], outcomes: Sequence[Outcome]) -> list[str]:
+        failures = []
+        for job, runner, outcome in zip(self.jobs, runners, outcomes, strict=True):
+            identity = fingerprint_of(job)[1]
+            if runner.failure is None:
+                save_student(job, runner.trainer, outcome, identity)
+            else:
+                failures.append(save_failure(job, feed, runner.failure, identity))
+        return failures
+
+    def _title(self) -> str:
+        first = self.jobs[0].spec.name
+        return first if len(self.jobs) == 1 else f"{first} and {len(self.jobs) - 1} more"
+
+    def _announce(self, feed: Feed, look: Look | None) -> None:
+        job = self.jobs[0]
+        for each, trainer in zip(self.jobs, self.trainers, strict=True):
+            parameters = sum(parameter.numel() for parameter in trainer.student.backbone.parameters()) / 1e6
+            say(
+                f"{each.spec.text}: {job.method.about}; {self.recipe.steps:,} steps of {feed.plan(0).rows} images "
+                f"({len(job.split.rows_n):,} labelled rows, {len(job.rows_n):,} rows in all), {parameters:.2f} M parameters."
+            )
+        if not feed.images.is_resident:
+            say("The decoded images do not fit --resident-share of the memory: they are streamed.")
+        say(
+            job.held_out.about
+            if look is not None or not len(job.held_out.rows_N)
+            else "Nothing cached to watch the run by."
+        )
+
+
+def open_streams(jobs: Sequence[Job], device: torch.device, together: Collectives) -> list[Stream]:
+    """The unfinished students of a run, built and checked, by image size in the order of the command."""
+    waiting = []
+    for job in jobs:
+        if is_finished(job, fingerprint_of(job)[1]):
+            say(f"{job.folder} is finished; nothing to do.")
+        else:
+            waiting.append(job)
+    if not waiting:
+        return []
+    rows = load_rows(
+        waiting[0].source, waiting[0].split, waiting[0].method, waiting[0].config, waiting[0].rows_n, device
+    )
+    trainers = [make_trainer(job, rows, device, together) for job in waiting]
+    streams = []
+    for size in dict.fromkeys(job.size for job in waiting):
+        chosen = [number for number, job in enumerate(waiting) if job.size == size]
+        streams.append(Stream(tuple(waiting[at] for at in chosen), tuple(trainers[at] for at in chosen)))
+    return streams
+
+
+def make_trainer(job: Job, rows: TrainingRows, device: torch.device, together: Collectives) -> Trainer:
+    """The student of a job and its surroundings, ready for step 0. ModelError where the job's images or losses do not suit it."""
+    targets, student = job.source.targets, _build(job)
+    mean, std = normalisation(student.backbone)
+    maps = len(rows.teacher_maps)
+    around = Surroundings(
+        planes=hash_planes(targets, device) if targets is not None and "bits" in job.method.needs else None,
+        probe=job.probe,
+        device=device,
+        student_maps=measured_maps(student.backbone, job.spec, job.size, maps) if maps else (),
+        mean=mean,
+        std=std,
+        together=together,
+    )
+    recipe = dataclasses.replace(make_recipe(job.config, job.method, len(job.rows_n)), gates=job.gates)
+    plan_stages(recipe, len(rows.labelled_m), len(job.rows_n))
+    return Trainer(student, rows, recipe, around, job.spec.text)
+
+
+def _build(job: Job) -> Student:
+    return build_student(
+        StudentPlan(
+            spec=job.spec,
+            n_classes=len(job.source.store.classes),
+            components=job.components,
+            reads_coordinates=job.method.head == "tcs",
+            image_size=job.size,
+            pretrained=job.config.pretrained,
+            seed=job.config.seed,
+        )
+    )
+
+
+def make_recipe(config: TrainConfig, method: Method, rows: int) -> Recipe:
+    """The numbers of `config`; --epochs counts passes over all rows of the run."""
+    steps = config.steps or DEFAULT_STEPS
+    if config.epochs is not None:
+        steps = max(1, config.epochs * rows // min(config.batch_size, rows))
+    values = as_json(config)
+    own = ("batch_size", "labelled_share", "mimic_view", "warmup_phase_share", "pretrained", "seed")
+    return Recipe(
+        method=method,
+        steps=steps,
+        optimiser=OptimiserConfig(**{field.name: values[field.name] for field in dataclasses.fields(OptimiserConfig)}),
+        augment=AugmentConfig(**{field.name: values[field.name] for field in dataclasses.fields(AugmentConfig)}),
+        **{name: values[name] for name in own},
+    )

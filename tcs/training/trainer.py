@@ -1,0 +1,282 @@
+"""The steps of one student. Reads batches and cached rows only; knows neither store nor teacher.
+
+Legend: B batch rows, b those of this process, S student width, K coordinates, D teacher dims, C classes, n rows of this run.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tcs.augmentation.pixels import normalise
+from tcs.criteria.base import Setting, StepRows
+from tcs.functional.coordinates import HashPlanes
+from tcs.gates import kept_after, period_ending
+from tcs.losses import LOSSES, build_criteria, reads, reads_student_maps
+from tcs.probe import fit_ridge_targets
+from tcs.runtime import seed_for
+from tcs.student import Student, StudentOutput, pre_logits
+from tcs.training.collectives import ALONE, Collectives
+from tcs.training.feed import Batch, Feed
+from tcs.training.optimisation import Averaged, Optimisation, freeze
+from tcs.training.probe_start import Probe, install_probe
+from tcs.training.recipe import Phase, Recipe, plan_phases
+from tcs.training.rows import TrainingRows
+from tcs.training.step_rows import changed_labels, step_rows
+from tcs.training.watch import GRADIENT, Watch
+
+REFIT_ROWS = 4096
+REFIT_LEAST_PENALTY = (
+    1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it
+)
+EVAL_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a student trains against besides its rows: hash planes, the teacher-space probe, its own normalisation, its
+    device, the shapes (channels, height, width) of its maps where a loss reads them, and the processes beside this one."""
+
+    planes: HashPlanes | None
+    probe: Probe | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    device: torch.device
+    student_maps: tuple[tuple[int, int, int], ...] = ()
+    together: Collectives = ALONE
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a batch that goes through the student at once: its rows by place in the batch (B), on all processes, and
+    the places of this process's rows among those it holds (b)."""
+
+    rows_B: Tensor
+    mine_b: Tensor
+
+
+class Trainer:
+    """One student, its phase and its step. Everything random is a pure function of (seed, purpose, step)."""
+
+    def __init__(self, student: Student, rows: TrainingRows, recipe: Recipe, around: Surroundings, name: str) -> None:
+        self.recipe, self.rows, self.around, self.name = recipe, rows, around, name
+        config, together = recipe.optimiser, around.together
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.student = student.to(device=around.device, memory_format=layout)  # type: ignore[call-overload]
+        if config.sync_bn:
+            together.sync_batch_norm(self.student.backbone)
+        self.mean = torch.tensor(around.mean, device=around.device).view(3, 1, 1)
+        self.std = torch.tensor(around.std, device=around.device).view(3, 1, 1)
+        self.phases = plan_phases(recipe)
+        self.step, self.images_seen = 0, 0
+        self._changed_labels: Tensor | None = None
+        install_probe(student, around.probe, recipe.method.classifier)
+        if recipe.gates is not None:
+            student.add_gates()
+        self._frozen = freeze(student, config.freeze)
+        self.criteria = build_criteria([term for phase in self.phases for term in phase.terms], self._setting()).to(
+            around.device
+        )
+        self.averaged = Averaged(student, config) if config.model_ema else None
+        if config.torchcompile is not None:
+            self.student.compile(backend=config.torchcompile)
+        self.watch = Watch(name, around.device)
+        self._enter(self.phases[0])
+
+    def _setting(self) -> Setting:
+        """What the losses are built for; their own seeds derive from `seed`."""
+        rows, maps = self.rows, self.rows.teacher_maps
+        return Setting(
+            student_dims=self.student.width,
+            classes=self.student.classifier.out_features,
+            rows=len(rows.labels_n),
+            seed=seed_for(self.recipe.seed, "losses"),
+            teacher_nD=rows.teacher_nD,
+            student_maps=self.around.student_maps,
+            teacher_maps=tuple((stage.shape[3], stage.shape[1], stage.shape[2]) for stage in maps),
+            planes=self.around.planes,
+        )
+
+    def _enter(self, phase: Phase) -> None:
+        """Start a phase, with a fresh optimiser on the run's one schedule."""
+        self.phase = phase
+        self._groups = {LOSSES[term.name].rows for term in phase.terms}
+        self.optimisation = Optimisation(
+            self.student, self.criteria, self.recipe.optimiser, self.recipe.steps, self.around.device
+        )
+
+    @property
+    def final(self) -> Student:
+        """The student to ship: the running average of its weights where one is kept."""
+        return self.student if self.averaged is None else self.averaged.student
+
+    @torch.no_grad()
+    def refit_projection(self, feed: Feed) -> None:
+        """Ridge regression of the cached coordinates on the student's features (clean view, at most 4,096 rows)."""
+        assert self.student.projection is not None
+        assert self.rows.coordinates_nK is not None
+        total = len(self.rows.labels_n)
+        generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "refit"))
+        chosen = torch.randperm(total, generator=generator)[:REFIT_ROWS].sort().values
+        features = [self.features(feed.clean(part)).cpu().numpy() for part in torch.split(chosen, EVAL_BATCH)]
+        targets_nK = self.rows.coordinates_nK[chosen.to(self.around.device)].cpu().numpy()
+        weight_KS, bias_K = fit_ridge_targets(np.concatenate(features), targets_nK, REFIT_LEAST_PENALTY)
+        self.student.projection.weight.copy_(torch.as_tensor(weight_KS))
+        self.student.projection.bias.copy_(torch.as_tensor(bias_K))
+        self.around.together.broadcast_state(self.student.projection)
+
+    @torch.no_grad()
+    def features(self, images_b3HW: Tensor) -> Tensor:
+        """Pre-logits (b, S) float32 of uint8 images, in evaluation mode."""
+        self.student.eval()
+        return pre_logits(self.student.backbone, self.normalised(images_b3HW)).float()
+
+    def normalised(self, images_b3HW: Tensor) -> Tensor:
+        """What the student is fed for uint8 images: normalised float32, in its memory layout, on its device."""
+        inputs = normalise(images_b3HW.to(self.around.device), self.mean, self.std)
+        return inputs.contiguous(memory_format=torch.channels_last) if self.recipe.optimiser.channels_last else inputs
+
+    def train_step(self, feed: Feed, batch: Batch) -> None:
+        """One step on `batch`. NotFiniteError, before the update on a CPU, where a loss or the gradient is not finite."""
+        assert batch.step == self.step
+        if self.step >= self.phase.stop:
+            self._enter(self.phases[self.phases.index(self.phase) + 1])
+        if self.phase.refit and self.step == self.phase.start:
+            self.refit_projection(feed)
+        self._train_mode()
+        self.optimisation.begin(self.step)
+        values = self._backward(batch)
+        norm = self.optimisation.gradient_norm(self._see_gradients)
+        self.watch.put(self.step, values if self.optimisation.scales else values | {GRADIENT: norm})
+        self.optimisation.move(norm)
+        self.step += 1
+        self.images_seen += len(batch.positions_B)
+        self._close_gates()
+        if self.averaged is not None:
+            self.averaged.update(self.student, self.step)
+
+    def _train_mode(self) -> None:
+        self.student.train()
+        for part in self._frozen:
+            part.eval()
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss and its terms (weighted sums over the parts of the batch), their gradients added to the parameters."""
+        total = {term.name: torch.zeros((), device=self.around.device) for term in self.phase.terms}
+        classes, smoothing = self.student.classifier.out_features, self.recipe.augment.smoothing
+        self._changed_labels = changed_labels(batch, self.rows.labels_n, classes, smoothing)
+        for number, part in enumerate(_parts(batch, self.recipe.optimiser.grad_accum_steps, self.around.together)):
+            values = self._loss_values(self._forward(batch, part, number), batch, part)
+            loss = torch.stack([term.weight * values[term.name] for term in self.phase.terms]).sum()
+            self.optimisation.backward(loss)
+            total = {name: value + values[name].detach() for name, value in total.items()}
+        loss = torch.stack([term.weight * total[term.name] for term in self.phase.terms]).sum()
+        return {**{f"loss_{name}": value for name, value in total.items()}, "loss": loss}
+
+    def _see_gradients(self) -> None:
+        """Gradients of all processes together, then the gates' importance."""
+        together = self.around.together
+        together.sum_gradients([p for p in self.student.parameters() if p.requires_grad])
+        together.average_gradients([p for p in self.criteria.parameters() if p.requires_grad])
+        if self.student.gates is not None and self.phase is self.phases[-1]:
+            self.student.gates.observe()
+
+    def _close_gates(self) -> None:
+        """Close the weakest gates at the end of a period of the main phase."""
+        gates, keep = self.student.gates, self.recipe.gates
+        if gates is None or keep is None or self.phase is not self.phases[-1]:
+            return
+        period = period_ending(self.step, self.phase.start, self.phase.stop)
+        if period is not None:
+            gates.close_weakest(kept_after(period, len(gates.open_K), keep))
+
+    def _forward(self, batch: Batch, part: Part, number: int) -> StudentOutput:
+        """What the student says of the rows of `part`, on all processes: in float32, in the order of the batch."""
+        together = self.around.together
+        own = f" part {number} rank {together.rank}" if number or together.rank else ""
+        seed = seed_for(self.recipe.seed, f"forward {self.name}{own}", self.step)
+        with _own_randomness(seed, self.around.device), self.optimisation.precision():
+            maps = len(self.rows.teacher_maps) if reads_student_maps(self.phase.terms) else 0
+            output: StudentOutput = self.student(self.normalised(batch.shown_b3HW[part.mine_b]), maps=maps)
+        return output.with_tensors(together.gather_rows(*map(Tensor.float, output.tensors()), total=len(part.rows_B)))
+
+    def _loss_values(self, output: StudentOutput, batch: Batch, part: Part) -> dict[str, Tensor]:
+        """Each term's share of its value, unweighted. Labelled rows come first in a batch; mimic losses read every row, or
+        the pool rows alone where those are shown un-augmented."""
+        first = batch.labelled if self.recipe.mimic_view == "clean" else 0
+        groups = {"labelled": (0, batch.labelled), "mimic": (first, len(batch.positions_B))}
+        rows = {name: self._group(output, batch, part, *groups[name]) for name in self._groups}
+        values = {}
+        for term in self.phase.terms:
+            found, share = rows[LOSSES[term.name].rows]
+            if found is None:  # accumulation: this part has none of these rows
+                values[term.name] = 0.0 * output.features_BS.sum()
+            else:
+                value = self.criteria[term.name](found)
+                values[term.name] = value if share == 1 else share * value
+        return values
+
+    def _group(
+        self, output: StudentOutput, batch: Batch, part: Part, start: int, stop: int
+    ) -> tuple[StepRows | None, float]:
+        """What the losses read of the rows [start, stop) of a batch that are in `part`, and which share of them that is."""
+        at = torch.nonzero((part.rows_B >= start) & (part.rows_B < stop)).flatten()
+        if len(at) == 0:
+            return None, 0.0
+        span = slice(int(at[0]), int(at[-1]) + 1)
+        inside_B = part.rows_B[span]
+        place_B = batch.positions_B[inside_B].to(self.around.device)
+        rows = step_rows(
+            output.with_tensors([values[span] for values in output.tensors()]),
+            self.rows,
+            place_B,
+            reads(self.phase.terms),
+        )
+        if self._changed_labels is not None and stop == batch.labelled:
+            soft_BC = self._changed_labels[inside_B.to(self.around.device)]
+            rows = dataclasses.replace(rows, soft_labels_BC=soft_BC)
+        return rows, len(at) / (stop - start)
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on: plain values and tensors."""
+        self.watch.settle()
+        self.around.together.average_buffers(self.student)
+        return {
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "student": self.student.state_dict(),
+            "criteria": self.criteria.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.student.state_dict(),
+            **self.optimisation.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, as if this process had run the steps before it."""
+        self.step, self.images_seen = state["step"], state["images_seen"]
+        self._enter(next(phase for phase in self.phases if self.step <= phase.stop))
+        self.student.load_state_dict(state["student"])
+        self.criteria.load_state_dict(state["criteria"])
+        if self.averaged is not None:
+            self.averaged.student.load_state_dict(state["averaged"])
+        self.optimisation.load_state(state)
+
+
+def _parts(batch: Batch, count: int, together: Collectives) -> list[Part]:
+    """The batch in `count` parts: every count-th of each process's rows, so that each part has its share of labelled rows."""
+    rows_B, mine_b = torch.arange(len(batch.positions_B)), torch.arange(len(batch.shown_b3HW))
+    return [
+        Part(rows_B[(rows_B // together.world_size) % count == number], mine_b[number::count])
+        for number in range(count)
+    ]
+
+
+@contextlib.contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout and drop-path draw from the student's own seed, and the process's generators stay as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.manual_seed(seed)
+        yield
