@@ -81,6 +81,15 @@ LEVEL = FusionWeights(
 )
 
 
+def test_given_weights_meet_maps_of_other_precisions():
+    maps = [draw(4, 3, 2, 2, seed=9)]
+    (wide,) = fuse(maps, [(2, 2)], [LEVEL])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (single,) = fuse([maps[0].half()], [(2, 2)], [LEVEL])
+    assert (wide.dtype, single.dtype) == (torch.float64, torch.float32)
+    assert torch.allclose(wide, single.double(), atol=2e-2)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

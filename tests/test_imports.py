@@ -194,7 +194,7 @@ TCS = {
     "functional.maps": "functional.checks functional.norms functional.precision",
     "functional.vid": "functional.checks functional.precision",
     "functional.regressors": "functional.norms",
-    "functional.fusion": "functional.regressors",
+    "functional.fusion": "functional.precision functional.regressors",
     "functional.composed": "functional.crd functional.fusion functional.maps functional.norms functional.precision "
     "functional.regressors functional.relations functional.vid",
     "functional.projector": "functional.checks functional.norms functional.precision functional.regressors",

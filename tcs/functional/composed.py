@@ -96,8 +96,7 @@ def reviewkd(
 ) -> Tensor:
     """ReviewKD: `hcl` of the fused student levels and the teacher's, maps from shallow to deep, then (usually) the pooled vectors.
 
-    `fusion` are the weights of the levels, shallow to deep, or the module that owns them. In the dtype of the features: bring
-    both to float64 or float32.
+    `fusion` are the weights of the levels, shallow to deep, or the module that owns them (which must have the features' dtype).
     """
     maps_t = [as_map(level) for level in levels_t]
     sizes_t = [(int(level.shape[2]), int(level.shape[3])) for level in maps_t]

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError
+from tcs.functional.precision import full_precision
 from tcs.functional.regressors import as_kernel, as_map, batch_normalised
 
 Size = tuple[int, int]
@@ -107,14 +108,31 @@ def fuse(maps_s: Sequence[Tensor], sizes_t: Sequence[Size], weights: Sequence[Fu
     outputs: list[Tensor] = []
     residual: Tensor | None = None
     for level, f_s, size in reversed(list(zip(weights, maps_s, sizes_t, strict=True))):
-        reduced = F.conv2d(as_map(f_s), as_kernel(level.reduce_MS))
-        reduced = batch_normalised(reduced, level.reduce_scale_M, level.reduce_shift_M)
-        residual = _mixed(reduced, residual, _gates(level), size)
-        expanded = F.conv2d(residual, level.expand_TM33, padding=1)
-        outputs.insert(0, batch_normalised(expanded, level.expand_scale_T, level.expand_shift_T))
+        output, residual = _given_level(as_map(f_s), residual, size, **vars(level))
+        outputs.insert(0, output)
     return outputs
 
 
-def _gates(level: FusionWeights) -> Callable[[Tensor], Tensor] | None:
-    weight, bias = level.gates_2M, level.gates_bias_2
-    return None if weight is None else lambda both: F.conv2d(both, as_kernel(weight), bias)
+@full_precision
+def _given_level(
+    f_s_BSHW: Tensor,
+    residual_BMHW: Tensor | None,
+    size_t: Size,
+    reduce_MS: Tensor,
+    reduce_scale_M: Tensor,
+    reduce_shift_M: Tensor,
+    expand_TM33: Tensor,
+    expand_scale_T: Tensor,
+    expand_shift_T: Tensor,
+    gates_2M: Tensor | None,
+    gates_bias_2: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """`FusionLevel.forward` with given weights."""
+
+    def gates(both: Tensor) -> Tensor:
+        assert gates_2M is not None
+        return F.conv2d(both, as_kernel(gates_2M), gates_bias_2)
+
+    reduced = batch_normalised(F.conv2d(f_s_BSHW, as_kernel(reduce_MS)), reduce_scale_M, reduce_shift_M)
+    fused = _mixed(reduced, residual_BMHW, None if gates_2M is None else gates, size_t)
+    return batch_normalised(F.conv2d(fused, expand_TM33, padding=1), expand_scale_T, expand_shift_T), fused
