@@ -25,8 +25,10 @@ def probe_logits(
     """Logits float32 (n, C) of a multinomial logistic regression of the labels on the features.
 
     The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
-    distilled. A class without a row gets the smallest logit of its row. DataError where only one class has labels.
+    distilled. A class without a row gets the smallest logit of its row. DataError where only one class has labels, or
+    features are not finite.
     """
+    _require_finite(score_nD)
     present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed)
     scores_nc = score_nD.astype(np.float64) @ weight_cD.T + bias_c
     logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
@@ -48,6 +50,7 @@ def _fit_present(
     fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """The classes that have rows, and their weights and biases for features as they are."""
+    _require_finite(fit_ND)
     present_c, places_N = np.unique(labels_N, return_inverse=True)
     if len(present_c) < 2:
         raise DataError(
@@ -59,6 +62,13 @@ def _fit_present(
     x_ND = centred_ND / spread
     weight_cD, bias_c = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed))
     return present_c, weight_cD / spread, bias_c - weight_cD @ (origin_D / spread)
+
+
+def _require_finite(features_ND: NDArray[np.floating]) -> None:
+    if not np.isfinite(features_ND).all():
+        raise DataError(
+            "the teacher's probe met features that are not finite (NaN or Inf); check the teacher's output."
+        )
 
 
 def _chosen_penalty(x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], seed: int) -> float:

@@ -99,6 +99,18 @@ def test_features_without_spread_have_no_hash_planes(name: str) -> None:
         make_criterion(name, make_setting(teacher_nD=torch.full((N, D), 0.1, dtype=torch.float16)))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    ("name", "message"), [("lsh", "lsh has teacher features that are not finite"), ("vkd-whitened", "not finite")]
+)
+def test_what_is_fitted_on_features_refuses_those_that_are_not_finite(name: str, message: str, value: float) -> None:
+    setting = make_setting()
+    assert setting.teacher_nD is not None
+    setting.teacher_nD[3, 2] = value
+    with pytest.raises(ConfigError, match=message):
+        make_criterion(name, setting)
+
+
 @pytest.mark.parametrize("case", ["constant coordinate", "teacher narrower", "two rows", "match"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_awkward_rows_are_finite_or_refused_when_built(name: str, case: str) -> None:

@@ -61,6 +61,16 @@ def test_one_row_a_class_is_enough_and_one_class_is_not():
         probe_logits(fit_ND, np.zeros(3, np.int64), fit_ND, 3, 0)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_features_that_are_not_finite_are_refused(value, side):
+    fit_ND, labels_N = problem()
+    sides = [fit_ND, fit_ND.copy()]
+    sides[side][3, 2] = value
+    with pytest.raises(DataError, match="teacher's probe met features that are not finite"):
+        probe_logits(sides[0], labels_N, sides[1], 3, 0)
+
+
 def test_weights_of_the_regression_give_its_logits():
     generator = np.random.default_rng(4)
     labels = np.array([0, 2] * 15)  # class 1 has no row

@@ -65,6 +65,8 @@ def test_rows_keep_at_least_float32():
         (lambda: fit_whitening(torch.zeros(3), torch.eye(3), floor=0.0), "floor of whitening is 0.0"),
         (lambda: fit_whitening(torch.zeros(3), torch.eye(3), rows=0), "rows of whitening are 0"),
         (lambda: fit_whitening(torch.zeros(3), torch.zeros(3, 3)), "has no variance"),
+        (lambda: fit_whitening(torch.zeros(3), torch.full((3, 3), torch.nan)), "covariance that is not finite"),
+        (lambda: fit_whitening(torch.full((3,), torch.inf), torch.eye(3)), "covariance that is not finite"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message):

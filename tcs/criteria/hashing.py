@@ -42,12 +42,14 @@ class Hashed(Criterion):
 
 
 def _spread(features_nD: Tensor) -> float:
-    """Root mean square distance of the rows from their mean, a block of rows at a time. ConfigError where it is zero."""
+    """Root mean square distance of the rows from their mean, a block of rows at a time. ConfigError where it is zero or not finite."""
     total_D, squares = torch.zeros(features_nD.shape[1], dtype=torch.float64), 0.0
     for block in torch.split(features_nD, BLOCK_ROWS):
         from_first_BD = block.double() - features_nD[0].double()
         total_D += from_first_BD.sum(dim=0).cpu()
         squares += float(from_first_BD.square().sum())
+    if not math.isfinite(squares):
+        raise ConfigError("lsh has teacher features that are not finite (NaN or Inf); check the teacher's output.")
     variance = squares / len(features_nD) - float((total_D / len(features_nD)).square().sum())
     if not variance > 0:
         raise ConfigError(

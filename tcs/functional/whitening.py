@@ -29,7 +29,7 @@ def fit_whitening(
     signs fixed (largest entry positive). Scale: columns get unit variance (under the covariance's own normalisation); with
     `rows` = n they get unit length over n rows instead (the paper's Z'Z = I), that is, all is divided by sqrt(n). Eigenvalues
     below `floor` times the largest are raised to it, else directions without variance would be blown up; such columns end
-    below unit variance. ConfigError: shapes, kind, floor, rows, no variance at all.
+    below unit variance. ConfigError: shapes, NaN or Inf, kind, floor, rows, no variance at all.
     """
     _require_moments(mean_T, covariance_TT, kind, floor, rows)
     eigenvalues_T, axes_TT = torch.linalg.eigh(covariance_TT.double())
@@ -48,6 +48,8 @@ def _require_moments(mean_T: Tensor, covariance_TT: Tensor, kind: str, floor: fl
     if mean_T.ndim != 1 or covariance_TT.shape != (len(mean_T), len(mean_T)):
         shapes = f"mean {tuple(mean_T.shape)} and covariance {tuple(covariance_TT.shape)}"
         raise ConfigError(f"Whitening has {shapes}; they must be (T,) and (T, T).")
+    if not (torch.isfinite(mean_T).all() and torch.isfinite(covariance_TT).all()):
+        raise ConfigError("Whitening has a mean or covariance that is not finite (NaN or Inf); check the features.")
     if kind not in ("zca", "pca"):
         raise ConfigError(f"The kind of whitening is '{kind}'; known kinds are zca, pca.")
     if not 0 < floor < 1:
