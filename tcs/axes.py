@@ -60,6 +60,12 @@ def gaussian_axes(dims: int, seed: int) -> F64:
     return gaussian_DD
 
 
+def jl_projection(dims: int, components: int, seed: int) -> F64:
+    """R (D, K) of independent N(0, 1/K), so that |R'f|^2 is |f|^2 on average: the first K columns of `gaussian_axes`, rescaled."""
+    projection_DK: F64 = gaussian_axes(dims, seed)[:, :components] * np.sqrt(dims / components)
+    return projection_DK
+
+
 def autoencoder_axes(covariance_DD: F64, components: int, seed: int) -> F64:
     """Orthonormal columns (D, D), the first K spanning the encoder of a trained linear auto-encoder (RdimKD-A).
 

@@ -83,7 +83,7 @@ OTHERS: Mapping[str, Other] = {
         source="JLL subspaces (arXiv 2512.23410)",
         exact="exact: the paper reads frozen features too",
         differs="the paper leaves the distribution open: N(0, 1/K), or orthonormal columns",
-        function="tcs.axes.gaussian_axes",
+        function="tcs.axes.jl_projection",
         related=("tcs.axes.random_axes", "tcs.axes.principal_axes", "tcs.linear_heads.fit_head"),
     ),
     "selection-ridge": Other(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.axes import gaussian_axes, principal_axes, random_axes
+from tcs.axes import jl_projection, principal_axes, random_axes
 from tcs.compression_folder import load_finished
 from tcs.config_probe import COMPRESSIONS, ProbeConfig
 from tcs.errors import require
@@ -202,8 +202,7 @@ def projection_axes(
     if projection == UNCOMPRESSED:
         yield np.eye(dims)
     elif projection == "jl":
-        draw_DD = gaussian_axes(dims, seed) * np.sqrt(dims)  # entries of N(0, 1)
-        yield from (draw_DD[:, :size] / np.sqrt(size) for size in sizes)
+        yield from (jl_projection(dims, size, seed) for size in sizes)
     elif projection == "orthogonal":
         draw_DD = random_axes(dims, seed)
         yield from (draw_DD[:, :size] for size in sizes)

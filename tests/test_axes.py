@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tcs.axes import axis_scales, make_axes, principal_axes, random_axes
+from tcs.axes import axis_scales, jl_projection, make_axes, principal_axes, random_axes
 from tcs.errors import ConfigError, DataError
 
 
@@ -43,6 +43,16 @@ def test_signs_do_not_depend_on_the_decomposition():
 def test_random_axes_follow_the_seed():
     np.testing.assert_array_equal(random_axes(6, 1), random_axes(6, 1))
     assert np.abs(random_axes(6, 1) - random_axes(6, 2)).max() > 0.1
+
+
+def test_a_jl_projection_has_entries_of_variance_one_over_its_width():
+    r_DK = jl_projection(400, 25, seed=3)
+    assert r_DK.shape == (400, 25)
+    assert r_DK.var() == pytest.approx(1 / 25, rel=0.05)
+    assert abs(r_DK.mean()) < 0.01
+    rows_ND = np.random.default_rng(0).standard_normal((200, 400))
+    assert np.square(rows_ND @ r_DK).sum(1).mean() == pytest.approx(np.square(rows_ND).sum(1).mean(), rel=0.1)
+    assert np.allclose(jl_projection(400, 50, seed=3)[:, :25] * np.sqrt(2), r_DK)
 
 
 def test_gaussian_axes_keep_squared_lengths_on_average():
