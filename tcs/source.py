@@ -109,14 +109,16 @@ def check_needs(method: Method, source: Source, name: str) -> None:
     reads_cache = method.needs & {"coordinates", "bits"}
     if reads_cache and source.targets is None:
         raise ConfigError(
-            f"{name} reads cached {' and '.join(sorted(reads_cache))}; make them with tcs targets and give --targets FILE."
+            f"{name} reads cached {' and '.join(sorted(reads_cache))}; run tcs fit {source.store.path} --out c.safetensors, then "
+            f"tcs targets {source.store.path} c.safetensors --out t.h5, and give --targets t.h5."
         )
     _check_readouts(method, source.store, name)
     made_by = None if source.targets is None else source.targets.coordinates.method
     if method.axes and made_by not in method.axes:
         raise ArtefactError(
             f"{name} needs coordinates of method {' or '.join(method.axes)}, these targets have '{made_by}'; "
-            f"run tcs fit --method {method.axes[0]} and tcs targets."
+            f"run tcs fit {source.store.path} --method {method.axes[0]} --out {method.axes[0]}.safetensors, then tcs targets "
+            f"{source.store.path} {method.axes[0]}.safetensors --out {method.axes[0]}.h5."
         )
 
 
@@ -131,8 +133,9 @@ def _check_readouts(method: Method, store: cache.Store, name: str) -> None:
         )
     if "maps" in method.needs and not map_readouts(store):
         raise ArtefactError(
-            f"{name} reads cached maps, and {store.path} has the readouts {', '.join(store.readouts)}; extract maps too: "
-            "tcs extract ... --readout avg --readout map."
+            f"{name} reads cached maps (pooled vectors would make another loss, or none), and {store.path} has the readouts "
+            f"{', '.join(store.readouts)}; extract it again with maps, deep ones last: tcs extract ... --readout avg "
+            "--readout stage2.map --readout stage3.map --readout map (of a ViT: block3.map and so on)."
         )
 
 

@@ -204,7 +204,7 @@ def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
         (
             {"targets": None},
             ConfigError,
-            "reads cached coordinates; make them with tcs targets and give --targets FILE",
+            "reads cached coordinates; run tcs fit .*, then tcs targets .*, and give --targets t.h5",
         ),
         ({"method": "rdimkd-r"}, ArtefactError, "needs coordinates of method random, these targets have 'pca'"),
         ({"method": "tcs-prob"}, ConfigError, "Did you mean tcs-probe"),
