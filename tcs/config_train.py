@@ -109,6 +109,7 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
     def _check_run(self) -> None:
         require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
         require((self.steps or 1) >= 1 and (self.epochs or 1) >= 1, "--steps and --epochs must be 1 or more.")
+        require(self.img_size is None or self.img_size >= 1, f"--img-size is {self.img_size}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(
             self.grad_accum_steps <= self.batch_size,

@@ -53,7 +53,7 @@ def pick_device(name: str) -> Any:
         name = f"cuda:{here.local_rank}"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).cpu()  # back as well: the device `meta` holds no numbers
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         few = ", or no more ranks than there are GPUs" if here.world_size > 1 else ""

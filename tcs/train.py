@@ -35,6 +35,9 @@ def train(config: TrainConfig, source: Source | None = None) -> list[pathlib.Pat
         if streams and together.leads:
             pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
             save_args(pathlib.Path(config.out) / ARGS, config)
+            for stream in streams:
+                stream.begin()
+        together.barrier()  # no process takes up a state that --overwrite is about to delete
         failures = [failure for stream in streams for failure in stream.train()]
     if failures:
         raise DivergedError(" ".join(failures))

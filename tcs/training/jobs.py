@@ -113,9 +113,16 @@ def image_size(spec: StudentSpec) -> int:
 
 
 def _check_names(specs: Sequence[StudentSpec]) -> None:
-    folders = [spec.folder for spec in specs]
-    if len(set(folders)) != len(folders):
-        raise ConfigError(f"--model names one student twice ({', '.join(sorted(folders))}); give each student once.")
+    taken: dict[str, StudentSpec] = {}
+    for spec in specs:
+        first = taken.setdefault(spec.folder, spec)
+        if first is spec:
+            continue
+        if first.text == spec.text:
+            raise ConfigError(f"--model names one student twice ('{spec.text}'); give each student once.")
+        raise ConfigError(
+            f"--model '{first.text}' and '{spec.text}' would share the folder '{spec.folder}'; train one of them in another --out."
+        )
 
 
 def _check_optimiser(name: str) -> None:
@@ -132,12 +139,20 @@ def _check_run_folder(out: pathlib.Path) -> None:
     """Refuse a RUN that is a file or holds anything but student folders of ours."""
     if out.exists() and not out.is_dir():
         raise ArtefactError(f"--out {out} is a file; a run is a folder. Give another --out.")
-    inside = [path for path in out.iterdir() if path.name != ARGS] if out.is_dir() else []
-    foreign = [path.name for path in inside if not (path / CONFIG).is_file()]
+    foreign = [path.name for path in out.iterdir() if not _is_ours(path)] if out.is_dir() else []
     if foreign:
         raise ArtefactError(
             f"--out {out} holds '{sorted(foreign)[0]}', which no run made; give an empty or new folder."
         )
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether a run made what stands at `path` in its folder, killed at any moment: before its files had their names, too."""
+    if not path.is_dir() or path.is_symlink():
+        return path.name == ARGS or (path.name.startswith(ARGS) and path.suffix == ".partial")
+    return (path / CONFIG).is_file() or all(
+        entry.name.startswith(CONFIG) and entry.suffix == ".partial" for entry in path.iterdir()
+    )
 
 
 def _check_losses(method: Method, config: TrainConfig) -> None:

@@ -1,9 +1,10 @@
 """The loop around the steps of many students on one stream of batches: resumable, each with a fate of its own."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -90,6 +91,14 @@ class Runner:
             self.log.save()
             save_resume(self.folder / RESUME, state)
 
+    @contextlib.contextmanager
+    def failing_alone(self) -> Iterator[None]:
+        """Keep what is not finite as this student's `failure`, so that the others go on."""
+        try:
+            yield
+        except NotFiniteError as error:
+            self.failure = error
+
     def close_log(self) -> None:
         """Write the log whole, and let go of its files."""
         if self.log is not None:
@@ -156,19 +165,18 @@ class _Loop:
 
     def _step(self, runner: Runner, batch: Batch) -> None:
         started = time.perf_counter()
-        try:
+        with runner.failing_alone():
             runner.trainer.train_step(self._feed, batch)
             runner.step_seconds += time.perf_counter() - started
             self._after(runner)
-        except NotFiniteError as error:
-            runner.failure = error
 
     def _first_look(self, runner: Runner) -> None:
         """How held-out rows fare before the first step: the level that means that nothing was learnt."""
         trainer = runner.trainer
         if runner.look is not None and trainer.step == 0:
             row = {"step": 0, "phase": trainer.phase.name, "images_seen": 0, "lr": trainer.optimisation.lr}
-            runner.write(row | runner.look(trainer))
+            with runner.failing_alone():
+                runner.write(row | runner.look(trainer))
 
     def _after(self, runner: Runner) -> None:
         """Log, look at held-out rows and save, where it is time."""
@@ -206,7 +214,11 @@ class _Loop:
 
     def _leave(self, active: Sequence[Runner], stop: StopRequest) -> None:
         for runner in active:
-            runner.save()
+            if (
+                runner.failure is None
+            ):  # a step that failed has changed batch statistics, and is made again from an older state
+                with runner.failing_alone():
+                    runner.save()
         stop.leave()
 
     def outcome(self, runner: Runner) -> Outcome:

@@ -8,7 +8,8 @@ import torch
 from tcs.config_train import TrainConfig
 from tcs.errors import ResourceError
 
-CPU_SIGNS = ("not enough memory", "can't allocate memory")  # of torch's allocator on a CPU, which raises RuntimeError
+# Of torch's allocator on a CPU (Windows, else), and of C++, which all come as RuntimeError.
+CPU_SIGNS = ("not enough memory", "can't allocate memory", "bad_alloc")
 
 
 @contextlib.contextmanager
@@ -17,7 +18,8 @@ def naming_memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and not any(sign in str(error) for sign in CPU_SIGNS):
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and not any(sign in str(error) for sign in CPU_SIGNS):
             raise
         raise ResourceError(_advice(config)) from error
 

@@ -76,6 +76,12 @@ def _plan_batch(recipe: Recipe, phase: Phase, labelled_rows: int, pool_rows: int
         raise ConfigError(
             f"a batch has {plan.rows} row(s); batch normalisation needs 2 or more. Use a larger --batch-size."
         )
+    parts = recipe.optimiser.grad_accum_steps
+    if plan.rows < 2 * parts:
+        raise ConfigError(
+            f"--grad-accum-steps is {parts}, for a batch of {plan.rows} rows; batch normalisation needs 2 or more in each part. "
+            f"Use {plan.rows // 2} parts or fewer."
+        )
     mimic_rows = plan.pool if recipe.mimic_view == "clean" else plan.rows
     if mimicking and mimic_rows < 2:
         raise ConfigError(

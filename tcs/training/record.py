@@ -24,15 +24,8 @@ TRAINING, FINISHED, FAILED = "training", "finished", "failed"
 
 
 def is_finished(job: Job, identity: dict[str, Any]) -> bool:
-    """Whether the folder holds this very run, finished. ArtefactError where it holds another one; --overwrite clears it."""
-    if not (job.folder / CONFIG).exists():
-        return False
-    if job.config.overwrite:
-        # The record first, so that the folder stays ours if killed here; then only what a run writes.
-        save_json(job.folder / CONFIG, {"state": TRAINING, "identity": identity})
-        for name in (LAST, FOLDED, AVERAGED, RESUME, SEEN, DIVERGED):
-            (job.folder / name).unlink(missing_ok=True)
-        delete_log(job.folder)
+    """Whether the folder holds this very run, finished, and is to be kept. ArtefactError where it holds another one."""
+    if job.config.overwrite or not (job.folder / CONFIG).exists():
         return False
     found = load_json(job.folder / CONFIG)
     ours = as_plain(identity)
@@ -53,13 +46,18 @@ def as_plain(value: Any) -> Any:
 
 
 def begin(job: Job, identity: dict[str, Any]) -> None:
-    """Make the student's folder, marked as in training."""
+    """Make the student's folder, marked as in training; --overwrite clears it of what a run writes, and of nothing else."""
     job.folder.mkdir(parents=True, exist_ok=True)
+    # The record first, so that the folder stays ours if killed here.
     save_json(job.folder / CONFIG, {"state": TRAINING, "identity": identity})
+    if job.config.overwrite:
+        for name in (LAST, FOLDED, AVERAGED, RESUME, SEEN, DIVERGED):
+            (job.folder / name).unlink(missing_ok=True)
+        delete_log(job.folder)
 
 
 def save_student(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[str, Any]) -> None:
-    """Write the weights, then the configuration that calls the folder finished, then drop the resume file."""
+    """Write the weights, then the configuration that calls the folder finished, then drop what an unfinished run leaves."""
     save_weights(job.folder / LAST, trainer.student.state_dict())
     if trainer.averaged is not None:
         save_weights(job.folder / AVERAGED, trainer.final.state_dict())
@@ -67,6 +65,7 @@ def save_student(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[st
     _save_seen(job)
     save_json(job.folder / CONFIG, run_record(job, trainer, outcome, identity))
     (job.folder / RESUME).unlink(missing_ok=True)
+    (job.folder / DIVERGED).unlink(missing_ok=True)
 
 
 def save_failure(job: Job, feed: Feed, failure: NotFiniteError, identity: dict[str, Any]) -> str:

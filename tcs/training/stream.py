@@ -54,6 +54,11 @@ class Stream:
         finally:
             images.close()
 
+    def begin(self) -> None:
+        """Make the students' folders: once all students of all streams have passed their checks."""
+        for job in self.jobs:
+            begin(job, fingerprint_of(job)[1])
+
     def train(self) -> list[str]:
         """Train what is left, write each student's files, and return what to say of those that failed."""
         with self.feed() as feed:
@@ -65,9 +70,7 @@ class Stream:
             return self._save(feed, runners, outcomes)
 
     def _runner(self, job: Job, trainer: Trainer, look: Look | None) -> Runner:
-        digest, identity = fingerprint_of(job)
-        if trainer.around.together.leads:
-            begin(job, identity)
+        digest = fingerprint_of(job)[0]
         return Runner(
             trainer=trainer, folder=job.folder, fingerprint=digest, tensorboard=job.config.tensorboard, look=look
         )

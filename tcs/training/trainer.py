@@ -27,7 +27,7 @@ from tcs.training.probe_start import Probe, install_probe
 from tcs.training.recipe import Phase, Recipe, plan_phases
 from tcs.training.rows import TrainingRows
 from tcs.training.step_rows import changed_labels, step_rows
-from tcs.training.watch import GRADIENT, Watch
+from tcs.training.watch import FEATURES, GRADIENT, NotFiniteError, Watch
 
 REFIT_ROWS = 4096
 REFIT_LEAST_PENALTY = (
@@ -131,9 +131,13 @@ class Trainer:
 
     @torch.no_grad()
     def features(self, images_b3HW: Tensor) -> Tensor:
-        """Pre-logits (b, S) float32 of uint8 images, in evaluation mode."""
+        """Pre-logits (b, S) float32 of uint8 images, in evaluation mode. NotFiniteError blames the step before."""
         self.student.eval()
-        return pre_logits(self.student.backbone, self.normalised(images_b3HW)).float()
+        features_bS = pre_logits(self.student.backbone, self.normalised(images_b3HW)).float()
+        broken = features_bS[~torch.isfinite(features_bS)]
+        if len(broken):
+            raise NotFiniteError(self.name, FEATURES, float(broken[0]), max(0, self.step - 1))
+        return features_bS
 
     def normalised(self, images_b3HW: Tensor) -> Tensor:
         """What the student is fed for uint8 images: normalised float32, in its memory layout, on its device."""

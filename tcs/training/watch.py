@@ -14,14 +14,15 @@ from torch import Tensor
 
 from tcs.errors import DivergedError
 
-GRADIENT = "grad_norm"
+GRADIENT, FEATURES = "grad_norm", "features"
+BESIDE_LOSSES = {GRADIENT: "the norm of the gradient", FEATURES: "a feature of an image"}
 
 
 class NotFiniteError(DivergedError):
-    """A loss term, or the norm of the gradient, was NaN or infinite at `step`."""
+    """A loss term, the norm of the gradient or the student's features were NaN or infinite at `step`."""
 
     def __init__(self, student: str, term: str, value: float, step: int) -> None:
-        what = "the norm of the gradient" if term == GRADIENT else f"loss '{term.removeprefix('loss_')}'"
+        what = BESIDE_LOSSES.get(term, f"loss '{term.removeprefix('loss_')}'")
         super().__init__(f"student {student}: {what} is {value} at step {step}; lower --lr and train again.")
         self.term, self.step = term, step
 
