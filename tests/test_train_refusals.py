@@ -108,7 +108,11 @@ REFUSED: dict[str, tuple[str, list[str], str]] = {
         [*models("resnet18,a=1", "resnet18,a=-1"), *LABELS],
         "--model 'resnet18,a=1' and 'resnet18,a=-1' would share the folder 'resnet18-a-1'; train one of them in another",
     ),
-    "no coordinates": ("train.store", [*models(CNN), "--method", "tcs", *FEW], "reads cached coordinates; make them"),
+    "no coordinates": (
+        "train.store",
+        [*models(CNN), "--method", "tcs", *FEW],
+        "--method tcs reads cached coordinates; run tcs fit",
+    ),
     "targets of another store": (
         "train.store",
         [*models(CNN), "--method", "tcs", *FEW, "--targets", "{data}/random.h5"],
