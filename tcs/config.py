@@ -181,8 +181,12 @@ class EvalConfig:
     run: str
     store: str
     models: tuple[str, ...] = ()
+    data: str | None = None  # the images, for a store that holds none
     batch_size: int = 256
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,10 @@ from tcs.config import EvalConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.runtime import pick_device, progress_bar
 from tcs.student import StudentSpec, create_backbone, parse_student
-from tcs.training.images import decode_rows
+from tcs.training.given_images import find_images
+from tcs.training.images import decode_quietly
+
+TURN_BYTES = 256 << 20  # of decoded images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     """One row of metrics per student (percent, 4 decimals), with `seen` rows counted by content hash.
 
     Raises ArtefactError for a missing or unfinished run, DataError for a store without labels or with classes that the
-    student does not know.
+    student does not know, or without images where `config.data` names none.
     """
     folders = find_students(pathlib.Path(config.run), config.models)
     store = cache.open(pathlib.Path(config.store))
@@ -75,11 +78,7 @@ def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalC
     rows_N = np.flatnonzero(store.labels_N >= 0)
     labels_N = match_classes(store, student.record["classes"])[rows_N]
     details = student.record["student"]
-    images_N3HW = decode_rows(store, rows_N, details["image_size"])
-    device = pick_device(config.device)
-    started = time.perf_counter()
-    logits_NC = predict(student.model, images_N3HW, details["mean"], details["std"], device, config.batch_size)
-    seconds = time.perf_counter() - started
+    logits_NC, seconds = predict_rows(student, store, rows_N, config)
     seen = count_seen(student.folder / SEEN, store.hashes_N16[rows_N])
     return {
         "model": student.record["identity"]["model"],
@@ -109,6 +108,31 @@ def match_classes(
     return numbers[store.labels_N]
 
 
+def predict_rows(
+    student: FinishedStudent, store: cache.Store, rows_N: NDArray[np.int64], config: EvalConfig
+) -> tuple[NDArray[np.float32], float]:
+    """Logits (N, C) float32 of rows of a store, and the seconds that the model took.
+
+    Images are decoded and scored in turns, so that their number does not matter for memory. A turn is whole batches: the
+    logits are those of all images at once.
+    """
+    details, read = student.record["student"], find_images(store, config.data)
+    size, device = details["image_size"], pick_device(config.device)
+    turn = config.batch_size * max(1, TURN_BYTES // (3 * size * size * config.batch_size))
+    logits, seconds = [], 0.0
+    with progress_bar(len(rows_N), "scoring", "images") as bar:
+        for start in range(0, len(rows_N), turn):
+            part_n = rows_N[start : start + turn]
+            images_n3HW = decode_quietly(store, part_n, size, read, lambda _: None)
+            started = time.perf_counter()
+            logits.append(
+                predict(student.model, images_n3HW, details["mean"], details["std"], device, config.batch_size)
+            )
+            seconds += time.perf_counter() - started
+            bar.advance(len(part_n))
+    return np.concatenate(logits), seconds
+
+
 @torch.no_grad()
 def predict(
     model: nn.Module,
@@ -122,11 +146,9 @@ def predict(
     model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     mean_311, std_311 = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
     logits = []
-    with progress_bar(len(images_N3HW), "scoring", "images") as bar:
-        for part in torch.split(images_N3HW, batch_size):
-            inputs = normalise(part.to(device), mean_311, std_311).contiguous(memory_format=torch.channels_last)
-            logits.append(model(inputs).float().cpu().numpy())
-            bar.advance(len(part))
+    for part in torch.split(images_N3HW, batch_size):
+        inputs = normalise(part.to(device), mean_311, std_311).contiguous(memory_format=torch.channels_last)
+        logits.append(model(inputs).float().cpu().numpy())
     return np.concatenate(logits)
 
 

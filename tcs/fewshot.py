@@ -29,6 +29,7 @@ from tcs.same_pixels import train_same_pixels
 from tcs.source import Source, open_source
 from tcs.splits import Split, k_shot_split, write_split_file
 from tcs.train import train
+from tcs.training.given_images import find_images
 from tcs.training.images import decode_rows, fits
 from tcs.training.showing import frame_size
 
@@ -68,14 +69,15 @@ class Bench:
     def source(self, targets: str | None) -> Source:
         """The training store with `targets`; every source shares the images decoded so far."""
         if targets not in self.sources:
-            self.sources[targets] = open_source(self.grid.train, targets)
+            self.sources[targets] = open_source(self.grid.train, targets, self.grid.data)
             self.sources[targets].decoded = next(iter(self.sources.values())).decoded
         return self.sources[targets]
 
     def images(self, size: int) -> Tensor:
         """The labelled test images at `size`, uint8 (N, 3, size, size)."""
         if size not in self.test_images:
-            self.test_images[size] = decode_rows(self.test, np.flatnonzero(self.test.labels_N >= 0), size)
+            read = find_images(self.test, self.grid.test_data)
+            self.test_images[size] = decode_rows(self.test, np.flatnonzero(self.test.labels_N >= 0), size, read)
         return self.test_images[size]
 
 

@@ -4,7 +4,8 @@ A recipe is YAML: `train` and `test` stores, `targets`, lists `students`, `metho
 option of `tcs train` for all cells under `options`. A method is a name, or a mapping with `method` (or `head` and `loss`), a
 `label` for its rows, and options of its own. `references` are rows of the frozen teacher, one per shots and seed, and
 `same-pixels` (tcs.same_pixels), one per student, shots, seed and pool with pixels; without the key all of them that the
-pools allow. `primary: [a, b]` names the one comparison fixed beforehand; `note` is printed.
+pools allow. `data` and `test_data` are the images of stores that hold none. `primary: [a, b]` names the one comparison
+fixed beforehand; `note` is printed.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from tcs.methods import METHODS, find_method
 
 RECIPE_KEYS = (
     *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
-    *("options", "references", "primary", "note"),
+    *("options", "references", "primary", "note", "data", "test_data"),
 )
 TEACHER = "teacher"  # the model of a reference row without a student
 NO_PIXELS = ("none", "0")
@@ -69,6 +70,8 @@ class Grid:
     unlabelled: tuple[str, ...]
     references: tuple[str, ...]
     options: Mapping[str, Any]
+    data: str | None = None
+    test_data: str | None = None
 
     @property
     def pixel_pools(self) -> tuple[str, ...]:
@@ -112,7 +115,7 @@ def load_grid(path: pathlib.Path) -> Grid:
     grid = Grid(
         train=str(recipe["train"]),
         test=str(recipe["test"]),
-        targets=None if recipe.get("targets") is None else str(recipe["targets"]),
+        targets=_text(recipe.get("targets")),
         students=tuple(str(student) for student in recipe["students"]),
         methods=tuple(_method_row(entry, path) for entry in recipe["methods"]),
         shots=_whole_numbers(recipe["shots"], "shots", path),
@@ -120,9 +123,15 @@ def load_grid(path: pathlib.Path) -> Grid:
         unlabelled=unlabelled,
         references=_references(recipe.get("references"), unlabelled),
         options=options,
+        data=_text(recipe.get("data")),
+        test_data=_text(recipe.get("test_data")),
     )
     _check_grid(grid, path)
     return grid
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _references(named: list[str] | None, unlabelled: tuple[str, ...]) -> tuple[str, ...]:
@@ -239,6 +248,7 @@ def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:
     options = {"targets": grid.targets, "held_out": 0} | dict(grid.options) | dict(cell.method.options)
     return TrainConfig(
         store=grid.train,
+        data=grid.data,
         out=out,
         models=(cell.model,),
         shots=cell.shots,

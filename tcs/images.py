@@ -8,8 +8,11 @@ less around it, so the same pixels a tenth sooner (benchmarks/RESULTS.md). All e
 Pillow's, which also says what is wrong.
 """
 
+import contextlib
 import io
+import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -29,6 +32,37 @@ class BadImageError(Exception):
     """Bytes that are no image we can read; str() is the reason, for the quarantine list."""
 
 
+class _Quiet:
+    """How many are decoding now, and the warning filters from before the first of them."""
+
+    lock = threading.Lock()
+    depth = 0
+    filters = warnings.catch_warnings()
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Ignore Pillow's warnings (odd EXIF, big but legal sizes) for the duration, in all threads.
+
+    Filters belong to the process. So the first to come changes them and the last to leave restores them: if every thread did
+    both, they would undo each other's, and could leave the filters changed for good. Who starts threads that decode holds
+    this as long as they live.
+    """
+    with _Quiet.lock:
+        if _Quiet.depth == 0:
+            _Quiet.filters = warnings.catch_warnings()
+            _Quiet.filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+        _Quiet.depth += 1
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.depth -= 1
+            if _Quiet.depth == 0:
+                _Quiet.filters.__exit__(None, None, None)
+
+
 def decode_image(data: bytes) -> Image.Image:
     """The bytes of an image file as a loaded PIL image of mode RGB; BadImageError, str() the reason, for all else."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have switched it on; half an image is no image
@@ -38,12 +72,10 @@ def decode_image(data: bytes) -> Image.Image:
     if quick is not None:
         return quick
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PIL's: odd EXIF, big but legal sizes
-            with Image.open(io.BytesIO(data)) as image:
-                _check_shape(*image.size)
-                image.load()
-                return _to_rgb(image)
+        with quiet_pillow(), Image.open(io.BytesIO(data)) as image:
+            _check_shape(*image.size)
+            image.load()
+            return _to_rgb(image)
     except BadImageError:
         raise
     except Exception as error:  # PIL's decoders raise nearly every built-in type on damaged bytes

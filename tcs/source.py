@@ -6,7 +6,6 @@ Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates,
 import dataclasses
 import functools
 import math
-import os
 import pathlib
 import re
 
@@ -27,16 +26,16 @@ from tcs.runtime import seed_for
 from tcs.selection import Selection, check_selection, select_coordinates
 from tcs.splits import Split, choose_split
 from tcs.targets import Targets, open_targets
-from tcs.training.given_images import given_images
+from tcs.training.given_images import find_images
 from tcs.training.images import (
     Images,
     ReadRow,
     ResidentImages,
     StreamedImages,
+    cores,
     decode,
     decode_rows,
     fits,
-    stored_images,
 )
 from tcs.training.probe_start import Probe
 from tcs.training.rows import TrainingRows, pool_rows
@@ -56,7 +55,7 @@ class Source:
     @functools.cached_property
     def read(self) -> ReadRow:
         """The bytes of a row's image. DataError where the store holds none and no --data is given."""
-        return stored_images(self.store) if self.data is None else given_images(self.store, self.data)
+        return find_images(self.store, self.data)
 
     def require_images(self) -> None:
         """DataError where no images can be had: before anything is trained."""
@@ -77,7 +76,7 @@ class Source:
         read = self.read
         if size in self.decoded or fits(len(rows_n), size, device, config.resident_share):
             return ResidentImages(self.resident(rows_n, size).to(device))
-        workers = (os.cpu_count() or 1) if config.workers is None else config.workers
+        workers = cores() if config.workers is None else config.workers
         return StreamedImages(lambda at: decode(self.store, read, int(rows_n[at]), size), size, workers, device)
 
 

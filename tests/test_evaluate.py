@@ -11,10 +11,11 @@ from artefacts import CLASSES, make_store, make_targets
 from safetensors.torch import load_file
 
 import cache
+from tcs import evaluate as evaluation
 from tcs.config import EvalConfig
 from tcs.config_train import TrainConfig
-from tcs.errors import ArtefactError, DataError
-from tcs.evaluate import accuracy, evaluate, match_classes
+from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.evaluate import accuracy, evaluate, load_student, match_classes, predict, predict_rows
 from tcs.images import decode_square
 from tcs.train import train
 
@@ -106,3 +107,31 @@ def test_runs_and_students_that_are_not_there_are_refused(folder: pathlib.Path, 
     (student / "config.json").write_text("{")
     with pytest.raises(ArtefactError, match="cannot be read"):
         evaluate(EvalConfig(run=str(tmp_path / "half"), store=str(folder / "test.store")))
+
+
+@pytest.mark.parametrize("turn_bytes", [1, 3 * 16 * 16 * 8, 3 * 16 * 16 * 23])
+def test_images_are_scored_in_turns_of_whole_batches(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, turn_bytes: int
+) -> None:
+    store = cache.open(folder / "test.store")
+    (path,) = (folder / "run").glob("*/")
+    student, rows_N = load_student(path), np.arange(30)[::-1].copy()
+    images_N3HW = torch.stack(
+        [torch.from_numpy(decode_square(store.image_bytes(int(row)), 16)).permute(2, 0, 1) for row in rows_N]
+    )
+    mean, std = student.record["student"]["mean"], student.record["student"]["std"]
+    expected_NC = predict(student.model, images_N3HW, mean, std, torch.device("cpu"), 8)
+    config = EvalConfig(run=str(folder / "run"), store=str(store.path), batch_size=8)
+    most: list[int] = []
+    whole = evaluation.decode_quietly
+    monkeypatch.setattr(evaluation, "TURN_BYTES", turn_bytes)
+    monkeypatch.setattr(evaluation, "decode_quietly", lambda *given: (most.append(len(given[1])), whole(*given))[1])
+    logits_NC, seconds = predict_rows(student, store, rows_N, config)
+    assert np.array_equal(logits_NC, expected_NC)
+    assert seconds > 0
+    assert most == ([8, 8, 8, 6] if turn_bytes < 3 * 16 * 16 * 16 else [16, 14])
+
+
+def test_a_batch_has_images() -> None:
+    with pytest.raises(ConfigError, match="--batch-size is 0; it must be 1 or more"):
+        EvalConfig(run="run", store="test.store", batch_size=0)

@@ -118,7 +118,8 @@ TCS = {
     "interrupt": "",
     "training.rows": "",
     "training.batches": "",
-    "training.images": "images",
+    "training.free_memory": "",
+    "training.images": "images training.free_memory",
     "training.given_images": "image_sources recorded training.images",
     "training.probe_start": "methods student",
     "source": "config_train coordinates frozen_probe functional.coordinates methods probe selection splits targets "
@@ -148,7 +149,7 @@ TCS = {
     "training.memory": "config_train",
     "train": "config_train ranks source training.args training.collectives training.forecast training.jobs training.memory "
     "training.stream",
-    "evaluate": "augmentation.pixels checkpoint student training.images",
+    "evaluate": "augmentation.pixels checkpoint student training.given_images training.images",
     "training.appended": "",
     "training.args": "",
     "training.metrics": "",
@@ -166,7 +167,8 @@ TCS = {
     "pixel_trainer": "checkpoint functional.contrast interrupt student training.batches training.recipe view_pairs",
     "same_pixels": "checkpoint config_train methods pixel_trainer probe source splits student training.jobs training.recipe "
     "training.rows training.stream",
-    "fewshot": "checkpoint config_train evaluate grid references same_pixels source splits train training.images training.showing",
+    "fewshot": "checkpoint config_train evaluate grid references same_pixels source splits train "
+    "training.given_images training.images training.showing",
     "intervals": "",
     # heads on compressed features, no student
     "config_probe": "",

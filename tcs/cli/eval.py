@@ -11,12 +11,15 @@ from tcs.config import EvalConfig
 @click.argument("run", type=click.Path())
 @click.argument("store", type=click.Path())
 @click.option("--model", "models", multiple=True, help="Only this student of the run. Repeatable.")
+@click.option("--data", help="The images, where STORE holds none: the DATA it was made from.")
 @click.option("-b", "--batch-size", type=int, default=256, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(run: str, store: str, models: tuple[str, ...], batch_size: int, device: str, as_json: bool) -> None:
+def command(
+    run: str, store: str, models: tuple[str, ...], data: str | None, batch_size: int, device: str, as_json: bool
+) -> None:
     """Score the students of RUN on the images and labels of another STORE."""
-    config = EvalConfig(run=run, store=store, models=models, batch_size=batch_size, device=device)
+    config = EvalConfig(run=run, store=store, models=models, data=data, batch_size=batch_size, device=device)
     from tcs.evaluate import evaluate
 
     rows = evaluate(config)

@@ -184,7 +184,10 @@ OPTIONS: tuple[Decorator, ...] = (
         "The run",
         ("--seed", WHOLE | {"help": "Everything random is a function of it."}),
         ("--device", {"help": "cpu, cuda, cuda:1 ..."}),
-        ("-j", "--workers", WHOLE | {"help": "Threads that decode images that are streamed.  [default: one a core]"}),
+        (
+            *("-j", "--workers"),
+            WHOLE | {"help": "Threads that decode streamed images; 0: no batch ahead.  [default: one a core]"},
+        ),
         (
             "--resident-share",
             NUMBER | {"help": "Share of the free memory that decoded images may take; more are streamed."},

@@ -4,6 +4,7 @@ Legend: n rows of this run, B batch rows.
 """
 
 import dataclasses
+import functools
 
 import torch
 from torch import Tensor
@@ -62,8 +63,13 @@ def draw(total: int, count: int, seed: int, purpose: str, step: int) -> Tensor:
     if count == 0:
         return torch.empty(0, dtype=torch.int64)
     cycle, index = divmod(step, total // count)
+    return _order(total, seed, purpose, cycle)[index * count : (index + 1) * count].clone()
+
+
+@functools.lru_cache(maxsize=4)  # labelled rows and the pool, at the end of a cycle and at the start of the next
+def _order(total: int, seed: int, purpose: str, cycle: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed_for(seed, f"order {purpose}", cycle))
-    return torch.randperm(total, generator=generator)[index * count : (index + 1) * count]
+    return torch.randperm(total, generator=generator)
 
 
 def batch_positions(plan: BatchPlan, labelled_m: Tensor, step: int) -> tuple[Tensor, Tensor]:

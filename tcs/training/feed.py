@@ -22,8 +22,6 @@ from tcs.training.batches import BatchPlan, batch_positions
 from tcs.training.collectives import ALONE, Collectives
 from tcs.training.images import Fetched, Images
 
-AHEAD = 4  # batches that are decoded before they are asked for
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Showing:
@@ -73,16 +71,24 @@ class Feed:
         return next(plan for stop, plan in self._stages if step < stop)
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`. Batches that follow are begun, where images are decoded; the time this takes is counted."""
+        """The batch of `step`; steps may be asked for in any order. Batches that follow are begun, where images are decoded.
+
+        What it takes to have the decoded images is counted as `wait_seconds`, their augmentation is not.
+        """
         started = time.perf_counter()
-        ahead = 1 if self.images.is_resident else AHEAD
-        for coming in range(step, min(step + ahead, self.steps)):
-            if coming not in self._coming:
-                self._coming[coming] = self.images.begin(self._together.part(self._positions(coming)[0]))
-        self._coming = {number: fetched for number, fetched in self._coming.items() if number >= step}
-        batch = self._show(step, self._coming.pop(step).result())
+        images_b3HW = self._fetch(step)
         self.wait_seconds += time.perf_counter() - started
-        return batch
+        return self._show(step, images_b3HW)
+
+    def _fetch(self, step: int) -> Tensor:
+        """The decoded images of a step. No more than `images.ahead` batches are on their way at any time."""
+        wanted = range(step, min(step + self.images.ahead, self.steps))
+        for number in [number for number in self._coming if number not in wanted]:
+            self._coming.pop(number).drop()
+        for number in wanted:
+            if number not in self._coming:
+                self._coming[number] = self.images.begin(self._together.part(self._positions(number)[0]))
+        return self._coming.pop(step).result()
 
     def clean(self, positions_b: Tensor) -> Tensor:
         """The images at `positions_b` as students are shown them without augmentation, uint8."""

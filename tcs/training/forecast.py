@@ -22,10 +22,10 @@ def forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
     rows = []
     for stream in streams:
         with stream.feed() as feed:
-            waits = _wait_seconds(feed)
+            batch_seconds, wait_share = _batch_seconds(feed)
             for job, trainer in zip(stream.jobs, stream.trainers, strict=True):
                 step = _step_seconds(trainer, feed)
-                rows.append(_row(job, trainer, feed, step, waits / len(stream.jobs)))
+                rows.append(_row(job, trainer, feed, step, batch_seconds / len(stream.jobs), wait_share))
     return rows
 
 
@@ -69,13 +69,14 @@ def describe_break_even(provenance: Mapping[str, Any], epoch_images: int, studen
     )
 
 
-def _wait_seconds(feed: Feed) -> float:
-    """Seconds that a batch is waited for, the first one left out."""
+def _batch_seconds(feed: Feed) -> tuple[float, float]:
+    """Seconds that a batch takes, the first one left out, and the share of them in which its images are waited for."""
     feed.batch(0)
-    before = feed.wait_seconds
+    started, before = time.perf_counter(), feed.wait_seconds
     for step in range(1, TIMED_STEPS + 1):
         feed.batch(min(step, feed.steps - 1))
-    return (feed.wait_seconds - before) / TIMED_STEPS
+    seconds = time.perf_counter() - started
+    return seconds / TIMED_STEPS, (feed.wait_seconds - before) / seconds
 
 
 def _step_seconds(trainer: Trainer, feed: Feed) -> float:
@@ -90,7 +91,7 @@ def _step_seconds(trainer: Trainer, feed: Feed) -> float:
     return min(times[1:] or times)
 
 
-def _row(job: Job, trainer: Trainer, feed: Feed, step: float, wait: float) -> dict[str, Any]:
+def _row(job: Job, trainer: Trainer, feed: Feed, step: float, batch: float, wait_share: float) -> dict[str, Any]:
     plan, parameters = feed.plan(feed.steps - 1), list(trainer.student.parameters())
     moments = [value for state in trainer.optimisation.optimiser.state.values() for value in state.values()]
     state_bytes = sum(value.nbytes for value in [*parameters, *moments] if hasattr(value, "nbytes"))
@@ -99,9 +100,9 @@ def _row(job: Job, trainer: Trainer, feed: Feed, step: float, wait: float) -> di
         "steps": feed.steps,
         "batch_size": plan.rows,
         "images": feed.steps * plan.rows,
-        "seconds": feed.steps * (step + wait),
-        "images_per_s": plan.rows / (step + wait),
-        "data_wait": wait / (step + wait),
+        "seconds": feed.steps * (step + batch),
+        "images_per_s": plan.rows / (step + batch),
+        "data_wait": wait_share * batch / (step + batch),
         "parameters": sum(parameter.numel() for parameter in trainer.student.backbone.parameters()),
         "state_mib": state_bytes / 2**20,
     }
