@@ -68,13 +68,15 @@ def test_students_are_those_of_a_store_with_its_images(made: pathlib.Path, tmp_p
             assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-def test_a_store_with_images_is_not_given_others(made: pathlib.Path) -> None:
-    store = cache.open(made / "train.store")
-    with pytest.raises(
-        ConfigError, match=r"--data .* is for a store without images, and .* \(original\).*leave it out"
-    ):
+@pytest.mark.parametrize("kept", ["original", "resized:16"])
+def test_a_store_with_images_is_not_given_others(made: pathlib.Path, tmp_path: pathlib.Path, kept: str) -> None:
+    store = make_store(tmp_path / "own.store", images=kept)
+    with pytest.raises(ConfigError, match=rf"--data .* is for a store without images, and .* \({kept}\).*leave it out"):
         find_images(store, str(made / "train" / "images"))
     assert find_images(store, None)(3) == store.image_bytes(3)
+
+
+def test_a_store_without_images_asks_for_them(made: pathlib.Path) -> None:
     with pytest.raises(DataError, match=r"holds no images .* give them with --data"):
         find_images(cache.open(made / "train-bare.store"), None)
 

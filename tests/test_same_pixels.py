@@ -190,7 +190,7 @@ def test_the_classifier_is_a_ridge_of_frozen_features(folder: pathlib.Path) -> N
     details, store = student.record["student"], cache.open(folder / "train.store")
     rows_m = np.sort(k_shot_split(store.keys, store.labels_N, store.classes, 4, 0).rows_n)
     mean, std = (torch.tensor(details[key]).view(3, 1, 1) for key in ("mean", "std"))
-    images = open_source(str(folder / "train.store"), None).images(rows_m, 16)
+    images = open_source(str(folder / "train.store"), None).resident(rows_m, 16)
     with torch.no_grad():
         inputs = (images.float() / 255 - mean) / std
         x_mS, logits_mC = pre_logits(student.model, inputs).double(), student.model(inputs)

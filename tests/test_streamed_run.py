@@ -12,19 +12,22 @@ import time
 from typing import Any
 
 import artefacts
+import h5py
 import numpy as np
 import pytest
 import torch
-from artefacts import make_store
+from artefacts import make_store, make_targets
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
+import cache
 from tcs import source
 from tcs.cli import main
 from tcs.config_train import TrainConfig
 from tcs.train import train
 from tcs.training.images import THREAD_NAME
+from tcs.training.stream import Stream
 from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
@@ -102,6 +105,31 @@ def test_a_broken_image_ends_the_run_with_one_line(
     assert f"image '{key}' of {folder / 'broken.store'} cannot be decoded:" in last
     assert "Traceback" not in last
     assert no_threads()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_steps_and_threads_do_not_call_hdf5(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    make_targets(folder)
+    store = folder / "train.store"
+    if packed:
+        store = folder / "packed.h5"
+        cache.pack(folder / "train.store", store)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("HDF5 is called")
+
+    def begin(*_: object) -> None:
+        for owner, name in ((h5py.File, "__init__"), (h5py.Dataset, "__getitem__"), (h5py.Group, "__getitem__")):
+            monkeypatch.setattr(owner, name, refuse)
+
+    monkeypatch.setattr(Stream, "_announce", begin)  # the last thing before the first step
+    options = {"store": str(store), "targets": str(folder / "pca.h5"), "method": "tcs+elsh", "held_out": 20}
+    (path,) = train(config(folder, "run", resident_share=0.0, workers=2, **options))
+    assert load_file(path / "folded.safetensors")
+    with pytest.raises(AssertionError, match="HDF5 is called"):
+        h5py.File(folder / "pca.h5")
 
 
 def test_an_error_in_a_step_leaves_no_threads(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
