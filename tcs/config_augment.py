@@ -11,6 +11,7 @@ class AugmentConfig:
     """One draw per image. Without `scale` images are padded and cropped; with it, a random box is resized, as in timm.
 
     `crop_padding` is a share of the image side, `decode_size` the side in pixels of the frames that boxes are cut from.
+    Cached views are replayed instead of all that (tcs.training.cached_views), from such frames.
     """
 
     crop_padding: float = 0.125
@@ -38,8 +39,8 @@ class AugmentConfig:
             f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).",
         )
         require(
-            self.decode_size is None or (self.decode_size >= 1 and self.scale is not None),
-            f"--decode-size is {self.decode_size}; it must be 1 or more, and goes with --scale.",
+            self.decode_size is None or self.decode_size >= 1,
+            f"--decode-size is {self.decode_size}; it must be 1 or more.",
         )
         require(0 <= self.smoothing < 1, f"--smoothing is {self.smoothing}; it must lie from 0 to below 1.")
         self.policy(0)  # which checks the options that it is made of

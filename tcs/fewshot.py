@@ -271,9 +271,9 @@ def _decode_once(source: Source, config: TrainConfig) -> None:
     """Decode every training image before the first cell, where they fit: cells draw other rows, but from the same store."""
     if config.img_size is None:
         return
-    size, rows = frame_size(config, config.img_size), len(source.store)
-    if size not in source.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
-        source.resident(np.arange(rows), size)
+    size, rows, whole = frame_size(config, config.img_size, views=source.has_views), len(source.store), source.has_views
+    if (size, whole) not in source.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
+        source.resident(np.arange(rows), size, whole=whole)
 
 
 def _kept(metrics: dict[str, float]) -> dict[str, float]:

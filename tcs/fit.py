@@ -32,7 +32,8 @@ LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 def fit(config: FitConfig) -> CoordinateSystem:
     """Fit, measure, write `config.out`, and return what was written.
 
-    Every position of a map and every view of an image is a row of the fit; ceiling and selection see one vector an image.
+    Every position of a map and every view of an image is a row of the fit; ceiling and selection see one vector an image, of its
+    first view, and a line says so.
     The output of the same recipe on the same store is returned as it is. ArtefactError where `config.out` holds
     something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
     the parts: too many components, features that are not finite, a split that cannot be drawn.
@@ -48,6 +49,8 @@ def fit(config: FitConfig) -> CoordinateSystem:
         if not config.overwrite and is_finished(out, (found := load_coordinates(out)).config, recipe):
             say(f"{out} is already there, made with the same options; nothing to do.")
             return found
+    if (views := store.manifest.plan.views) is not None:
+        say(f"Axes are fitted to all {views.count} views of each image; ceiling and selection read the first of them.")
     vectors = EveryVector(features)
     mean_D, covariance_DD = streaming_moments(vectors)
     system = dataclasses.replace(

@@ -1,6 +1,6 @@
 """Logits of the frozen teacher without a teacher head: a logistic probe of cached features, fitted on the run's own labels.
 
-Letters: N rows with a label, n rows to score, D teacher dims, C classes.
+Letters: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
 """
 
 import warnings
@@ -20,16 +20,21 @@ MAX_ITERATIONS = 1000
 
 
 def probe_logits(
-    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], score_nD: NDArray[np.floating], n_classes: int, seed: int
+    fit_ND: NDArray[np.floating],
+    labels_N: NDArray[np.int64],
+    score_nD: NDArray[np.floating],
+    n_classes: int,
+    seed: int,
+    views: int = 1,
 ) -> NDArray[np.float32]:
     """Logits float32 (n, C) of a multinomial logistic regression of the labels on the features.
 
     The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
-    distilled. A class without a row gets the smallest logit of its row. DataError where only one class has labels, or
-    features are not finite.
+    distilled. A class without a row gets the smallest logit of its row. Each `views` rows to fit that follow each other are of
+    one image, and lie in one fold. DataError where only one class has labels, or features are not finite.
     """
     _require_finite(score_nD)
-    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed)
+    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed, views)
     scores_nc = score_nD.astype(np.float64) @ weight_cD.T + bias_c
     logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
     logits_nC[:, present_c] = scores_nc
@@ -47,7 +52,7 @@ def fit_logistic(
 
 
 def _fit_present(
-    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int, views: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """The classes that have rows, and their weights and biases for features as they are."""
     _require_finite(fit_ND)
@@ -60,7 +65,7 @@ def _fit_present(
     centred_ND = fit_ND.astype(np.float64) - origin_D
     spread = max(float(np.sqrt(np.square(centred_ND).mean() * centred_ND.shape[1])), 1e-12)
     x_ND = centred_ND / spread
-    weight_cD, bias_c = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed))
+    weight_cD, bias_c = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed, views))
     return present_c, weight_cD / spread, bias_c - weight_cD @ (origin_D / spread)
 
 
@@ -71,14 +76,16 @@ def _require_finite(features_ND: NDArray[np.floating]) -> None:
         )
 
 
-def _chosen_penalty(x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], seed: int) -> float:
-    folds = min(MOST_FOLDS, int(np.bincount(labels_N).min()))
+def _chosen_penalty(x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], seed: int, views: int) -> float:
+    """By cross-validation over images: with a view on either side of a fold any penalty would look too strong."""
+    labels_I = labels_N[::views]
+    folds = min(MOST_FOLDS, int(np.bincount(labels_I).min()))
     if folds < 2:
         return FEW_SHOT_PENALTY
-    chosen = np.random.default_rng(seed).permutation(len(labels_N))[:CHOICE_ROWS]
-    if np.bincount(labels_N[chosen], minlength=labels_N.max() + 1).min() >= folds:
-        x_ND, labels_N = x_ND[chosen], labels_N[chosen]
-    fold_N = balanced_folds(labels_N, folds, seed)
+    chosen = np.random.default_rng(seed).permutation(len(labels_I))[: max(1, CHOICE_ROWS // views)]
+    if np.bincount(labels_I[chosen], minlength=labels_I.max() + 1).min() >= folds:
+        x_ND, labels_I = x_ND.reshape(-1, views, x_ND.shape[1])[chosen].reshape(-1, x_ND.shape[1]), labels_I[chosen]
+    labels_N, fold_N = np.repeat(labels_I, views), np.repeat(balanced_folds(labels_I, folds, seed), views)
     losses = [
         np.mean([_held_out_loss(x_ND, labels_N, fold_N == fold, penalty) for fold in range(folds)])
         for penalty in INVERSE_PENALTIES

@@ -136,6 +136,11 @@ def decode_square(data: bytes, size: int) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
 
 
+def decode_whole(data: bytes, size: int) -> np.ndarray:
+    """uint8 (size, size, 3): the whole image squashed to a square (bicubic), so that shares of its sides stay what they are."""
+    return np.asarray(decode_image(data).resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8).copy()
+
+
 def _shorter_side(image: Image.Image, size: int) -> Image.Image:
     shorter = min(image.size)
     if shorter == size:

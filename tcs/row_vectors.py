@@ -18,17 +18,11 @@ BLOCK_VALUES = 1 << 24
 RESIDENT_BYTES = 4 << 30
 
 
-def require_one_vector(store: Store, readout: str) -> None:
-    """ArtefactError unless a row of the readout is one vector: targets hold one row of coordinates for each image."""
-    plan = store.manifest.plan
+def require_vectors(store: Store, readout: str) -> None:
+    """ArtefactError where the readout is a map: targets hold one row of coordinates for each view of an image."""
     if store.readouts[readout].grid is not None:
         raise ArtefactError(
             f"readout {readout} of {store.path} is a map, and targets hold one vector an image; fit to a readout such as avg."
-        )
-    if plan.views is not None:
-        raise ArtefactError(
-            f"{store.path} holds {plan.views.count} augmented views of each image, and targets hold one vector an image;"
-            " extract without --views for them."
         )
 
 

@@ -1,6 +1,6 @@
 """What a run reads: a store and its targets, opened once, and the rows, probe and selection of a split.
 
-Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, D teacher dims, C classes.
+Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, C classes.
 """
 
 import dataclasses
@@ -18,11 +18,9 @@ import cache
 from tcs.config_train import SELECT_GATES, SELECT_RIDGE, TrainConfig
 from tcs.coordinates import load_coordinates
 from tcs.errors import ArtefactError, ConfigError
-from tcs.frozen_probe import probe_logits
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods import TRAINED, Method
 from tcs.probe import fit_ridge
-from tcs.runtime import seed_for
 from tcs.selection import Selection, check_selection, select_coordinates
 from tcs.splits import Split, choose_split
 from tcs.targets import Targets, open_targets
@@ -38,9 +36,7 @@ from tcs.training.images import (
     fits,
 )
 from tcs.training.probe_start import Probe
-from tcs.training.rows import TrainingRows, pool_rows
-
-MAPS_BYTES = 8 << 30
+from tcs.training.rows import pool_rows
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -50,7 +46,12 @@ class Source:
     store: cache.Store
     targets: Targets | None
     data: str | None = None
-    decoded: dict[int, tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
+    decoded: dict[tuple[int, bool], tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_views(self) -> bool:
+        """Whether the store holds augmented views, which a run replays from frames that show the whole image."""
+        return self.store.manifest.plan.views is not None
 
     @functools.cached_property
     def read(self) -> ReadRow:
@@ -61,23 +62,28 @@ class Source:
         """DataError where no images can be had: before anything is trained."""
         _ = self.read
 
-    def resident(self, rows_n: NDArray[np.int64], size: int) -> Tensor:
-        """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused."""
-        known = self.decoded.get(size)
+    def resident(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> Tensor:
+        """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused.
+
+        Images are cropped to their centre, or squashed as a `whole`.
+        """
+        known = self.decoded.get((size, whole))
         if known is None or not np.isin(rows_n, known[0], assume_unique=True).all():
-            known = (rows_n, decode_rows(self.store, rows_n, size, self.read))
-            self.decoded[size] = known
+            known = (rows_n, decode_rows(self.store, rows_n, size, self.read, whole=whole))
+            self.decoded[size, whole] = known
         if len(known[0]) == len(rows_n):
             return known[1]
         return known[1][torch.from_numpy(np.searchsorted(known[0], rows_n))]
 
     def images(self, rows_n: NDArray[np.int64], size: int, device: torch.device, config: TrainConfig) -> Images:
         """The images of a run: resident where they fit --resident-share of the device's free memory, else streamed."""
-        read = self.read
-        if size in self.decoded or fits(len(rows_n), size, device, config.resident_share):
-            return ResidentImages(self.resident(rows_n, size).to(device))
+        read, whole = self.read, self.has_views
+        if (size, whole) in self.decoded or fits(len(rows_n), size, device, config.resident_share):
+            return ResidentImages(self.resident(rows_n, size, whole=whole).to(device))
         workers = cores() if config.workers is None else config.workers
-        return StreamedImages(lambda at: decode(self.store, read, int(rows_n[at]), size), size, workers, device)
+        return StreamedImages(
+            lambda at: decode(self.store, read, int(rows_n[at]), size, whole=whole), size, workers, device
+        )
 
 
 def open_source(store: str, targets: str | None, data: str | None = None) -> Source:
@@ -122,14 +128,7 @@ def check_needs(method: Method, source: Source, name: str) -> None:
 
 
 def _check_readouts(method: Method, store: cache.Store, name: str) -> None:
-    """ArtefactError where the method reads features or maps that the store does not hold as it needs them."""
-    views = store.manifest.plan.views
-    reads_store = method.needs & {"features", "maps", "probe"}
-    if reads_store and views is not None:
-        raise ArtefactError(
-            f"{name} reads one row of features an image, and {store.path} holds {views.count} views of each; extract the "
-            "clean view: tcs extract without --views."
-        )
+    """ArtefactError where the method reads maps that the store does not hold."""
     if "maps" in method.needs and not map_readouts(store):
         raise ArtefactError(
             f"{name} reads cached maps (pooled vectors would make another loss, or none), and {store.path} has the readouts "
@@ -188,15 +187,16 @@ def find_selection(source: Source, config: TrainConfig, split: Split, seed: int)
             )
         check_selection(selection, split)
         return selection
-    z_mK = source.targets.coordinates_rows(split.rows_n)
+    z_mK = source.targets.first_coordinates(split.rows_n)
     labels_m = source.store.labels_N[split.rows_n]
     return select_coordinates(z_mK, labels_m, len(source.store.classes), None, seed, split.digest)
 
 
 def find_probe(source: Source, split: Split, selection: Selection | None) -> Probe:
-    """The ridge probe of the labelled rows' cached coordinates, on the selected coordinates (all of them without a selection)."""
+    """The ridge probe of the labelled rows' cached coordinates (of the first view where there are several), on the selected
+    coordinates (all of them without a selection)."""
     assert source.targets is not None
-    z_mK = source.targets.coordinates_rows(split.rows_n)
+    z_mK = source.targets.first_coordinates(split.rows_n)
     labels_m, n_classes = source.store.labels_N[split.rows_n], len(source.store.classes)
     active_k = np.arange(z_mK.shape[1]) if selection is None else selection.active_k
     ridge = fit_ridge(z_mK[:, active_k], labels_m, n_classes)
@@ -230,64 +230,3 @@ def run_rows(source: Source, split: Split, method: Method, config: TrainConfig) 
     """The sorted store rows whose pixels a run reads: its labelled rows, and its pool where the method uses one."""
     split_seed = config.seed if config.split_seed is None else config.split_seed
     return pool_rows(source.store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
-
-
-def load_rows(
-    source: Source,
-    split: Split,
-    method: Method,
-    config: TrainConfig,
-    rows_n: NDArray[np.int64],
-    device: torch.device,
-) -> TrainingRows:
-    """All that the steps read beside images, resident on `device`. Labels outside the split are -1: they are never used."""
-    labels_n = np.full(len(rows_n), -1, np.int64)
-    labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))
-    labels_n[labelled_m] = source.store.labels_N[rows_n[labelled_m]]
-    needs, targets = method.needs, source.targets
-    readout = vector_readout(source.store, config.readout) if needs & {"features", "probe"} else None
-    coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
-    packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
-    return TrainingRows(
-        labels_n=torch.from_numpy(labels_n).to(device),
-        labelled_m=torch.from_numpy(labelled_m),
-        coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
-        packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
-        teacher_nD=_cached(source.store, readout, rows_n, device) if readout and "features" in needs else None,
-        teacher_maps=_cached_maps(source.store, rows_n, device) if "maps" in needs else (),
-        teacher_logits_nC=_teacher_logits(source, split, readout, rows_n, config, device)
-        if readout and "probe" in needs
-        else None,
-    )
-
-
-def _cached(store: cache.Store, readout: str, rows_n: NDArray[np.int64], device: torch.device) -> Tensor:
-    """The rows of a readout on `device`, in the stored dtype."""
-    return torch.from_numpy(store.features(readout, resident_bytes=0).gather(rows_n)).to(device)
-
-
-def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.device) -> tuple[Tensor, ...]:
-    """Every map readout of the rows, (n, height, width, channels) each. ArtefactError where they do not fit into memory."""
-    names = map_readouts(store)
-    row_bytes = sum(store.features(name, resident_bytes=0)[0].nbytes for name in names)
-    if row_bytes * len(rows_n) > MAPS_BYTES:
-        raise ArtefactError(
-            f"the maps {', '.join(names)} of {len(rows_n):,} rows take {row_bytes * len(rows_n) / 2**30:.1f} GiB, more than "
-            f"{MAPS_BYTES / 2**30:.0f} GiB; use --unlabelled N, or extract smaller maps."
-        )
-    return tuple(_cached(store, name, rows_n, device) for name in names)
-
-
-def _teacher_logits(
-    source: Source, split: Split, readout: str, rows_n: NDArray[np.int64], config: TrainConfig, device: torch.device
-) -> Tensor:
-    """Logits of the rows by a probe of the frozen teacher, fitted on the split's labels alone."""
-    features, store = source.store.features(readout, resident_bytes=0), source.store
-    logits_nC = probe_logits(
-        features.gather(split.rows_n),
-        store.labels_N[split.rows_n],
-        features.gather(rows_n),
-        len(store.classes),
-        seed_for(config.seed, "probe"),
-    )
-    return torch.from_numpy(logits_nC).to(device)

@@ -1,10 +1,10 @@
 """Targets: the coordinates of every row and their hash bits, in one file. Only `fit_targets` loads faiss.
 
-eLSH here is faiss's IndexLSH with a random orthogonal rotation and trained (median) thresholds. The stored bits are what
-`sa_encode` gave, written once, and are authoritative: another encoder may differ where a projection lies within 1e-5 of
-the bit's spread of its threshold.
+The stored bits (tcs.hash_bits) are authoritative: another encoder may differ where a projection lies within 1e-5 of the bit's
+spread of its threshold. Of a store with V cached views every view of every row has coordinates and bits of its own. Such a file
+has format version 2, all others stay at 1.
 
-Legend: N rows, n chosen rows, D teacher dims, K coordinates, H hash bits, P = H / 8 bytes.
+Legend: N rows, n chosen rows, V views, D teacher dims, K coordinates, H hash bits, P = H / 8 bytes.
 """
 
 import dataclasses
@@ -24,12 +24,11 @@ from tcs.artefact import is_finished
 from tcs.config import TargetsConfig, as_json
 from tcs.coordinates import ARRAY_SHAPES, CoordinateSystem, check_same_store, load_coordinates
 from tcs.errors import ArtefactError
-from tcs.row_vectors import require_one_vector
-from tcs.runtime import environment, progress_bar, say, seed_for
+from tcs.hash_bits import ENCODE_ROWS, hash_coordinates
+from tcs.row_vectors import EveryVector, require_vectors
+from tcs.runtime import environment, progress_bar, say
 
-FORMAT, FORMAT_VERSION = "tcs-targets", 1
-ENCODE_ROWS = 8192
-ROUNDING_BAND = 1e-5
+FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
 SYSTEM_PREFIX = "system/"
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "coordinates": ("float32", "NK"),
@@ -39,6 +38,7 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "rms": ("float32", "H"),
     "hashes": ("uint8", "NX"),
 }
+VIEW_ARRAYS = {**ARRAYS, "coordinates": ("float32", "NVK"), "bits": ("uint8", "NVP")}
 FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": dict, "system": dict}
 
 
@@ -46,7 +46,8 @@ FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": d
 class Targets:
     """Everything a mimic loss reads: z_NK float32, bits_NP uint8 (little bit order), rotation_HK, thresholds_H, rms_H float32.
 
-    `coordinates` is the system that made z; `hashes_N16` are the content hashes of the store's images.
+    Of a store with views z_NK is (N, V, K) and bits_NP (N, V, P). `coordinates` is the system that made z; `hashes_N16` are the
+    content hashes of the store's images.
     """
 
     z_NK: NDArray[np.float32]
@@ -69,23 +70,28 @@ class Targets:
         )
 
     def coordinates_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
-        """z of the store's rows `rows_n`: (n, K) float32."""
+        """z of the store's rows `rows_n`: (n, K) float32; (n, V, K) of a store with views."""
         return self.z_NK[rows_n]
 
+    def first_coordinates(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
+        """z of the rows, of the first view where there are several: (n, K) float32."""
+        z_nK = self.z_NK[rows_n]
+        return z_nK if z_nK.ndim == 2 else z_nK[:, 0]
+
     def bits_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Packed bits of the store's rows `rows_n`: (n, P) uint8."""
+        """Packed bits of the store's rows `rows_n`: (n, P) uint8; (n, V, P) of a store with views."""
         return self.bits_NP[rows_n]
 
 
 def fit_targets(config: TargetsConfig) -> pathlib.Path:
-    """Hash every row of a store, write `config.out`, and return its path.
+    """Hash every row of a store (every view of it), write `config.out`, and return its path.
 
     The same command on the same parents finds its output and does nothing. ArtefactError where `config.out` holds
     something else, or where the store is of another teacher than the coordinate system (both identities are named).
     """
     store, system = cache.open(config.store), load_coordinates(config.coordinates)
     check_same_store(system, store)
-    require_one_vector(store, system.readout)
+    require_vectors(store, system.readout)
     recipe = {
         "store": store.identity,
         "system": system.identity,
@@ -99,12 +105,16 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
         if not config.overwrite and is_finished(out, open_targets(out).config, recipe):
             say(f"{out} is already there, made with the same options; nothing to do.")
             return out
-    z_NK = _all_coordinates(store, system)
-    hashed = _hash(z_NK, config)
+    z_MK = _all_coordinates(store, system)
+    hashed = hash_coordinates(z_MK, config.bits, config.sample_rows, config.seed)
+    shape = store.features(system.readout).shape[:-1]  # (N,) or (N, V)
     system = dataclasses.replace(system, ceiling=None, selection=None)
     targets = Targets(
-        z_NK=z_NK,
-        **hashed,
+        z_NK=z_MK.reshape(*shape, -1),
+        bits_NP=hashed.bits_MP.reshape(*shape, -1),
+        rotation_HK=hashed.rotation_HK,
+        thresholds_H=hashed.thresholds_H,
+        rms_H=hashed.rms_H,
         hashes_N16=store.hashes_N16,
         coordinates=system,
         store_identity=store.identity,
@@ -115,46 +125,14 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
 
 
 def _all_coordinates(store: cache.Store, system: CoordinateSystem) -> NDArray[np.float32]:
-    z_NK = np.empty((len(store), system.components), np.float32)
-    with progress_bar(len(store), "coordinates", "rows") as bar:
-        for start, block_BD in store.features(system.readout).blocks(ENCODE_ROWS):
-            z_NK[start : start + len(block_BD)] = system.transform(block_BD)
+    """z of all vectors, one row after another, the views of a row together."""
+    vectors = EveryVector(store.features(system.readout))
+    z_MK = np.empty((len(vectors), system.components), np.float32)
+    with progress_bar(len(vectors), "coordinates", "rows") as bar:
+        for start, block_BD in vectors.blocks(ENCODE_ROWS):
+            z_MK[start : start + len(block_BD)] = system.transform(block_BD)
             bar.advance(len(block_BD))
-    return z_NK
-
-
-def _hash(z_NK: NDArray[np.float32], config: TargetsConfig) -> dict[str, NDArray[Any]]:
-    """Rotation, thresholds, spread and bits of faiss's LSH on z."""
-    import faiss
-
-    index: Any = faiss.IndexLSH(z_NK.shape[1], config.bits, True, True)
-    index.rrot.init(config.seed % 2**31)  # a C int; faiss draws the rotation from one fixed seed otherwise
-    sample_nK = z_NK[_sample(len(z_NK), config.sample_rows, config.seed)]
-    index.train(sample_nK)
-    rotation_HK = faiss.vector_to_array(index.rrot.A).reshape(config.bits, z_NK.shape[1]).astype(np.float32)
-    thresholds_H = faiss.vector_to_array(index.thresholds).astype(np.float32)
-    bits_NP = np.empty((len(z_NK), config.bits // 8), np.uint8)
-    squares_H = np.zeros(config.bits)
-    with progress_bar(len(z_NK), "hash bits", "rows") as bar:
-        for start in range(0, len(z_NK), ENCODE_ROWS):
-            block_BK = np.ascontiguousarray(z_NK[start : start + ENCODE_ROWS])
-            bits_NP[start : start + len(block_BK)] = index.sa_encode(block_BK)
-            squares_H += np.square(block_BK @ rotation_HK.T - thresholds_H, dtype=np.float64).sum(0)
-            bar.advance(len(block_BK))
-    rms_H = np.sqrt(squares_H / len(z_NK)).astype(np.float32)
-    constant = int((rms_H <= ROUNDING_BAND * np.abs(thresholds_H).max()).sum())
-    if constant:
-        raise ArtefactError(
-            f"{constant} of {config.bits} hash bits do not vary over the store's {len(z_NK)} rows; use a store with more"
-            " varied images, or a coordinate system fitted to this one."
-        )
-    return {"bits_NP": bits_NP, "rotation_HK": rotation_HK, "thresholds_H": thresholds_H, "rms_H": rms_H}
-
-
-def _sample(rows: int, wanted: int, seed: int) -> NDArray[np.int64]:
-    if rows <= wanted:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(seed_for(seed, "thresholds")).choice(rows, wanted, replace=False))
+    return z_MK
 
 
 def encode_numpy(targets: Targets, z_BK: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -178,7 +156,7 @@ def _file_bytes(targets: Targets, provenance: Mapping[str, Any]) -> bytes:
     with h5py.File(buffer, "w") as file:
         facts = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSION if targets.z_NK.ndim == 2 else VIEWS_VERSION,
             "store_identity": targets.store_identity,
             "identity": targets.identity,
             "config": dict(targets.config),
@@ -217,7 +195,7 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
         raise ArtefactError(
             f"{path} is no targets file ({str(error)[:80]}); name a file that tcs targets wrote."
         ) from error
-    _check_shapes(arrays, path)
+    _check_shapes(arrays, ARRAYS if facts["format_version"] == FORMAT_VERSION else VIEW_ARRAYS, path)
     targets = Targets(
         z_NK=arrays["coordinates"],
         bits_NP=arrays["bits"],
@@ -247,10 +225,11 @@ def _facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
         raise ArtefactError(
             f"{path} is no targets file (format '{facts.get('format', 'unknown')}'); name a file that tcs targets wrote."
         )
-    if facts.get("format_version") != FORMAT_VERSION:
-        version = facts.get("format_version")
+    version = facts.get("format_version")
+    if version not in (FORMAT_VERSION, VIEWS_VERSION):
         raise ArtefactError(
-            f"{path} has format version {version}, this release reads {FORMAT_VERSION}; make it again with tcs targets."
+            f"{path} has format version {version}, this release reads {FORMAT_VERSION} and {VIEWS_VERSION}; make it again "
+            "with tcs targets."
         )
     damaged = [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]
     if damaged:
@@ -280,9 +259,11 @@ def _read(file: Any, name: str, path: str | pathlib.Path) -> NDArray[Any]:
     return array
 
 
-def _check_shapes(arrays: Mapping[str, NDArray[Any]], path: str | pathlib.Path) -> None:
+def _check_shapes(
+    arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[str, str]], path: str | pathlib.Path
+) -> None:
     sizes: dict[str, int] = {"X": 16}
-    for name, (dtype, letters) in ARRAYS.items():
+    for name, (dtype, letters) in expected.items():
         array = arrays[name]
         fits = array.dtype == dtype and array.ndim == len(letters)
         fits = fits and all(

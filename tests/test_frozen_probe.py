@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from tcs.errors import DataError
 from tcs.frozen_probe import INVERSE_PENALTIES, fit_logistic, probe_logits
+from tcs.probe import balanced_folds
 
 
 def problem(rows=90, classes=3, dims=8, seed=0, spread=1.0):
@@ -80,3 +83,30 @@ def test_weights_of_the_regression_give_its_logits():
     np.testing.assert_allclose((x @ weight.T + bias)[:, [0, 2]], logits[:, [0, 2]], rtol=1e-4, atol=1e-4)
     assert bias[1] == -np.inf
     assert not weight[1].any()
+
+
+def test_views_of_an_image_lie_in_one_fold_by_a_slow_search() -> None:
+    rng = np.random.default_rng(4)
+    images, views, dims = 18, 3, 4
+    labels_I = np.arange(images) % 2
+    base_ID = rng.normal(size=(images, dims)) + 0.4 * labels_I[:, None]
+    x_ND = (base_ID[:, None] + 0.05 * rng.normal(size=(images, views, dims))).reshape(-1, dims)
+    labels_N = np.repeat(labels_I, views)
+    scaled_ND = (x_ND - x_ND.mean(0)) / np.sqrt(((x_ND - x_ND.mean(0)) ** 2).sum() / len(x_ND))
+    order = np.random.default_rng(9).permutation(images)
+    folds_I = balanced_folds(labels_I[order], 5, 9)
+
+    def loss(penalty: float) -> float:
+        parts = []
+        for fold in range(5):
+            held = np.isin(np.repeat(np.arange(images), views), order[folds_I == fold])
+            model = LogisticRegression(C=penalty, max_iter=1000).fit(scaled_ND[~held], labels_N[~held])
+            parts.append(log_loss(labels_N[held], model.predict_proba(scaled_ND[held])))
+        return float(np.mean(parts))
+
+    best = min(INVERSE_PENALTIES, key=loss)
+    model = LogisticRegression(C=best, max_iter=1000).fit(scaled_ND, labels_N)
+    found_NC = probe_logits(x_ND, labels_N, x_ND, 2, 9, views)
+    assert np.allclose(found_NC[:, 1] - found_NC[:, 0], model.decision_function(scaled_ND), atol=1e-3)
+    ungrouped_NC = probe_logits(x_ND, labels_N, x_ND, 2, 9)
+    assert np.abs(found_NC - ungrouped_NC).max() > 0.1  # leaking views choose another penalty

@@ -76,7 +76,8 @@ TCS = {
     "parentage": "",
     "coordinates": "axes moments parentage selection",
     "fit": "artefact ceiling coordinates moments parentage row_vectors selection splits",
-    "targets": "artefact coordinates row_vectors",
+    "hash_bits": "",
+    "targets": "artefact coordinates hash_bits row_vectors",
     # training: no teacher, no extract
     "augmentation.policy": "",
     "augmentation.pixels": "",
@@ -122,28 +123,33 @@ TCS = {
     "training.images": "images training.free_memory",
     "training.given_images": "image_sources recorded training.images",
     "training.probe_start": "methods student",
-    "source": "config_train coordinates frozen_probe functional.coordinates methods probe selection splits targets "
+    "source": "config_train coordinates functional.coordinates methods probe selection splits targets "
     "training.given_images training.images training.probe_start training.rows",
+    "training.loading": "config_train frozen_probe methods source splits training.rows",
+    "training.cached_views": "augmentation.replay config_augment config_train views",
     "training.feed": "augmentation.apply augmentation.draws augmentation.mixing augmentation.policy training.batches "
-    "training.collectives training.images",
+    "training.cached_views training.collectives training.images",
     "training.showing": "augmentation.apply augmentation.draws augmentation.mixing augmentation.policy config_augment config_train "
     "training.feed",
     "training.recipe": "config_augment config_optimiser losses methods training.batches",
     "training.optimisation": "config_optimiser criteria.base student",
-    "training.step_rows": "augmentation.mixing criteria.base functional.coordinates student training.feed training.rows",
+    "training.step_rows": "augmentation.mixing criteria.base functional.coordinates student training.cached_views training.feed "
+    "training.rows",
     "training.watch": "",
-    "training.trainer": "augmentation.pixels criteria.base functional.coordinates gates losses probe student training.collectives "
-    "training.feed training.optimisation training.probe_start training.recipe training.rows training.step_rows training.watch",
+    "training.trainer": "augmentation.pixels criteria.base functional.coordinates gates losses probe student "
+    "training.cached_views training.collectives training.feed training.optimisation training.probe_start training.recipe "
+    "training.rows training.step_rows training.watch",
     "training.held_out": "",
     "training.monitor": "config_train probe",
-    "training.jobs": "checkpoint config_train losses methods selection source splits student training.held_out training.probe_start "
-    "training.showing",
-    "training.held_out_look": "source training.images training.jobs training.monitor training.showing training.trainer",
+    "training.jobs": "checkpoint config_train losses methods selection source splits student training.cached_views training.held_out "
+    "training.probe_start training.showing",
+    "training.held_out_look": "source training.cached_views "
+    "training.images training.jobs training.monitor training.showing training.trainer",
     "training.loop": "checkpoint interrupt training.collectives training.feed training.log training.trainer training.watch",
     "training.record": "checkpoint training.feed training.jobs training.log training.loop training.trainer training.watch",
-    "training.stream": "config_augment config_optimiser config_train methods source student training.collectives training.feed "
-    "training.held_out_look training.jobs training.loop training.recipe training.record training.rows training.showing "
-    "training.trainer",
+    "training.stream": "config_augment config_optimiser config_train methods source student training.cached_views "
+    "training.collectives training.feed training.held_out_look training.jobs training.loading training.loop training.recipe "
+    "training.record training.rows training.showing training.trainer",
     "training.break_even": "",
     "training.forecast": "training.break_even training.feed training.jobs training.stream training.trainer",
     "training.memory": "config_train",

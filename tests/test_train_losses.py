@@ -154,7 +154,12 @@ def test_gates_close_to_the_number_asked_for_and_fold(tmp_path: pathlib.Path) ->
             "reads cached maps .*, and .* has the readouts avg; extract it again with maps, deep ones last: tcs",
         ),
         ("ce + rkd", {"vectors": ("avg", "cls")}, ArtefactError, "--readout is missing; .* has the vectors avg, cls"),
-        ("ce + rkd", {"views": 2, "maps": False}, ArtefactError, "holds 2 views of each; extract the clean view"),
+        (
+            "ce + rkd",
+            {"views": 2, "maps": False},
+            ArtefactError,
+            r"has views by flip \(semantics 1\), this release rep",
+        ),
     ],
 )
 def test_what_the_store_lacks_is_refused_before_training(

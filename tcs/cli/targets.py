@@ -27,7 +27,8 @@ def command(as_json: bool, **options: Any) -> None:
     path = fit_targets(config)
     if as_json:
         targets = open_targets(path)
-        shape = {"rows": len(targets.z_NK), "components": targets.z_NK.shape[1], "bits": len(targets.thresholds_H)}
+        shape = {"rows": len(targets.z_NK), "components": targets.z_NK.shape[-1], "bits": len(targets.thresholds_H)}
+        shape |= {"views": targets.z_NK.shape[1]} if targets.z_NK.ndim == 3 else {}
         click.echo(json.dumps({"targets": str(path), "identity": targets.identity, **shape}))
     else:
         click.echo(str(path))

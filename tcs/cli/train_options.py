@@ -133,7 +133,8 @@ OPTIONS: tuple[Decorator, ...] = (
         ("--train-interpolation", {"type": click.Choice(INTERPOLATIONS), "help": "How its box is resized."}),
         (
             "--decode-size",
-            WHOLE | {"help": "Side of the frames that boxes are cut from.  [default: --img-size / 0.875]"},
+            WHOLE
+            | {"help": "Side of the frames that boxes are cut from.  [default: --img-size / 0.875; / 0.5 for views]"},
         ),
         ("--hflip", NUMBER | {"help": "Probability of a horizontal flip."}),
         ("--vflip", NUMBER | {"help": "Probability of a vertical flip."}),

@@ -19,6 +19,7 @@ from tcs.augmentation.mixing import Mix, MixPolicy, draw_mix, mix_images
 from tcs.augmentation.policy import AugmentPolicy
 from tcs.runtime import seed_for
 from tcs.training.batches import BatchPlan, batch_positions
+from tcs.training.cached_views import CachedViews
 from tcs.training.collectives import ALONE, Collectives
 from tcs.training.images import Fetched, Images
 
@@ -36,13 +37,17 @@ class Showing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a step sees: positions of all rows (int64, labelled ones first), and the images of this process's rows (uint8)."""
+    """What a step sees: positions of all rows (int64, labelled ones first), and the images of this process's rows (uint8).
+
+    `view_B` (int64) says which cached view of each row is shown; None where the store holds the clean view.
+    """
 
     step: int
     positions_B: Tensor
     labelled: int
     shown_b3HW: Tensor
     mix: Mix | None = None
+    view_B: Tensor | None = None
 
 
 class Feed:
@@ -55,8 +60,10 @@ class Feed:
         stages: Sequence[tuple[int, BatchPlan]],
         showing: Showing,
         together: Collectives = ALONE,
+        views: CachedViews | None = None,
     ) -> None:
-        self.images, self.showing = images, showing
+        """`images` are frames of whole images where `views` are replayed from them."""
+        self.images, self.showing, self.views = images, showing, views
         self._labelled_m, self._stages, self._together = labelled_m, tuple(stages), together
         self._coming: dict[int, Fetched] = {}
         self.wait_seconds = 0.0
@@ -91,8 +98,10 @@ class Feed:
         return self._coming.pop(step).result()
 
     def clean(self, positions_b: Tensor) -> Tensor:
-        """The images at `positions_b` as students are shown them without augmentation, uint8."""
+        """The images at `positions_b` as students are shown them without augmentation, uint8: their first view with views."""
         images_b3HW = self.images.begin(positions_b).result()
+        if self.views is not None:
+            return self.views.show(images_b3HW, positions_b, self.views.first(len(positions_b)), self.showing.size)
         plain = AugmentPolicy()
         return apply(images_b3HW, draw(plain, len(images_b3HW), torch.Generator()), self.showing.size)
 
@@ -105,14 +114,28 @@ class Feed:
         positions_B, labelled = self._positions(step)
         showing, rows_b = self.showing, self._together.part(torch.arange(len(positions_B)))
         generator = torch.Generator().manual_seed(seed_for(showing.seed, "augment", step))
-        draws = draw(showing.policy, len(positions_B), generator).rows(rows_b)
+        view_B, mix = None, None
+        if self.views is not None:
+            view_B = self.views.draw(len(positions_B), step)
+            shown_b3HW = self.views.show(images_b3HW, positions_B[rows_b], view_B[rows_b], showing.size)
+        else:
+            shown_b3HW = self._augmented(images_b3HW, rows_b, len(positions_B), labelled, generator)
+        if showing.mixing is not None and labelled > 0:
+            mix = draw_mix(showing.mixing, labelled, showing.size, generator)
+            shown_b3HW = mix_images(shown_b3HW, mix)
+        return Batch(
+            step=step, positions_B=positions_B, labelled=labelled, shown_b3HW=shown_b3HW, mix=mix, view_B=view_B
+        )
+
+    def _augmented(
+        self, images_b3HW: Tensor, rows_b: Tensor, total: int, labelled: int, generator: torch.Generator
+    ) -> Tensor:
+        """The rows `rows_b` of a batch of `total`, as its draws show them."""
+        showing = self.showing
+        draws = draw(showing.policy, total, generator).rows(rows_b)
         shown_b3HW = apply(images_b3HW, draws, showing.size)
-        if showing.clean_pool:
-            mine = int((rows_b < labelled).sum())
-            plain = draw(AugmentPolicy(), len(rows_b) - mine, generator)
-            shown_b3HW = torch.cat([shown_b3HW[:mine], apply(images_b3HW[mine:], plain, showing.size)])
-        if showing.mixing is None or labelled == 0:
-            return Batch(step=step, positions_B=positions_B, labelled=labelled, shown_b3HW=shown_b3HW)
-        mix = draw_mix(showing.mixing, labelled, showing.size, generator)
-        shown_b3HW = mix_images(shown_b3HW, mix)
-        return Batch(step=step, positions_B=positions_B, labelled=labelled, shown_b3HW=shown_b3HW, mix=mix)
+        if not showing.clean_pool:
+            return shown_b3HW
+        mine = int((rows_b < labelled).sum())
+        plain = draw(AugmentPolicy(), len(rows_b) - mine, generator)
+        return torch.cat([shown_b3HW[:mine], apply(images_b3HW[mine:], plain, showing.size)])

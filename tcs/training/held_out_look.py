@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tcs.errors import ArtefactError
 from tcs.source import vector_readout
+from tcs.training.cached_views import FIRST_VIEW, cached_views
 from tcs.training.images import decode_rows
 from tcs.training.jobs import Job
 from tcs.training.monitor import Monitor, may_score_labels
@@ -26,9 +28,8 @@ def look_at(job: Job, device: torch.device) -> Look | None:
     teacher_ND = _cached(job, rows_N)
     if len(rows_N) == 0 or teacher_ND is None:
         return None
-    frames_N3HW = decode_rows(job.source.store, rows_N, frame_size(job.config, job.size), job.source.read)
     labels_N = job.source.store.labels_N[rows_N] if may_score_labels(job.config) else None
-    monitor = Monitor(images_N3HW=show_clean(frames_N3HW, job.size), teacher_ND=teacher_ND, labels_N=labels_N)
+    monitor = Monitor(images_N3HW=_shown(job, rows_N), teacher_ND=teacher_ND, labels_N=labels_N)
 
     def look(trainer: Trainer) -> dict[str, float]:
         with torch.no_grad():
@@ -38,15 +39,24 @@ def look_at(job: Job, device: torch.device) -> Look | None:
     return look
 
 
+def _shown(job: Job, rows_N: NDArray[np.int64]) -> Tensor:
+    """The images of the rows as they are without augmentation: the first of their cached views where there are several."""
+    views = cached_views(job.source.store, rows_N, job.config)
+    side = frame_size(job.config, job.size, views=views is not None)
+    frames_N3HW = decode_rows(job.source.store, rows_N, side, job.source.read, whole=views is not None)
+    if views is None:
+        return show_clean(frames_N3HW, job.size)
+    return views.show(frames_N3HW, torch.arange(len(rows_N)), views.first(len(rows_N)), job.size)
+
+
 def _cached(job: Job, rows_N: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Coordinates of the rows, or else the store's vectors; None where there are neither, or several vectors to choose from."""
     if job.source.targets is not None:
-        return job.source.targets.coordinates_rows(rows_N)
+        return job.source.targets.first_coordinates(rows_N)
     store = job.source.store
-    if store.manifest.plan.views is not None:
-        return None
+    view = FIRST_VIEW if job.source.has_views else None
     try:
         readout = vector_readout(store, job.config.readout)
     except ArtefactError:
         return None
-    return np.asarray(store.features(readout, resident_bytes=0).gather(rows_N), np.float32)
+    return np.asarray(store.features(readout, resident_bytes=0, view=view).gather(rows_N), np.float32)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import cache
 from tcs.errors import DataError
-from tcs.images import BadImageError, decode_square, quiet_pillow
+from tcs.images import BadImageError, decode_square, decode_whole, quiet_pillow
 from tcs.runtime import progress_bar
 from tcs.training.free_memory import free_bytes
 
@@ -69,24 +69,32 @@ def stored_images(store: cache.Store) -> ReadRow:
     return store.image_bytes
 
 
-def decode(store: cache.Store, read: ReadRow, row: int, size: int) -> NDArray[np.uint8]:
-    """The image of a row as uint8 (size, size, 3); DataError names one that cannot be decoded."""
+def decode(store: cache.Store, read: ReadRow, row: int, size: int, *, whole: bool = False) -> NDArray[np.uint8]:
+    """The image of a row as uint8 (size, size, 3), its centre or, squashed, the `whole`; DataError names a broken one."""
     try:
-        return decode_square(read(row), size)
+        return decode_whole(read(row), size) if whole else decode_square(read(row), size)
     except BadImageError as error:
         raise DataError(
             f"image '{store.keys[row]}' of {store.path} cannot be decoded: {error}; check the store."
         ) from error
 
 
-def decode_rows(store: cache.Store, rows_n: NDArray[np.int64], size: int, read: ReadRow | None = None) -> Tensor:
+def decode_rows(
+    store: cache.Store, rows_n: NDArray[np.int64], size: int, read: ReadRow | None = None, *, whole: bool = False
+) -> Tensor:
     """The images of `rows_n` as one uint8 tensor (n, 3, size, size), decoded in threads. DataError for one that cannot be."""
     with progress_bar(len(rows_n), "decoding", "images") as bar:
-        return decode_quietly(store, rows_n, size, read or stored_images(store), bar.advance)
+        return decode_quietly(store, rows_n, size, read or stored_images(store), bar.advance, whole=whole)
 
 
 def decode_quietly(
-    store: cache.Store, rows_n: NDArray[np.int64], size: int, read: ReadRow, advance: Callable[[int], None]
+    store: cache.Store,
+    rows_n: NDArray[np.int64],
+    size: int,
+    read: ReadRow,
+    advance: Callable[[int], None],
+    *,
+    whole: bool = False,
 ) -> Tensor:
     """The same without a bar; `advance` is told how many images were decoded. Whatever ends it, threads end with it."""
     images_n3HW = np.empty((len(rows_n), 3, size, size), np.uint8)
@@ -97,7 +105,7 @@ def decode_quietly(
         for at in chunk:
             if is_over.is_set():  # nobody waits for the rest
                 break
-            images_n3HW[at] = decode(store, read, int(rows_n[at]), size).transpose(2, 0, 1)
+            images_n3HW[at] = decode(store, read, int(rows_n[at]), size, whole=whole).transpose(2, 0, 1)
         return len(chunk)
 
     with quiet_pillow(), concurrent.futures.ThreadPoolExecutor(cores(), thread_name_prefix=THREAD_NAME) as pool:

@@ -19,6 +19,7 @@ from tcs.selection import Selection
 from tcs.source import Source, check_needs, find_split, probe_for, run_rows, vector_readout
 from tcs.splits import Split
 from tcs.student import StudentSpec, parse_student
+from tcs.training.cached_views import check_views
 from tcs.training.held_out import HeldOut, held_out_rows
 from tcs.training.probe_start import Probe
 from tcs.training.showing import mixing_of
@@ -76,6 +77,7 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     _check_optimiser(config.opt)
     mixing_of(config)
     _check_losses(method, config)
+    check_views(source.store, config)
     source.require_images()
     split = find_split(source.store, config)
     rows_n = run_rows(source, split, method, config)

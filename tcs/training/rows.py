@@ -45,7 +45,8 @@ class TrainingRows:
 
     labels_n int64 (-1 outside the split: other labels are never loaded); labelled_m the positions of
     the labelled rows. Where the losses read them: coordinates_nK float32, packed_nP uint8, teacher_nD float, teacher_maps
-    each (n, height, width, channels) float, shallow to deep, teacher_logits_nC float32 (a probe of the frozen teacher).
+    each (n, height, width, channels) float, shallow to deep, teacher_logits_nC float32 (a probe of the frozen teacher). Of a
+    store with V views all of them but the labels have an axis more: (n, V, ...).
     """
 
     labels_n: Tensor

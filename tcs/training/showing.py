@@ -15,10 +15,14 @@ from tcs.config_train import TrainConfig
 from tcs.training.feed import Showing
 
 FRAME_SHARE = 0.875  # of a frame's side that a centre crop would keep: timm's usual --crop-pct
+VIEW_SHARE = 0.5  # of a frame that holds a whole image: a box of a quarter of the area is not enlarged
 
 
-def frame_size(config: AugmentConfig, size: int) -> int:
-    """The side that images are decoded at: the student's own where they are padded and cropped, larger where boxes are cut."""
+def frame_size(config: AugmentConfig, size: int, *, views: bool = False) -> int:
+    """The side that images are decoded at: the student's own where they are padded and cropped, larger where boxes are cut,
+    twice the student's where cached views are replayed."""
+    if views:
+        return config.decode_size or round(size / VIEW_SHARE)
     if config.scale is None:
         return size
     return config.decode_size or round(size / FRAME_SHARE)

@@ -9,15 +9,23 @@ from tcs.augmentation.mixing import soft_labels, unmixed
 from tcs.criteria.base import StepRows
 from tcs.functional.coordinates import unpack_bits
 from tcs.student import StudentOutput
+from tcs.training.cached_views import cached_at
 from tcs.training.feed import Batch
 from tcs.training.rows import TrainingRows
 
 
-def step_rows(output: StudentOutput, rows: TrainingRows, place_B: Tensor, needed: frozenset[str]) -> StepRows:
-    """The StepRows of `output` for the images at `place_B` (int64 on the device), with what is `needed` of the cache."""
+def step_rows(
+    output: StudentOutput,
+    rows: TrainingRows,
+    place_B: Tensor,
+    needed: frozenset[str],
+    view_B: Tensor | None = None,
+) -> StepRows:
+    """The StepRows of `output` for the images at `place_B`, of which the views `view_B` are shown where there are several (int64
+    on the device), with what is `needed` of the cache."""
 
     def cached(name: str, values: Tensor | None) -> Tensor | None:
-        return values[place_B] if name in needed and values is not None else None
+        return cached_at(values, place_B, view_B) if name in needed and values is not None else None
 
     packed = cached("bits", rows.packed_nP)
     maps = rows.teacher_maps if "maps" in needed else ()
@@ -26,11 +34,11 @@ def step_rows(output: StudentOutput, rows: TrainingRows, place_B: Tensor, needed
         features_BS=output.features_BS,
         z_BK=output.z_BK,
         student_maps=output.maps,
-        labels_B=cached("labels", rows.labels_n),
+        labels_B=rows.labels_n[place_B] if "labels" in needed else None,
         coordinates_BK=cached("coordinates", rows.coordinates_nK),
         bits_BH=None if packed is None else unpack_bits(packed),
         teacher_BD=cached("features", rows.teacher_nD),
-        teacher_maps=tuple(stage[place_B].permute(0, 3, 1, 2) for stage in maps),
+        teacher_maps=tuple(cached_at(stage, place_B, view_B).permute(0, 3, 1, 2) for stage in maps),
         teacher_logits_BC=cached("probe", rows.teacher_logits_nC),
         place_B=place_B,
     )

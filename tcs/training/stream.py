@@ -12,12 +12,14 @@ from tcs.config_optimiser import OptimiserConfig
 from tcs.config_train import TrainConfig
 from tcs.methods import Method
 from tcs.runtime import progress_bar, say
-from tcs.source import hash_planes, load_rows
+from tcs.source import hash_planes
 from tcs.student import Student, StudentPlan, build_student, measured_maps, normalisation
+from tcs.training.cached_views import cached_views
 from tcs.training.collectives import Collectives
 from tcs.training.feed import Feed
 from tcs.training.held_out_look import Look, look_at
 from tcs.training.jobs import Job, fingerprint_of
+from tcs.training.loading import load_rows
 from tcs.training.loop import LOG_POINTS, Outcome, Pace, Runner, train_students
 from tcs.training.recipe import Recipe, plan_stages
 from tcs.training.record import begin, is_finished, save_failure, save_student
@@ -46,11 +48,13 @@ class Stream:
         """The stream of batches, its images decoded or about to be."""
         job, trainer = self.jobs[0], self.trainers[0]
         device, together = trainer.around.device, trainer.around.together
-        images = job.source.images(job.rows_n, frame_size(job.config, job.size), device, job.config)
+        side = frame_size(job.config, job.size, views=job.source.has_views)
+        images = job.source.images(job.rows_n, side, device, job.config)
+        views = cached_views(job.source.store, job.rows_n, job.config)
         labelled_m = trainer.rows.labelled_m
         stages = plan_stages(self.recipe, len(labelled_m), len(job.rows_n))
         try:
-            yield Feed(images, labelled_m, stages, showing_of(job.config, job.size), together)
+            yield Feed(images, labelled_m, stages, showing_of(job.config, job.size), together, views)
         finally:
             images.close()
 
@@ -107,6 +111,11 @@ class Stream:
             )
         if not feed.images.is_resident:
             say("The decoded images do not fit --resident-share of the memory: they are streamed.")
+        if feed.views is not None:
+            say(
+                f"The store holds {feed.views.count} views of each image: every step replays one of them, drawn anew; crops, flips "
+                "and colours are those of the views, nothing is added."
+            )
         say(
             job.held_out.about
             if look is not None or not len(job.held_out.rows_N)

@@ -20,6 +20,7 @@ from tcs.losses import LOSSES, build_criteria, reads, reads_student_maps
 from tcs.probe import fit_ridge_targets
 from tcs.runtime import seed_for
 from tcs.student import Student, StudentOutput, pre_logits
+from tcs.training.cached_views import cached_at
 from tcs.training.collectives import ALONE, Collectives
 from tcs.training.feed import Batch, Feed
 from tcs.training.optimisation import Averaged, Optimisation, freeze
@@ -95,9 +96,9 @@ class Trainer:
             classes=self.student.classifier.out_features,
             rows=len(rows.labels_n),
             seed=seed_for(self.recipe.seed, "losses"),
-            teacher_nD=rows.teacher_nD,
+            teacher_nD=None if rows.teacher_nD is None else rows.teacher_nD.flatten(0, -2),  # every view a row
             student_maps=self.around.student_maps,
-            teacher_maps=tuple((stage.shape[3], stage.shape[1], stage.shape[2]) for stage in maps),
+            teacher_maps=tuple((stage.shape[-1], stage.shape[-3], stage.shape[-2]) for stage in maps),
             planes=self.around.planes,
         )
 
@@ -116,14 +117,15 @@ class Trainer:
 
     @torch.no_grad()
     def refit_projection(self, feed: Feed) -> None:
-        """Ridge regression of the cached coordinates on the student's features (clean view, at most 4,096 rows)."""
+        """Ridge regression of the cached coordinates on the student's features (clean or first view, at most 4,096 rows)."""
         assert self.student.projection is not None
         assert self.rows.coordinates_nK is not None
         total = len(self.rows.labels_n)
         generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "refit"))
         chosen = torch.randperm(total, generator=generator)[:REFIT_ROWS].sort().values
         features = [self.features(feed.clean(part)).cpu().numpy() for part in torch.split(chosen, EVAL_BATCH)]
-        targets_nK = self.rows.coordinates_nK[chosen.to(self.around.device)].cpu().numpy()
+        first = None if feed.views is None else feed.views.first(len(chosen)).to(self.around.device)
+        targets_nK = cached_at(self.rows.coordinates_nK, chosen.to(self.around.device), first).cpu().numpy()
         weight_KS, bias_K = fit_ridge_targets(np.concatenate(features), targets_nK, REFIT_LEAST_PENALTY)
         self.student.projection.weight.copy_(torch.as_tensor(weight_KS))
         self.student.projection.bias.copy_(torch.as_tensor(bias_K))
@@ -234,11 +236,13 @@ class Trainer:
         span = slice(int(at[0]), int(at[-1]) + 1)
         inside_B = part.rows_B[span]
         place_B = batch.positions_B[inside_B].to(self.around.device)
+        view_B = None if batch.view_B is None else batch.view_B[inside_B].to(self.around.device)
         rows = step_rows(
             output.with_tensors([values[span] for values in output.tensors()]),
             self.rows,
             place_B,
             reads(self.phase.terms),
+            view_B,
         )
         if self._changed_labels is not None and stop == batch.labelled:
             soft_BC = self._changed_labels[inside_B.to(self.around.device)]

@@ -1,0 +1,88 @@
+"""What the steps of a run read beside its images, from the store and its targets into memory.
+
+Legend: n rows of this run, m labelled rows, V views, D teacher dims, C classes.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import cache
+from tcs.config_train import TrainConfig
+from tcs.errors import ArtefactError
+from tcs.frozen_probe import probe_logits
+from tcs.methods import Method
+from tcs.runtime import seed_for
+from tcs.source import Source, map_readouts, vector_readout
+from tcs.splits import Split
+from tcs.training.rows import TrainingRows
+
+MAPS_BYTES = 8 << 30
+
+
+def load_rows(
+    source: Source,
+    split: Split,
+    method: Method,
+    config: TrainConfig,
+    rows_n: NDArray[np.int64],
+    device: torch.device,
+) -> TrainingRows:
+    """All that the steps read beside images, resident on `device`, of every cached view.
+
+    Labels outside the split are -1: they are never used.
+    """
+    labels_n = np.full(len(rows_n), -1, np.int64)
+    labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))
+    labels_n[labelled_m] = source.store.labels_N[rows_n[labelled_m]]
+    needs, targets = method.needs, source.targets
+    readout = vector_readout(source.store, config.readout) if needs & {"features", "probe"} else None
+    coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
+    packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
+    return TrainingRows(
+        labels_n=torch.from_numpy(labels_n).to(device),
+        labelled_m=torch.from_numpy(labelled_m),
+        coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
+        packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
+        teacher_nD=_cached(source.store, readout, rows_n, device) if readout and "features" in needs else None,
+        teacher_maps=_cached_maps(source.store, rows_n, device) if "maps" in needs else (),
+        teacher_logits_nC=_teacher_logits(source, split, readout, rows_n, config, device)
+        if readout and "probe" in needs
+        else None,
+    )
+
+
+def _cached(store: cache.Store, readout: str, rows_n: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The rows of a readout on `device`, in the stored dtype."""
+    return torch.from_numpy(store.features(readout, resident_bytes=0).gather(rows_n)).to(device)
+
+
+def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.device) -> tuple[Tensor, ...]:
+    """Every map readout of the rows, (n, [V,] height, width, channels). ArtefactError where they do not fit into memory."""
+    names = map_readouts(store)
+    row_bytes = sum(store.features(name, resident_bytes=0)[0].nbytes for name in names)
+    if row_bytes * len(rows_n) > MAPS_BYTES:
+        raise ArtefactError(
+            f"the maps {', '.join(names)} of {len(rows_n):,} rows take {row_bytes * len(rows_n) / 2**30:.1f} GiB, more than "
+            f"{MAPS_BYTES / 2**30:.0f} GiB; use --unlabelled N, or extract smaller maps."
+        )
+    return tuple(_cached(store, name, rows_n, device) for name in names)
+
+
+def _teacher_logits(
+    source: Source, split: Split, readout: str, rows_n: NDArray[np.int64], config: TrainConfig, device: torch.device
+) -> Tensor:
+    """Logits of the rows, of each of their views, by a probe of the frozen teacher fitted on the split's labels alone."""
+    features, store = source.store.features(readout, resident_bytes=0), source.store
+    fitted, scored = features.gather(split.rows_n), features.gather(rows_n)
+    views = 1 if fitted.ndim == 2 else fitted.shape[1]
+    logits = probe_logits(
+        fitted.reshape(-1, fitted.shape[-1]),
+        np.repeat(store.labels_N[split.rows_n], views),
+        scored.reshape(-1, scored.shape[-1]),
+        len(store.classes),
+        seed_for(config.seed, "probe"),
+        views,
+    )
+    return torch.from_numpy(logits.reshape(*scored.shape[:-1], -1)).to(device)
