@@ -41,6 +41,7 @@ from tcs.splits import Split
 from tcs.student import StudentPlan, StudentSpec, build_student, normalisation, parse_student
 from tcs.training.jobs import image_size
 from tcs.training.recipe import Recipe
+from tcs.training.record import as_plain
 from tcs.training.rows import pool_rows
 from tcs.training.stream import make_recipe
 
@@ -68,7 +69,8 @@ class PixelRun:
     def identity(self) -> dict[str, Any]:
         """All that decides the weights, as JSON."""
         numbers = {key: value for key, value in as_json(self.recipe).items() if key != "method"}
-        return numbers | {
+        settings: dict[str, Any] = as_plain(numbers)
+        return settings | {
             "reference": "same-pixels",
             "semantics": SEMANTICS,
             "temperature": TEMPERATURE,

@@ -172,7 +172,7 @@ TCS = {
     "view_pairs": "",
     "pixel_trainer": "checkpoint functional.contrast interrupt student training.batches training.recipe view_pairs",
     "same_pixels": "checkpoint config_train methods pixel_trainer probe source splits student training.jobs training.recipe "
-    "training.rows training.stream",
+    "training.record training.rows training.stream",
     "fewshot": "checkpoint config_train evaluate grid references same_pixels source splits train "
     "training.given_images training.images training.showing",
     "intervals": "",
