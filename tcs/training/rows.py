@@ -36,7 +36,8 @@ def pool_rows(
 
 
 def _rank(split_seed: int, key: str) -> bytes:
-    return hashlib.blake2b(f"{split_seed}\0pool\0{key}".encode(), digest_size=16).digest()
+    text = f"{split_seed}\0pool\0{key}".encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
