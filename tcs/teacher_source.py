@@ -14,6 +14,7 @@ import timm
 from torch import nn
 
 from tcs.errors import ModelError, did_you_mean
+from tcs.students.cifar import register
 from tcs.teacher_file import first_line
 
 HUB_PREFIXES = ("hf-hub", "hf_hub")
@@ -61,7 +62,11 @@ def teacher_to_run(recorded: str, named: str | None) -> str:
 
 
 def require_known_teacher(name: str) -> None:
-    """Raise ModelError, with the nearest names, unless timm knows the architecture and the tag of its weights."""
+    """Raise ModelError, with the nearest names, unless timm knows the architecture and the tag of its weights.
+
+    timm knows the small-image students of `tcs.students` from here on: a trained one may teach another.
+    """
+    register()
     if parse_source(name).kind != "timm":
         return
     if "/" in name or "\\" in name:

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import socket
+import subprocess
 import sys
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 
 from tcs.config import ExtractConfig
 from tcs.errors import ConfigError, ModelError
+from tcs.students.cifar import register
 from tcs.teacher import Teacher, load_teacher
 from tcs.teacher_source import parse_source, teacher_to_run
 
@@ -232,3 +234,25 @@ def test_network_is_not_touched_unless_something_remote_is_named(
     loaded("test_vit", teacher_checkpoint=str(tmp_path / "w.safetensors"))
     loaded("test_vit.r160_in1k", teacher_checkpoint=str(tmp_path / "w.safetensors"), img_size=96)
     loaded(f"{module}:pooled", readouts=("pool",), **SIZED)
+
+
+def test_a_small_image_student_teaches_by_its_name_alone(tmp_path: pathlib.Path) -> None:
+    code = "from tcs.teacher_source import require_known_teacher\nrequire_known_teacher('cifar_resnet8')\n"
+    root = pathlib.Path(__file__).parent.parent
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    register()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model("cifar_resnet8", num_classes=10).eval()
+    save_file(model.state_dict(), tmp_path / "student.safetensors")
+    config = {"data": "x", "out": "y", "teacher": "cifar_resnet8", "readouts": ("avg",)}
+    teacher = load_teacher(ExtractConfig(**config, teacher_checkpoint=str(tmp_path / "student.safetensors")))
+    images_B3HW = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected_BD = model.forward_features(images_B3HW).mean((2, 3))
+    assert torch.allclose(teacher.features(images_B3HW)["avg"], expected_BD, atol=1e-6)
+    with pytest.raises(
+        ModelError, match=r"cifar_resnet8 could not be loaded .*give a local file with --teacher-checkpoint"
+    ):
+        load_teacher(ExtractConfig(**config))
