@@ -188,6 +188,7 @@ def make_targets(bench: Bench, entry: dict[str, Any]) -> Any:
 def make_trainer(bench: Bench, entry: dict[str, Any], targets: Any, plan: StudentPlan, method: Method) -> Trainer:
     """A trainer without labels: a frozen zero classifier."""
     student = build_student(plan)
+    assert student.classifier is not None
     student.classifier.requires_grad_(False)
     rows = TrainingRows(
         labels_n=torch.full((len(bench.rows_n),), -1),

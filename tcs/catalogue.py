@@ -10,7 +10,7 @@ from typing import Any
 
 from tcs.criteria.base import Loss
 from tcs.losses import LOSSES, parse_loss
-from tcs.methods import METHODS, PROBE_FROZEN, PROBE_START, TRAINED, Method
+from tcs.methods import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method
 
 # Written by benchmarks/losses.py: name -> share of a ResNet-18 step at 224 px (percent), measured side by side.
 COSTS = pathlib.Path(__file__).parent / "embedded" / "loss_costs.json"
@@ -27,6 +27,12 @@ CLASSIFIERS = {
     TRAINED: "trained from a random start",
     PROBE_START: "starts as the ridge probe of the teacher's coordinates, and is trained",
     PROBE_FROZEN: "stays the ridge probe of the teacher's coordinates",
+    NO_CLASSIFIER: "none: labels are not read; tcs eval RUN Y.store --probe X.store fits one",
+}
+HEADS = {
+    "linear": "timm's classifier on the features",
+    "tcs": "features, coordinates, classifier",
+    "none": "features; coordinates only for the loss",
 }
 AXES = {
     "pca": "tcs.axes.principal_axes",
@@ -238,7 +244,6 @@ def other_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def method_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Everything about a named method as (label, text) lines for a person."""
-    head = "features, coordinates, classifier" if fact["head"] == "tcs" else "timm's classifier on the features"
     return [
         (fact["name"], fact["about"]),
         (
@@ -248,7 +253,7 @@ def method_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("needs", needs_in_words(fact["needs"])),
         ("loss", fact["loss"]),
         *([("warm-up", f"{fact['warm_up']}, then a ridge fit of the projection")] if fact["warm_up"] else []),
-        ("head", f"{fact['head']}: {head}"),
+        ("head", f"{fact['head']}: {HEADS[fact['head']]}"),
         ("classifier", CLASSIFIERS[fact["classifier"]]),
         *([("axes", f"tcs fit --method {' or '.join(fact['axes'])}")] if fact["axes"] else []),
         ("unlabelled", "rows take part" if fact["uses_pool"] else "rows take no part"),

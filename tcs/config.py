@@ -176,10 +176,11 @@ class TargetsConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """`tcs eval`: students of a run on the images of another store."""
+    """`tcs eval`: students of a run on the images of another store; `probe` is a store to fit a classifier on."""
 
     run: str
     store: str
+    probe: str | None = None
     models: tuple[str, ...] = ()
     data: str | None = None  # the images, for a store that holds none
     batch_size: int = 256

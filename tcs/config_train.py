@@ -6,7 +6,7 @@ from tcs.config_augment import AugmentConfig
 from tcs.config_optimiser import OptimiserConfig
 from tcs.errors import require, require_choice
 
-HEADS = ("linear", "tcs")
+HEADS = ("linear", "tcs", "none")
 MIMIC_VIEWS = ("same", "clean")
 SELECT_RIDGE = "ridge"
 SELECT_GATES = "gates"

@@ -1,6 +1,6 @@
 """The stage `tcs eval`: students of a run on the images of another store, as plain timm models.
 
-Legend: N rows, B batch rows, C classes.
+Legend: N rows, m rows of a probe, S student width, B batch rows, C classes.
 """
 
 import dataclasses
@@ -20,8 +20,10 @@ from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_json, load_weights
 from tcs.config import EvalConfig
 from tcs.errors import ArtefactError, DataError
+from tcs.probe import RidgeProbe, fit_ridge
 from tcs.runtime import pick_device, progress_bar
-from tcs.student import StudentSpec, create_backbone, parse_student
+from tcs.splits import all_labelled
+from tcs.student import StudentSpec, create_backbone, parse_student, pre_logits
 from tcs.training.given_images import find_images
 from tcs.training.images import decode_quietly
 
@@ -30,7 +32,8 @@ TURN_BYTES = 256 << 20  # of decoded images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinishedStudent:
-    """A trained student, read back from its folder: the plain timm model with the folded weights, and its record."""
+    """A trained student, read back from its folder: the plain timm model with the folded weights, and its record. A student
+    that was trained without labels has no `classes` in it, and the model has num_classes=0."""
 
     folder: pathlib.Path
     model: nn.Module
@@ -65,28 +68,100 @@ def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path
 def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     """One row of metrics per student (percent, 4 decimals), with `seen` rows counted by content hash.
 
-    Raises ArtefactError for a missing or unfinished run, DataError for a store without labels or with classes that the
-    student does not know, or without images where `config.data` names none.
+    With `config.probe`, a ridge probe of each student's frozen features, fitted on the labelled rows of that store, stands for
+    its classifier. Raises ArtefactError for a missing or unfinished run and for a student without a classifier where no probe
+    is asked for, DataError for a store without labels or with classes that the student or the probe does not know, or without
+    images where `config.data` names none.
     """
     folders = find_students(pathlib.Path(config.run), config.models)
     store = cache.open(pathlib.Path(config.store))
-    return [evaluate_student(load_student(folder), store, config) for folder in folders]
+    students = [load_student(folder) for folder in folders]
+    if config.probe is not None:
+        return [probe_student(student, store, cache.open(pathlib.Path(config.probe)), config) for student in students]
+    for student in students:
+        _require_classifier(student, config)
+    return [evaluate_student(student, store, config) for student in students]
+
+
+def _require_classifier(student: FinishedStudent, config: EvalConfig) -> None:
+    if not student.record["classes"]:
+        raise ArtefactError(
+            f"student {student.folder} was trained without labels and has no classifier; fit a probe of its features on a "
+            f"store with labels: tcs eval {config.run} {config.store} --probe X.store."
+        )
 
 
 def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> dict[str, Any]:
     """The metrics of one student on every labelled row of `store`."""
-    rows_N = np.flatnonzero(store.labels_N >= 0)
-    labels_N = match_classes(store, student.record["classes"])[rows_N]
+    labels_N = match_classes(store, student.record["classes"])
+    return _row(student, student.model, store, labels_N, config, _known_hashes(student.folder / SEEN))
+
+
+def probe_student(
+    student: FinishedStudent, store: cache.Store, probe_store: cache.Store, config: EvalConfig
+) -> dict[str, Any]:
+    """The metrics on `store` of a ridge probe of the student's frozen features, fitted on every labelled row of `probe_store`.
+
+    DataError where that store has no labels, or one class. Its images count as `seen` too.
+    """
+    if not probe_store.is_labelled:
+        raise DataError(
+            f"--probe {probe_store.path} has no labels, so no probe can be fitted; give a store with labels."
+        )
+    labels_N = match_classes(store, probe_store.classes, f"that {probe_store.path} does not have")
+    rows_m = np.sort(all_labelled(probe_store.keys, probe_store.labels_N, probe_store.classes).rows_n)
+    frozen = dataclasses.replace(student, model=_Features(student.model))
+    features_mS, _ = predict_rows(frozen, probe_store, rows_m, dataclasses.replace(config, data=None))
+    ridge = fit_ridge(features_mS, probe_store.labels_N[rows_m], len(probe_store.classes))
+    known_n16 = np.concatenate([_known_hashes(student.folder / SEEN), probe_store.hashes_N16[rows_m]])
+    row = _row(student, _Probed(student.model, ridge), store, labels_N, config, known_n16)
+    return row | {"probe": str(probe_store.path), "probe_rows": len(rows_m)}
+
+
+class _Features(nn.Module):
+    """The pre-logits of a plain timm model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """(B, S), float32."""
+        return pre_logits(self.model, images_B3HW).float()
+
+
+class _Probed(nn.Module):
+    """A ridge probe on the features of a frozen model, computed in float64, as it was fitted."""
+
+    def __init__(self, model: nn.Module, ridge: RidgeProbe) -> None:
+        super().__init__()
+        self.features = _Features(model)
+        self.ridge = ridge
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Scores (B, C)."""
+        return torch.from_numpy(self.ridge.logits(self.features(images_B3HW).cpu().numpy()))
+
+
+def _row(
+    student: FinishedStudent,
+    model: nn.Module,
+    store: cache.Store,
+    labels_N: NDArray[np.int64],
+    config: EvalConfig,
+    known_n16: NDArray[np.uint8],
+) -> dict[str, Any]:
+    """The metrics of `model`, made of `student`, on the rows of `store` whose `labels_N` are not -1."""
+    rows_N = np.flatnonzero(labels_N >= 0)
     details = student.record["student"]
-    logits_NC, seconds = predict_rows(student, store, rows_N, config)
-    seen = count_seen(student.folder / SEEN, store.hashes_N16[rows_N])
+    logits_NC, seconds = predict_rows(dataclasses.replace(student, model=model), store, rows_N, config)
     return {
         "model": student.record["identity"]["model"],
         "method": student.record["config"]["method"],
         "store": str(store.path),
         "rows": len(rows_N),
-        **accuracy(logits_NC, labels_N),
-        "seen": seen,
+        **accuracy(logits_NC, labels_N[rows_N]),
+        "seen": count_known(store.hashes_N16[rows_N], known_n16),
         "param_count": round(details["parameters"] / 1e6, 4),
         "img_size": details["image_size"],
         "infer_samples_per_sec": round(len(rows_N) / seconds, 1),
@@ -160,13 +235,13 @@ def accuracy(logits_NC: NDArray[np.floating[Any]], labels_N: NDArray[np.int64]) 
     return {"top1": top1, "top1_err": round(100 - top1, 4), "top5": top5, "top5_err": round(100 - top5, 4)}
 
 
-def count_seen(path: pathlib.Path, hashes_N16: NDArray[np.uint8]) -> int:
-    """How many evaluated images are, by content, among those trained or fitted on."""
+def _known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
+    """Content hashes (n, 16) of the images that a student was trained or fitted on."""
     try:
-        known = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        known_n16: NDArray[np.uint8] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"file {path} is missing or broken; train the student again with --overwrite.") from error
-    return count_known(hashes_N16, known)
+    return known_n16
 
 
 def count_known(hashes_N16: NDArray[np.uint8], known_n16: NDArray[np.uint8]) -> int:

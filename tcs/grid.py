@@ -18,7 +18,7 @@ import yaml
 from tcs.config_train import TrainConfig
 from tcs.errors import ConfigError, did_you_mean
 from tcs.losses import mimics, parse_loss
-from tcs.methods import METHODS, find_method
+from tcs.methods import HEADLESS, METHODS, find_method
 
 RECIPE_KEYS = (
     *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
@@ -170,6 +170,10 @@ def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
     else:
         raise ConfigError(
             f"recipe {path}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}."
+        )
+    if HEADLESS in (options.get("head"), options.get("method") and find_method(options["method"]).head):
+        raise ConfigError(
+            f"recipe {path}: method '{label}' trains no classifier, and a grid scores classifiers; use tcs-probe, or a loss with ce."
         )
     return MethodRow(label=label, options=options, uses_pool=uses_pool)
 

@@ -9,16 +9,20 @@ from tcs.losses import CLASSIFIER_LOSSES, LOSSES, mimics, parse_loss, reads
 TRAINED = "trained"
 PROBE_START = "probe-start"
 PROBE_FROZEN = "probe-frozen"
+PROBED = (PROBE_START, PROBE_FROZEN)
+NO_CLASSIFIER = "none"
+HEADLESS = "none"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
     """How a student is trained.
 
-    `head`: `linear` (the timm classifier on the student's features) or `tcs` (features -> coordinates -> classifier).
-    `classifier`: `trained` from a random start, `probe-start` (starts as the ridge probe of the cached coordinates of the
-    labelled rows) or `probe-frozen` (stays that probe). `warm_up`: loss of a first phase that ends with a ridge refit of
-    the projection; empty for none. `axes`: the coordinate methods that the name allows (empty: any).
+    `head`: `linear` (the timm classifier on the student's features), `tcs` (features -> coordinates -> classifier) or `none`
+    (features alone, which need no label). `classifier`: `trained` from a random start, `probe-start` (starts as the ridge
+    probe of the cached coordinates of the labelled rows), `probe-frozen` (stays that probe) or `none`. `warm_up`: loss of a
+    first phase that ends with a ridge refit of the projection; empty for none. `axes`: the coordinate methods that the name
+    allows (empty: any).
     """
 
     head: str
@@ -33,7 +37,12 @@ class Method:
     def needs(self) -> frozenset[str]:
         """What it reads: a subset of labels, coordinates, bits (labels also for a probe or a selection)."""
         needed = reads(parse_loss(self.loss)) | (reads(parse_loss(self.warm_up)) if self.warm_up else frozenset())
-        return needed | ({"labels", "coordinates"} if self.classifier != TRAINED else set())
+        return needed | ({"labels", "coordinates"} if self.classifier in PROBED else set())
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it needs the label of any row: for a loss, the start of the classifier or the teacher's probe."""
+        return bool(self.needs & {"labels", "probe"})
 
 
 METHODS: Mapping[str, Method] = {
@@ -90,6 +99,12 @@ METHODS: Mapping[str, Method] = {
         classifier=PROBE_FROZEN,
         about="eLSH mimic only; the teacher-space probe moves over",
     ),
+    "tcs-mimic": Method(
+        head=HEADLESS,
+        loss="l2",
+        classifier=NO_CLASSIFIER,
+        about="L2 mimic without labels: a student without classifier, for fine-tuning or a probe",
+    ),
 }
 
 
@@ -102,8 +117,14 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def resolve_method(method: str | None, head: str | None, loss: str | None, has_targets: bool) -> Method:
-    """The method that --method, or --head and --loss, ask for. Without any: `tcs-probe` where there are targets, else `labels`."""
+def resolve_method(
+    method: str | None, head: str | None, loss: str | None, has_targets: bool, picks_labels: bool = False
+) -> Method:
+    """The method that --method, or --head and --loss, ask for. Without any: `tcs-probe` where there are targets, else `labels`.
+
+    A sum that trains no classifier and reads no label gives a student without one, head `none`, unless --head says otherwise or
+    the run picks labelled rows (--shots, --split-file: `picks_labels`). ConfigError where head and loss do not go together.
+    """
     if method is not None:
         return find_method(method)
     if head is None and loss is None:
@@ -112,12 +133,25 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, has_t
     if loss.strip() in METHODS:
         raise ConfigError(f"--loss is '{loss}', which is a method; use --method {loss.strip()}.")
     terms = parse_loss(loss)
-    head = head or ("tcs" if has_targets and reads(terms) & {"coordinates", "bits"} else "linear")
-    classifier = TRAINED if any(term.name in CLASSIFIER_LOSSES for term in terms) else PROBE_FROZEN
-    if classifier == PROBE_FROZEN and not reads(terms) & {"coordinates", "bits"}:
+    read, mimicking = reads(terms), mimics(terms)
+    trains = any(term.name in CLASSIFIER_LOSSES for term in terms)
+    if head == HEADLESS or (head is None and not trains and not read & {"labels", "probe"} and not picks_labels):
+        _check_headless(loss, read, trains)
+        return Method(head=HEADLESS, loss=loss, classifier=NO_CLASSIFIER, about="as given, without a classifier")
+    head = head or ("tcs" if has_targets and read & {"coordinates", "bits"} else "linear")
+    classifier = TRAINED if trains else PROBE_FROZEN
+    if classifier == PROBE_FROZEN and not read & {"coordinates", "bits"}:
         raise ConfigError(f"--loss '{loss}' trains no classifier; add ce, as in --loss 'ce + {loss.strip()}'.")
     if classifier == PROBE_FROZEN and head == "linear":
         raise ConfigError(
             f"--loss '{loss}' trains no classifier and --head linear has no other; add ce, or use --head tcs."
         )
-    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimics(terms), about="as given")
+    return Method(head=head, loss=loss, classifier=classifier, uses_pool=mimicking, about="as given")
+
+
+def _check_headless(loss: str, read: frozenset[str], trains: bool) -> None:
+    if trains or read & {"labels", "probe"}:
+        why = "trains a classifier" if trains else "reads labels"
+        raise ConfigError(
+            f"--head none has no classifier and reads no label, and --loss '{loss}' {why}; leave one out."
+        )

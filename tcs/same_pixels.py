@@ -171,6 +171,7 @@ def _install_probe(run: PixelRun, trainer: PixelTrainer) -> None:
     store = run.source.store
     ridge = fit_ridge(features_mS, store.labels_N[rows_m], len(store.classes))
     classifier = trainer.student.classifier
+    assert classifier is not None
     with torch.no_grad():
         classifier.weight.copy_(torch.as_tensor(ridge.weight_CK))
         classifier.bias.copy_(torch.as_tensor(ridge.bias_C))

@@ -60,6 +60,29 @@ def all_labelled(keys: Sequence[str], labels_N: NDArray[np.integer], classes: Se
     return _split(by_class, keys, labels_N, classes, None)
 
 
+def without_labels() -> Split:
+    """The split of a run that reads no label: it has no row."""
+    return _split([], (), np.empty(0, np.int64), (), None)
+
+
+def leave_out(
+    split: Split,
+    dropped_d: NDArray[np.int64],
+    keys: Sequence[str],
+    labels_N: NDArray[np.integer],
+    classes: Sequence[str],
+) -> Split:
+    """`split` without the rows `dropped_d`, in the same order; DataError where a class of it would lose its last row."""
+    kept_n = split.rows_n[~np.isin(split.rows_n, dropped_d)]
+    lost = sorted(set(labels_N[split.rows_n].tolist()) - set(labels_N[kept_n].tolist()))
+    if lost:
+        raise DataError(
+            f"--held-out takes every labelled row of class '{classes[lost[0]]}' ({len(lost)} classes in all); use a smaller"
+            " number, or 0."
+        )
+    return _split([kept_n.tolist()], keys, labels_N, classes, split.split_seed)
+
+
 def choose_split(
     keys: Sequence[str],
     labels_N: NDArray[np.integer],

@@ -67,12 +67,13 @@ def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False)
     try:
         model: nn.Module = timm.create_model(spec.name, pretrained=pretrained, num_classes=n_classes, **spec.kwargs)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise ModelError(f"--model '{spec.text}' cannot be built: {reason}; check its k=v arguments.") from error
     return model
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an exception that is not ours, for a message of one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
@@ -87,9 +88,8 @@ def write_classifier(backbone: nn.Module, weight_CS: Tensor, bias_C: Tensor) -> 
     """Write one linear map into the classifier(s) of a timm model. ModelError where the classifier is no single linear map."""
     for layer in classifiers(backbone):
         if not _is_linear(layer) or layer.weight.shape[:2] != weight_CS.shape or layer.bias is None:
-            kind = type(layer).__name__
             raise ModelError(
-                f"its classifier is a {kind}, not one Linear({weight_CS.shape[1]}, {len(bias_C)}) with a bias"
+                f"its classifier is a {type(layer).__name__}, not one Linear({weight_CS.shape[1]}, {len(bias_C)}) with a bias"
             )
         with torch.no_grad():
             layer.weight.copy_(weight_CS.view(layer.weight.shape))
@@ -114,39 +114,21 @@ def features_and_maps(backbone: nn.Module, images_B3HW: Tensor, maps: int) -> tu
     return features.flatten(1), tuple(stages)
 
 
-def measured_maps(
-    backbone: nn.Module, spec: StudentSpec, image_size: int, maps: int
-) -> tuple[tuple[int, int, int], ...]:
-    """(channels, height, width) of the last `maps` stages. ModelError where the model has fewer, or no way to give them."""
-    images_B3HW = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    was_training = backbone.training
-    try:
-        with torch.no_grad():
-            features_BS, stages = features_and_maps(backbone.eval(), images_B3HW, maps)
-            same = torch.equal(features_BS, pre_logits(backbone, images_B3HW))
-    except (AttributeError, AssertionError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"--model '{spec.text}' cannot give the maps of its last {maps} stages ({_first_line(error)}); use a student with "
-            f"more stages, a store with fewer map readouts, or a loss that reads no maps."
-        ) from error
-    finally:
-        backbone.train(was_training)
-    if not same or len(stages) != maps:
-        raise ModelError(f"--model '{spec.text}' gives other features beside its maps; use a loss that reads no maps.")
-    shapes = [(int(stage.shape[1]), int(stage.shape[2]), int(stage.shape[3])) for stage in stages]
-    return tuple(shapes)
-
-
 def measured_width(backbone: nn.Module, spec: StudentSpec, image_size: int) -> int:
     """S, measured on a forward pass. Never `num_features`, which is another number for 10 of 53 architectures."""
     was_training = backbone.training
     try:
         with torch.no_grad():
             return pre_logits(backbone.eval(), torch.zeros(2, 3, image_size, image_size)).shape[1]
+    except (AttributeError, IndexError, KeyError) as error:  # a part that forward_features looks for is not there
+        raise ModelError(
+            f"--model '{spec.text}' cannot be run ({first_line(error)}); check its k=v arguments."
+        ) from error
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        reason = _first_line(error)
         remedy = f"give the student that size (for a ViT: {spec.name},img_size={image_size}) or use another --img-size"
-        raise ModelError(f"--model '{spec.text}' cannot take {image_size}-px images ({reason}); {remedy}.") from error
+        raise ModelError(
+            f"--model '{spec.text}' cannot take {image_size}-px images ({first_line(error)}); {remedy}."
+        ) from error
     finally:
         backbone.train(was_training)
 
@@ -179,9 +161,23 @@ def check_foldable(backbone: nn.Module, spec: StudentSpec, image_size: int, widt
         )
 
 
+def check_headless(backbone: nn.Module, spec: StudentSpec, image_size: int) -> None:
+    """Prove that timm's model without a classifier gives the very features that are trained; ModelError where it does not."""
+    images_B3HW = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected_BS, found = pre_logits(backbone.eval(), images_B3HW), backbone(images_B3HW)
+    backbone.train()
+    if not isinstance(found, Tensor) or not torch.equal(found, expected_BS):
+        raise ModelError(
+            f"--model '{spec.text}' cannot go without a classifier: its output with num_classes=0 is not its pre-logits; use "
+            f"for example {WORKING_STUDENTS}."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class StudentOutput:
-    """features_BS, logits_BC, z_BK where the head has coordinates (before the selection), and the maps that were asked for."""
+    """features_BS, logits_BC (no columns without a classifier), z_BK where the head has coordinates (before the selection),
+    and the maps that were asked for."""
 
     features_BS: Tensor
     logits_BC: Tensor
@@ -204,6 +200,7 @@ class Student(nn.Module):
 
     With `reads_coordinates` the classifier reads mask * z (head `tcs`), z = P f + p, which folds into one Linear(S, C);
     otherwise it reads f (head `linear`) and the projection, if any, only serves mimic losses and is dropped at export.
+    Without classes (head `none`) there is no classifier, and what is exported is timm's model with num_classes=0.
     """
 
     mask_K: Tensor
@@ -213,11 +210,11 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         assert components is not None or not reads_coordinates
-        self.backbone = backbone
-        self.width = width
+        self.backbone, self.width, self.n_classes = backbone, width, n_classes
         self.projection = nn.Linear(width, components) if components is not None else None
         self.reads_coordinates = reads_coordinates
-        self.classifier = nn.Linear(components if reads_coordinates and components else width, n_classes)
+        read = components if reads_coordinates and components else width
+        self.classifier = nn.Linear(read, n_classes) if n_classes else None
         self.register_buffer("mask_K", torch.ones(components or 0))
         self.gates: Gates | None = None
         if self.projection is not None:
@@ -233,7 +230,8 @@ class Student(nn.Module):
         read = features_BS
         if self.reads_coordinates and z_BK is not None:
             read = self.gates(z_BK * self.mask_K) if self.gates is not None else z_BK * self.mask_K
-        return StudentOutput(features_BS, self.classifier(read), z_BK, stages)
+        logits_BC = read.new_zeros(len(read), 0) if self.classifier is None else self.classifier(read)
+        return StudentOutput(features_BS, logits_BC, z_BK, stages)
 
     def select(self, active_k: Tensor) -> None:
         """Let the classifier read the coordinates `active_k` (int64) only."""
@@ -246,6 +244,7 @@ class Student(nn.Module):
 
     def folded_classifier(self) -> tuple[Tensor, Tensor]:
         """(weight_CS, bias_C) of the one linear map that this head is; computed in float64."""
+        assert self.classifier is not None
         weight, bias = self.classifier.weight.double(), self.classifier.bias.double()
         if not self.reads_coordinates:
             return weight.float(), bias.float()
@@ -253,15 +252,15 @@ class Student(nn.Module):
         masked_CK = weight * self.mask_K.double()
         if self.gates is not None:
             masked_CK = masked_CK * self.gates.factors().double()
-        return (masked_CK @ self.projection.weight.double()).float(), (
-            masked_CK @ self.projection.bias.double() + bias
-        ).float()
+        weight_CS = masked_CK @ self.projection.weight.double()
+        return weight_CS.float(), (masked_CK @ self.projection.bias.double() + bias).float()
 
     @torch.no_grad()
     def folded_state(self) -> dict[str, Tensor]:
-        """The state dict of the plain timm model with this head folded into its classifier."""
+        """The state dict of the plain timm model with this head folded into its classifier, if there is one."""
         before = {key: value.clone() for key, value in self.backbone.state_dict().items()}
-        write_classifier(self.backbone, *self.folded_classifier())
+        if self.classifier is not None:
+            write_classifier(self.backbone, *self.folded_classifier())
         folded = {key: value.detach().cpu().contiguous().clone() for key, value in self.backbone.state_dict().items()}
         self.backbone.load_state_dict(before)
         return folded
@@ -269,7 +268,7 @@ class Student(nn.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentPlan:
-    """What is needed to build a student: classes, coordinates (None for none), head, image size and start."""
+    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), head, image size and start."""
 
     spec: StudentSpec
     n_classes: int
@@ -281,12 +280,16 @@ class StudentPlan:
 
 
 def build_student(plan: StudentPlan) -> Student:
-    """Build and check a student; its random start is a pure function of (seed, student name). ModelError where it cannot be folded."""
+    """Build and check a student; its random start is a pure function of (seed, student name). ModelError where it cannot be
+    folded, or, without classes, where timm's model without a classifier is not what is trained."""
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(plan.seed, f"start {plan.spec.text}"))
         backbone = create_backbone(plan.spec, plan.n_classes, plan.pretrained)
         width = measured_width(backbone, plan.spec, plan.image_size)
-        check_foldable(backbone, plan.spec, plan.image_size, width)
+        if plan.n_classes:
+            check_foldable(backbone, plan.spec, plan.image_size, width)
+        else:
+            check_headless(backbone, plan.spec, plan.image_size)
         return Student(backbone, width, plan.n_classes, plan.components, plan.reads_coordinates)
 
 

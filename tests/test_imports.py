@@ -41,7 +41,7 @@ TCS = {
     "teacher_preprocessing": "",
     "teacher_report": "",
     "teacher_hub": "teacher_file teacher_report",
-    "teacher_source": "teacher_file",
+    "teacher_source": "students.cifar teacher_file",
     "teacher_weights": "teacher_file teacher_hub teacher_layouts teacher_report",
     "projection": "axes moments",
     "teacher": "projection readouts teacher_file teacher_hub teacher_licence teacher_outputs teacher_preprocessing teacher_report"
@@ -115,6 +115,7 @@ TCS = {
     "students.wide_resnet": "students.network",
     "students.cifar": "students.mobilenet students.network students.resnet students.shufflenet students.vgg students.wide_resnet",
     "student": "gates students.cifar",
+    "student_maps": "student",
     "methods": "losses",
     "interrupt": "",
     "training.rows": "",
@@ -142,12 +143,12 @@ TCS = {
     "training.held_out": "",
     "training.monitor": "config_train probe",
     "training.jobs": "checkpoint config_train losses methods selection source splits student training.cached_views training.held_out "
-    "training.probe_start training.showing",
+    "training.monitor training.probe_start training.showing",
     "training.held_out_look": "source training.cached_views "
     "training.images training.jobs training.monitor training.showing training.trainer",
     "training.loop": "checkpoint interrupt training.collectives training.feed training.log training.trainer training.watch",
     "training.record": "checkpoint training.feed training.jobs training.log training.loop training.trainer training.watch",
-    "training.stream": "config_augment config_optimiser config_train methods source student training.cached_views "
+    "training.stream": "config_augment config_optimiser config_train methods source student student_maps training.cached_views "
     "training.collectives training.feed training.held_out_look training.jobs training.loading training.loop training.recipe "
     "training.record training.rows training.showing training.trainer",
     "training.break_even": "",
@@ -155,7 +156,7 @@ TCS = {
     "training.memory": "config_train",
     "train": "config_train ranks source training.args training.collectives training.forecast training.jobs training.memory "
     "training.stream",
-    "evaluate": "augmentation.pixels checkpoint student training.given_images training.images",
+    "evaluate": "augmentation.pixels checkpoint probe splits student training.given_images training.images",
     "training.appended": "",
     "training.args": "",
     "training.metrics": "",

@@ -123,6 +123,38 @@ def test_images_of_the_wrong_size_are_refused_with_the_remedy() -> None:
         build_student(plan("vit_tiny_patch16_224", size=32))
 
 
+def test_arguments_that_break_the_forward_pass_are_one_line() -> None:
+    with pytest.raises(
+        ModelError, match=r"cannot be run \(AttributeError: .*layer4.*\); check its k=v arguments"
+    ) as found:
+        build_student(plan("resnet18,layers=(1,1,1),channels=(4,4,8)", size=32))
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("text", [*TEST_MODELS, *FAMILIES, "levit_128s"])
+def test_without_classes_the_export_is_timms_headless_model(text: str) -> None:
+    spec = parse_student(text)
+    size = spec.kwargs.get("img_size") or {"levit_128s": 224}.get(text, 160 if spec.name in TEST_MODELS else 64)
+    student = build_student(plan(text, size=size, classes=0, coordinates=False)).eval()
+    plain = timm.create_model(spec.name, num_classes=0, **spec.kwargs).eval()
+    plain.load_state_dict(student.folded_state())
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        output, found = student(images), plain(images)
+    assert torch.equal(found, output.features_BS)
+    assert output.logits_BC.shape == (2, 0)
+    assert output.z_BK is not None
+    assert not any(key.startswith("classifier") for key in student.state_dict())
+
+
+def test_a_headless_model_that_gives_other_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tcs.student.pre_logits", lambda backbone, images: pre_logits(backbone, images).square())
+    with pytest.raises(
+        ModelError, match=r"'resnet18,.*' cannot go without a classifier: its output with num_classes=0"
+    ):
+        build_student(plan(TINY, size=32, classes=0, coordinates=False))
+
+
 def test_the_start_depends_on_seed_and_name_alone() -> None:
     torch.manual_seed(1)
     first = build_student(plan(TINY, size=32)).state_dict()

@@ -13,7 +13,8 @@ from torch import nn
 
 from tcs.config import TrainConfig
 from tcs.errors import ModelError
-from tcs.student import StudentPlan, build_student, create_backbone, measured_maps, normalisation, parse_student
+from tcs.student import StudentPlan, build_student, create_backbone, normalisation, parse_student
+from tcs.student_maps import measured_maps
 from tcs.students.cifar import STUDENTS, register
 from tcs.train import image_size, train
 

@@ -69,7 +69,7 @@ def make(
     generator = torch.Generator().manual_seed(1)
     plan = StudentPlan(
         spec=parse_student(student),
-        n_classes=C,
+        n_classes=0 if chosen.head == "none" else C,
         components=K,
         reads_coordinates=chosen.head == "tcs",
         image_size=SIZE,
@@ -270,3 +270,30 @@ def test_methods_are_found_by_name() -> None:
     assert resolve_method(None, "tcs", "ce + 0.5*elsh", has_targets=True).needs == {"labels", "bits"}
     with pytest.raises(ConfigError, match="trains no classifier and --head linear has no other"):
         resolve_method(None, "linear", "l2", has_targets=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "loss", "picks", "expected"),
+    [
+        (None, "l2", False, ("none", "none", {"coordinates"})),
+        (None, "0.5*elsh + queue-kl", False, ("none", "none", {"bits", "features"})),
+        ("none", "projector", False, ("none", "none", {"features"})),
+        ("tcs", "l2", False, ("tcs", "probe-frozen", {"coordinates", "labels"})),
+        (None, "l2", True, ("tcs", "probe-frozen", {"coordinates", "labels"})),
+        (None, "ce + l2", False, ("tcs", "trained", {"coordinates", "labels"})),
+    ],
+)
+def test_a_loss_without_labels_has_no_classifier_unless_asked_for(
+    head: str | None, loss: str, picks: bool, expected: tuple[str, str, set[str]]
+) -> None:
+    method = resolve_method(None, head, loss, has_targets=True, picks_labels=picks)
+    assert (method.head, method.classifier, set(method.needs)) == expected
+    assert method.reads_labels == ("labels" in expected[2])
+
+
+@pytest.mark.parametrize(
+    ("loss", "why"), [("ce + l2", "trains a classifier"), ("kd", "trains a classifier"), ("lshl2_s", "reads labels")]
+)
+def test_head_none_takes_no_loss_that_needs_labels(loss: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--head none .* reads no label, and --loss '.*' {why}; leave one out"):
+        resolve_method(None, "none", loss, has_targets=True)

@@ -80,7 +80,10 @@ OPTIONS: tuple[Decorator, ...] = (
         ("--method", {"help": "A named method, from tcs methods.  [default: tcs-probe with --targets, else labels]"}),
         (
             "--head",
-            {"type": click.Choice(HEADS), "help": "Instead of --method: the student's head.  [default: by the loss]"},
+            {
+                "type": click.Choice(HEADS),
+                "help": "Instead of --method: the student's head; none reads no labels.  [default: by the loss]",
+            },
         ),
         ("--loss", {"help": 'Instead of --method: a sum such as "ce + 0.5*rkd"; a loss without a factor counts once.'}),
         ("--pretrained", FLAG | {"help": "Start from timm's pretrained weights."}),

@@ -83,7 +83,7 @@ class Vid(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The sum over stages of the Gaussian negative log-likelihood (without its constant); a larger student map is pooled first."""
-        total = rows.logits_BC.new_zeros(())
+        total = rows.features_BS.new_zeros(())
         for index, (student, teacher) in enumerate(zip(rows.student_maps, rows.teacher_maps, strict=True)):
             mu = self.regressors[index](student, (int(teacher.shape[2]), int(teacher.shape[3])))
             total = total + vid(mu, teacher, self.log_scales[index])

@@ -28,7 +28,8 @@ def look_at(job: Job, device: torch.device) -> Look | None:
     teacher_ND = _cached(job, rows_N)
     if len(rows_N) == 0 or teacher_ND is None:
         return None
-    labels_N = job.source.store.labels_N[rows_N] if may_score_labels(job.config) else None
+    reads_labels = job.method.reads_labels and may_score_labels(job.config)
+    labels_N = job.source.store.labels_N[rows_N] if reads_labels else None
     monitor = Monitor(images_N3HW=_shown(job, rows_N), teacher_ND=teacher_ND, labels_N=labels_N)
 
     def look(trainer: Trainer) -> dict[str, float]:

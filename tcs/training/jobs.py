@@ -12,15 +12,16 @@ import cache
 from tcs.checkpoint import CONFIG
 from tcs.config import as_json
 from tcs.config_train import PLACES, SELECT_GATES, TrainConfig
-from tcs.errors import ArtefactError, ConfigError, did_you_mean
+from tcs.errors import ArtefactError, ConfigError, DataError, did_you_mean
 from tcs.losses import LOSSES, parse_loss
-from tcs.methods import PROBE_FROZEN, Method, resolve_method
+from tcs.methods import HEADLESS, METHODS, PROBE_FROZEN, Method, resolve_method
 from tcs.selection import Selection
 from tcs.source import Source, check_needs, find_split, probe_for, run_rows, vector_readout
-from tcs.splits import Split
+from tcs.splits import Split, leave_out, without_labels
 from tcs.student import StudentSpec, parse_student
 from tcs.training.cached_views import check_views
 from tcs.training.held_out import HeldOut, held_out_rows
+from tcs.training.monitor import may_score_labels
 from tcs.training.probe_start import Probe
 from tcs.training.showing import mixing_of
 
@@ -50,6 +51,11 @@ class Job:
         return bool(self.method.needs & {"coordinates", "bits"})
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the student tells apart, in the order of its outputs; none without a classifier."""
+        return () if self.method.head == HEADLESS else tuple(self.source.store.classes)
+
+    @property
     def components(self) -> int | None:
         """Coordinates of the student's head or of its mimic losses; None where there are neither."""
         if not self.reads_targets and self.method.head != "tcs":
@@ -67,8 +73,12 @@ class Job:
 
 def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     """The students of a run. ConfigError or ArtefactError for whatever can be told without building them."""
-    method = resolve_method(config.method, config.head, config.loss, source.targets is not None)
-    check_needs(method, source, f"--method {config.method}" if config.method else f"--loss '{method.loss}'")
+    method = resolve_method(
+        config.method, config.head, config.loss, source.targets is not None, not may_score_labels(config)
+    )
+    name = _name_of(method, config)
+    check_needs(method, source, name)
+    _check_labels(method, config, source.store, name)
     if config.readout is not None or method.needs & {"features", "probe"}:
         vector_readout(source.store, config.readout)
     specs = [parse_student(model) for model in config.models]
@@ -79,10 +89,7 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     _check_losses(method, config)
     check_views(source.store, config)
     source.require_images()
-    split = find_split(source.store, config)
-    rows_n = run_rows(source, split, method, config)
-    split_seed = config.seed if config.split_seed is None else config.split_seed
-    held_out = held_out_rows(source.store.keys, rows_n, split.rows_n, config.held_out, split_seed)
+    split, rows_n, held_out = _choose_rows(config, source, method)
     probe, selection = probe_for(method, source, config, split, config.seed)
     jobs = [
         Job(
@@ -91,7 +98,7 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
             source=source,
             method=method,
             split=split,
-            rows_n=held_out.kept(rows_n),
+            rows_n=rows_n,
             held_out=held_out,
             size=config.img_size or image_size(spec),
             probe=probe,
@@ -104,6 +111,20 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     return jobs
 
 
+def _choose_rows(config: TrainConfig, source: Source, method: Method) -> tuple[Split, NDArray[np.int64], HeldOut]:
+    """The labelled rows of a run, all its rows, and the held-out ones, which are neither. Labelled rows are held out only where
+    all of them are given and a number is asked for."""
+    store = source.store
+    split = find_split(store, config) if method.reads_labels else without_labels()
+    rows_n = run_rows(source, split, method, config)
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    may_take = config.held_out is not None and method.reads_labels and may_score_labels(config)
+    held_out = held_out_rows(store.keys, rows_n, split.rows_n, config.held_out, split_seed, may_take_labelled=may_take)
+    if np.isin(split.rows_n, held_out.dropped_d).any():
+        split = leave_out(split, held_out.dropped_d, store.keys, store.labels_N, store.classes)
+    return split, held_out.kept(rows_n), held_out
+
+
 def image_size(spec: StudentSpec) -> int:
     """The student's input size without --img-size: its own img_size argument, else timm's data config."""
     import timm
@@ -112,6 +133,32 @@ def image_size(spec: StudentSpec) -> int:
         return int(spec.kwargs["img_size"])
     configured = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.name.partition(".")[0]) else None
     return int(configured.input_size[-1]) if configured is not None else 224
+
+
+def _name_of(method: Method, config: TrainConfig) -> str:
+    """How messages call the method of a run: by the option that asked for it."""
+    if config.head is not None or config.loss is not None:
+        return f"--loss '{method.loss}'"
+    return f"--method {next(name for name, known in METHODS.items() if known is method)}"
+
+
+def _check_labels(method: Method, config: TrainConfig, store: cache.Store, name: str) -> None:
+    """Refuse labels where there are none, and options that pick or weigh labels where none is read."""
+    if method.reads_labels:
+        if not store.is_labelled:
+            raise DataError(
+                f"{name} reads labels, and none of the {len(store)} rows of {store.path} has a label; extract with one folder "
+                "a class, or train without labels: --method tcs-mimic, or a --loss that trains no classifier."
+            )
+        return
+    for option in ("shots", "split_file", "labelled_share", "selection"):
+        if getattr(config, option) is not None:
+            raise ConfigError(
+                f"--{option.replace('_', '-')} is {getattr(config, option)}, and {name} trains no classifier and reads no label; "
+                "leave it out, or add ce to the loss."
+            )
+    if config.unlabelled == "none":
+        raise ConfigError(f"--unlabelled is none, and {name} reads unlabelled rows only; use all, or a number.")
 
 
 def _check_names(specs: Sequence[StudentSpec]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tcs.methods import PROBE_FROZEN, TRAINED
+from tcs.methods import PROBE_FROZEN, PROBED
 from tcs.student import Student
 
 
@@ -24,9 +24,10 @@ def install_probe(student: Student, probe: Probe | None, classifier: str) -> Non
     """Select the probe's coordinates, and write its weights where the method's `classifier` starts from them or is them."""
     if probe is not None:
         student.select(torch.as_tensor(probe.active_k))
-    if classifier == TRAINED:
+    if classifier not in PROBED:
         return
     assert probe is not None
+    assert student.classifier is not None
     with torch.no_grad():
         student.classifier.weight.copy_(torch.as_tensor(probe.weight_CK))
         student.classifier.bias.copy_(torch.as_tensor(probe.bias_C))

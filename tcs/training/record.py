@@ -91,7 +91,7 @@ def run_record(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[str,
         "identity": identity,
         "config": as_json(job.config),
         "method": dataclasses.asdict(job.method),
-        "classes": list(job.source.store.classes),
+        "classes": list(job.classes),
         "stores_read": [str(job.source.store.path)],
         "student": {
             "name": job.spec.name,

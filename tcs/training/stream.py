@@ -13,7 +13,8 @@ from tcs.config_train import TrainConfig
 from tcs.methods import Method
 from tcs.runtime import progress_bar, say
 from tcs.source import hash_planes
-from tcs.student import Student, StudentPlan, build_student, measured_maps, normalisation
+from tcs.student import Student, StudentPlan, build_student, normalisation
+from tcs.student_maps import measured_maps
 from tcs.training.cached_views import cached_views
 from tcs.training.collectives import Collectives
 from tcs.training.feed import Feed
@@ -167,7 +168,7 @@ def _build(job: Job) -> Student:
     return build_student(
         StudentPlan(
             spec=job.spec,
-            n_classes=len(job.source.store.classes),
+            n_classes=len(job.classes),
             components=job.components,
             reads_coordinates=job.method.head == "tcs",
             image_size=job.size,

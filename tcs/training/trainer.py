@@ -93,7 +93,7 @@ class Trainer:
         rows, maps = self.rows, self.rows.teacher_maps
         return Setting(
             student_dims=self.student.width,
-            classes=self.student.classifier.out_features,
+            classes=self.student.n_classes,
             rows=len(rows.labels_n),
             seed=seed_for(self.recipe.seed, "losses"),
             teacher_nD=None if rows.teacher_nD is None else rows.teacher_nD.flatten(0, -2),  # every view a row
@@ -173,7 +173,7 @@ class Trainer:
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss and its terms (weighted sums over the parts of the batch), their gradients added to the parameters."""
         total = {term.name: torch.zeros((), device=self.around.device) for term in self.phase.terms}
-        classes, smoothing = self.student.classifier.out_features, self.recipe.augment.smoothing
+        classes, smoothing = self.student.n_classes, self.recipe.augment.smoothing
         self._changed_labels = changed_labels(batch, self.rows.labels_n, classes, smoothing)
         for number, part in enumerate(_parts(batch, self.recipe.optimiser.grad_accum_steps, self.around.together)):
             values = self._loss_values(self._forward(batch, part, number), batch, part)
