@@ -11,7 +11,7 @@ import torch
 from artefacts import make_store
 from torch import nn
 
-from tcs.config import TrainConfig
+from tcs.config_train import TrainConfig
 from tcs.errors import ModelError
 from tcs.student import StudentPlan, build_student, create_backbone, normalisation, parse_student
 from tcs.student_maps import measured_maps
