@@ -16,7 +16,8 @@ from tcs.errors import ModelError
 from tcs.student import StudentPlan, build_student, create_backbone, normalisation, parse_student
 from tcs.student_maps import measured_maps
 from tcs.students.cifar import STUDENTS, register
-from tcs.train import image_size, train
+from tcs.train import train
+from tcs.training.jobs import image_size
 
 FAMILIES = (
     "cifar_resnet8",
