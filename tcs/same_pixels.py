@@ -68,9 +68,10 @@ class PixelRun:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the weights, as JSON."""
-        numbers = {key: value for key, value in as_json(self.recipe).items() if key != "method"}
-        settings: dict[str, Any] = as_plain(numbers)
-        return settings | {
+        recipe: dict[str, Any] = as_plain(as_json(self.recipe))
+        nested = [recipe.pop(part) for part in ("optimiser", "augment")]
+        recipe.pop("method")
+        return {**recipe, **nested[0], **nested[1]} | {
             "reference": "same-pixels",
             "semantics": SEMANTICS,
             "temperature": TEMPERATURE,
