@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from tcs.config_train import TrainConfig
@@ -29,9 +29,7 @@ def train(config: TrainConfig, source: Source | None = None) -> list[pathlib.Pat
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder; DivergedError after the others are done, where a student's loss was not finite.
     """
-    source = source or open_source(config.store, config.targets, config.data)
-    jobs = plan_jobs(config, source)
-    with _streams(config, jobs) as (streams, together):
+    with _streams(config, source) as (jobs, streams, together):
         if streams and together.leads:
             pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
             save_args(pathlib.Path(config.out) / ARGS, config)
@@ -50,14 +48,15 @@ def forecast(config: TrainConfig, source: Source | None = None) -> list[dict[str
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
     of the extraction. Raises what `train` raises before the first step.
     """
-    source = source or open_source(config.store, config.targets, config.data)
-    with _streams(config, plan_jobs(config, source)) as (streams, _):
+    with _streams(config, source) as (_, streams, _):
         return say_forecast(streams)
 
 
 @contextlib.contextmanager
-def _streams(config: TrainConfig, jobs: Sequence[Job]) -> Iterator[tuple[list[Stream], Collectives]]:
-    """The unfinished students, ready to train, among the processes that torchrun started."""
-    device = pick_device(config.device)
-    with naming_memory(config), joined_ranks() as ranks, joined_collectives(device, ranks) as together:
-        yield open_streams(jobs, device, together), together
+def _streams(config: TrainConfig, source: Source | None) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
+    """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
+    with joined_ranks() as ranks:  # first, so that an error of any process ends all with its message
+        jobs = plan_jobs(config, source or open_source(config.store, config.targets, config.data))
+        device = pick_device(config.device)
+        with joined_collectives(device, ranks) as together, naming_memory(config):
+            yield jobs, open_streams(jobs, device, together), together

@@ -32,8 +32,10 @@ def run_processes(world_size: int, work: Work, *arguments: Any) -> list[Any]:
 
     No process ends before all have answered: none hears of a failure by a closed connection.
     """
-    context = multiprocessing.get_context("forkserver")  # forked from a process that has torch already, and no threads
-    context.set_forkserver_preload(["torch.distributed", "tcs.training.collectives"])
+    context = multiprocessing.get_context(
+        "forkserver"
+    )  # forked from a process that has torch and timm already, and no threads
+    context.set_forkserver_preload(["torch.distributed", "tcs.train"])
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     pipes = [context.Pipe() for _ in range(world_size)]
     processes = [

@@ -264,7 +264,8 @@ def test_one_process_gets_back_what_it_gives() -> None:
     assert (ALONE.rank, ALONE.world_size, ALONE.leads) == (0, 1, True)
     assert ALONE.part(rows_B) is rows_B
     assert ALONE.gather_rows(rows_B, rows_B, total=3)[1] is rows_B
-    assert ALONE.sync_batch_norm(module) is module
+    with pytest.raises(ConfigError, match=r"^--sync-bn is set for one process, .* leave it out"):
+        ALONE.sync_batch_norm(module)
     assert ALONE.broadcast_json(rows_B) is rows_B
     assert [ALONE.any_of(True), ALONE.any_of(False)] == [True, False]
     for nothing in (ALONE.sum_gradients, ALONE.average_gradients):

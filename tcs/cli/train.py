@@ -25,14 +25,18 @@ def command(as_json: bool, **options: Any) -> None:
     metrics.jsonl, summary.csv and config.json. Under torchrun the processes share every batch.
     """
     config = TrainConfig(**options)
+    from tcs.runtime import place
     from tcs.train import forecast, train
 
+    as_rank_0 = place().rank == 0
     if config.dry_run:
         rows = forecast(config)
-        if as_json:
+        if as_json and as_rank_0:
             click.echo(json.dumps({"students": rows}))
         return
     folders = train(config)
+    if not as_rank_0:
+        return
     if as_json:
         click.echo(json.dumps({"students": [str(folder) for folder in folders]}))
     else:

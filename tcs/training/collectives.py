@@ -84,7 +84,7 @@ class Collectives(Protocol):
         """Wait without limit until all ranks are here."""
 
     def sync_batch_norm(self, module: nn.Module) -> nn.Module:
-        """`module` with batch statistics over the rows of all ranks. ConfigError on a CPU, for which torch has none."""
+        """`module` with batch statistics over the rows of all ranks. ConfigError for one process, and on a CPU."""
 
 
 class _Alone:
@@ -120,8 +120,10 @@ class _Alone:
     def barrier(self) -> None:
         pass
 
-    def sync_batch_norm(self, module: nn.Module) -> nn.Module:
-        return module
+    def sync_batch_norm(self, module: nn.Module) -> nn.Module:  # noqa: ARG002
+        raise ConfigError(
+            "--sync-bn is set for one process, which has no others to share batch statistics with; leave it out."
+        )
 
 
 ALONE: Collectives = _Alone()

@@ -3,7 +3,7 @@
 A batch is a pure function of the options and its step, so a student sees the same whether it is alone or not, resumed or
 not. Images are augmented in batches on the device, with a draw of their own each; normalisation is the students' own.
 
-Legend: B rows of a batch, b those of this process.
+Legend: B rows of a batch, L labelled ones, b and l those of this process.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tcs.augmentation.apply import apply
 from tcs.augmentation.draws import draw
-from tcs.augmentation.mixing import Mix, MixPolicy, draw_mix, mix_images
+from tcs.augmentation.mixing import Mix, MixPolicy, draw_mix, mix_pairs
 from tcs.augmentation.policy import AugmentPolicy
 from tcs.runtime import seed_for
 from tcs.training.batches import BatchPlan, batch_positions
@@ -105,6 +105,18 @@ class Feed:
         plain = AugmentPolicy()
         return apply(images_b3HW, draw(plain, len(images_b3HW), torch.Generator()), self.showing.size)
 
+    def whole(self, batch: Batch) -> Tensor:
+        """The images of all rows of a batch, uint8 (B, 3, H, W). All processes take part."""
+        return self._together.gather_rows(batch.shown_b3HW, total=len(batch.positions_B))[0]
+
+    def _mixed(self, shown_b3HW: Tensor, rows_b: Tensor, mix: Mix) -> Tensor:
+        """This process's images, the labelled ones mixed with their partners, which other processes may have."""
+        at_l = rows_b[rows_b < len(mix)]
+        own_l3HW = shown_b3HW[: len(at_l)]
+        (labelled_L3HW,) = self._together.gather_rows(own_l3HW, total=len(mix))
+        partners_l3HW = labelled_L3HW[mix.partner_L[at_l].to(own_l3HW.device)]
+        return torch.cat([mix_pairs(own_l3HW, partners_l3HW, mix.rows(at_l)), shown_b3HW[len(at_l) :]])
+
     def _positions(self, step: int) -> tuple[Tensor, int]:
         labelled, pool = batch_positions(self.plan(step), self._labelled_m, step)
         return torch.cat([labelled, pool]), len(labelled)
@@ -122,7 +134,7 @@ class Feed:
             shown_b3HW = self._augmented(images_b3HW, rows_b, len(positions_B), labelled, generator)
         if showing.mixing is not None and labelled > 0:
             mix = draw_mix(showing.mixing, labelled, showing.size, generator)
-            shown_b3HW = mix_images(shown_b3HW, mix)
+            shown_b3HW = self._mixed(shown_b3HW, rows_b, mix)
         return Batch(
             step=step, positions_B=positions_B, labelled=labelled, shown_b3HW=shown_b3HW, mix=mix, view_B=view_B
         )

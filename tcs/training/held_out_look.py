@@ -22,12 +22,17 @@ from tcs.training.trainer import EVAL_BATCH, Trainer
 Look = Callable[[Trainer], dict[str, float]]
 
 
-def look_at(job: Job, device: torch.device) -> Look | None:
-    """A function that scores a student on the held-out rows of its run; None where there are none, or nothing is cached of them."""
+def look_at(job: Job, device: torch.device, *, leads: bool = True) -> Look | None:
+    """A function that scores a student on the held-out rows of its run; None where there are none, or nothing is cached of them.
+
+    Of several processes the leading one looks: the others have the same student, and get a function that says nothing.
+    """
     rows_N = job.held_out.rows_N
     teacher_ND = _cached(job, rows_N)
     if len(rows_N) == 0 or teacher_ND is None:
         return None
+    if not leads:
+        return lambda _trainer: {}
     reads_labels = job.method.reads_labels and may_score_labels(job.config)
     labels_N = job.source.store.labels_N[rows_N] if reads_labels else None
     monitor = Monitor(images_N3HW=_shown(job, rows_N), teacher_ND=teacher_ND, labels_N=labels_N)

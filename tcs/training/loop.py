@@ -67,17 +67,31 @@ class Runner:
         """Take up the state that an earlier process left, and cut the log back to it."""
         if self.folder is None:
             return
-        found = (self.folder / RESUME).exists()
+        together = self.trainer.around.together
+        found = together.broadcast_json((self.folder / RESUME).exists())
         if found:
-            state = load_resume(self.folder / RESUME)
-            if state.pop("fingerprint", None) != self.fingerprint:
-                raise ArtefactError(
-                    f"resume file {self.folder / RESUME} belongs to another configuration; use another --out, or --overwrite."
-                )
-            self.trainer.load_state(state)
+            self._load(self.folder / RESUME)
         self.first_image = self.trainer.images_seen
-        if self.trainer.around.together.leads:
+        if together.leads:
             self.log = RunLog.open(self.folder, self.trainer.step if found else None, self.tensorboard)
+
+    def _load(self, path: pathlib.Path) -> None:
+        """Go on from the state of `path`, which the leading process has found."""
+        together = self.trainer.around.together
+        shared = "; --out must lie on a file system that all ranks share."
+        if not path.exists():
+            raise ArtefactError(f"rank {together.rank} cannot see {path}, which rank 0 resumes from{shared}")
+        state = load_resume(path)
+        if state.pop("fingerprint", None) != self.fingerprint:
+            raise ArtefactError(
+                f"resume file {path} belongs to another configuration; use another --out, or --overwrite."
+            )
+        first = together.broadcast_json(state["step"])
+        if state["step"] != first:
+            raise ArtefactError(
+                f"rank {together.rank} reads step {state['step']} in {path}, rank 0 step {first}{shared}"
+            )
+        self.trainer.load_state(state)
 
     def write(self, row: dict[str, Any]) -> None:
         """Put a row into the log, on the process that has one."""
@@ -85,11 +99,25 @@ class Runner:
             self.log.write(row)
 
     def save(self) -> None:
-        """Write the state that a later process goes on from. All processes take part, the leading one writes."""
-        state = self.trainer.state() | {"fingerprint": self.fingerprint}
+        """Write the state that a later process goes on from, on the process that has a log."""
+        self.trainer.watch.settle()
         if self.folder is not None and self.log is not None:
             self.log.save()
-            save_resume(self.folder / RESUME, state)
+            save_resume(self.folder / RESUME, self.trainer.state() | {"fingerprint": self.fingerprint})
+
+    def seen(self) -> dict[str, float]:
+        """What `look` scores. Where it finds features that are not finite, all processes raise its NotFiniteError."""
+        assert self.look is not None
+        scores, failure = {}, None
+        try:
+            scores = self.look(self.trainer)
+        except NotFiniteError as error:
+            failure = error
+        told = None if failure is None else [failure.term, failure.value, failure.step]
+        told = self.trainer.around.together.broadcast_json(told)
+        if told is not None:
+            raise failure or NotFiniteError(self.trainer.name, *told)
+        return scores
 
     @contextlib.contextmanager
     def failing_alone(self) -> Iterator[None]:
@@ -176,14 +204,15 @@ class _Loop:
         if runner.look is not None and trainer.step == 0:
             row = {"step": 0, "phase": trainer.phase.name, "images_seen": 0, "lr": trainer.optimisation.lr}
             with runner.failing_alone():
-                runner.write(row | runner.look(trainer))
+                runner.write(row | runner.seen())
 
     def _after(self, runner: Runner) -> None:
         """Log, look at held-out rows and save, where it is time."""
         step, last, row = runner.trainer.step, self._feed.steps, {}
-        if runner.look is not None and (step % self._pace.look == 0 or step == last):
-            row = runner.look(runner.trainer)
-        if row or step % self._pace.log == 0 or step == last:
+        looks = runner.look is not None and (step % self._pace.look == 0 or step == last)
+        if looks:
+            row = runner.seen()
+        if looks or step % self._pace.log == 0 or step == last:
             runner.trainer.watch.settle()
             runner.peak_mib = max(runner.peak_mib, _memory_mib(self._device))
             runner.write(self._row(runner) | row)
@@ -214,11 +243,11 @@ class _Loop:
 
     def _leave(self, active: Sequence[Runner], stop: StopRequest) -> None:
         for runner in active:
-            if (
-                runner.failure is None
-            ):  # a step that failed has changed batch statistics, and is made again from an older state
+            # A step that failed has changed batch statistics, and is made again from an older state.
+            if runner.failure is None:
                 with runner.failing_alone():
                     runner.save()
+        self._together.barrier()  # who leaves early looks dead to who still writes
         stop.leave()
 
     def outcome(self, runner: Runner) -> Outcome:

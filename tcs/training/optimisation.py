@@ -58,11 +58,13 @@ class Optimisation:
         """Add the gradients of `loss`, scaled where float16 would lose them."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def gradient_norm(self, look: Callable[[], None]) -> Tensor:
-        """Unscale the gradients, let `look` see them, and return their norm.
+    def gradient_norm(self, join: Callable[[], None], look: Callable[[], None]) -> Tensor:
+        """Let `join` make the gradients those of all processes, unscale them, let `look` see them, and return their norm.
 
         Where float16 overflowed it is not finite, and that is no divergence: `move` leaves the weights and lowers the scale.
+        What overflowed in one process has by then done so in all.
         """
+        join()
         self._scaler.unscale_(self.optimiser)
         look()
         return torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])

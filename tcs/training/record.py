@@ -68,20 +68,26 @@ def save_student(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[st
     (job.folder / DIVERGED).unlink(missing_ok=True)
 
 
-def save_failure(job: Job, feed: Feed, failure: NotFiniteError, identity: dict[str, Any]) -> str:
+def save_failure(job: Job, feed: Feed, failure: NotFiniteError, identity: dict[str, Any], *, leads: bool = True) -> str:
     """Keep the batch on which a loss was not finite, and mark the folder; returns a sentence that names the file.
+
+    All processes take part, the leading one writes.
 
     The file holds the images as shown (uint8), their positions in the run, rows in the store and labels (-1: none read).
     """
     batch = feed.batch(failure.step)
+    shown_B3HW = feed.whole(batch)
+    told = f"{failure} Its batch is in {job.folder / DIVERGED}."
+    if not leads:
+        return told
     rows_B = torch.from_numpy(job.rows_n)[batch.positions_B]
     split = torch.isin(rows_B, torch.from_numpy(job.split.rows_n))
     labels_B = torch.where(split, torch.from_numpy(np.asarray(job.source.store.labels_N, np.int64))[rows_B], -1)
-    tensors = {"shown": batch.shown_b3HW, "position": batch.positions_B, "row": rows_B, "label": labels_B}
+    tensors = {"shown": shown_B3HW, "position": batch.positions_B, "row": rows_B, "label": labels_B}
     keys = "\n".join(job.source.store.keys[int(row)] for row in rows_B)
     save_weights(job.folder / DIVERGED, tensors, {"step": str(failure.step), "term": failure.term, "keys": keys})
     save_json(job.folder / CONFIG, {"state": FAILED, "identity": identity, "error": str(failure)})
-    return f"{failure} Its batch is in {job.folder / DIVERGED}."
+    return told
 
 
 def run_record(job: Job, trainer: Trainer, outcome: Outcome, identity: dict[str, Any]) -> dict[str, Any]:

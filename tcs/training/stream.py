@@ -10,6 +10,7 @@ from tcs.config import as_json
 from tcs.config_augment import AugmentConfig
 from tcs.config_optimiser import OptimiserConfig
 from tcs.config_train import TrainConfig
+from tcs.errors import ConfigError
 from tcs.methods import Method
 from tcs.runtime import progress_bar, say
 from tcs.source import hash_planes
@@ -67,11 +68,12 @@ class Stream:
     def train(self) -> list[str]:
         """Train what is left, write each student's files, and return what to say of those that failed."""
         with self.feed() as feed:
-            look = look_at(self.jobs[0], self.trainers[0].around.device)
+            around = self.trainers[0].around
+            look = look_at(self.jobs[0], around.device, leads=around.together.leads)
             runners = [self._runner(job, trainer, look) for job, trainer in zip(self.jobs, self.trainers, strict=True)]
             self._announce(feed, look)
             with progress_bar(self.recipe.steps, self._title(), "steps") as bar:
-                outcomes = train_students(feed, runners, bar, self._pace(), self.trainers[0].around.together)
+                outcomes = train_students(feed, runners, bar, self._pace(), around.together)
             return self._save(feed, runners, outcomes)
 
     def _runner(self, job: Job, trainer: Trainer, look: Look | None) -> Runner:
@@ -89,13 +91,14 @@ class Stream:
         )
 
     def _save(self, feed: Feed, runners: Sequence[Runner], outcomes: Sequence[Outcome]) -> list[str]:
-        failures = []
+        failures, leads = [], self.trainers[0].around.together.leads
         for job, runner, outcome in zip(self.jobs, runners, outcomes, strict=True):
             identity = fingerprint_of(job)[1]
             if runner.failure is None:
-                save_student(job, runner.trainer, outcome, identity)
+                if leads:
+                    save_student(job, runner.trainer, outcome, identity)
             else:
-                failures.append(save_failure(job, feed, runner.failure, identity))
+                failures.append(save_failure(job, feed, runner.failure, identity, leads=leads))
         return failures
 
     def _title(self) -> str:
@@ -126,9 +129,12 @@ class Stream:
 
 def open_streams(jobs: Sequence[Job], device: torch.device, together: Collectives) -> list[Stream]:
     """The unfinished students of a run, built and checked, by image size in the order of the command."""
+    _require_agreement(jobs, together)
     waiting = []
-    for job in jobs:
-        if is_finished(job, fingerprint_of(job)[1]):
+    # The leading process alone judges the folders; the others wait for its answer.
+    finished = [is_finished(job, fingerprint_of(job)[1]) for job in jobs] if together.leads else []
+    for job, is_done in zip(jobs, together.broadcast_json(finished), strict=True):
+        if is_done:
             say(f"{job.folder} is finished; nothing to do.")
         else:
             waiting.append(job)
@@ -143,6 +149,17 @@ def open_streams(jobs: Sequence[Job], device: torch.device, together: Collective
         chosen = [number for number, job in enumerate(waiting) if job.size == size]
         streams.append(Stream(tuple(waiting[at] for at in chosen), tuple(trainers[at] for at in chosen)))
     return streams
+
+
+def _require_agreement(jobs: Sequence[Job], together: Collectives) -> None:
+    """Refuse a process that would train something else, or at another pace, than the leading one."""
+    names = ("checkpoint_every", "log_interval", "held_out_every")
+    ours = [[fingerprint_of(job)[0], *(getattr(job.config, name) for name in names)] for job in jobs]
+    if together.broadcast_json(ours) != ours:
+        raise ConfigError(
+            f"rank {together.rank} is to train other students than rank 0, or from another store; give all ranks one command "
+            "and the same files."
+        )
 
 
 def make_trainer(job: Job, rows: TrainingRows, device: torch.device, together: Collectives) -> Trainer:
@@ -160,8 +177,22 @@ def make_trainer(job: Job, rows: TrainingRows, device: torch.device, together: C
         together=together,
     )
     recipe = dataclasses.replace(make_recipe(job.config, job.method, len(job.rows_n)), gates=job.gates)
-    plan_stages(recipe, len(rows.labelled_m), len(job.rows_n))
-    return Trainer(student, rows, recipe, around, job.spec.text)
+    least = min(plan.rows for _, plan in plan_stages(recipe, len(rows.labelled_m), len(job.rows_n)))
+    trainer = Trainer(student, rows, recipe, around, job.spec.text)
+    _check_shares(trainer, least)
+    return trainer
+
+
+def _check_shares(trainer: Trainer, rows: int) -> None:
+    """Refuse a batch of `rows` that gives some process too few of them to forward."""
+    ranks, parts = trainer.around.together.world_size, trainer.recipe.optimiser.grad_accum_steps
+    normed = any(not isinstance(layer, torch.nn.SyncBatchNorm) for layer in trainer.statistics)
+    needed = 2 if ranks > 1 and normed else 1
+    if rows // (ranks * parts) < needed:
+        raise ConfigError(
+            f"a batch has {rows} rows, for {ranks} process(es) in {parts} part(s) each; {trainer.name} needs {needed} or more "
+            "at once. Use a larger --batch-size, a smaller --grad-accum-steps or fewer processes."
+        )
 
 
 def _build(job: Job) -> Student:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
 from tcs.criteria.base import Setting, StepRows
@@ -31,9 +31,8 @@ from tcs.training.step_rows import changed_labels, step_rows
 from tcs.training.watch import FEATURES, GRADIENT, NotFiniteError, Watch
 
 REFIT_ROWS = 4096
-REFIT_LEAST_PENALTY = (
-    1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it
-)
+# Of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it.
+REFIT_LEAST_PENALTY = 1e-2
 EVAL_BATCH = 256
 
 
@@ -81,6 +80,11 @@ class Trainer:
         self._frozen = freeze(student, config.freeze)
         self.criteria = build_criteria([term for phase in self.phases for term in phase.terms], self._setting()).to(
             around.device
+        )
+        together.broadcast_state(self.student)
+        together.broadcast_state(self.criteria)
+        self.statistics = nn.ModuleList(
+            own for own in student.modules() if getattr(own, "running_mean", None) is not None
         )
         self.averaged = Averaged(student, config) if config.model_ema else None
         if config.torchcompile is not None:
@@ -156,9 +160,11 @@ class Trainer:
         self._train_mode()
         self.optimisation.begin(self.step)
         values = self._backward(batch)
-        norm = self.optimisation.gradient_norm(self._see_gradients)
+        norm = self.optimisation.gradient_norm(self._join_gradients, self._see_gradients)
         self.watch.put(self.step, values if self.optimisation.scales else values | {GRADIENT: norm})
         self.optimisation.move(norm)
+        # At every step, so that no result depends on when a state was saved or the student was looked at.
+        self.around.together.average_buffers(self.statistics)
         self.step += 1
         self.images_seen += len(batch.positions_B)
         self._close_gates()
@@ -183,11 +189,13 @@ class Trainer:
         loss = torch.stack([term.weight * total[term.name] for term in self.phase.terms]).sum()
         return {**{f"loss_{name}": value for name, value in total.items()}, "loss": loss}
 
+    def _join_gradients(self) -> None:
+        """Make the gradients those of all processes."""
+        self.around.together.sum_gradients(self.student.parameters())
+        self.around.together.average_gradients(self.criteria.parameters())
+
     def _see_gradients(self) -> None:
-        """Gradients of all processes together, then the gates' importance."""
-        together = self.around.together
-        together.sum_gradients([p for p in self.student.parameters() if p.requires_grad])
-        together.average_gradients([p for p in self.criteria.parameters() if p.requires_grad])
+        """Let the gates see how much they matter."""
         if self.student.gates is not None and self.phase is self.phases[-1]:
             self.student.gates.observe()
 
@@ -252,7 +260,6 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on: plain values and tensors."""
         self.watch.settle()
-        self.around.together.average_buffers(self.student)
         return {
             "step": self.step,
             "images_seen": self.images_seen,

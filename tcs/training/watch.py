@@ -24,7 +24,7 @@ class NotFiniteError(DivergedError):
     def __init__(self, student: str, term: str, value: float, step: int) -> None:
         what = BESIDE_LOSSES.get(term, f"loss '{term.removeprefix('loss_')}'")
         super().__init__(f"student {student}: {what} is {value} at step {step}; lower --lr and train again.")
-        self.term, self.step = term, step
+        self.term, self.value, self.step = term, value, step
 
 
 @dataclasses.dataclass(frozen=True)
