@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from tcs.augmentation.policy import AugmentPolicy
-from tcs.errors import require
+from tcs.augmentation.policy import INTERPOLATIONS, AugmentPolicy
+from tcs.errors import refuse_idle, require, require_choice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,12 @@ class AugmentConfig:
             f"--decode-size is {self.decode_size}; it must be 1 or more.",
         )
         require(0 <= self.smoothing < 1, f"--smoothing is {self.smoothing}; it must lie from 0 to below 1.")
+        require_choice(self.train_interpolation, INTERPOLATIONS, "--train-interpolation")
+        conditions = (
+            (("crop_padding",), self.scale is None, "images that are padded; leave --scale out"),
+            (("ratio", "train_interpolation"), self.scale is not None, "a random resized crop; add --scale 0.08 1.0"),
+        )
+        refuse_idle(self, conditions)
         self.policy(0)  # which checks the options that it is made of
 
     @property

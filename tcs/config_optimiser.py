@@ -3,11 +3,13 @@
 import dataclasses
 import math
 
-from tcs.errors import require, require_choice
+from tcs.errors import refuse_idle, require, require_choice
 
 SCHEDULES = ("cosine", "tanh", "step", "multistep", "poly", "constant")
 CLIP_MODES = ("norm", "value", "agc")
 AMP_DTYPES = ("bfloat16", "float16")
+DECAYING = ("step", "multistep", "poly")  # what --decay-rate is read by
+ENDING = ("cosine", "tanh", "poly")  # what --min-lr is read by
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ class OptimiserConfig:
             0 < self.model_ema_decay < 1,
             f"--model-ema-decay is {self.model_ema_decay}; it must lie between 0 and 1.",
         )
+        require("" not in self.freeze, "--freeze is empty; name a part of the student, or leave it out.")
         self._check_schedule()
+        self._refuse_idle_options()
 
     def _check_schedule(self) -> None:
         require_choice(self.sched, SCHEDULES, "--sched")
@@ -89,3 +93,15 @@ class OptimiserConfig:
             f"--decay-milestones is {list(self.decay_milestones)} and --sched '{self.sched}'; give steps of 1 or more with "
             "--sched multistep, and only there.",
         )
+
+    def _refuse_idle_options(self) -> None:
+        """Raise ConfigError for an option that would change nothing: what it acts on is not asked for."""
+        conditions = (
+            (("amp_dtype",), self.amp, "--amp"),
+            (("model_ema_decay", "model_ema_warmup"), self.model_ema, "--model-ema"),
+            (("clip_mode",), bool(self.clip_grad), "a --clip-grad above 0"),
+            (("warmup_lr",), self.warmup_share > 0, "a --warmup-share above 0"),
+            (("decay_rate",), self.sched in DECAYING, f"a --sched that decays ({', '.join(DECAYING)})"),
+            (("min_lr",), self.sched in ENDING, f"a --sched that ends there ({', '.join(ENDING)})"),
+        )
+        refuse_idle(self, conditions)

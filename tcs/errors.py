@@ -1,7 +1,9 @@
 """Errors a user can cause. Each message is one line: the value, the rule, the remedy."""
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TcsError(Exception):
@@ -56,3 +58,15 @@ def require_choice(value: str, choices: tuple[str, ...], option: str) -> None:
         value in choices,
         f"{option} is '{value}'; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}",
     )
+
+
+def refuse_idle(config: Any, conditions: Iterable[tuple[tuple[str, ...], bool, str]]) -> None:
+    """Raise ConfigError for a field of the dataclass `config` that is not at its default where it would change nothing.
+
+    `conditions` are (fields, whether they have an effect, what they need in words).
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for names, has_effect, need in conditions:
+        for name in names:
+            is_idle = not has_effect and getattr(config, name) != defaults[name]
+            require(not is_idle, f"--{name.replace('_', '-')} has no effect without {need}.")

@@ -156,3 +156,28 @@ def first_rows(rows: StepRows, count: int) -> StepRows:
         else:
             cut[field.name] = None if value is None else value[:count]
     return StepRows(**cut)
+
+
+def part(rows: StepRows, span: slice) -> StepRows:
+    """Some rows of a step."""
+    values = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
+    return StepRows(
+        **{
+            name: tuple(one[span] for one in value)
+            if isinstance(value, tuple)
+            else None
+            if value is None
+            else value[span]
+            for name, value in values.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_loss_across_rows_is_no_mean_of_its_parts_and_any_other_is(name: str) -> None:
+    setting = make_setting()
+    rows, cut = make_rows(setting), B // 4
+    whole = float(make_criterion(name, setting)(rows).detach())
+    in_parts = make_criterion(name, setting)
+    first, rest = (float(in_parts(part(rows, span)).detach()) for span in (slice(0, cut), slice(cut, B)))
+    assert ((cut * first + (B - cut) * rest) / B != pytest.approx(whole, rel=1e-9)) == LOSSES[name].across_rows

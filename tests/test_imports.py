@@ -137,13 +137,15 @@ TCS = {
     "training.step_rows": "augmentation.mixing criteria.base functional.coordinates student training.cached_views training.feed "
     "training.rows",
     "training.watch": "",
+    "training.chance": "",
     "training.trainer": "augmentation.pixels criteria.base functional.coordinates gates losses probe student "
-    "training.cached_views training.collectives training.feed training.optimisation training.probe_start training.recipe "
+    "training.cached_views training.chance training.collectives training.feed training.optimisation training.probe_start training.recipe "
     "training.rows training.step_rows training.watch",
     "training.held_out": "",
     "training.monitor": "config_train probe",
+    "training.refusals": "config_optimiser config_train losses methods training.optimisation training.showing",
     "training.jobs": "checkpoint config_train losses methods selection source splits student training.cached_views training.held_out "
-    "training.monitor training.probe_start training.showing",
+    "training.monitor training.probe_start training.refusals",
     "training.held_out_look": "source training.cached_views "
     "training.images training.jobs training.monitor training.showing training.trainer",
     "training.loop": "checkpoint interrupt training.collectives training.feed training.log training.trainer training.watch",

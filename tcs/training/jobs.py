@@ -12,8 +12,7 @@ import cache
 from tcs.checkpoint import CONFIG
 from tcs.config import as_json
 from tcs.config_train import PLACES, SELECT_GATES, TrainConfig
-from tcs.errors import ArtefactError, ConfigError, DataError, did_you_mean
-from tcs.losses import LOSSES, parse_loss
+from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.methods import HEADLESS, METHODS, PROBE_FROZEN, Method, resolve_method
 from tcs.selection import Selection
 from tcs.source import Source, check_needs, find_split, probe_for, run_rows, vector_readout
@@ -23,7 +22,7 @@ from tcs.training.cached_views import check_views
 from tcs.training.held_out import HeldOut, held_out_rows
 from tcs.training.monitor import may_score_labels
 from tcs.training.probe_start import Probe
-from tcs.training.showing import mixing_of
+from tcs.training.refusals import check_options
 
 DEFAULT_COMPONENTS = 256
 ARGS = "args.yaml"
@@ -84,9 +83,7 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     specs = [parse_student(model) for model in config.models]
     _check_names(specs)
     _check_run_folder(pathlib.Path(config.out))
-    _check_optimiser(config.opt)
-    mixing_of(config)
-    _check_losses(method, config)
+    check_options(config, method)
     check_views(source.store, config)
     source.require_images()
     split, rows_n, held_out = _choose_rows(config, source, method)
@@ -174,16 +171,6 @@ def _check_names(specs: Sequence[StudentSpec]) -> None:
         )
 
 
-def _check_optimiser(name: str) -> None:
-    import timm.optim
-
-    known = timm.optim.list_optimizers()
-    if name.lower() not in known:
-        raise ConfigError(
-            f"--opt is '{name}', which timm does not have.{did_you_mean(name, known)} adamw, sgd and lamb work."
-        )
-
-
 def _check_run_folder(out: pathlib.Path) -> None:
     """Refuse a RUN that is a file or holds anything but student folders of ours."""
     if out.exists() and not out.is_dir():
@@ -202,27 +189,6 @@ def _is_ours(path: pathlib.Path) -> bool:
     return (path / CONFIG).is_file() or all(
         entry.name.startswith(CONFIG) and entry.suffix == ".partial" for entry in path.iterdir()
     )
-
-
-def _check_losses(method: Method, config: TrainConfig) -> None:
-    """Refuse options that a loss of the run cannot follow, with the reason."""
-    terms = [term.name for text in (method.loss, method.warm_up) if text for term in parse_loss(text)]
-    for name in terms:
-        sees_mixed = LOSSES[name].rows == "labelled" or config.mimic_view == "same"
-        if config.mixes and name != "ce" and sees_mixed:
-            raise ConfigError(
-                f"--mixup and --cutmix mix images, and what '{name}' reads is cached for whole images; leave them out, or "
-                "use --mimic-view clean with a loss of the pool."
-            )
-        if config.grad_accum_steps > 1 and LOSSES[name].across_rows:
-            raise ConfigError(
-                f"--grad-accum-steps is {config.grad_accum_steps}, and '{name}' compares the rows of a batch, which in parts "
-                "would be another loss; use --grad-accum-steps 1 with a smaller --batch-size or --amp."
-            )
-    if config.smoothing > 0 and "ce" not in terms:
-        raise ConfigError(
-            f"--smoothing is {config.smoothing}, and no loss of the run is ce, which it smooths; leave it out."
-        )
 
 
 def _check_gates(job: Job) -> None:

@@ -28,13 +28,7 @@ class Optimisation:
     ) -> None:
         self.config, self._device = config, device
         self._parameters = [p for part in (student, criteria) for p in part.parameters() if p.requires_grad]
-        self.optimiser = timm.optim.create_optimizer_v2(
-            parameter_groups(student, criteria, config),
-            opt=config.opt,
-            lr=config.lr,
-            momentum=config.momentum,
-            **_extras(config),
-        )
+        self.optimiser = make_optimiser(parameter_groups(student, criteria, config), config)
         self._schedule = _schedule(self.optimiser, config, steps)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.amp and config.amp_dtype == "float16")
 
@@ -98,10 +92,14 @@ class Optimisation:
         self._scaler.load_state_dict(state["scaler"])
 
 
-def _extras(config: OptimiserConfig) -> dict[str, Any]:
-    """The options that only some optimisers have, where they are given."""
+def make_optimiser(groups: list[dict[str, Any]], config: OptimiserConfig) -> torch.optim.Optimizer:
+    """timm's optimiser of these groups of parameters, with the options that only some have where they are given."""
     given = {"eps": config.opt_eps, "betas": config.opt_betas}
-    return {name: value for name, value in given.items() if value is not None}
+    extras = {name: value for name, value in given.items() if value is not None}
+    optimiser: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
+        groups, opt=config.opt, lr=config.lr, momentum=config.momentum, **extras
+    )
+    return optimiser
 
 
 def _schedule(
@@ -110,11 +108,11 @@ def _schedule(
     """timm's schedule with a step in the place of an epoch."""
     schedule, _ = timm.scheduler.create_scheduler_v2(
         optimiser,
-        sched=config.sched,
+        sched="step" if config.sched == "constant" else config.sched,  # older releases of timm have no constant one
         num_epochs=steps,
-        decay_epochs=config.decay_steps,
+        decay_epochs=config.decay_steps or steps,
         decay_milestones=list(config.decay_milestones),
-        decay_rate=config.decay_rate,
+        decay_rate=1.0 if config.sched == "constant" else config.decay_rate,
         min_lr=config.min_lr,
         warmup_lr=config.lr / 100 if config.warmup_lr is None else config.warmup_lr,
         warmup_epochs=round(config.warmup_share * steps),
@@ -188,3 +186,10 @@ def freeze(student: Student, names: Iterable[str]) -> tuple[nn.Module, ...]:
         part.requires_grad_(False)
         frozen.append(part)
     return tuple(frozen)
+
+
+def all_frozen(names: Iterable[str], phase: str) -> ModelError:
+    """The error for a phase whose losses reach nothing that is trained."""
+    return ModelError(
+        f"--freeze {' and '.join(names)} leaves nothing of the student that the losses of the {phase} phase train; freeze less."
+    )

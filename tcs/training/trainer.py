@@ -3,9 +3,7 @@
 Legend: B batch rows, b those of this process, S student width, K coordinates, D teacher dims, C classes, n rows of this run.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,10 @@ from tcs.probe import fit_ridge_targets
 from tcs.runtime import seed_for
 from tcs.student import Student, StudentOutput, pre_logits
 from tcs.training.cached_views import cached_at
+from tcs.training.chance import own_randomness
 from tcs.training.collectives import ALONE, Collectives
 from tcs.training.feed import Batch, Feed
-from tcs.training.optimisation import Averaged, Optimisation, freeze
+from tcs.training.optimisation import Averaged, Optimisation, all_frozen, freeze
 from tcs.training.probe_start import Probe, install_probe
 from tcs.training.recipe import Phase, Recipe, plan_phases
 from tcs.training.rows import TrainingRows
@@ -162,7 +161,8 @@ class Trainer:
         values = self._backward(batch)
         norm = self.optimisation.gradient_norm(self._join_gradients, self._see_gradients)
         self.watch.put(self.step, values if self.optimisation.scales else values | {GRADIENT: norm})
-        self.optimisation.move(norm)
+        with own_randomness(seed_for(self.recipe.seed, f"update {self.name}", self.step), self.around.device):
+            self.optimisation.move(norm)  # a few optimisers draw
         # At every step, so that no result depends on when a state was saved or the student was looked at.
         self.around.together.average_buffers(self.statistics)
         self.step += 1
@@ -181,11 +181,16 @@ class Trainer:
         total = {term.name: torch.zeros((), device=self.around.device) for term in self.phase.terms}
         classes, smoothing = self.student.n_classes, self.recipe.augment.smoothing
         self._changed_labels = changed_labels(batch, self.rows.labels_n, classes, smoothing)
+        trains = False
         for number, part in enumerate(_parts(batch, self.recipe.optimiser.grad_accum_steps, self.around.together)):
             values = self._loss_values(self._forward(batch, part, number), batch, part)
             loss = torch.stack([term.weight * values[term.name] for term in self.phase.terms]).sum()
-            self.optimisation.backward(loss)
+            if loss.requires_grad:
+                self.optimisation.backward(loss)
+                trains = True
             total = {name: value + values[name].detach() for name, value in total.items()}
+        if not trains:
+            raise all_frozen(self.recipe.optimiser.freeze, self.phase.name)
         loss = torch.stack([term.weight * total[term.name] for term in self.phase.terms]).sum()
         return {**{f"loss_{name}": value for name, value in total.items()}, "loss": loss}
 
@@ -213,7 +218,7 @@ class Trainer:
         together = self.around.together
         own = f" part {number} rank {together.rank}" if number or together.rank else ""
         seed = seed_for(self.recipe.seed, f"forward {self.name}{own}", self.step)
-        with _own_randomness(seed, self.around.device), self.optimisation.precision():
+        with own_randomness(seed, self.around.device), self.optimisation.precision():
             maps = len(self.rows.teacher_maps) if reads_student_maps(self.phase.terms) else 0
             output: StudentOutput = self.student(self.normalised(batch.shown_b3HW[part.mine_b]), maps=maps)
         return output.with_tensors(together.gather_rows(*map(Tensor.float, output.tensors()), total=len(part.rows_B)))
@@ -287,11 +292,3 @@ def _parts(batch: Batch, count: int, together: Collectives) -> list[Part]:
         Part(rows_B[(rows_B // together.world_size) % count == number], mine_b[number::count])
         for number in range(count)
     ]
-
-
-@contextlib.contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout and drop-path draw from the student's own seed, and the process's generators stay as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield
