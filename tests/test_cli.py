@@ -72,6 +72,7 @@ def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None
             "__init__",
             "config_file",
             "lazy_group",
+            "train_options",
         }
         assert {module for module, _ in table.values()} - set(tables) == {f"{package}.{name}" for name in names}
         for module, _ in table.values():
