@@ -50,11 +50,15 @@ def models(*names: str) -> list[str]:
 
 
 REFUSED: dict[str, tuple[str, list[str], str]] = {
-    "no label": ("nolabels.store", [*models(CNN), "--method", "labels"], "none of the 60 rows has a label; extract"),
+    "no label": (
+        "nolabels.store",
+        [*models(CNN), "--method", "labels"],
+        "nolabels.store has a label; extract with one folder a class",
+    ),
     "no label, coordinates": (
         "nolabels.store",
         [*models(CNN), "--method", "tcs+elsh", "--targets", "{data}/random.h5"],
-        "none of the 60 rows has a label; extract",
+        "nolabels.store has a label; extract with one folder a class",
     ),
     "batch of 1": ("train.store", [*models(CNN), *LABELS, "--batch-size", "1"], "a batch has 1 row(s); batch norm"),
     "no pair": (
