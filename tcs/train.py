@@ -10,10 +10,10 @@ from tcs.errors import DivergedError
 from tcs.ranks import joined_ranks
 from tcs.runtime import pick_device
 from tcs.source import Source, open_source
-from tcs.training.args import save_args
+from tcs.training.args import ARGS, save_args
 from tcs.training.collectives import Collectives, joined_collectives
 from tcs.training.forecast import say_forecast
-from tcs.training.jobs import ARGS, Job, plan_jobs
+from tcs.training.jobs import Job, plan_jobs
 from tcs.training.memory import naming_memory
 from tcs.training.stream import Stream, open_streams
 

@@ -144,8 +144,8 @@ TCS = {
     "training.held_out": "",
     "training.monitor": "config_train probe",
     "training.refusals": "config_optimiser config_train losses methods training.optimisation training.showing",
-    "training.jobs": "checkpoint config_train losses methods selection source splits student training.cached_views training.held_out "
-    "training.monitor training.probe_start training.refusals",
+    "training.jobs": "checkpoint config_train losses methods selection source splits student training.args training.cached_views "
+    "training.held_out training.monitor training.probe_start training.refusals",
     "training.held_out_look": "source training.cached_views "
     "training.images training.jobs training.monitor training.showing training.trainer",
     "training.loop": "checkpoint interrupt training.collectives training.feed training.log training.trainer training.watch",

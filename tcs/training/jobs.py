@@ -18,6 +18,7 @@ from tcs.selection import Selection
 from tcs.source import Source, check_needs, find_split, probe_for, run_rows, vector_readout
 from tcs.splits import Split, leave_out, without_labels
 from tcs.student import StudentSpec, parse_student
+from tcs.training.args import ARGS
 from tcs.training.cached_views import check_views
 from tcs.training.held_out import HeldOut, held_out_rows
 from tcs.training.monitor import may_score_labels
@@ -25,7 +26,6 @@ from tcs.training.probe_start import Probe
 from tcs.training.refusals import check_options
 
 DEFAULT_COMPONENTS = 256
-ARGS = "args.yaml"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,8 +154,10 @@ def _check_labels(method: Method, config: TrainConfig, store: cache.Store, name:
                 f"--{option.replace('_', '-')} is {getattr(config, option)}, and {name} trains no classifier and reads no label; "
                 "leave it out, or add ce to the loss."
             )
-    if config.unlabelled == "none":
-        raise ConfigError(f"--unlabelled is none, and {name} reads unlabelled rows only; use all, or a number.")
+    if config.unlabelled == "none" or config.unlabelled.strip("0") == "":
+        raise ConfigError(
+            f"--unlabelled is {config.unlabelled}, and {name} reads unlabelled rows only; use all, or a number."
+        )
 
 
 def _check_names(specs: Sequence[StudentSpec]) -> None:

@@ -16,7 +16,7 @@ Value = float | int | str | None
 Row = Mapping[str, Value]
 
 STEP = "step"
-MEASURED_COLUMNS = ("images_per_s", "data_wait")  # by the clock and the memory of the machine
+MEASURED_COLUMNS = ("images_per_s", "data_wait")  # by the clock
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
