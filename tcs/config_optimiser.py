@@ -84,7 +84,8 @@ class OptimiserConfig:
         require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
         require(self.decay_rate > 0, f"--decay-rate is {self.decay_rate}; it must be above 0.")
         require(
-            (self.sched == "step") == (self.decay_steps is not None) and (self.decay_steps or 1) >= 1,
+            (self.sched == "step") == (self.decay_steps is not None)
+            and (self.decay_steps is None or self.decay_steps >= 1),
             f"--decay-steps is {self.decay_steps} and --sched '{self.sched}'; give a number of 1 or more with --sched step, "
             "and only there.",
         )

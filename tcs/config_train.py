@@ -108,7 +108,6 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
 
     def _check_run(self) -> None:
         require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
-        require((self.steps or 1) >= 1 and (self.epochs or 1) >= 1, "--steps and --epochs must be 1 or more.")
         require(self.img_size is None or self.img_size >= 1, f"--img-size is {self.img_size}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(
@@ -120,6 +119,6 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
             0 <= self.resident_share <= 1,
             f"--resident-share is {self.resident_share}; it must lie between 0 (stream) and 1.",
         )
-        for option in ("checkpoint_every", "log_interval", "held_out_every"):
+        for option in ("steps", "epochs", "checkpoint_every", "log_interval", "held_out_every"):
             value = getattr(self, option)
             require(value is None or value >= 1, f"--{option.replace('_', '-')} is {value}; it must be 1 or more.")

@@ -41,8 +41,12 @@ class FinishedStudent:
 
 
 def load_student(folder: pathlib.Path) -> FinishedStudent:
-    """Read RUN/<student>/. ArtefactError where it is missing, unfinished or broken."""
+    """Read RUN/<student>/. ArtefactError where it is missing, failed, unfinished or broken."""
     record = load_json(folder / CONFIG)
+    if record.get("state") == "failed":
+        raise ArtefactError(
+            f"student {folder} failed in training ({record.get('error')}); name the others with --model to evaluate them."
+        )
     if record.get("state") != "finished":
         raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
     student = record["student"]

@@ -163,6 +163,10 @@ def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
     options: dict[str, Any] = {"method": entry} if isinstance(entry, str) else dict(entry)
     _check_keys(options, METHOD_KEYS + _train_options(), f"a method of recipe {path}")
     label = str(options.pop("label", options.get("method") or options.get("loss")))
+    if options.get("method") in REFERENCES:
+        raise ConfigError(
+            f"recipe {path}: '{options['method']}' is a reference row and no method; name it under references, and not here."
+        )
     if options.get("method") is not None:
         uses_pool = find_method(options["method"]).uses_pool
     elif options.get("loss") is not None:

@@ -104,6 +104,9 @@ def test_runs_and_students_that_are_not_there_are_refused(folder: pathlib.Path, 
     (student / "config.json").write_text('{"state": "training"}')
     with pytest.raises(ArtefactError, match="is not finished; run the same tcs train command again"):
         evaluate(EvalConfig(run=str(tmp_path / "half"), store=str(folder / "test.store")))
+    (student / "config.json").write_text('{"state": "failed", "error": "loss is nan"}')
+    with pytest.raises(ArtefactError, match=r"failed in training \(loss is nan\); name the others with --model"):
+        evaluate(EvalConfig(run=str(tmp_path / "half"), store=str(folder / "test.store")))
     (student / "config.json").write_text("{")
     with pytest.raises(ArtefactError, match="cannot be read"):
         evaluate(EvalConfig(run=str(tmp_path / "half"), store=str(folder / "test.store")))

@@ -147,6 +147,10 @@ def test_the_teacher_probe_is_a_ridge_classifier_of_unit_features(folder: pathli
         ({"shotss": [1]}, "unknown key 'shotss'.*Did you mean shots"),
         ({"students": []}, "lacks 'students', or it is empty"),
         ({"methods": ["tcsx"]}, "--method is 'tcsx'; known methods are"),
+        (
+            {"methods": ["labels", "same-pixels"]},
+            "'same-pixels' is a reference row and no method; name it under references",
+        ),
         ({"methods": ["labels", "labels"]}, "names one of its methods twice"),
         ({"methods": [{"label": "x"}]}, "method 'x' has neither 'method' nor 'loss'"),
         ({"shots": ["four"]}, "it must be a list of whole numbers"),

@@ -41,7 +41,9 @@ def say_forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
             f"{row['parameters'] / 1e6:.2f} M parameters, {row['state_mib']:,.0f} MiB of weights and optimiser."
         )
     total = sum(row["seconds"] for row in rows)
-    say(f"{len(rows)} students: about {readable_seconds(total)} in all. Nothing was written.")
+    say(
+        f"{len(rows)} student{'s' if len(rows) > 1 else ''}: about {readable_seconds(total)} in all. Nothing was written."
+    )
     job = streams[0].jobs[0]
     say(describe_break_even(job.source.store.manifest.provenance, len(job.rows_n), rows[0]["images"], len(rows)))
     return rows
