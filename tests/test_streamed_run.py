@@ -36,7 +36,7 @@ SLOW = (
     "import sys, time, torch; torch.set_num_threads(1)\n"
     "from tcs import source\nfrom tcs.cli import main\n"
     "quick = source.decode\n"
-    "source.decode = lambda *arguments: (time.sleep(0.01), quick(*arguments))[1]\n"
+    "source.decode = lambda *given, **more: (time.sleep(0.01), quick(*given, **more))[1]\n"
     "main(sys.argv[1:])\n"
 )
 
@@ -71,7 +71,7 @@ def test_weights_are_those_of_resident_images(folder: pathlib.Path, shown: dict[
 def test_the_log_tells_the_share_that_was_waited(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = {}
     quick = source.decode
-    monkeypatch.setattr(source, "decode", lambda *arguments: (time.sleep(0.01), quick(*arguments))[1])
+    monkeypatch.setattr(source, "decode", lambda *given, **more: (time.sleep(0.01), quick(*given, **more))[1])
     for share in (0.0, 1.0):
         (path,) = train(config(folder, f"share {share}", resident_share=share, workers=1, log_interval=1))
         with (path / "summary.csv").open(newline="") as file:
@@ -177,7 +177,9 @@ def test_a_stopped_run_ends_at_once_and_goes_on(folder: pathlib.Path, number: in
         text=True,
     )
     deadline = time.monotonic() + 90
-    while not (folder / "run" / FOLDER / "resume.pt").exists() and time.monotonic() < deadline:
+    while (
+        not (folder / "run" / FOLDER / "resume.pt").exists() and process.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     os.kill(process.pid, number)
     _, said = process.communicate(timeout=30)
