@@ -62,15 +62,19 @@ class Source:
         """DataError where no images can be had: before anything is trained."""
         _ = self.read
 
+    def has_decoded(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> bool:
+        """Whether all of `rows_n` were decoded before, at this size."""
+        known = self.decoded.get((size, whole))
+        return known is not None and bool(np.isin(rows_n, known[0], assume_unique=True).all())
+
     def resident(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> Tensor:
         """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused.
 
         Images are cropped to their centre, or squashed as a `whole`.
         """
-        known = self.decoded.get((size, whole))
-        if known is None or not np.isin(rows_n, known[0], assume_unique=True).all():
-            known = (rows_n, decode_rows(self.store, rows_n, size, self.read, whole=whole))
-            self.decoded[size, whole] = known
+        if not self.has_decoded(rows_n, size, whole=whole):
+            self.decoded[size, whole] = (rows_n, decode_rows(self.store, rows_n, size, self.read, whole=whole))
+        known = self.decoded[size, whole]
         if len(known[0]) == len(rows_n):
             return known[1]
         return known[1][torch.from_numpy(np.searchsorted(known[0], rows_n))]
@@ -78,7 +82,7 @@ class Source:
     def images(self, rows_n: NDArray[np.int64], size: int, device: torch.device, config: TrainConfig) -> Images:
         """The images of a run: resident where they fit --resident-share of the device's free memory, else streamed."""
         read, whole = self.read, self.has_views
-        if (size, whole) in self.decoded or fits(len(rows_n), size, device, config.resident_share):
+        if self.has_decoded(rows_n, size, whole=whole) or fits(len(rows_n), size, device, config.resident_share):
             return ResidentImages(self.resident(rows_n, size, whole=whole).to(device))
         workers = cores() if config.workers is None else config.workers
         return StreamedImages(

@@ -68,6 +68,15 @@ def test_weights_are_those_of_resident_images(folder: pathlib.Path, shown: dict[
     assert no_threads()
 
 
+def test_a_few_images_decoded_before_do_not_make_all_resident(folder: pathlib.Path) -> None:
+    opened, streams = source.open_source(str(folder / "train.store"), None), config(folder, "run", resident_share=0.0)
+    opened.resident(np.arange(10), 16)
+    for rows, is_resident in ((10, True), (60, False)):
+        images = opened.images(np.arange(rows), 16, torch.device("cpu"), streams)
+        images.close()
+        assert images.is_resident == is_resident
+
+
 def test_the_log_tells_the_share_that_was_waited(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = {}
     quick = source.decode
