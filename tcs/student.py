@@ -67,8 +67,8 @@ def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False)
     try:
         model: nn.Module = timm.create_model(spec.name, pretrained=pretrained, num_classes=n_classes, **spec.kwargs)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        reason = first_line(error)
-        raise ModelError(f"--model '{spec.text}' cannot be built: {reason}; check its k=v arguments.") from error
+        reason, given = first_line(error), ", or leave --pretrained out" if pretrained else ""
+        raise ModelError(f"--model '{spec.text}' cannot be built: {reason}; check its k=v arguments{given}.") from error
     return model
 
 

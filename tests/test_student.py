@@ -66,6 +66,8 @@ def test_unknown_students_are_refused_with_the_nearest_names() -> None:
         create_backbone(parse_student("resnet-18"), 3)
     with pytest.raises(ModelError, match="cannot be built: TypeError"):
         create_backbone(parse_student("resnet18,colour=3"), 3)
+    with pytest.raises(ModelError, match=r"No pretrained weights exist .*, or leave --pretrained out"):
+        create_backbone(parse_student("cifar_resnet20"), 3, pretrained=True)
 
 
 def trained(student: Student, size: int) -> Student:

@@ -253,7 +253,7 @@ def test_phases_of_a_method_with_a_warm_up() -> None:
     assert (warm_up.start, warm_up.stop, main.start, main.stop, main.refit) == (0, 10, 10, 100, True)
     (only,) = plan_phases(dataclasses.replace(recipe, pretrained=True))
     assert (only.start, only.refit) == (0, True)
-    with pytest.raises(ConfigError, match="--steps is 1; a method with a warm-up phase needs at least 2"):
+    with pytest.raises(ConfigError, match=r"--steps is 1, and the warm-up phase takes 1 of them .*; use more steps"):
         plan_phases(dataclasses.replace(recipe, steps=1))
 
 

@@ -48,7 +48,10 @@ def plan_phases(recipe: Recipe) -> tuple[Phase, ...]:
         return (Phase(name="main", start=0, stop=recipe.steps, terms=main, refit=refit),)
     end = max(1, round(recipe.warmup_phase_share * recipe.steps))
     if end >= recipe.steps:
-        raise ConfigError(f"--steps is {recipe.steps}; a method with a warm-up phase needs at least {end + 1}.")
+        raise ConfigError(
+            f"--steps is {recipe.steps}, and the warm-up phase takes {end} of them (--warmup-phase-share is "
+            f"{recipe.warmup_phase_share}); use more steps or a smaller share."
+        )
     return (
         Phase(name="warm-up", start=0, stop=end, terms=parse_loss(method.warm_up), refit=False),
         Phase(name="main", start=end, stop=recipe.steps, terms=main, refit=refit),
