@@ -12,20 +12,20 @@ import time
 from typing import Any
 
 import numpy as np
-import timm.optim
-import timm.scheduler
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tcs.checkpoint import RESUME, load_resume, save_resume
-from tcs.errors import ArtefactError, ConfigError, DivergedError
+from tcs.errors import ArtefactError, DivergedError
 from tcs.functional.contrast import nt_xent, projection_head
 from tcs.interrupt import stop_requests
 from tcs.runtime import Bar, resident_mib, seed_for
 from tcs.student import Student, normalisation, pre_logits
 from tcs.training.batches import draw
+from tcs.training.optimisation import make_optimiser, make_schedule
 from tcs.training.recipe import Recipe
+from tcs.training.refusals import check_optimiser
 from tcs.view_pairs import view_pairs
 
 TEMPERATURE = 0.5
@@ -59,14 +59,7 @@ class PixelTrainer:
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
         self.parameters = [*student.backbone.parameters(), *self.head.parameters()]
         self.optimiser = _make_optimiser(self.parameters, recipe)
-        self.scheduler = timm.scheduler.CosineLRScheduler(
-            self.optimiser,
-            t_initial=recipe.steps,
-            warmup_t=round(recipe.optimiser.warmup_share * recipe.steps),
-            warmup_lr_init=recipe.optimiser.lr / 100,
-            warmup_prefix=False,
-            t_in_epochs=False,
-        )
+        self.scheduler = make_schedule(self.optimiser, recipe.optimiser, recipe.steps)
         self.step, self.images_seen = 0, 0
         self.summary: list[dict[str, Any]] = []
 
@@ -140,19 +133,12 @@ class PixelTrainer:
 
 def _make_optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """Biases and norms are not decayed, as in the cells. ConfigError for a name that timm does not have."""
+    check_optimiser(recipe.optimiser)
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.optimiser.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    try:
-        optimiser: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
-            groups, opt=recipe.optimiser.opt, lr=recipe.optimiser.lr
-        )
-    except (ValueError, AssertionError) as error:
-        raise ConfigError(
-            f"--opt is '{recipe.optimiser.opt}', which timm does not have. adamw, sgd and lamb work."
-        ) from error
-    return optimiser
+    return make_optimiser(groups, recipe.optimiser)
 
 
 def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path, fingerprint: str, every: int) -> Outcome:

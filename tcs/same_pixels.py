@@ -50,6 +50,8 @@ METHOD = Method(
     head="linear", loss="nt-xent", about="SimCLR on the pixels of the pool, then a ridge probe of the labels"
 )
 LEAST_IMAGES = 2
+# Options of the cells that this training does not have: with one of them it would be no equal of theirs.
+NOT_FOLLOWED = ("layer_decay", "clip_mode", "grad_accum_steps", "amp", "torchcompile", "model_ema", "freeze", "sync_bn")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,7 @@ def _plan(config: TrainConfig, source: Source) -> PixelRun:
             f"same-pixels has no pool (unlabelled is {config.unlabelled}, {len(split.rows_n)} labelled rows); it compares "
             "with methods that see unlabelled pixels: give them, or leave it out of `references`."
         )
+    _refuse_options(config)
     size = config.img_size or image_size(spec)
     recipe = make_recipe(config, METHOD, len(rows_n))
     if min(recipe.batch_size, len(rows_n)) < 2 * LEAST_IMAGES:
@@ -134,6 +137,18 @@ def _plan(config: TrainConfig, source: Source) -> PixelRun:
         size=size,
         folder=pathlib.Path(config.out) / spec.folder,
     )
+
+
+def _refuse_options(config: TrainConfig) -> None:
+    """Raise ConfigError for an option of the other cells that would not be followed here."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in NOT_FOLLOWED:
+        value = getattr(config, name)
+        if value != defaults[name]:
+            raise ConfigError(
+                f"same-pixels does not follow --{name.replace('_', '-')} (now {value}), and would not be trained as the other "
+                "cells are; leave it out of `references`, or the option out of `options`."
+            )
 
 
 def _is_finished(run: PixelRun) -> bool:

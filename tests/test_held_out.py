@@ -33,7 +33,7 @@ def test_rows_outside_the_run_cost_nothing() -> None:
     keys, run, labelled = keys_of(3000), rows(range(100, 600)), rows(range(100, 120))
     held = held_out_rows(keys, run, labelled, None, 7)
     assert held.rows_N.tolist() == by_hash(keys, rows(range(100), range(600, 3000)), 1000, 7)
-    assert not held.taken_from_pool
+    assert len(held.dropped_d) == 0
     assert held.kept(run).tolist() == run.tolist()
     assert held.about == "1,000 rows outside the run are watched."
     fewer = held_out_rows(keys, run, labelled, 50, 7)

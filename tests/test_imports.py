@@ -173,7 +173,8 @@ TCS = {
     "references": "evaluate ibm2 probe row_vectors",
     # the reference without a teacher: its self-supervised loss is a pure function, the pretraining of teachers stays away
     "view_pairs": "",
-    "pixel_trainer": "checkpoint functional.contrast interrupt student training.batches training.recipe view_pairs",
+    "pixel_trainer": "checkpoint functional.contrast interrupt student training.batches training.optimisation training.recipe "
+    "training.refusals view_pairs",
     "same_pixels": "checkpoint config_train methods pixel_trainer probe source splits student training.jobs training.recipe "
     "training.record training.rows training.stream",
     "fewshot": "checkpoint config_train evaluate grid references same_pixels source splits train "

@@ -259,11 +259,17 @@ def test_recipes_that_it_cannot_serve_are_refused(folder: pathlib.Path, changes:
         ({"unlabelled": "none"}, "same-pixels has no pool .unlabelled is none, 12 labelled rows.; it compares"),
         ({"batch_size": 3}, "same-pixels has a batch of 3; it shows half as many images, twice each"),
         ({"opt": "adamx"}, "--opt is 'adamx', which timm does not have"),
+        ({"amp": True}, "same-pixels does not follow --amp .now True., and would not be trained as the other cells"),
     ],
 )
 def test_runs_that_make_no_sense_are_refused(folder: pathlib.Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         train(folder, **changes)
+
+
+@pytest.mark.parametrize("options", [{"sched": "constant"}, {"min_lr": 1e-3}, {"opt_betas": (0.5, 0.5)}])
+def test_the_optimiser_is_that_of_the_cells(folder: pathlib.Path, options: dict[str, Any]) -> None:
+    assert not equal_weights(train(folder), train(folder, "other", **options))
 
 
 def test_a_folder_of_another_run_is_refused(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

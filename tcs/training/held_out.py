@@ -36,11 +36,6 @@ class HeldOut:
     dropped_d: Rows
     about: str
 
-    @property
-    def taken_from_pool(self) -> bool:
-        """Whether the run trains on fewer rows than it would unwatched."""
-        return len(self.dropped_d) > 0
-
     def kept(self, run_rows_n: Rows) -> Rows:
         """`run_rows_n` without the dropped rows, in the order given: what is left to train on."""
         return run_rows_n[~np.isin(run_rows_n, self.dropped_d)]

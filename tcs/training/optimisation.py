@@ -29,7 +29,7 @@ class Optimisation:
         self.config, self._device = config, device
         self._parameters = [p for part in (student, criteria) for p in part.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(parameter_groups(student, criteria, config), config)
-        self._schedule = _schedule(self.optimiser, config, steps)
+        self._schedule = make_schedule(self.optimiser, config, steps)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.amp and config.amp_dtype == "float16")
 
     @property
@@ -102,7 +102,7 @@ def make_optimiser(groups: list[dict[str, Any]], config: OptimiserConfig) -> tor
     return optimiser
 
 
-def _schedule(
+def make_schedule(
     optimiser: torch.optim.Optimizer, config: OptimiserConfig, steps: int
 ) -> timm.scheduler.scheduler.Scheduler:
     """timm's schedule with a step in the place of an epoch."""
