@@ -121,7 +121,10 @@ def _plan(config: TrainConfig, source: Source) -> PixelRun:
         )
     _refuse_options(config)
     size = config.img_size or image_size(spec)
-    recipe = make_recipe(config, METHOD, len(rows_n))
+    recipe = make_recipe(dataclasses.replace(config, epochs=None), METHOD, 0, len(rows_n))
+    if config.epochs is not None:  # of the pool, which every batch comes from
+        steps = config.epochs * len(rows_n) // min(recipe.batch_size, len(rows_n))
+        recipe = dataclasses.replace(recipe, steps=max(1, steps))
     if min(recipe.batch_size, len(rows_n)) < 2 * LEAST_IMAGES:
         raise ConfigError(
             f"same-pixels has a batch of {min(recipe.batch_size, len(rows_n))}; it shows half as many images, twice each, and "

@@ -274,3 +274,16 @@ def test_a_folder_that_no_run_made_is_refused(folder: pathlib.Path) -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(pathlib.Path("x"), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"method": "labels"}, 3),  # 12 labelled rows, all in every batch
+        ({"method": "tcs-probe"}, 3 * 60 // 16),  # every row of a batch from the pool
+        ({"method": "tcs+elsh"}, 3 * 60 // 12),  # 4 of 16 labelled
+    ],
+)
+def test_epochs_are_passes_over_the_larger_stream(folder: pathlib.Path, options: dict[str, Any], steps: int) -> None:
+    (path,) = train(config(folder, steps=None, epochs=3, **options))
+    assert json.loads((path / "config.json").read_text())["recipe"]["steps"] == steps

@@ -110,7 +110,10 @@ OPTIONS: tuple[Decorator, ...] = (
         ("--mimic-view", {"type": click.Choice(MIMIC_VIEWS), "help": "View that mimic losses see."}),
         ("-b", "--batch-size", WHOLE | {"help": "Rows per update, in all: over processes and accumulated parts."}),
         ("--steps", WHOLE | {"help": "Training steps (2000 without --steps and --epochs)."}),
-        ("--epochs", WHOLE | {"help": "Passes over the rows of the run, instead of --steps."}),
+        (
+            "--epochs",
+            WHOLE | {"help": "Passes over the pool (without one, over the labelled rows), instead of --steps."},
+        ),
         (
             "--warmup-phase-share",
             NUMBER | {"help": "Share of the steps that mimic before the labels count, in methods with such a phase."},

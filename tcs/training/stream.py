@@ -176,7 +176,8 @@ def make_trainer(job: Job, rows: TrainingRows, device: torch.device, together: C
         std=std,
         together=together,
     )
-    recipe = dataclasses.replace(make_recipe(job.config, job.method, len(job.rows_n)), gates=job.gates)
+    labelled_rows = len(rows.labelled_m)
+    recipe = dataclasses.replace(make_recipe(job.config, job.method, labelled_rows, len(job.rows_n)), gates=job.gates)
     least = min(plan.rows for _, plan in plan_stages(recipe, len(rows.labelled_m), len(job.rows_n)))
     trainer = Trainer(student, rows, recipe, around, job.spec.text)
     _check_shares(trainer, least)
@@ -209,17 +210,19 @@ def _build(job: Job) -> Student:
     )
 
 
-def make_recipe(config: TrainConfig, method: Method, rows: int) -> Recipe:
-    """The numbers of `config`; --epochs counts passes over all rows of the run."""
-    steps = config.steps or DEFAULT_STEPS
-    if config.epochs is not None:
-        steps = max(1, config.epochs * rows // min(config.batch_size, rows))
+def make_recipe(config: TrainConfig, method: Method, labelled_rows: int, rows: int) -> Recipe:
+    """The numbers of `config`; --epochs counts passes over the larger stream: the pool's share of a batch, where there is one."""
     values = as_json(config)
     own = ("batch_size", "labelled_share", "mimic_view", "warmup_phase_share", "pretrained", "seed")
-    return Recipe(
+    recipe = Recipe(
         method=method,
-        steps=steps,
+        steps=config.steps or DEFAULT_STEPS,
         optimiser=OptimiserConfig(**{field.name: values[field.name] for field in dataclasses.fields(OptimiserConfig)}),
         augment=AugmentConfig(**{field.name: values[field.name] for field in dataclasses.fields(AugmentConfig)}),
         **{name: values[name] for name in own},
     )
+    if config.epochs is None:
+        return recipe
+    plan = plan_stages(recipe, labelled_rows, rows)[-1][1]
+    stream_rows, drawn = (plan.pool_rows, plan.pool) if plan.pool else (plan.labelled_rows, plan.labelled)
+    return dataclasses.replace(recipe, steps=max(1, config.epochs * stream_rows // drawn))
