@@ -20,9 +20,9 @@ from torchvision.transforms import InterpolationMode, v2
 from benchmarks.turns import Table, per_second, report, seconds_in_turns
 from tcs.augmentation.apply import apply
 from tcs.augmentation.draws import Draws, draw
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.augmentation.views import replay
+from tcs.config.augment import AugmentPolicy
 from tcs.runtime import pick_device
-from tcs.views import replay
 
 BASE = "Pillow, image by image"
 SCALE, RATIO = (0.2, 1.0), (0.75, 4 / 3)
@@ -53,7 +53,7 @@ def pad_cropped(images: list[Image.Image], draws: Draws, side: int) -> list[Imag
 
 
 def replayed(images: list[Image.Image], draws: Draws, side: int) -> list[Image.Image]:
-    """Resized crops, flips, colours and grey as `tcs.views` shows them, and at most one rectangle painted over."""
+    """Resized crops, flips, colours and grey as `tcs.augmentation.views` shows them, and at most one rectangle painted over."""
     assert draws.boxes_B4 is not None
     assert draws.hflips_B is not None
     neutral_B4 = torch.tensor([1.0, 1, 1, 0]).expand(draws.count, 4)

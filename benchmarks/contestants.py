@@ -12,13 +12,14 @@ from benchmarks import lightly_train_loop, tensor_memory
 from benchmarks.lightly_train_loop import LightlyConfig
 from benchmarks.timm_loop import LoopConfig, TimmLoop
 from tcs.checkpoint import load_json
-from tcs.config import ExtractConfig, FitConfig, TargetsConfig
-from tcs.config_train import TrainConfig
-from tcs.extract import extract
-from tcs.fit import fit
-from tcs.image_folder import list_images
-from tcs.targets import fit_targets
-from tcs.train import train
+from tcs.config.coordinates import FitConfig, TargetsConfig
+from tcs.config.extract import ExtractConfig
+from tcs.config.train import TrainConfig
+from tcs.coordinates.fit import fit
+from tcs.coordinates.targets import fit_targets
+from tcs.extraction.extract import extract
+from tcs.images.folder import list_images
+from tcs.training.train import train
 
 LOSS = "ce + 1.0*elsh"
 MEMORY_STEPS = 3

@@ -30,7 +30,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from benchmarks.turns import Table, report
-from tcs.images import decode_image
+from tcs.images.decode import decode_image
 
 RESIZED, SIDE = 256, 224
 FORWARDED = 32  # photographs, spread evenly, whose features are compared

@@ -31,13 +31,13 @@ from benchmarks.turns import Table, per_second, report, seconds_in_turns
 from cache.files import atomic_write_pieces
 from cache.fingerprint import digest_of_pieces
 from cache.shard import shard_pieces
-from tcs.config import ExtractConfig
-from tcs.decoding import Collate, DecodedImage, cut, decoded_batches
-from tcs.extract import MIN_BATCH, Extraction, prepare, write_pending
-from tcs.image_folder import list_images
-from tcs.images import decode_image, shrink
-from tcs.inputs import CleanInputs
-from tcs.teacher_hub import build
+from tcs.config.extract import ExtractConfig
+from tcs.extraction.decoding import CleanInputs, Collate, DecodedImage, cut, decoded_batches
+from tcs.extraction.extract import MIN_BATCH, write_pending
+from tcs.extraction.plan import Extraction, prepare
+from tcs.images.decode import decode_image, shrink
+from tcs.images.folder import list_images
+from tcs.teacher.hub import build
 
 Result = TypeVar("Result")
 

@@ -27,16 +27,17 @@ from torch import Tensor, nn
 import cache
 from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import save_table
-from tcs.config_train import TrainConfig
-from tcs.evaluate import FinishedStudent, load_student
-from tcs.methods import METHODS
+from tcs.config.train import TrainConfig
+from tcs.distributed.collectives import ALONE
+from tcs.evaluation.students import FinishedStudent, load_student
+from tcs.images.stored import decode_rows
+from tcs.methods.named import METHODS
 from tcs.runtime import environment
-from tcs.source import find_split, open_source, run_rows
-from tcs.student import Student, StudentPlan, build_student, normalisation, parse_student, pre_logits
-from tcs.training.collectives import ALONE
+from tcs.splits.held_out import held_out_rows
+from tcs.students.backbone import parse_student, pre_logits
+from tcs.students.student import Student, StudentPlan, build_student, normalisation
+from tcs.training.data import find_split, open_source, run_rows
 from tcs.training.feed import Feed
-from tcs.training.held_out import held_out_rows
-from tcs.training.images import decode_rows
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.monitor import Monitor
 from tcs.training.stream import open_streams

@@ -18,11 +18,11 @@ import timm
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from tcs.catalogue import COSTS
 from tcs.checkpoint import save_json, save_table
 from tcs.criteria.base import Criterion, Setting, StepRows
+from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
 from tcs.functional.coordinates import HashPlanes
-from tcs.losses import LOSSES, build_criteria, parse_loss
+from tcs.methods.catalogue import COSTS
 from tcs.runtime import environment, pick_device
 
 STUDENT_DIMS, TEACHER_DIMS, CLASSES, COORDINATES, BITS, RUN_ROWS = 512, 768, 1000, 256, 1024, 50_000
@@ -136,7 +136,9 @@ def main() -> None:
     )
     save_table(args.out, table)
     facts = {"batch_size": args.batch_size, "device": args.device, "environment": environment()}
-    save_json(COSTS, facts | {"percent_of_a_step": {row["loss"]: row["percent"] for row in table[:-1]}})
+    save_json(
+        pathlib.Path(str(COSTS)), facts | {"percent_of_a_step": {row["loss"]: row["percent"] for row in table[:-1]}}
+    )
     print(json.dumps(facts))
     print("\n".join(f"| {row['loss']} | {row['ms']} | {row['percent']} |" for row in table))
 

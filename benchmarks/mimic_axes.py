@@ -22,24 +22,26 @@ import torch
 from numpy.typing import NDArray
 
 import cache
+from tcs.artefact import teacher_identity_of
 from tcs.checkpoint import save_table
-from tcs.config import TargetsConfig
-from tcs.config_train import TrainConfig
-from tcs.coordinates import fit_coordinates, save_coordinates
-from tcs.methods import PROBE_FROZEN, Method
-from tcs.parentage import teacher_identity_of
-from tcs.probe import fit_ridge
+from tcs.config.coordinates import TargetsConfig
+from tcs.config.train import TrainConfig
+from tcs.coordinates.system import fit_coordinates, save_coordinates
+from tcs.coordinates.targets import fit_targets, open_targets
+from tcs.images.stored import decode_rows
+from tcs.methods.named import PROBE_FROZEN, Method
+from tcs.probes.ridge import fit_ridge
 from tcs.runtime import environment, progress_bar
-from tcs.source import Source, hash_planes
-from tcs.splits import k_shot_split
-from tcs.student import StudentPlan, build_student, normalisation, parse_student
-from tcs.targets import fit_targets, open_targets
-from tcs.training.feed import Feed
-from tcs.training.images import ResidentImages, decode_rows
+from tcs.splits.pool import pool_rows
+from tcs.splits.shots import k_shot_split
+from tcs.students.backbone import parse_student
+from tcs.students.student import StudentPlan, build_student, normalisation
+from tcs.training.data import Source, hash_planes
+from tcs.training.feed import Feed, showing_of
+from tcs.training.images import ResidentImages
 from tcs.training.loop import Pace, Runner, train_students
 from tcs.training.recipe import Recipe, plan_stages
-from tcs.training.rows import TrainingRows, pool_rows
-from tcs.training.showing import showing_of
+from tcs.training.rows import TrainingRows
 from tcs.training.trainer import EVAL_BATCH, Surroundings, Trainer
 
 SPLIT_SEEDS = range(5)

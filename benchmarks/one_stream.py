@@ -10,7 +10,7 @@ Two ways of reading images:
   streamed   a store of the photographs, each decoded again in every step (`--resident-share 0`) at `--photo-size`: here the
              decoding bounds. Photographs are saved anew with `--megapixels` (0: as they are), repeated up to `--photo-rows`, and
              stored with random features and labels
-A run is `tcs.train.train` as `tcs train` calls it: opening the store, building, decoding, steps, saving. What comes before it
+A run is `tcs.training.train.train` as `tcs train` calls it: opening the store, building, decoding, steps, saving. What comes before it
 (starting Python, importing torch; four times for four runs) is left out, to the favour of the four runs. The method is
 `labels`, or with `--targets` the TCS head with `ce + 1.0*elsh` on the resident store. After every round the weights of each
 student must be equal bit for bit in both ways, or the script stops. The ratio is that of wall seconds, four runs over one
@@ -34,10 +34,10 @@ from PIL import Image
 import cache
 from benchmarks.turns import Table, report
 from tcs.checkpoint import FOLDED, LAST, load_json
-from tcs.config_train import TrainConfig
-from tcs.image_folder import list_images
+from tcs.config.train import TrainConfig
+from tcs.images.folder import list_images
 from tcs.runtime import say
-from tcs.train import train
+from tcs.training.train import train
 
 STUDENTS = (
     "resnet18,layers=(1,1,1,1),channels=(16,32,48,64)",

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA, IncrementalPCA
 
-from tcs.axes import principal_axes
-from tcs.moments import streaming_moments
+from tcs.coordinates.axes import principal_axes
+from tcs.coordinates.moments import streaming_moments
 from tcs.runtime import environment
 
 

@@ -30,11 +30,12 @@ import torch
 
 from benchmarks.tensor_memory import MIB, peak_bytes
 from benchmarks.turns import Table, report
-from tcs.config_augment import AugmentConfig
+from tcs.config.augment import AugmentConfig
 from tcs.functional.coordinates import HashPlanes
-from tcs.methods import METHODS, Method, resolve_method
+from tcs.methods.named import METHODS, Method, resolve_method
 from tcs.runtime import pick_device, say, seed_for
-from tcs.student import StudentPlan, build_student, normalisation, parse_student
+from tcs.students.backbone import parse_student
+from tcs.students.student import StudentPlan, build_student, normalisation
 from tcs.training.feed import Feed, Showing
 from tcs.training.images import ResidentImages
 from tcs.training.recipe import Recipe, plan_stages

@@ -1,13 +1,13 @@
 """The feature store: one folder of HDF5 shards with a manifest, written once, read as memory maps. See FORMAT.md."""
 
 from cache import errors as errors
-from cache.behind import WriteBehind as WriteBehind
 from cache.constants import Constant as Constant
 from cache.creation import create as create
 from cache.derivation import Source as Source
 from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features
+from cache.files import StreamedFile as StreamedFile
 from cache.files import atomic_write_bytes as atomic_write_bytes
 from cache.files import write_error as write_error
 from cache.fingerprint import content_hash as content_hash
@@ -22,6 +22,8 @@ from cache.packing import pack as pack
 from cache.packing import unpack as unpack
 from cache.part import PartWriter as PartWriter
 from cache.part import WrittenShard as WrittenShard
+from cache.problems import Problem as Problem
+from cache.problems import Verification as Verification
 from cache.reader import Row as Row
 from cache.reader import Store as Store
 from cache.reader import open as open
@@ -33,10 +35,8 @@ from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
 from cache.schema import Views as Views
 from cache.shard import ShardRows as ShardRows
-from cache.streamed import StreamedFile as StreamedFile
 from cache.subsetting import subset as subset
-from cache.verdict import Problem as Problem
-from cache.verdict import Verification as Verification
 from cache.verification import verify as verify
 from cache.writer import StoreWriter as StoreWriter
+from cache.writer import WriteBehind as WriteBehind
 from cache.writer import set_gate as set_gate

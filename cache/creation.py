@@ -20,12 +20,16 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 ROWS_PER_SHARD = 8192
+
 MAX_NUMBERED_CLASSES = 1 << 20  # a number gone astray must not make names until the memory is full
+
 UNKNOWN = "unknown"
+
 TEACHER, FEATURES = (
     "teacher",
     "features",
 )  # fields of the identity: what made the features, and the digest of each array
+
 KEYS_ONLY = "of keys only"  # what the identity says of hashes that no image stands behind
 
 

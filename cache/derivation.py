@@ -25,7 +25,9 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
+
 Progress = Callable[[int], None]
+
 Int64Array = npt.NDArray[np.int64]
 
 

@@ -16,14 +16,14 @@ import numpy as np
 
 from cache.derivation import Source
 from cache.errors import ForeignFolderError, IdentityError, SchemaError
-from cache.files import atomic_write_bytes, write_error
+from cache.files import StreamedFile, atomic_write_bytes, write_error
 from cache.folder import remove_file
 from cache.reader import Store
 from cache.reader import open as open_store
 from cache.schema import READOUT_PATTERN
-from cache.streamed import StreamedFile
 
 EXPORT_FORMAT = "tcs-feature-export"
+
 ABOUT, KEYS, CLASSES, LABELS, HASHES = "store.json", "keys.txt", "classes.txt", "labels.npy", "hashes.npy"
 
 

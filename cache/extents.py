@@ -23,11 +23,11 @@ from cache.errors import CorruptFileError, CorruptStoreError, FormatVersionError
 from cache.fields import require
 from cache.files import NOT_ORDINARY, open_ordinary
 from cache.fingerprint import DIGEST_BYTES
-from cache.layout import ALIGNMENT_BYTES
+from cache.layout import ALIGNMENT_BYTES, Form
 from cache.schema import Plan
-from cache.shard import Form
 
 _NAMED_AT_MOST = 10
+
 # Before Python 3.13 every map keeps a file descriptor for itself, so a store of 1,000 shards meets the usual limit.
 _NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 

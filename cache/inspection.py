@@ -25,10 +25,10 @@ from cache.extents import (
 from cache.fields import require, require_type, shortened
 from cache.files import open_ordinary
 from cache.fingerprint import new_digest
-from cache.layout import is_large
+from cache.layout import Form, is_large
 from cache.manifest import Quarantined, quarantine_from_json
 from cache.schema import Plan
-from cache.shard import Form, content_digest, key_bytes, quarantine_limit, require_covered
+from cache.shard import content_digest, key_bytes, quarantine_limit, require_covered
 
 PIECE_BYTES = 4 << 20
 

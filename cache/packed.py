@@ -26,14 +26,19 @@ from cache.extents import (
 from cache.fields import require
 from cache.fingerprint import DIGEST_BYTES, digest_of_bytes, store_identity
 from cache.inspection import Shard
+from cache.layout import Form
 from cache.manifest import Manifest, parsed_manifest
 from cache.schema import FORMAT, READABLE_VERSIONS, Plan
-from cache.shard import Form, content_digest, key_bytes, quarantine_bytes
+from cache.shard import content_digest, key_bytes, quarantine_bytes
 
 KIND = "packed"
+
 KINDS = {"format": f"|S{len(FORMAT)}", "format_version": "<i8", "kind": f"|S{len(KIND)}", "manifest_digest": "|S32"}
+
 BEFORE_ROWS = ["manifest", "content_digests", "positions", "labels", "hashes"]  # before features, views and images
+
 _HEAD_BYTES = 4096
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 

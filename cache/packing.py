@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.errors import CorruptStoreError, ForeignFolderError, IdentityError, SchemaError
-from cache.files import FolderLock
+from cache.files import FolderLock, StreamedFile
 from cache.inspection import Shard, verify_shard
+from cache.layout import Skeleton, skeleton
 from cache.manifest import Manifest, manifest_text, write_manifest
 from cache.packed import Packed, inspect_packed, is_packed, packed_attributes, packed_forms, verify_packed_shard
 from cache.reader import Store
 from cache.reader import open as open_store
 from cache.shard import ShardRows
-from cache.skeleton import Skeleton, skeleton
-from cache.streamed import StreamedFile
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
+
 Progress = Callable[[int], None]
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cache.comparison import require_same_plan
-from cache.errors import CorruptStoreError, IdentityError, SchemaError
+from cache.errors import IdentityError, SchemaError
 from cache.files import FolderLock
 from cache.fingerprint import store_identity
 from cache.folder import remove_file
 from cache.inspection import inspect_shard
 from cache.manifest import Manifest, read_closed_manifest, read_manifest, write_manifest
+from cache.part import require_own_shard
 from cache.schema import Plan, shard_name
 
 
@@ -78,23 +79,3 @@ def reopen_store(path: str | os.PathLike[str], plan: Plan, *, provenance: Mappin
         write_manifest(folder, Manifest(plan=plan, state="open", provenance=provenance))
     finally:
         lock.release()
-
-
-def require_own_shard(folder: Path, plan: Plan) -> None:
-    """Raise IdentityError where there are shard files, but not one that fits `plan`: whose they are cannot be told."""
-    reasons = []
-    for index in range(plan.shard_count):
-        shard = folder / shard_name(index)
-        if not os.path.lexists(shard):
-            continue
-        try:
-            inspect_shard(shard, plan, index)
-        except CorruptStoreError as error:
-            reasons.append(str(error).partition(";")[0])
-            continue
-        return
-    if reasons:
-        raise IdentityError(
-            f"{folder} has lost its manifest, and none of its {len(reasons)} shards fits this command ({reasons[0]}); rerun "
-            "the command that made it, use another --out, or --overwrite."
-        )

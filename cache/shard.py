@@ -21,9 +21,8 @@ from cache.manifest import Quarantined
 from cache.schema import Plan, Readout
 
 QUARANTINED_BYTES = 65_536  # of JSON for one input in quarantine: a key and a reason
-FLOAT16_MAX = float(np.finfo(np.float16).max)
 
-Form = tuple[str, tuple[int, ...]]  # what a dataset is: numpy's dtype string, shape
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

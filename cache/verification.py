@@ -13,9 +13,9 @@ from cache.fingerprint import store_identity
 from cache.inspection import Shard, digest_of_shard, inspect_shard, require_content
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, Manifest, ShardEntry, read_manifest
 from cache.packed import Packed, inspect_packed, packed_shard
+from cache.problems import Problem, Progress, Verification, content_problems
 from cache.schema import Plan, shard_name
 from cache.shard import content_digest
-from cache.verdict import Problem, Progress, Verification, content_problems
 
 
 def verify(path: str | os.PathLike[str], progress: Progress | None = None) -> Verification:

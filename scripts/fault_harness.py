@@ -163,7 +163,7 @@ def scenario(run: Callable[[pathlib.Path], dict[str, Any]], folder: pathlib.Path
 def run_all(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """Every scenario by name."""
     if options.teacher:  # once, here: a child that imported torch anew would be killed in the imports
-        importlib.import_module("tcs.repair")
+        importlib.import_module("tcs.maintenance.repair")
     operations = {**OPERATIONS, **(WITH_TEACHER if options.teacher else {})}
     places = {**PLACES, **(PLACES_WITH_TEACHER if options.teacher else {})}
     results = {}

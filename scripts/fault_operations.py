@@ -112,8 +112,8 @@ def extract(workers: int = 0) -> None:
     """`tcs extract`."""
     import torch
 
-    from tcs.config import ExtractConfig
-    from tcs.extract import extract
+    from tcs.config.extract import ExtractConfig
+    from tcs.extraction.extract import extract
 
     torch.set_num_threads(1)
     extract(
@@ -142,8 +142,8 @@ def damage_extraction() -> None:
 
 def repair() -> None:
     """`tcs cache repair`."""
-    from tcs.config import RepairConfig
-    from tcs.repair import repair
+    from tcs.config.extract import RepairConfig
+    from tcs.maintenance.repair import repair
 
     repair(RepairConfig(store="out"))
 

@@ -25,19 +25,19 @@ from torch import nn
 from cache import digest_of_bytes
 from cache.errors import CacheError
 from tcs.checkpoint import load_json, save_json
-from tcs.config import DataConfig
-from tcs.digits import write_digits
+from tcs.config.extract import DataConfig
+from tcs.demonstration.digits import write_digits
 from tcs.errors import ConfigError, TcsError
-from tcs.image_folder import list_images
-from tcs.image_list import ImageList
-from tcs.image_sources import open_images
-from tcs.images import decode_square
-from tcs.pretrain import Pretraining, identity_of, pretrain, refuse_other, save_encoder
-from tcs.probe import fit_ridge, knn_accuracy
+from tcs.images.decode import decode_square
+from tcs.images.folder import list_images
+from tcs.images.listing import ImageList
+from tcs.images.sources import open_images
+from tcs.pretraining.loop import Pretraining, identity_of, pretrain, refuse_other, save_encoder
+from tcs.pretraining.simclr import VIEWS, PretrainConfig
+from tcs.probes.ridge import fit_ridge, knn_accuracy
 from tcs.runtime import environment, pick_device, say
-from tcs.simclr import VIEWS, PretrainConfig
-from tcs.splits import k_shot_split
-from tcs.student import parse_value
+from tcs.splits.shots import k_shot_split
+from tcs.students.backbone import parse_value
 
 SHOTS = (1, 4, 16)
 SPLITS = 5

@@ -1,3 +1,3 @@
-"""Few-shot TCS distillation from a feature cache. Import the stage you need, e.g. ``tcs.train``; nothing is re-exported here."""
+"""Few-shot TCS distillation from a feature cache. Import the stage you need, e.g. ``tcs.training.train``; nothing is re-exported here."""
 
 __version__ = "0.2.0"

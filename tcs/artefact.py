@@ -1,10 +1,14 @@
-"""What a stage does when its output is already there: nothing, a refusal by name, or (asked for) an overwrite."""
+"""What a stage does when its output is already there: nothing, a refusal by name, or (asked for) an overwrite.
+
+Which teacher, with which preprocessing, the features of a store are of.
+"""
 
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from cache import Store, digest_of_bytes, digest_of_json
 from tcs.errors import ArtefactError
 
 
@@ -29,3 +33,22 @@ def is_finished(path: pathlib.Path, found: Mapping[str, Any], wanted: Mapping[st
             " name another --out, or pass --overwrite to replace it."
         )
     return True
+
+
+OWN_FIELDS = ("views", "resized", "projections")  # of a store's identity: they leave the teacher what it is
+
+
+def teacher_identity_of(store: Store, readout: str | None = None) -> str:
+    """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher.
+
+    Views and kept images do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
+    between stores.
+    """
+    plan = store.manifest.plan
+    identity = {name: value for name, value in plan.identity.items() if name not in OWN_FIELDS} | {"views": 1}
+    projection = plan.identity.get("projections", {}).get(readout)
+    if projection is not None:
+        prefix = f"projection/{readout}/"
+        arrays = {name: digest_of_bytes(item.data) for name, item in plan.constants.items() if name.startswith(prefix)}
+        identity |= {"projection": projection, "constants": arrays}
+    return digest_of_json(identity)

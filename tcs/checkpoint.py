@@ -84,3 +84,6 @@ def save_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     atomic_write_bytes(path, text.getvalue().encode())
+
+
+ARGS = "args.yaml"

@@ -72,3 +72,9 @@ def refuse_idle(config: Any, conditions: Iterable[tuple[tuple[str, ...], bool, s
             given = tuple(value) if isinstance(value, list) else value  # as JSON gives a tuple back
             is_idle = not has_effect and given != defaults[name]
             require(not is_idle, f"--{name.replace('_', '-')} has no effect without {need}.")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened, for use inside a message of ours."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]

@@ -1,4 +1,7 @@
-"""Device, rank, environment facts, seeds by purpose, and what is said on stderr: by rank 0 only, bars on a terminal only."""
+"""Device, rank, environment facts, seeds by purpose, and what is said on stderr: by rank 0 only, bars on a terminal only.
+
+Ctrl-C and SIGTERM as requests that a loop answers between two steps.
+"""
 
 import contextlib
 import dataclasses
@@ -6,14 +9,53 @@ import hashlib
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Protocol
 
 from tcs.errors import ConfigError
+
+
+class StopRequest:
+    """Set by a signal, read between steps, so that no step is ever left half done."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    def leave(self) -> None:
+        """End the process's work the way the signal asked for."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + int(self.signal or signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn Ctrl-C and SIGTERM into a request for the duration (main thread only: others never get signals)."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def remember(number: int, _frame: object) -> None:
+        request.signal = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclasses.dataclass(frozen=True)

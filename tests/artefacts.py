@@ -81,9 +81,9 @@ def make_targets(
     folder: pathlib.Path, store: str = "train.store", *, method: str = "pca", components: int = 8
 ) -> pathlib.Path:
     """Coordinates and a targets file for a store of `folder`."""
-    from tcs.config import FitConfig, TargetsConfig
-    from tcs.fit import fit
-    from tcs.targets import fit_targets
+    from tcs.config.coordinates import FitConfig, TargetsConfig
+    from tcs.coordinates.fit import fit
+    from tcs.coordinates.targets import fit_targets
 
     coordinates, out = folder / f"{method}.safetensors", folder / f"{method}.h5"
     fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components, method=method))

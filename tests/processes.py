@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
-from tcs.ranks import joined_ranks
-from tcs.training.collectives import joined_collectives
+from tcs.distributed.collectives import joined_collectives
+from tcs.distributed.ranks import joined_ranks
 
 Work = Callable[..., Any]
 ANSWER_SECONDS = 60.0
@@ -35,7 +35,7 @@ def run_processes(world_size: int, work: Work, *arguments: Any) -> list[Any]:
     context = multiprocessing.get_context(
         "forkserver"
     )  # forked from a process that has torch and timm already, and no threads
-    context.set_forkserver_preload(["torch.distributed", "tcs.train"])
+    context.set_forkserver_preload(["torch.distributed", "tcs.training.train"])
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     pipes = [context.Pipe() for _ in range(world_size)]
     processes = [

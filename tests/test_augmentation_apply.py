@@ -11,7 +11,7 @@ from torch import Tensor
 from tcs.augmentation import apply as applying
 from tcs.augmentation.apply import apply, augment
 from tcs.augmentation.draws import Draws, draw
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.config.augment import AugmentPolicy
 from tcs.errors import DataError
 
 EVERYTHING = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tcs.augmentation.draws import Draws, draw, draw_crops, draw_flips
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.config.augment import AugmentPolicy
 
 ALL = {
     "crop": "resized",

@@ -7,7 +7,7 @@ from pictures import noise_pictures
 
 from tcs.augmentation.draws import Draws, draw
 from tcs.augmentation.erasing import MEAN_COLOUR, erase, noise
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.config.augment import AugmentPolicy
 
 
 def drawn(batch: int, **options: object) -> Draws:

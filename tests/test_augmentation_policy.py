@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.config.augment import AugmentPolicy
 from tcs.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""Cached views replayed in batches, against `tcs.views.replay` image by image.
+"""Cached views replayed in batches, against `tcs.augmentation.views.replay` image by image.
 
 On the squashed frame itself only rounding differs (levels by 1 in fewer than 1 of 100, before colours). Against the original image
 the squash resamples once more: on soft pictures squashed to 96 px and shown at 32 px, the mean absolute difference stays below
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from tcs.augmentation.replay import replay_views
+from tcs.augmentation.views import PARAMETERS, ViewPolicy, replay
 from tcs.errors import ConfigError, DataError
-from tcs.views import PARAMETERS, ViewPolicy, replay
 
 SIZES = [(120, 90), (90, 130), (64, 64), (200, 70), (100, 100)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tcs.axes import axis_scales, jl_projection, make_axes, principal_axes, random_axes
+from tcs.coordinates.axes import axis_scales, jl_projection, make_axes, principal_axes, random_axes
 from tcs.errors import ConfigError, DataError
 
 

@@ -14,22 +14,22 @@ import torch
 from artefacts import make_store, make_targets
 from view_store import ROWS, VIEWS, quarters, write_view_store
 
-from tcs.config_train import TrainConfig
+from tcs.augmentation.views import replay
+from tcs.config.train import TrainConfig
 from tcs.criteria.base import StepRows
+from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import unpack_bits
-from tcs.images import decode_image
-from tcs.source import Source, open_source
-from tcs.train import train
+from tcs.images.decode import decode_image
 from tcs.training import trainer as trainer_module
-from tcs.training.collectives import ALONE
+from tcs.training.data import Source, open_source
 from tcs.training.feed import Batch, Feed
-from tcs.training.held_out_look import look_at
 from tcs.training.jobs import plan_jobs
 from tcs.training.loading import load_rows
+from tcs.training.monitor import look_at
 from tcs.training.stream import Stream, open_streams
+from tcs.training.train import train
 from tcs.training.trainer import Trainer
-from tcs.views import replay
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
@@ -225,7 +225,7 @@ def test_held_out_rows_show_their_first_view(
     folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: dict[str, Any] = {}
-    monkeypatch.setattr("tcs.training.held_out_look.Monitor", lambda **values: made.update(values))
+    monkeypatch.setattr("tcs.training.monitor.Monitor", lambda **values: made.update(values))
     chosen = config(folder, tmp_path / "run", loss="ce + rkd", targets=None, unlabelled="none", shots=1, held_out=20)
     source = open_source(chosen.store, None)
     (job,) = plan_jobs(chosen, source)

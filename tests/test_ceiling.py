@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from tcs.ceiling import LabelledFeatures, ceiling_curve, curve_dims, match_classes, possible_shots
+from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, curve_dims, match_classes, possible_shots
+from tcs.coordinates.moments import streaming_moments
 from tcs.errors import DataError
-from tcs.moments import streaming_moments
-from tcs.probe import fit_ridge
-from tcs.splits import k_shot_split
+from tcs.probes.ridge import fit_ridge
+from tcs.splits.shots import k_shot_split
 
 CLASSES = ("ant", "bee", "cow")
 

@@ -18,9 +18,9 @@ import cache
 from tcs.cli import COMMANDS, group, main
 from tcs.cli.cache import SUBCOMMANDS
 from tcs.cli.extract import parse_key_map, parse_kwargs
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ModelError
-from tcs.extract import extract
+from tcs.extraction.extract import extract
 
 ROOT = pathlib.Path(__file__).parents[1]
 HEAVY = ("torch", "timm", "faiss", "sklearn", "h5py", "numpy", "PIL")
@@ -123,7 +123,7 @@ def test_interrupt_is_130_and_says_how_to_resume(
     def interrupt(_: ExtractConfig) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tcs.extract.extract", interrupt)
+    monkeypatch.setattr("tcs.extraction.extract.extract", interrupt)
     code, _, err = tcs(capsys, *arguments, "--out", str(tmp_path / "s"))
     assert code == 130
     assert err.endswith("stopped; run the same command again to resume.\n")

@@ -10,11 +10,11 @@ import torch
 from processes import run_ranks
 from torch import Tensor, nn
 
+from tcs.distributed.collectives import ALONE, Collectives, _Together
+from tcs.distributed.group import Group
+from tcs.distributed.ranks import Ranks
 from tcs.errors import ConfigError, ModelError, RankError
-from tcs.ranks import Ranks
 from tcs.runtime import Place
-from tcs.training.collectives import ALONE, Collectives, _Together
-from tcs.training.watched import Group
 
 TOTALS = (1, 6, 7, 8)  # fewer rows than ranks; divisible by 2 and 3, by none, by 2
 LABELLED = 3

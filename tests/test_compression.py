@@ -10,14 +10,15 @@ from artefacts import DIMS, make_store
 
 import cache
 from cache.errors import SchemaError
-from tcs.compression import UNCOMPRESSED, Compression, head_parameters, measure_compression, projection_axes
-from tcs.config_probe import HEADS, PROJECTIONS, ProbeConfig
+from tcs.config.evaluate import HEADS, PROJECTIONS, ProbeConfig
+from tcs.coordinates.selection import rank_coordinates
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.gram import gather_gram, signed_targets
-from tcs.linear_heads import HEAD_FITS, HeadOptions, SplitRows, fit_head
-from tcs.probe import fit_ridge
-from tcs.selection import rank_coordinates
-from tcs.splits import k_shot_split
+from tcs.evaluation.probe import measure_compression, projection_axes
+from tcs.probes.gram import gather_gram, signed_targets
+from tcs.probes.heads import HEAD_FITS, HeadOptions, SplitRows, fit_head
+from tcs.probes.ridge import fit_ridge
+from tcs.reporting.compression import UNCOMPRESSED, Compression, head_parameters
+from tcs.splits.shots import k_shot_split
 
 CLASSES = tuple("abcdefghijkl")  # so many that a few coordinates cannot tell all apart
 
@@ -42,7 +43,7 @@ def cell(result: Compression, method: str, size: int, seed: int = 0) -> dict[str
 
 
 def by_hand(folder: pathlib.Path, axes_DK: np.ndarray, rows: np.ndarray | None = None) -> float:
-    """Project the rows of both stores, fit with tcs.probe, count."""
+    """Project the rows of both stores, fit with tcs.probes.ridge, count."""
     train, test = cache.open(folder / "train.store"), cache.open(folder / "test.store")
     rows = np.arange(len(train)) if rows is None else rows
     x, y = train.features()[rows].astype(np.float64), train.labels_N[rows]

@@ -11,10 +11,20 @@ from artefacts import make_store
 from PIL import Image
 
 from tcs.cli import main
-from tcs.compression import UNCOMPRESSED, Compression, head_parameters, measure_compression
-from tcs.compression_table import accuracy_table, intervals, render, size_table, summary, write_compression
-from tcs.config_probe import ProbeConfig
+from tcs.config.evaluate import ProbeConfig
 from tcs.errors import ArtefactError, ConfigError
+from tcs.evaluation.probe import measure_compression
+from tcs.reporting.compression import (
+    UNCOMPRESSED,
+    Compression,
+    accuracy_table,
+    head_parameters,
+    intervals,
+    render,
+    size_table,
+    summary,
+    write_compression,
+)
 
 FACTS = {"versions": {"numpy": "2"}, "python": "3.11", "processor": "abacus", "cores": 1, "commit": "f00d"}
 

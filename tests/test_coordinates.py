@@ -9,7 +9,9 @@ import safetensors
 import safetensors.numpy
 from artefacts import make_store
 
-from tcs.coordinates import (
+from tcs.artefact import teacher_identity_of
+from tcs.coordinates.selection import Selection
+from tcs.coordinates.system import (
     check_same_store,
     fit_coordinates,
     load_coordinates,
@@ -17,8 +19,6 @@ from tcs.coordinates import (
     save_coordinates,
 )
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.parentage import teacher_identity_of
-from tcs.selection import Selection
 
 METHODS = ("pca", "random", "identity")
 

@@ -12,8 +12,8 @@ from expressions import ORIGINALS, SIZES, B, D, N, S, draws, embedded, make_rows
 from torch import Tensor
 
 from tcs.criteria.base import Criterion, Setting, StepRows
+from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
 from tcs.errors import ConfigError
-from tcs.losses import LOSSES, build_criteria, parse_loss
 
 
 def make_criterion(name: str, setting: Setting) -> Criterion:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tcs import digits
+from tcs.demonstration import digits
 from tcs.errors import ArtefactError
 
 

@@ -11,13 +11,14 @@ from artefacts import CLASSES, make_store, make_targets
 from safetensors.torch import load_file
 
 import cache
-from tcs import evaluate as evaluation
-from tcs.config import EvalConfig
-from tcs.config_train import TrainConfig
+from tcs.config.evaluate import EvalConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.evaluate import accuracy, evaluate, load_student, match_classes, predict, predict_rows
-from tcs.images import decode_square
-from tcs.train import train
+from tcs.evaluation import students as evaluation
+from tcs.evaluation.students import evaluate, load_student, predict, predict_rows
+from tcs.images.decode import decode_square
+from tcs.metrics import accuracy, match_classes
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 import cache
 from tcs.cli import main
-from tcs.config import EvalConfig
-from tcs.config_train import TrainConfig
+from tcs.config.evaluate import EvalConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, DataError
-from tcs.evaluate import evaluate
-from tcs.images import decode_square
-from tcs.probe import fit_ridge
-from tcs.train import train
+from tcs.evaluation.students import evaluate
+from tcs.images.decode import decode_square
+from tcs.probes.ridge import fit_ridge
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 

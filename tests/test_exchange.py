@@ -10,9 +10,9 @@ import pytest
 from artefacts import make_store
 
 import cache
-from tcs.config_import import ImportConfig
+from tcs.config.exchange import ImportConfig
 from tcs.errors import ConfigError, DataError
-from tcs.exchange import export_features, import_features
+from tcs.exchange.features import export_features, import_features
 
 ROWS = 10
 FEATURES = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)

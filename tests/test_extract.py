@@ -24,9 +24,10 @@ from timm.data import create_transform
 
 import cache
 from cache.errors import FeatureValueError, IdentityError, IncompleteStoreError, LockedStoreError, StoreWriteError
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError, DataError
-from tcs.extract import extract, prepare
+from tcs.extraction.extract import extract
+from tcs.extraction.plan import prepare
 
 torch.set_num_threads(1)
 ROOT = pathlib.Path(__file__).parents[1]
@@ -153,7 +154,7 @@ def test_gate_missing_after_a_kill_is_made_up_for(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("tcs.extract.add_gate", lambda path: None)
+        patch.setattr("tcs.extraction.extract.add_gate", lambda path: None)
         extract(config(data, tmp_path / "s", teacher))
     assert cache.open(tmp_path / "s").manifest.gate is None
     extract(config(data, tmp_path / "s", teacher))
@@ -190,7 +191,7 @@ def test_images_are_kept_as_asked(data: pathlib.Path, teacher: pathlib.Path, tmp
 def test_originals_above_the_limit_are_asked_about(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tcs.extract.MAX_ORIGINAL_BYTES", 1000)
+    monkeypatch.setattr("tcs.extraction.plan.MAX_ORIGINAL_BYTES", 1000)
     with pytest.raises(ConfigError, match=r"the images take .* kB, above the 1.0 kB .*; choose --images original, "):
         extract(config(data, tmp_path / "s", teacher))
     assert cache.open(extract(config(data, tmp_path / "s", teacher, images="original"))).has_images
@@ -313,7 +314,7 @@ def test_crash_of_a_worker_is_one_line_and_resumable(
         return Image.open(io.BytesIO(raw)).convert("RGB")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tcs.decoding.decode_image", crash)
+        patch.setattr("tcs.extraction.decoding.decode_image", crash)
         with pytest.raises(
             DataError, match=r"a worker process ended unexpectedly .*; run the same command again to res"
         ):

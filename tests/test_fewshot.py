@@ -10,12 +10,12 @@ import yaml
 from artefacts import make_store, make_targets
 
 import cache
-from tcs.config import FewshotConfig
+from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.fewshot import COLUMNS, fewshot
-from tcs.grid import choose_part, load_grid, plan_cells
-from tcs.ibm2 import fit_ibm2
-from tcs.splits import k_shot_split
+from tcs.grid.recipe import choose_part, load_grid, plan_cells
+from tcs.grid.run import COLUMNS, fewshot
+from tcs.probes.ibm2 import fit_ibm2
+from tcs.splits.shots import k_shot_split
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 BROKEN = "levit_128s,img_size=16"

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from cache.errors import SchemaError
 from tcs.cli.fit import command
-from tcs.config import FitConfig
-from tcs.coordinates import load_coordinates
+from tcs.config.coordinates import FitConfig
+from tcs.coordinates.fit import describe, fit
+from tcs.coordinates.system import load_coordinates
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.fit import describe, fit
-from tcs.splits import k_shot_split, write_split_file
+from tcs.splits.shots import k_shot_split, write_split_file
 
 
 def config(folder, **options):

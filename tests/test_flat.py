@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tcs.training.flat import added_up, fill_from_bytes, row_bytes, rows_of, to_bytes
+from tcs.distributed.collectives import added_up, fill_from_bytes, row_bytes, rows_of, to_bytes
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int64, torch.bool]
 

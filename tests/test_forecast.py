@@ -14,12 +14,11 @@ from PIL import Image
 
 import cache
 from tcs.cli import main
-from tcs.config import ExtractConfig
-from tcs.config_train import TrainConfig
-from tcs.extract import extract
-from tcs.train import forecast, train
-from tcs.training.break_even import BreakEven
-from tcs.training.forecast import describe_break_even, readable_seconds
+from tcs.config.extract import ExtractConfig
+from tcs.config.train import TrainConfig
+from tcs.extraction.extract import extract
+from tcs.training.forecast import BreakEven, describe_break_even, readable_seconds
+from tcs.training.train import forecast, train
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 TINIER = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"

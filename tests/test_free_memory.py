@@ -5,8 +5,9 @@ import pathlib
 import pytest
 import torch
 
-from tcs.training import free_memory, images
-from tcs.training.free_memory import free_bytes
+from tcs.training import images
+from tcs.training import memory as free_memory
+from tcs.training.memory import free_bytes
 
 CPU = torch.device("cpu")
 GIB = 1 << 30

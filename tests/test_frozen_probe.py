@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from tcs.errors import DataError
-from tcs.frozen_probe import INVERSE_PENALTIES, fit_logistic, probe_logits
-from tcs.probe import balanced_folds
+from tcs.probes.logistic import INVERSE_PENALTIES, fit_logistic, probe_logits
+from tcs.probes.ridge import balanced_folds
 
 
 def problem(rows=90, classes=3, dims=8, seed=0, spread=1.0):

@@ -13,10 +13,10 @@ from test_criteria import gradients, make_criterion
 from torch import Tensor
 
 from tcs.criteria.base import StepRows
+from tcs.criteria.losses import LOSSES
 from tcs.functional.fusion import FusionWeights
 from tcs.functional.orthogonal import expm
 from tcs.functional.whitening import Whitening
-from tcs.losses import LOSSES
 
 Function = Callable[..., Tensor]
 

@@ -9,14 +9,7 @@ from published import compare, draw, published, tensor
 from torch.autograd import gradcheck
 
 from tcs.errors import ConfigError
-from tcs.functional.orthogonal import (
-    OrthogonalProjector,
-    dense_expm0,
-    expm,
-    expm0,
-    low_rank_expm0,
-    random_rotation,
-)
+from tcs.functional.orthogonal import OrthogonalProjector, dense_expm0, expm, expm0, low_rank_expm0, random_rotation
 
 
 def plain(raw):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cache
-from tcs.gate import MAX_ROWS, gate, gate_line
+from tcs.extraction.gate import MAX_ROWS, gate, gate_line
 
 
 def make_store(path: pathlib.Path, features_ND: np.ndarray, labels: list[int], classes: tuple[str, ...]) -> cache.Store:
@@ -85,7 +85,7 @@ def test_constant_features_have_rank_one_and_break_nothing(tmp_path: pathlib.Pat
 
 def test_large_stores_are_sampled(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_ROWS == 10_000
-    monkeypatch.setattr("tcs.gate.MAX_ROWS", 50)
+    monkeypatch.setattr("tcs.extraction.gate.MAX_ROWS", 50)
     features_ND, labels = clusters(200, 8, 2, 0.1)
     assert gate(make_store(tmp_path / "s", features_ND, labels, ("a", "b")), "avg", 0)["rows"] == 50
 

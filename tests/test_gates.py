@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tcs.gates import LAST_SHARE, PERIODS, Gates, kept_after, period_ending
-from tcs.student import StudentPlan, build_student, parse_student
+from tcs.students.backbone import parse_student
+from tcs.students.student import LAST_SHARE, PERIODS, Gates, StudentPlan, build_student, kept_after, period_ending
 
 
 def test_the_weakest_by_gate_times_gradient_are_closed_for_good():

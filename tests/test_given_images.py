@@ -13,14 +13,15 @@ from artefacts import make_store, make_targets
 from safetensors.torch import load_file
 
 import cache
-from tcs.config import DataConfig, EvalConfig, FewshotConfig
-from tcs.config_train import TrainConfig
+from tcs.config.evaluate import EvalConfig, FewshotConfig
+from tcs.config.extract import DataConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
-from tcs.evaluate import evaluate
-from tcs.fewshot import fewshot
-from tcs.train import train
-from tcs.training import given_images as module
-from tcs.training.given_images import find_images, given_images
+from tcs.evaluation.students import evaluate
+from tcs.grid.run import fewshot
+from tcs.images import stored as module
+from tcs.images.stored import find_images, given_images
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from tcs.coordinates.selection import rank_coordinates, rank_from_gram
 from tcs.errors import DataError
-from tcs.gram import gather_gram, signed_targets
-from tcs.probe import fit_ridge
-from tcs.selection import rank_coordinates, rank_from_gram
+from tcs.probes.gram import gather_gram, signed_targets
+from tcs.probes.ridge import fit_ridge
 
 
 def rows(count=90, dims=12, seed=0):

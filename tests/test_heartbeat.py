@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tcs.heartbeat import BEAT_SECONDS, FIRST_BEAT_SECONDS, SILENT_SECONDS, Watch, beating
+from tcs.distributed.heartbeat import BEAT_SECONDS, FIRST_BEAT_SECONDS, SILENT_SECONDS, Watch, beating
 
 
 class Counters:
@@ -23,7 +23,7 @@ class Counters:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in seconds, to be set."""
     now = [1000.0]
-    monkeypatch.setattr("tcs.heartbeat.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tcs.distributed.heartbeat.time.monotonic", lambda: now[0])
     return now
 
 
@@ -84,7 +84,7 @@ def test_the_store_is_not_asked_at_every_call(clock: list[float]) -> None:
 
 
 def test_beats_come_while_the_work_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.heartbeat.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.01)
     counters = Counters()
     with beating(counters.add, 3):
         deadline = time.monotonic() + 10

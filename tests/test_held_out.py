@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tcs.errors import ConfigError
-from tcs.training.held_out import HeldOut, held_out_rows
+from tcs.splits.held_out import HeldOut, held_out_rows
 
 
 def keys_of(count: int) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 from artefacts import make_store, make_targets
 
 from benchmarks import held_out
-from tcs.config_train import TrainConfig
-from tcs.train import train
+from tcs.config.train import TrainConfig
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"
 SMALL = ("--student", STUDENT, "--img-size", "16", "--held-out", "30")

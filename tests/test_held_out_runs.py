@@ -16,14 +16,14 @@ from artefacts import CLASSES, make_store, make_targets
 from safetensors.torch import load_file
 
 import cache
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
-from tcs.source import open_source
-from tcs.splits import all_labelled, leave_out, without_labels, write_split_file
-from tcs.train import train
+from tcs.splits.pool import pool_rows
+from tcs.splits.shots import all_labelled, leave_out, without_labels, write_split_file
+from tcs.training.data import open_source
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.metrics import load_metrics
-from tcs.training.rows import pool_rows
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 

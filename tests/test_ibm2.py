@@ -8,7 +8,7 @@ import torch
 
 from tcs.errors import ConfigError, DataError
 from tcs.functional.ibm2 import cosine_logits, noisy_copies, support_std
-from tcs.ibm2 import Ibm2Recipe, fit_ibm2
+from tcs.probes.ibm2 import Ibm2Recipe, fit_ibm2
 
 QUICK = Ibm2Recipe(copies=20)
 
@@ -39,7 +39,7 @@ def trained_by_hand(weights, x, labels, epochs, lr, batch):
 
 def test_a_training_without_noise_is_adam_on_the_smoothed_loss(monkeypatch):
     """With the search bound to answer zero, the final head is the baseline: the same recipe without noise."""
-    from tcs import ibm2
+    from tcs.probes import ibm2
 
     x, labels = toy()
     found = ibm2.EpsilonSearch(epsilon=0.0, threshold=0.9, tried=())
@@ -56,7 +56,7 @@ def test_a_training_without_noise_is_adam_on_the_smoothed_loss(monkeypatch):
 
 
 def test_gradients_of_chunks_add_up_to_those_of_all_copies(monkeypatch):
-    from tcs import ibm2
+    from tcs.probes import ibm2
 
     x, labels = toy(dims=16)
     fit = ibm2._Fit(x, labels, 3, 0, QUICK, torch.device("cpu"))

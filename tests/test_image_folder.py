@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from tcs.errors import DataError
-from tcs.image_folder import list_images
-from tcs.image_list import natural_key
+from tcs.images.folder import list_images
+from tcs.images.listing import natural_key
 
 
 def png() -> bytes:

@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from tcs.config import DataConfig
+from tcs.config.extract import DataConfig
 from tcs.errors import DataError
-from tcs.image_hfds import open_hfds
-from tcs.image_list import ImageList
+from tcs.images.hfds import open_hfds
+from tcs.images.listing import ImageList
 
 
 def png(value: int) -> bytes:

@@ -4,9 +4,9 @@ import pathlib
 
 import pytest
 
-from tcs.config import DataConfig
+from tcs.config.extract import DataConfig
 from tcs.errors import ConfigError, DataError
-from tcs.image_list import ImageList, PathFiles, index_keys, make_list, read_class_map
+from tcs.images.listing import ImageList, PathFiles, index_keys, make_list, read_class_map
 
 
 def listed(names: dict[str, str | None], classes: tuple[str, ...] | None = None, **options: str) -> ImageList:

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 import cache
 from tcs.cli import main
-from tcs.config import DataConfig, ExtractConfig
+from tcs.config.extract import DataConfig, ExtractConfig
 from tcs.errors import ConfigError, DataError
-from tcs.extract import extract
-from tcs.image_sources import open_images
+from tcs.extraction.extract import extract
+from tcs.images.sources import open_images
 
 SIDE = 32
 

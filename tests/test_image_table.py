@@ -8,10 +8,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tcs.config import DataConfig
+from tcs.config.extract import DataConfig
 from tcs.errors import DataError
-from tcs.image_list import ImageList
-from tcs.image_table import open_table
+from tcs.images.listing import ImageList
+from tcs.images.table import open_table
 
 
 def listed(path: pathlib.Path, content: bytes | str | None = None, **options: str) -> ImageList:

@@ -11,11 +11,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from tcs.config import DataConfig
+from tcs.config.extract import DataConfig
 from tcs.errors import DataError
-from tcs.image_folder import list_images
-from tcs.image_list import ImageList
-from tcs.image_tar import open_tar
+from tcs.images.folder import list_images
+from tcs.images.listing import ImageList
+from tcs.images.tar import open_tar
 
 
 def member(

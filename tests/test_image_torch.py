@@ -11,10 +11,10 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
-from tcs.config import DataConfig
+from tcs.config.extract import DataConfig
 from tcs.errors import DataError
-from tcs.image_list import ImageList
-from tcs.image_torch import open_torch
+from tcs.images.listing import ImageList
+from tcs.images.torchvision import open_torch
 
 
 def listed(name: str, root: pathlib.Path | None, **options: Any) -> ImageList:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from tcs.images import BadImageError, _colour_jpeg, decode_image, decode_square, shrink
+from tcs.images.decode import BadImageError, _colour_jpeg, decode_image, decode_square, shrink
 
 
 def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
@@ -166,7 +166,7 @@ def jpegs() -> dict[str, bytes]:
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to decode a JPEG."""
     if request.param == "Pillow alone":
-        monkeypatch.setattr("tcs.images.simplejpeg", None)
+        monkeypatch.setattr("tcs.images.decode.simplejpeg", None)
     else:
         pytest.importorskip("simplejpeg")
     return str(request.param)
@@ -182,7 +182,7 @@ def test_photographs_decode_to_the_pixels_that_pillow_gives(monkeypatch: pytest.
         members = [tar.extractfile(member) for member in tar.getmembers() if member.isfile()][::10]
         blobs = [member.read() for member in members if member is not None]
     quick = [np.asarray(decode_image(blob)) for blob in blobs]
-    monkeypatch.setattr("tcs.images.simplejpeg", None)
+    monkeypatch.setattr("tcs.images.decode.simplejpeg", None)
     assert len(blobs) > 5
     assert all(np.array_equal(pixels, decode_image(blob)) for pixels, blob in zip(quick, blobs, strict=True))
 
@@ -198,7 +198,7 @@ def test_only_ordinary_colour_jpegs_leave_pillow(monkeypatch: pytest.MonkeyPatch
         "multi-picture",
     }
     assert _colour_jpeg(jpegs()["4:2:0"][:-40]) is None
-    monkeypatch.setattr("tcs.images.MOST_QUICK_PIXELS", 70 * 101 - 1)
+    monkeypatch.setattr("tcs.images.decode.MOST_QUICK_PIXELS", 70 * 101 - 1)
     assert _colour_jpeg(jpegs()["4:2:0"]) is None
 
 

@@ -15,18 +15,20 @@ from timm.data import create_transform
 
 import cache
 from cache.errors import IdentityError
-from tcs.config import ExtractConfig, FitConfig, RecomputeConfig
-from tcs.config_train import TrainConfig
+from tcs.artefact import teacher_identity_of
+from tcs.augmentation.views import PARAMETERS, replay
+from tcs.config.coordinates import FitConfig
+from tcs.config.extract import ExtractConfig, RecomputeConfig
+from tcs.config.train import TrainConfig
+from tcs.coordinates.fit import fit
 from tcs.errors import ConfigError, DataError
-from tcs.extract import extract, prepare
-from tcs.fit import fit
-from tcs.images import decode_image
-from tcs.inputs import CleanInputs, ViewInputs, view_policy
-from tcs.parentage import teacher_identity_of
-from tcs.recomputation import recompute
-from tcs.teacher import load_teacher
-from tcs.train import train
-from tcs.views import PARAMETERS, replay
+from tcs.extraction.decoding import CleanInputs, ViewInputs, view_policy
+from tcs.extraction.extract import extract
+from tcs.extraction.plan import prepare
+from tcs.images.decode import decode_image
+from tcs.maintenance.recompute import recompute
+from tcs.teacher.model import load_teacher
+from tcs.training.train import train
 
 torch.set_num_threads(1)
 SIDE, COUNT, VIEWS = 32, 22, 3

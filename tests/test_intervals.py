@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from tcs.intervals import holm, paired_difference, t_interval
+from tcs.reporting.intervals import holm, paired_difference, t_interval
 
 
 def test_interval_worked_by_hand():

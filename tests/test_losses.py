@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tcs.criteria.base import Setting, StepRows
+from tcs.criteria.losses import LOSSES, LossTerm, build_criteria, parse_loss, reads
 from tcs.errors import ConfigError
 from tcs.functional.coordinates import HashPlanes
-from tcs.losses import LOSSES, LossTerm, build_criteria, parse_loss, reads
 
 
 def test_a_loss_string_is_a_weighted_sum() -> None:

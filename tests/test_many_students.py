@@ -15,9 +15,9 @@ from together import CIFAR, CNN, THREE, VIT, config, diverging, record, result
 
 import cache
 from tcs.errors import ArtefactError, DivergedError, ModelError
-from tcs.student import Student, StudentOutput
-from tcs.train import forecast, train
+from tcs.students.student import Student, StudentOutput
 from tcs.training.feed import Batch, Feed
+from tcs.training.train import forecast, train
 from tcs.training.trainer import Trainer
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -81,7 +81,7 @@ def test_the_same_pixels_reach_every_student_in_its_own_normalisation(
             fed[type(self.backbone).__name__].append(images_B3HW.clone())
         return forward(self, images_B3HW, maps)
 
-    monkeypatch.setattr("tcs.student.Student.forward", watched)
+    monkeypatch.setattr("tcs.students.student.Student.forward", watched)
     train(config(data, out=str(tmp_path / "run"), method="labels", steps=3))
     pixels = {}
     for name, (mean, std) in published.items():

@@ -15,7 +15,7 @@ from artefacts import make_store, make_targets
 from together import CNN, THREE, VIT, config, diverging, in_process, killed_at, record, result
 
 from tcs.errors import DivergedError
-from tcs.train import train
+from tcs.training.train import train
 
 ROOT = pathlib.Path(__file__).parents[1]
 OPTIONS: dict[str, Any] = {"method": "tcs", "selection": "gates", "keep": 3, "model_ema": True, "steps": 12}

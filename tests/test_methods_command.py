@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from tcs.catalogue import OTHERS, call_of, loss_facts, method_facts, other_facts
 from tcs.cli import main
-from tcs.losses import LOSSES, parse_loss
-from tcs.methods import METHODS
+from tcs.criteria.losses import LOSSES, parse_loss
+from tcs.methods.catalogue import OTHERS, call_of, loss_facts, method_facts, other_facts
+from tcs.methods.named import METHODS
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"
 FACTS = {fact["name"]: fact for fact in [*loss_facts(), *method_facts(), *other_facts()]}
@@ -106,14 +106,14 @@ def test_every_function_that_is_named_exists(name: str, function: str) -> None:
 
 def test_a_call_names_the_arguments_and_their_defaults() -> None:
     assert FACTS["kd"]["call"] == "kd(logits_s_BC, logits_t_BC, temperature=4.0)"
-    assert call_of("tcs.gates.Gates") == "Gates(components)"
+    assert call_of("tcs.students.student.Gates") == "Gates(components)"
 
 
 def test_methods_name_the_functions_of_their_losses_and_axes() -> None:
     assert "tcs.functional.rdimkd.rdimkd" in FACTS["rdimkd-p"]["functions"]
     assert FACTS["jll-frozen"]["functions"][:2] == [
         "tcs.functional.coordinates.coordinate_l2",
-        "tcs.axes.gaussian_axes",
+        "tcs.coordinates.axes.gaussian_axes",
     ]
     assert "tcs.functional.coordinates.elsh" in FACTS["tcs+elsh"]["functions"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from artefacts import make_store
 
+from tcs.coordinates.moments import streaming_moments
 from tcs.errors import DataError
-from tcs.moments import streaming_moments
 
 
 def spread_rows(rows=500, dims=12, offset=3.0, seed=0):

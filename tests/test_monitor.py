@@ -9,9 +9,10 @@ import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig, may_score_labels
 from tcs.errors import DataError, DivergedError
-from tcs.training.monitor import Monitor, knn_top1, may_score_labels, neighbour_agreement, teacher_r2
+from tcs.probes.agreement import knn_top1, neighbour_agreement, teacher_r2
+from tcs.training.monitor import Monitor
 
 
 def pair(rows: int = 200, dims: int = 12, width: int = 8, noise: float = 0.5, seed: int = 0):
@@ -167,7 +168,7 @@ def test_half_precision_rows_are_read_as_they_are() -> None:
 def test_rows_in_blocks_give_the_same_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher = pair()
     whole = neighbour_agreement(student, teacher)
-    monkeypatch.setattr("tcs.training.monitor.BLOCK_ROWS", 7)
+    monkeypatch.setattr("tcs.probes.agreement.BLOCK_ROWS", 7)
     assert neighbour_agreement(student, teacher) == pytest.approx(whole, abs=1e-12)
 
 

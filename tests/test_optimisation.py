@@ -12,7 +12,7 @@ import torch
 from test_trainer import STUDENT, feed_of, make, one_step, run
 from torch import nn
 
-from tcs.config_optimiser import OptimiserConfig
+from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ModelError
 from tcs.training.optimisation import freeze
 from tcs.training.trainer import Trainer

@@ -18,12 +18,13 @@ from torch.distributed import HashStore
 
 import cache
 from cache.errors import IncompleteStoreError, LockedStoreError, StoreWriteError
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
+from tcs.distributed.ranks import ALONE, Ranks, ending_together
 from tcs.errors import DataError, RankError
-from tcs.extract import Extraction, extract, prepare
-from tcs.parts import hosts_of, introduce
-from tcs.projection import fitted_projection
-from tcs.ranks import ALONE, Ranks, ending_together
+from tcs.extraction.extract import extract
+from tcs.extraction.plan import Extraction, prepare
+from tcs.extraction.ranks import hosts_of, introduce
+from tcs.teacher.projection import fitted_projection
 
 torch.set_num_threads(1)
 HERE = threading.local()
@@ -41,14 +42,14 @@ def joined_here() -> Iterator[Ranks]:
 
 @pytest.fixture(autouse=True)
 def _threads_are_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.extract.joined_ranks", joined_here)
+    monkeypatch.setattr("tcs.extraction.extract.joined_ranks", joined_here)
     turn = threading.Lock()  # loading a teacher watches timm at work, which only processes of their own can do at once
 
     def prepare_in_turn(settings: ExtractConfig) -> Extraction:
         with turn:
             return prepare(settings)
 
-    monkeypatch.setattr("tcs.extract.prepare", prepare_in_turn)
+    monkeypatch.setattr("tcs.extraction.plan.prepare", prepare_in_turn)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_a_projection_fitted_on_a_sample_is_that_of_rank_0(
         fitted.append(arguments)
         return fitted_projection(*arguments)
 
-    monkeypatch.setattr("tcs.projections.fitted_projection", counted)
+    monkeypatch.setattr("tcs.extraction.projections.fitted_projection", counted)
     settings = config(data, tmp_path / "s", teacher, **options)
     assert extract_together(*[settings] * 3) == [tmp_path / "s"] * 3
     assert len(fitted) == 1
@@ -242,7 +243,7 @@ def test_hosts_are_in_the_order_of_ranks(
     plan = prepare(config(data, tmp_path / "s", teacher)).plan
     ranks = crew(3)
     for rank in (2, 1, 0):
-        monkeypatch.setattr("tcs.parts.platform.node", lambda rank=rank: f"node{rank}")
+        monkeypatch.setattr("tcs.extraction.ranks.platform.node", lambda rank=rank: f"node{rank}")
         if rank:
             introduce(plan, ranks[rank])
     assert hosts_of(plan, ranks[0]) == ["node0", "node1", "node2"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcs.png import stored_png
+from tcs.images.torchvision import stored_png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (28, 28), (3, 5), (32, 32, 3), (1, 7, 3), (300, 301, 3)])

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from cache import digest_of_bytes
 from tcs.errors import ArtefactError, DataError, DivergedError
-from tcs.image_folder import list_images
-from tcs.pretrain import Pretraining, identity_of, learning_rate, pretrain, save_encoder
-from tcs.simclr import PretrainConfig
+from tcs.images.folder import list_images
+from tcs.pretraining.loop import Pretraining, identity_of, learning_rate, pretrain, save_encoder
+from tcs.pretraining.simclr import PretrainConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "pretrain_teacher.py"

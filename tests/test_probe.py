@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
 from tcs.errors import DataError
-from tcs.probe import RELATIVE_PENALTIES, cross_validated_accuracy, fit_ridge, fit_ridge_targets, knn_accuracy
+from tcs.probes.ridge import RELATIVE_PENALTIES, cross_validated_accuracy, fit_ridge, fit_ridge_targets, knn_accuracy
 
 
 def problem(rows, dims, classes=3, seed=0):
@@ -51,7 +51,7 @@ def test_penalty_and_weights_equal_leave_one_out_refits(rows, dims):
 def test_rows_read_in_blocks_give_the_same_probe(monkeypatch):
     x, labels = problem(50, 7)
     whole = fit_ridge(x, labels, 3)
-    monkeypatch.setattr("tcs.probe.BLOCK_ROWS", 8)
+    monkeypatch.setattr("tcs.probes.ridge.BLOCK_ROWS", 8)
     blocks = fit_ridge(x, labels, 3)
     assert blocks.penalty == pytest.approx(whole.penalty, rel=1e-12)
     np.testing.assert_allclose(blocks.weight_CK, whole.weight_CK, rtol=1e-9)
@@ -62,7 +62,7 @@ def test_the_penalty_of_many_rows_is_chosen_on_some_of_them(monkeypatch):
     x, labels = problem(400, 6)
     x += np.random.default_rng(1).normal(size=x.shape) * 3
     exact = fit_ridge(x, labels, 3)
-    monkeypatch.setattr("tcs.gram.LOO_ROWS", 100)
+    monkeypatch.setattr("tcs.probes.gram.LOO_ROWS", 100)
     sampled = fit_ridge(x, labels, 3)
     assert sampled.penalty == pytest.approx(exact.penalty, rel=10.1)
     model = Ridge(alpha=sampled.penalty, solver="svd").fit(x, one_hot(labels, 3))

@@ -1,4 +1,4 @@
-"""What `tcs probe` reads: rows of a split as sums, and right answers counted against tcs.evaluate. M rows, C classes."""
+"""What `tcs probe` reads: rows of a split as sums, and right answers counted against tcs.evaluation.students. M rows, C classes."""
 
 import pathlib
 
@@ -7,11 +7,11 @@ import pytest
 from artefacts import CLASSES, make_store
 
 import cache
-from tcs.config_probe import ProbeConfig
-from tcs.evaluate import accuracy
-from tcs.linear_heads import LinearHead
-from tcs.probed_stores import ProbedStores, count_hits, open_stores, read_rows
-from tcs.splits import k_shot_split, read_split_file, write_split_file
+from tcs.config.evaluate import ProbeConfig
+from tcs.evaluation.probe_stores import ProbedStores, count_hits, open_stores, read_rows
+from tcs.metrics import accuracy
+from tcs.probes.heads import LinearHead
+from tcs.splits.shots import k_shot_split, read_split_file, write_split_file
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> ProbedStores:
 
 
 def test_hits_of_many_heads_are_those_of_each_alone(stores: ProbedStores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.probed_stores.BLOCK_ROWS", 8)
-    monkeypatch.setattr("tcs.probed_stores.MOST_RANKED", 2)
+    monkeypatch.setattr("tcs.evaluation.probe_stores.BLOCK_ROWS", 8)
+    monkeypatch.setattr("tcs.evaluation.probe_stores.MOST_RANKED", 2)
     generator = np.random.default_rng(0)
     heads = [LinearHead(weight_CK=generator.normal(size=(3, 24)), bias_C=generator.normal(size=3)) for _ in range(4)]
     heads.append(LinearHead(weight_CK=heads[0].weight_CK, bias_C=np.array([0.0, -np.inf, 0.0])))
@@ -59,7 +59,7 @@ def test_scored_rows_have_the_class_of_their_folder(stores: ProbedStores) -> Non
 
 
 def test_a_split_file_names_the_labelled_rows(tmp_path: pathlib.Path, stores: ProbedStores) -> None:
-    from tcs.compression import measure_compression
+    from tcs.evaluation.probe import measure_compression
 
     train: cache.Store = stores.train
     drawn = k_shot_split(train.keys, train.labels_N, train.classes, 3, 8)

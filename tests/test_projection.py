@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tcs.errors import DataError
-from tcs.projection import fitted_projection, orthogonal_projection, resize_map, stored_projection
+from tcs.teacher.projection import fitted_projection, orthogonal_projection, resize_map, stored_projection
 
 torch.set_num_threads(1)
 

@@ -12,11 +12,12 @@ from PIL import Image
 
 import cache
 from cache.errors import IdentityError, StoreWriteError
-from tcs.config import ExtractConfig
+from tcs.artefact import teacher_identity_of
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError, DataError
-from tcs.extract import extract, prepare
-from tcs.parentage import teacher_identity_of
-from tcs.projection import stored_projection
+from tcs.extraction.extract import extract
+from tcs.extraction.plan import prepare
+from tcs.teacher.projection import stored_projection
 
 torch.set_num_threads(1)
 SIDE, COUNT = 32, 20
@@ -98,7 +99,7 @@ def test_projected_maps_are_the_maps_times_the_stored_arrays(
 def test_pooled_readouts_and_sampled_positions_are_projected_too(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tcs.projections.SAMPLE_VECTORS", 25)
+    monkeypatch.setattr("tcs.extraction.projections.SAMPLE_VECTORS", 25)
     options = {"project": {"map": 8, "avg": 5}, "projection": "pca", "projection_images": 12}
     store = cache.open(extract(config(data, tmp_path / "s", teacher, **options)))
     assert store.features("avg").shape == (COUNT, 5)
@@ -135,7 +136,7 @@ def test_a_resumed_store_keeps_its_arrays_and_a_rerun_gives_the_same_bytes(
         with pytest.raises(StoreWriteError, match="no space left"):
             extract(settings)
     with monkeypatch.context() as patch:  # a device on which the PCA comes out otherwise: the stored one counts
-        patch.setattr("tcs.projections._made", lambda *arguments: pytest.fail("fitted again"))
+        patch.setattr("tcs.extraction.projections._made", lambda *arguments: pytest.fail("fitted again"))
         extract(settings)
         extract(settings)
         with pytest.raises(IdentityError, match=r"preprocessing\.crop_pct"):
@@ -205,7 +206,7 @@ def test_impossible_projections_are_refused(data: pathlib.Path, teacher: pathlib
 def test_the_cost_counts_maps_and_remarks_on_large_ones(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tcs.projections._made", lambda *arguments: pytest.fail("a dry run fits nothing"))
+    monkeypatch.setattr("tcs.extraction.projections._made", lambda *arguments: pytest.fail("a dry run fits nothing"))
     settings = config(data, tmp_path / "s", teacher, project={"map": 8}, projection="pca", dry_run=True)
     cost = prepare(settings).cost()
     assert cost.readout_bytes == {"avg": COUNT * 64 * 4, "map": COUNT * 4 * 8 * 4}

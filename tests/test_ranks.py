@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from torch.distributed import HashStore
 
+from tcs.distributed.heartbeat import beating
+from tcs.distributed.ranks import ALONE, Ranks, ending_together, joined_ranks, shared_bar
 from tcs.errors import ConfigError, DataError, RankError
-from tcs.heartbeat import beating
-from tcs.ranks import ALONE, Ranks, ending_together, joined_ranks, shared_bar
 from tcs.runtime import Place
 
 ROOT = Path(__file__).parents[1]
@@ -177,8 +177,8 @@ def test_the_others_wait_for_rank_0_and_rank_0_leaves_last(slow: int) -> None:
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_rank_that_falls_silent_is_missed(monkeypatch: pytest.MonkeyPatch, dead: int) -> None:
     """Ranks of other machines are not ended by torchrun when one is killed."""
-    monkeypatch.setattr("tcs.heartbeat.BEAT_SECONDS", 0.05)
-    monkeypatch.setattr("tcs.heartbeat.SILENT_SECONDS", 2.0)
+    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("tcs.distributed.heartbeat.SILENT_SECONDS", 2.0)
     ranks = crew(3)
     living = [rank for rank in range(3) if rank != dead]
 
@@ -201,8 +201,8 @@ def test_a_rank_that_falls_silent_is_missed(monkeypatch: pytest.MonkeyPatch, dea
 
 
 def test_ranks_that_are_slow_but_alive_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.heartbeat.BEAT_SECONDS", 0.02)
-    monkeypatch.setattr("tcs.heartbeat.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.02)
+    monkeypatch.setattr("tcs.distributed.heartbeat.SILENT_SECONDS", 1.0)
     first, second = crew(2)
 
     def slow() -> None:
@@ -219,8 +219,8 @@ def test_ranks_that_are_slow_but_alive_are_waited_for(monkeypatch: pytest.Monkey
 
 
 def test_a_rank_that_never_begins_is_missed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.heartbeat.BEAT_SECONDS", 0.02)
-    monkeypatch.setattr("tcs.heartbeat.FIRST_BEAT_SECONDS", 0.3)
+    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.02)
+    monkeypatch.setattr("tcs.distributed.heartbeat.FIRST_BEAT_SECONDS", 0.3)
     with pytest.raises(RankError, match="rank 1 has given no sign of life for 0 s; run the same command again"):
         crew(2)[0].receive("ready", rank=1)
 
@@ -242,7 +242,7 @@ def test_a_lost_store_is_one_line() -> None:
 
 def test_a_process_that_is_alone_loads_no_torch() -> None:
     code = (
-        "import sys\nfrom tcs.ranks import ALONE, joined_ranks\n"
+        "import sys\nfrom tcs.distributed.ranks import ALONE, joined_ranks\n"
         "with joined_ranks() as ranks:\n    assert ranks is ALONE\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)\n"
     )
@@ -265,8 +265,8 @@ def test_ranks_that_nobody_started_are_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_sigterm_is_an_orderly_exit_that_rank_0_tells(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tcs.ranks.place", lambda: Place(0, 0, 2))
-    monkeypatch.setattr("tcs.ranks._launcher_store", lambda _: HashStore())
+    monkeypatch.setattr("tcs.distributed.ranks.place", lambda: Place(0, 0, 2))
+    monkeypatch.setattr("tcs.distributed.ranks._launcher_store", lambda _: HashStore())
     before, children = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGCHLD)
     with pytest.raises(SystemExit) as left, joined_ranks():
         signal.raise_signal(signal.SIGTERM)

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from tcs.errors import ConfigError, ModelError
-from tcs.readouts import parse_readout, read_features, require_consistent, require_readouts
+from tcs.teacher.readouts import parse_readout, read_features, require_consistent, require_readouts
 
 torch.set_num_threads(1)
 VIT = ("cls", "avg", "pool", "map", "block0.cls", "block3.avg", "block3.map", "block5.map")

@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 import cache
 from tcs.cli import main
-from tcs.config import ExtractConfig, RecomputeConfig
-from tcs.drift import measure_drift
+from tcs.config.extract import ExtractConfig, RecomputeConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.extract import extract
-from tcs.recomputation import recompute
+from tcs.extraction.extract import extract
+from tcs.maintenance.recompute import recompute
+from tcs.maintenance.verify import measure_drift
 
 torch.set_num_threads(1)
 BAD = "c0/4.png"

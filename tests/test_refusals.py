@@ -9,17 +9,16 @@ import timm.optim
 from artefacts import make_store, make_targets
 from click.testing import CliRunner
 
-from tcs.augmentation.policy import AugmentPolicy
 from tcs.cli.train import command
-from tcs.config_augment import AugmentConfig
-from tcs.config_optimiser import OptimiserConfig
-from tcs.config_train import TrainConfig
+from tcs.config.augment import AugmentConfig, AugmentPolicy
+from tcs.config.optimiser import OptimiserConfig
+from tcs.config.train import TrainConfig
+from tcs.criteria.losses import LOSSES
 from tcs.errors import ConfigError
-from tcs.losses import LOSSES
-from tcs.methods import resolve_method
-from tcs.train import train
-from tcs.training.refusals import check_compiler, check_optimiser, check_options
-from tcs.training.showing import frame_size
+from tcs.methods.named import resolve_method
+from tcs.training.checks import check_compiler, check_optimiser, check_options
+from tcs.training.feed import frame_size
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 BASE: dict[str, Any] = {"store": "s", "out": "o", "models": (STUDENT,)}
@@ -154,7 +153,7 @@ def test_changed_labels_need_the_loss_that_reads_them(options: dict[str, Any], m
 
 def test_options_of_images_reach_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     configs: list[TrainConfig] = []
-    monkeypatch.setattr("tcs.train.train", lambda config: configs.append(config) or [])
+    monkeypatch.setattr("tcs.training.train.train", lambda config: configs.append(config) or [])
     line = "s --out o --model m --scale 0.3 0.9 --ratio 0.5 2 --train-interpolation bilinear --hflip 0.1 --vflip 0.2 --reprob 0.4"
     line += (
         " --color-jitter 0.3 --color-jitter-prob 0.8 --grayscale-prob 0.2 --remode pixel --recount 3 --decode-size 40"

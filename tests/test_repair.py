@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 import cache
 from cache import errors
 from tcs.cli import main
-from tcs.config import ExtractConfig, RecomputeConfig, RepairConfig
+from tcs.config.extract import ExtractConfig, RecomputeConfig, RepairConfig
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
-from tcs.extract import extract
-from tcs.recomputation import recompute
-from tcs.repair import repair
+from tcs.extraction.extract import extract
+from tcs.maintenance.recompute import recompute
+from tcs.maintenance.repair import repair
 
 torch.set_num_threads(1)
 
@@ -149,7 +149,7 @@ def test_a_gate_that_a_kill_left_out_is_made_up_for(store, origin, monkeypatch):
     def stop(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tcs.extract.add_gate", stop)
+    monkeypatch.setattr("tcs.extraction.extract.add_gate", stop)
     with pytest.raises(KeyboardInterrupt):
         repair(RepairConfig(store=str(store)))
     monkeypatch.undo()

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tcs.cli.report import command
 from tcs.errors import ArtefactError, ConfigError
-from tcs.report import MARK, write_report
-from tcs.results import group_tables, load_runs
+from tcs.reporting.grid_report import MARK, write_report
+from tcs.reporting.results import group_tables, load_runs
 
 COLUMNS = (
     *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5"),

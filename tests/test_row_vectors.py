@@ -7,7 +7,7 @@ import pytest
 
 import cache
 from cache.errors import SchemaError
-from tcs.row_vectors import EveryVector, row_vectors
+from tcs.coordinates.vectors import EveryVector, row_vectors
 
 ROWS = 11
 
@@ -92,5 +92,5 @@ def test_views_are_read_one_by_one_and_absent_ones_refused(shaped: cache.Store) 
 
 def test_large_maps_are_averaged_in_parts(shaped: cache.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = row_vectors(shaped, "map")[np.arange(ROWS)]
-    monkeypatch.setattr("tcs.row_vectors.BLOCK_VALUES", 50)
+    monkeypatch.setattr("tcs.coordinates.vectors.BLOCK_VALUES", 50)
     assert np.array_equal(row_vectors(shaped, "map")[np.arange(ROWS)], whole)

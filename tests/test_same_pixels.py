@@ -13,19 +13,20 @@ from artefacts import make_store, make_targets
 
 import cache
 from tcs.checkpoint import load_json, load_weights
-from tcs.config import EvalConfig, FewshotConfig
-from tcs.config_optimiser import OptimiserConfig
-from tcs.config_train import TrainConfig
+from tcs.config.evaluate import EvalConfig, FewshotConfig
+from tcs.config.optimiser import OptimiserConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.evaluate import evaluate, load_student
-from tcs.fewshot import fewshot, load_results
-from tcs.grid import load_grid, plan_cells
-from tcs.methods import find_method
-from tcs.pixel_trainer import PixelTrainer
-from tcs.same_pixels import METHOD, train_same_pixels
-from tcs.source import open_source, run_rows
-from tcs.splits import k_shot_split
-from tcs.student import StudentPlan, build_student, parse_student, pre_logits
+from tcs.evaluation.students import evaluate, load_student
+from tcs.grid.pixel_trainer import PixelTrainer
+from tcs.grid.recipe import load_grid, plan_cells
+from tcs.grid.run import fewshot, load_results
+from tcs.grid.same_pixels import METHOD, train_same_pixels
+from tcs.methods.named import find_method
+from tcs.splits.shots import k_shot_split
+from tcs.students.backbone import parse_student, pre_logits
+from tcs.students.student import StudentPlan, build_student
+from tcs.training.data import open_source, run_rows
 from tcs.training.recipe import Recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -223,14 +224,20 @@ def test_the_loss_falls_on_images_that_can_be_told_apart() -> None:
 def test_neither_a_teacher_nor_faiss_is_loaded_by_a_run(folder: pathlib.Path) -> None:
     recipe = write_recipe(folder, shots=[4], unlabelled=[20], references=["same-pixels"])
     code = (
-        "import sys; from tcs.config import FewshotConfig; from tcs.fewshot import fewshot\n"
+        "import sys; from tcs.config.evaluate import FewshotConfig; from tcs.grid.run import fewshot\n"
         f"assert fewshot(FewshotConfig(recipe={str(recipe)!r}, out={str(folder / 'grid')!r})) == 0\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "tcs.pixel_trainer" in loaded
-    forbidden = {"tcs.teacher", "tcs.teacher_weights", "tcs.extract", "tcs.simclr", "tcs.pretrain"}
+    assert "tcs.grid.pixel_trainer" in loaded
+    forbidden = {
+        "tcs.teacher.model",
+        "tcs.teacher.checkpoint",
+        "tcs.extraction.extract",
+        "tcs.pretraining.simclr",
+        "tcs.pretraining.loop",
+    }
     assert not loaded & (forbidden | {"faiss"})
 
 
@@ -286,6 +293,6 @@ def test_a_folder_of_another_run_is_refused(folder: pathlib.Path, monkeypatch: p
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tcs.pixel_trainer.normalisation", lambda backbone: ((0.5,) * 3, (float("nan"),) * 3))
+    monkeypatch.setattr("tcs.grid.pixel_trainer.normalisation", lambda backbone: ((0.5,) * 3, (float("nan"),) * 3))
     with pytest.raises(DivergedError, match="loss 'nt-xent' is nan at step 0; lower --lr and train again"):
         train(folder)

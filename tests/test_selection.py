@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from tcs.coordinates.selection import Selection, check_selection, rank_coordinates, select_coordinates
 from tcs.errors import ArtefactError
-from tcs.probe import fit_ridge
-from tcs.selection import Selection, check_selection, rank_coordinates, select_coordinates
-from tcs.splits import Split
+from tcs.probes.ridge import fit_ridge
+from tcs.splits.shots import Split
 
 TELLING = (3, 11, 17)
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from tcs.errors import ConfigError, ModelError
-from tcs.image_folder import list_images
-from tcs.simclr import (
+from tcs.images.folder import list_images
+from tcs.pretraining.simclr import (
     VIEWS,
     BatchOrder,
     PretrainConfig,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tcs.errors import DataError
-from tcs.splits import all_labelled, choose_split, k_shot_split, read_split_file, write_split_file
+from tcs.splits.shots import all_labelled, choose_split, k_shot_split, read_split_file, write_split_file
 
 CLASSES = ("cat", "dog", "sea lion")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cache
-from cache.behind import WriteBehind
+from cache.writer import WriteBehind
 
 ROWS, PER_SHARD, DIMS = 23, 4, 3
 

@@ -124,12 +124,12 @@ def test_damage_is_not_exported(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["store.json"]
 
 
-@pytest.mark.parametrize("call", ["cache.export", "tcs.parquet_export.export_parquet"])
+@pytest.mark.parametrize("call", ["cache.export", "tcs.exchange.parquet_write.export_parquet"])
 def test_a_full_disk_is_one_line(tmp_path, call):
     store = make_store(tmp_path / "x.store", rows=1000)
     out = tmp_path / ("out" if call == "cache.export" else "out.parquet")
     code = (
-        "import resource, cache, tcs.parquet_export\n"
+        "import resource, cache, tcs.exchange.parquet_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
         f"{call}({str(store.path)!r}, {str(out)!r})\n"
     )

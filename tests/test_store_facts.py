@@ -5,7 +5,7 @@ from artefacts import make_store
 
 import cache
 from tcs.cli.cache.info import lines
-from tcs.store_facts import store_facts
+from tcs.maintenance.facts import store_facts
 
 KEYS = {
     "store", "state", "format_version", "inputs", "labelled", "unlabelled", "classes", "rows_per_class", "readouts", "views",

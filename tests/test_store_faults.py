@@ -59,14 +59,14 @@ def test_places_that_refuse_are_told_in_one_line_and_the_rerun_ends_the_same(res
 
 BROKEN = {
     "a write that is not atomic": (
-        "import pathlib, cache.standing, cache.manifest\n"
+        "import pathlib, cache.part, cache.manifest\n"
         "def plain(path, data):\n"
         "    with open(path, 'wb') as file:\n"
         "        for piece in (data if isinstance(data, list) else [data]):\n"
         "            for at in range(0, len(piece), 4000):\n"
         "                file.write(piece[at:at + 4000]); file.flush()\n"
         "                open('/dev/null').close()\n"
-        "cache.standing.atomic_write_pieces = plain\n"
+        "cache.part.atomic_write_pieces = plain\n"
     ),
     "a rerun that writes other values": (
         "import os\n"

@@ -9,8 +9,7 @@ import pytest
 
 from cache import errors
 from cache.extents import Extent, stamp_of
-from cache.features import Features
-from cache.mapped import MappedRows
+from cache.features import Features, MappedRows
 
 ROWS, DIMS = 21, 5
 LAYOUTS = {"one": [21], "even": [7, 7, 7], "uneven": [0, 3, 0, 0, 17, 1, 0], "single rows": [1] * 21}

@@ -12,7 +12,7 @@ from artefacts import make_store
 
 import cache
 from cache import errors
-from cache.streamed import PARTIAL_SUFFIX, StreamedFile
+from cache.files import PARTIAL_SUFFIX, StreamedFile
 
 FIXTURES = Path(__file__).parent / "fixtures"
 EXAMPLES = [FIXTURES / "store_v1", FIXTURES / "store_v2"]

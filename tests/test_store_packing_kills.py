@@ -10,14 +10,14 @@ import pytest
 from artefacts import make_store
 
 import cache
-from cache.streamed import PARTIAL_SUFFIX
+from cache.files import PARTIAL_SUFFIX
 
 ROOT = Path(cache.__file__).parents[1]
 PACK = "import sys, cache; cache.pack(sys.argv[1], sys.argv[2])"
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))\n"
 # Slow enough for a kill to fall between any two writes of the file.
 SLOW = (
-    "import time, cache.streamed as s; write = s.StreamedFile.write\n"
+    "import time, cache.files as s; write = s.StreamedFile.write\n"
     "s.StreamedFile.write = lambda *a: (write(*a), time.sleep(0.02))\n"
 )
 

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cache.skeleton import skeleton
+from cache.layout import skeleton
 
 ATTRIBUTES = {"format": np.bytes_("x"), "format_version": np.int64(2)}
 

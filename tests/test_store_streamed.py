@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cache import errors
-from cache.streamed import PARTIAL_SUFFIX, StreamedFile
+from cache.files import PARTIAL_SUFFIX, StreamedFile
 
 
 def test_pieces_in_any_order_make_the_file_at_commit(tmp_path):

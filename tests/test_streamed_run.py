@@ -22,19 +22,19 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import cache
-from tcs import source
 from tcs.cli import main
-from tcs.config_train import TrainConfig
-from tcs.train import train
-from tcs.training.images import THREAD_NAME
+from tcs.config.train import TrainConfig
+from tcs.images.stored import THREAD_NAME
+from tcs.training import data as source
 from tcs.training.stream import Stream
+from tcs.training.train import train
 from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 FOLDER = "resnet18-layers-1-1-1-1-channels-4-4-8-8"
 SLOW = (
     "import sys, time, torch; torch.set_num_threads(1)\n"
-    "from tcs import source\nfrom tcs.cli import main\n"
+    "from tcs.training import data as source\nfrom tcs.cli import main\n"
     "quick = source.decode\n"
     "source.decode = lambda *given, **more: (time.sleep(0.01), quick(*given, **more))[1]\n"
     "main(sys.argv[1:])\n"

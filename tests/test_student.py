@@ -5,16 +5,8 @@ import timm
 import torch
 
 from tcs.errors import ConfigError, ModelError
-from tcs.student import (
-    Student,
-    StudentPlan,
-    build_student,
-    create_backbone,
-    measured_width,
-    normalisation,
-    parse_student,
-    pre_logits,
-)
+from tcs.students.backbone import create_backbone, measured_width, parse_student, pre_logits
+from tcs.students.student import Student, StudentPlan, build_student, normalisation
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(8,8,16,16)"
 TEST_MODELS = [name for name in timm.list_models("test_*") if "clip" not in name]
@@ -115,7 +107,9 @@ def test_a_model_whose_head_is_no_linear_map_is_refused_before_training() -> Non
 
 
 def test_a_head_that_is_linear_but_not_on_the_pre_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.student.pre_logits", lambda backbone, images: pre_logits(backbone, images).square())
+    monkeypatch.setattr(
+        "tcs.students.backbone.pre_logits", lambda backbone, images: pre_logits(backbone, images).square()
+    )
     with pytest.raises(ModelError, match="its logits differ from a linear map of its pre-logits"):
         build_student(plan(TINY, size=32))
 
@@ -150,7 +144,9 @@ def test_without_classes_the_export_is_timms_headless_model(text: str) -> None:
 
 
 def test_a_headless_model_that_gives_other_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.student.pre_logits", lambda backbone, images: pre_logits(backbone, images).square())
+    monkeypatch.setattr(
+        "tcs.students.backbone.pre_logits", lambda backbone, images: pre_logits(backbone, images).square()
+    )
     with pytest.raises(
         ModelError, match=r"'resnet18,.*' cannot go without a classifier: its output with num_classes=0"
     ):

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tcs.students.cifar import STUDENTS
-from tcs.students.network import Layers, SmallImageNet, stage_indices
-from tcs.students.resnet import resnet
-from tcs.students.shufflenet import SplitBlock, shuffle
-from tcs.students.wide_resnet import wide_resnet
+from tcs.students.zoo.cifar import STUDENTS
+from tcs.students.zoo.network import Layers, SmallImageNet, stage_indices
+from tcs.students.zoo.resnet import resnet
+from tcs.students.zoo.shufflenet import SplitBlock, shuffle
+from tcs.students.zoo.wide_resnet import wide_resnet
 
 FAMILIES = (
     "cifar_resnet8",

@@ -11,13 +11,13 @@ import torch
 from artefacts import make_store
 from torch import nn
 
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ModelError
-from tcs.student import StudentPlan, build_student, create_backbone, normalisation, parse_student
-from tcs.student_maps import measured_maps
-from tcs.students.cifar import STUDENTS, register
-from tcs.train import train
+from tcs.students.backbone import create_backbone, measured_maps, parse_student
+from tcs.students.student import StudentPlan, build_student, normalisation
+from tcs.students.zoo.cifar import STUDENTS, register
 from tcs.training.jobs import image_size
+from tcs.training.train import train
 
 FAMILIES = (
     "cifar_resnet8",
@@ -144,7 +144,7 @@ def test_more_maps_than_stages_are_refused() -> None:
 LOAD = """
 import sys, timm
 assert not [name for name in timm.list_models() if name.startswith("cifar_")], "timm has such names itself now"
-import tcs.students
+import tcs.students.zoo
 assert not [name for name in sys.modules if name.startswith("tcs.") and not name.startswith("tcs.students")]
 from safetensors.torch import load_file
 model = timm.create_model(sys.argv[2], num_classes=3)

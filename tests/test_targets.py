@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 import cache
 from tcs.cli.targets import command
-from tcs.config import FitConfig, TargetsConfig
+from tcs.config.coordinates import FitConfig, TargetsConfig
+from tcs.coordinates.fit import fit
+from tcs.coordinates.hash_bits import ROUNDING_BAND
+from tcs.coordinates.targets import Targets, encode_numpy, encode_torch, fit_targets, open_targets
 from tcs.errors import ArtefactError, ConfigError
-from tcs.fit import fit
-from tcs.hash_bits import ROUNDING_BAND
-from tcs.targets import Targets, encode_numpy, encode_torch, fit_targets, open_targets
 
 
 @pytest.fixture

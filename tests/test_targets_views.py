@@ -14,10 +14,10 @@ from artefacts import make_store, make_targets
 from view_store import ROWS, VIEWS, write_view_store
 
 from tcs.cli import main
-from tcs.config import FitConfig
+from tcs.config.coordinates import FitConfig
+from tcs.coordinates.fit import fit
+from tcs.coordinates.targets import open_targets
 from tcs.errors import ArtefactError
-from tcs.fit import fit
-from tcs.targets import open_targets
 
 
 def facts(path: pathlib.Path) -> dict:

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError, ModelError
-from tcs.readouts import read_features
-from tcs.teacher import load_teacher
-from tcs.teacher_hub import build, from_hub
-from tcs.teacher_report import WeightsReport, digest_of_weights
-from tcs.teacher_source import require_known_teacher
+from tcs.teacher.hub import build, from_hub
+from tcs.teacher.model import load_teacher
+from tcs.teacher.readouts import read_features
+from tcs.teacher.source import require_known_teacher
+from tcs.teacher.weights import WeightsReport, digest_of_weights
 
 torch.set_num_threads(1)
 
@@ -332,7 +332,7 @@ def test_hub_and_file_of_the_same_weights_are_one_identity(vit: pathlib.Path, mo
     published = seeded("test_vit", num_classes=0)
     published.reset_classifier(1000)
     from_file = load_teacher(config(vit, readouts=("cls",)))
-    monkeypatch.setattr("tcs.teacher.from_hub", lambda name, kwargs: (published, WeightsReport(file=name)))
+    monkeypatch.setattr("tcs.teacher.model.from_hub", lambda name, kwargs: (published, WeightsReport(file=name)))
     from_the_hub = load_teacher(config(None, readouts=("cls",)))
     assert from_the_hub.identity == from_file.identity
     torch.testing.assert_close(from_the_hub.features(images(160)), from_file.features(images(160)))

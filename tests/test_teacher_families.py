@@ -12,9 +12,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ModelError
-from tcs.teacher import Teacher, load_teacher
+from tcs.teacher.model import Teacher, load_teacher
 
 torch.set_num_threads(1)
 State = dict[str, torch.Tensor]

@@ -7,10 +7,10 @@ import pytest
 import timm
 import torch
 
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ModelError
-from tcs.teacher import load_teacher
-from tcs.teacher_hub import HUB_ERRORS, build, from_hub, hub_refusal
+from tcs.teacher.hub import HUB_ERRORS, build, from_hub, hub_refusal
+from tcs.teacher.model import load_teacher
 
 
 def raised(name: str) -> Exception:

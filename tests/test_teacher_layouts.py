@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tcs.errors import ConfigError, ModelError
-from tcs.teacher_layouts import BOOKKEEPING, HEADS, LAYOUTS, find_container, find_encoder
+from tcs.teacher.layouts import BOOKKEEPING, HEADS, LAYOUTS, find_container, find_encoder
 
 ENCODER = {f"blocks.{i}.weight": torch.full((2,), float(i)) for i in range(3)} | {"norm.bias": torch.ones(1)}
 T = torch.zeros(1)

@@ -7,9 +7,9 @@ import timm
 from safetensors.torch import save_file
 from timm.models import get_pretrained_cfg
 
-from tcs.config import ExtractConfig
-from tcs.teacher import load_teacher
-from tcs.teacher_licence import licence_line, licence_of, licence_terms
+from tcs.config.extract import ExtractConfig
+from tcs.teacher.licence import licence_line, licence_of, licence_terms
+from tcs.teacher.model import load_teacher
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tcs.config import ExtractConfig
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError, ModelError
-from tcs.students.cifar import register
-from tcs.teacher import Teacher, load_teacher
-from tcs.teacher_source import parse_source, teacher_to_run
+from tcs.students.zoo.cifar import register
+from tcs.teacher.model import Teacher, load_teacher
+from tcs.teacher.source import parse_source, teacher_to_run
 
 torch.set_num_threads(1)
 SIZED = {"img_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "crop_pct": 1.0, "interpolation": "bicubic"}
@@ -237,7 +237,7 @@ def test_network_is_not_touched_unless_something_remote_is_named(
 
 
 def test_a_small_image_student_teaches_by_its_name_alone(tmp_path: pathlib.Path) -> None:
-    code = "from tcs.teacher_source import require_known_teacher\nrequire_known_teacher('cifar_resnet8')\n"
+    code = "from tcs.teacher.source import require_known_teacher\nrequire_known_teacher('cifar_resnet8')\n"
     root = pathlib.Path(__file__).parent.parent
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -17,7 +17,7 @@ from test_extract import SIDE, config, fill, shard_files
 from test_parts import manifest_of, stood
 
 from cache.files import FolderLock
-from tcs.extract import extract
+from tcs.extraction.extract import extract
 
 torch.set_num_threads(1)
 ROOT = pathlib.Path(__file__).parents[1]

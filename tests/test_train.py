@@ -17,12 +17,12 @@ import torch
 from artefacts import CLASSES, make_store, make_targets
 
 from cache.errors import CacheError
-from tcs.config import FitConfig
-from tcs.config_train import TrainConfig
+from tcs.config.coordinates import FitConfig
+from tcs.config.train import TrainConfig
+from tcs.coordinates.fit import fit
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
-from tcs.fit import fit
-from tcs.methods import METHODS
-from tcs.train import train
+from tcs.methods.named import METHODS
+from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
@@ -114,7 +114,7 @@ def test_a_rerun_does_nothing_and_another_recipe_is_refused(
 def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: int) -> None:
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from tcs.config_train import TrainConfig\nfrom tcs.train import train\n"
+        "from tcs.config.train import TrainConfig\nfrom tcs.training.train import train\n"
         "train(TrainConfig(**eval(sys.argv[1])))\n"
     )
     slow = config(folder, steps=120, checkpoint_every=1)
@@ -140,7 +140,8 @@ def test_training_loads_no_teacher_code_and_no_faiss(folder: pathlib.Path) -> No
         "import sys\nfrom tcs.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
         "bad = [name for name in sys.modules if name.split('.')[0] == 'faiss' or name in\n"
-        "       ('tcs.teacher', 'tcs.teacher_weights', 'tcs.extract', 'tcs.readouts', 'tcs.decoding')]\n"
+        "       ('tcs.teacher.model', 'tcs.teacher.checkpoint', 'tcs.teacher.readouts',\n"
+        "        'tcs.extraction.extract', 'tcs.extraction.decoding')]\n"
         "assert 'tcs.training.trainer' in sys.modules\nassert not bad, bad\n"
     )
     options = ["train", str(folder / "train.store"), "--targets", str(folder / "pca.h5"), "--out", str(folder / "run")]
@@ -187,7 +188,7 @@ def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: 
             seed=3,
         )
     )
-    from tcs.coordinates import load_coordinates
+    from tcs.coordinates.system import load_coordinates
 
     chosen = load_coordinates(folder / "s.safetensors").selection
     assert chosen is not None

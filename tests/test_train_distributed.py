@@ -21,10 +21,10 @@ from artefacts import make_store, make_targets
 from processes import run_processes
 from torch import Tensor
 
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import DivergedError, RankError
-from tcs.train import forecast, train
 from tcs.training.metrics import load_metrics
+from tcs.training.train import forecast, train
 from tcs.training.trainer import Trainer
 
 torch.set_num_threads(1)

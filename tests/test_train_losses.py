@@ -13,15 +13,15 @@ from artefacts import CLASSES, make_targets, png
 
 import cache
 from tcs.cli import group, main
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
+from tcs.criteria.losses import LOSSES
+from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, ModelError
-from tcs.losses import LOSSES
-from tcs.source import map_readouts, open_source
-from tcs.train import train
-from tcs.training.collectives import ALONE
+from tcs.training.data import map_readouts, open_source
 from tcs.training.feed import Batch, Feed
 from tcs.training.jobs import plan_jobs
 from tcs.training.stream import open_streams
+from tcs.training.train import train
 from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"

@@ -14,8 +14,8 @@ from together import CIFAR, CNN, VIT, config, in_process
 
 from tcs.cli import main
 from tcs.errors import ResourceError
-from tcs.train import train
 from tcs.training.memory import naming_memory
+from tcs.training.train import train
 
 VIT_32 = VIT.replace("img_size=16", "img_size=32")
 FEW = ["--shots", "4", "--img-size", "16"]

@@ -8,15 +8,15 @@ import torch
 from artefacts import make_store, make_targets
 
 from tcs.checkpoint import save_resume
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
+from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.source import open_source
-from tcs.train import forecast, train
-from tcs.training.collectives import ALONE
-from tcs.training.held_out_look import look_at
+from tcs.training.data import open_source
 from tcs.training.jobs import fingerprint_of, plan_jobs
 from tcs.training.loop import Runner
+from tcs.training.monitor import look_at
 from tcs.training.stream import open_streams
+from tcs.training.train import forecast, train
 from tcs.training.trainer import Trainer
 
 RESNET = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tcs.augmentation.policy import AugmentPolicy
-from tcs.config_optimiser import OptimiserConfig
+from tcs.config.augment import AugmentPolicy
+from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.functional.coordinates import HashPlanes
-from tcs.methods import METHODS, find_method, resolve_method
-from tcs.student import StudentPlan, build_student, parse_student
+from tcs.methods.named import METHODS, find_method, resolve_method
+from tcs.students.backbone import parse_student
+from tcs.students.student import StudentPlan, build_student
 from tcs.training.batches import batch_positions
 from tcs.training.feed import Feed, Showing
 from tcs.training.images import ResidentImages

@@ -13,8 +13,8 @@ import yaml
 from click.testing import CliRunner
 
 from tcs.cli.train import command
-from tcs.config_train import TrainConfig
-from tcs.training.args import LEFT_OUT, save_args
+from tcs.config.train import TrainConfig
+from tcs.training.record import LEFT_OUT, save_args
 
 MANY: dict[str, Any] = {
     "store": "a folder/ö #1.store",
@@ -48,10 +48,10 @@ MANY: dict[str, Any] = {
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
-    """The configurations that `tcs train` was called with; a stand-in for tcs.train trains nothing and loads no torch."""
+    """The configurations that `tcs train` was called with; a stand-in for tcs.training.train trains nothing and loads no torch."""
     configs: list[TrainConfig] = []
     stand_in = types.SimpleNamespace(train=lambda config: configs.append(config) or [], forecast=lambda config: [])
-    monkeypatch.setitem(sys.modules, "tcs.train", stand_in)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "tcs.training.train", stand_in)  # type: ignore[arg-type]
     return configs
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tcs.errors import ConfigError
+from tcs.splits.pool import pool_rows
 from tcs.training.batches import BatchPlan, batch_positions, draw, plan_batches
-from tcs.training.rows import pool_rows
 
 KEYS = [f"class/{number}.png" for number in range(20)]
 

@@ -9,8 +9,7 @@ import pytest
 
 from cache.errors import StoreWriteError
 from tcs.errors import ConfigError
-from tcs.training.events import require_tensorboard
-from tcs.training.log import RunLog
+from tcs.training.log import RunLog, require_tensorboard
 
 ROWS = [{"step": step, "phase": "main", "loss": 1.5 / step, "n": step, "none": None} for step in range(1, 13)]
 

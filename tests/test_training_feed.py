@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from tcs.augmentation.mixing import MixPolicy
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.config.augment import AugmentPolicy
+from tcs.images.stored import Images
 from tcs.training.batches import BatchPlan, batch_positions
 from tcs.training.feed import Batch, Feed, Showing
-from tcs.training.images import AHEAD, Images, ResidentImages, StreamedImages
+from tcs.training.images import AHEAD, ResidentImages, StreamedImages
 
 CPU = torch.device("cpu")
 N, M, SIZE, FRAME = 40, 12, 8, 10

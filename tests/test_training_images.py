@@ -18,17 +18,10 @@ from PIL import Image
 
 import cache
 from tcs.errors import DataError
-from tcs.images import decode_square, quiet_pillow
-from tcs.training import images as module
-from tcs.training.images import (
-    THREAD_NAME,
-    ResidentImages,
-    StreamedImages,
-    decode,
-    decode_quietly,
-    decode_rows,
-    stored_images,
-)
+from tcs.images import stored as module
+from tcs.images.decode import decode_square, quiet_pillow
+from tcs.images.stored import THREAD_NAME, decode, decode_quietly, decode_rows, stored_images
+from tcs.training.images import ResidentImages, StreamedImages
 
 CPU = torch.device("cpu")
 ROWS = 60

@@ -11,11 +11,10 @@ from test_trainer import SIZE, STUDENT, feed_of, images, make, one_step, rows, s
 from torch import Tensor
 
 from tcs.augmentation.mixing import MixPolicy
-from tcs.augmentation.policy import AugmentPolicy
-from tcs.config_augment import AugmentConfig
+from tcs.config.augment import AugmentConfig, AugmentPolicy
 from tcs.criteria.base import StepRows
 from tcs.errors import ConfigError
-from tcs.methods import METHODS, resolve_method
+from tcs.methods.named import METHODS, resolve_method
 from tcs.training.feed import Feed, Showing
 from tcs.training.images import ResidentImages
 from tcs.training.recipe import plan_stages

@@ -5,8 +5,8 @@ import colorsys
 import pytest
 import torch
 
-from tcs import view_pairs as module
-from tcs.view_pairs import change_colours, crop, draw_views, turn_hue, view_pairs
+from tcs.grid import view_pairs as module
+from tcs.grid.view_pairs import change_colours, crop, draw_views, turn_hue, view_pairs
 
 GREY = (0.299, 0.587, 0.114)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from tcs.views import PARAMETERS, ViewPolicy, replay
+from tcs.augmentation.views import PARAMETERS, ViewPolicy, replay
 
 PLAIN = dict(zip(PARAMETERS, (0, 0, 1, 1, 0, 1, 1, 1, 0, 0), strict=True))
 
@@ -163,5 +163,5 @@ def test_identity_names_everything_that_is_drawn_from() -> None:
 
 
 def test_views_need_no_torch() -> None:
-    text = (pathlib.Path(__file__).parents[1] / "tcs/views.py").read_text()
+    text = (pathlib.Path(__file__).parents[1] / "tcs/augmentation/views.py").read_text()
     assert "import torch" not in text

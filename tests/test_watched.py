@@ -15,12 +15,11 @@ import torch
 import torch.distributed as dist
 from processes import run_processes, run_ranks
 
+from tcs.distributed.collectives import ALONE, Collectives, joined_collectives
+from tcs.distributed.ranks import ALONE as ONE_RANK
+from tcs.distributed.ranks import Ranks, joined_ranks
 from tcs.errors import ConfigError, DataError, RankError
-from tcs.interrupt import stop_requests
-from tcs.ranks import ALONE as ONE_RANK
-from tcs.ranks import Ranks, joined_ranks
-from tcs.runtime import Place
-from tcs.training.collectives import ALONE, Collectives, joined_collectives
+from tcs.runtime import Place, stop_requests
 
 ROOT = pathlib.Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -150,7 +149,7 @@ def test_devices_without_collectives_are_refused() -> None:
 SCRIPT = """
 import sys, time, torch
 from tcs.errors import ConfigError, RankError
-from tcs.ranks import joined_ranks
+from tcs.distributed.ranks import joined_ranks
 from tcs.training.collectives import joined_collectives
 
 try:

@@ -11,13 +11,13 @@ from artefacts import make_store, make_targets
 from safetensors.torch import load_file
 
 from tcs.cli import main
-from tcs.config import FewshotConfig
-from tcs.config_train import TrainConfig
+from tcs.config.evaluate import FewshotConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
-from tcs.fewshot import fewshot
-from tcs.train import train
+from tcs.grid.run import fewshot
 from tcs.training.feed import Batch, Feed
 from tcs.training.metrics import load_metrics
+from tcs.training.train import train
 from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"

@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
 from tcs.training.feed import Batch, Feed
 from tcs.training.metrics import load_metrics
 from tcs.training.trainer import Trainer
@@ -85,7 +85,7 @@ def diverging(name: str, step: int) -> Callable[[Trainer, Feed, Batch], None]:
 def in_process(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
     """(exit code, what `work` returned or None) of `work` in a process of its own, which may be killed."""
     context = multiprocessing.get_context("forkserver")  # forked from a process that has torch already, and no threads
-    context.set_forkserver_preload(["timm", "torch.distributed", "tcs.train", "tcs.cli.train"])
+    context.set_forkserver_preload(["timm", "torch.distributed", "tcs.training.train", "tcs.cli.train"])
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, work, arguments), daemon=True)
     process.start()

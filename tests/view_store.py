@@ -9,7 +9,7 @@ from pictures import smooth_picture
 from PIL import Image
 
 import cache
-from tcs.views import PARAMETERS, ViewPolicy, replay
+from tcs.augmentation.views import PARAMETERS, ViewPolicy, replay
 
 ROWS, VIEWS, SIDE = 24, 3, 16
 CLASSES = ("ant", "bee", "cow")

@@ -10,13 +10,14 @@ from tcs.augmentation.colour import change_colours, make_grey
 from tcs.augmentation.draws import Draws, draw
 from tcs.augmentation.erasing import erase
 from tcs.augmentation.pixels import VERTICAL, flip, pad_crop
-from tcs.augmentation.policy import AugmentPolicy
 from tcs.augmentation.resampling import resample_boxes
+from tcs.config.augment import AugmentPolicy
 from tcs.errors import DataError
 
 # Values of a group of images that go through together. On a CPU its float32 copies stay in a core's cache, which more than halved the
 # time of 64 images at 224 px; elsewhere the bound is on memory (several copies of 128 MiB).
 GROUP_VALUES = {"cpu": 1 << 20}
+
 GROUP_VALUES_ELSEWHERE = 1 << 25
 
 

@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.config.augment import AugmentPolicy
 
 ATTEMPTS = 10  # tries at a box that fits; as timm and torchvision
+
 ERASED_AREA = (0.02, 1 / 3)  # share of the image, over all rectangles (Zhong et al. 2020, as timm)
+
 ERASED_RATIO = (0.3, 1 / 0.3)  # width / height, and the same turned round
+
 NOISE_SEEDS = 1 << 31
 
 

@@ -14,7 +14,9 @@ from tcs.augmentation.draws import NOISE_SEEDS, Draws
 from tcs.augmentation.pixels import change_rows
 
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet, in levels of 255
+
 MASK = NOISE_SEEDS - 1  # the hash works in 31 bits, so that int64 products do not overflow
+
 STEP, FIRST, SECOND = 0x1E3779B1, 0x45D9F3B3, 0x2C1B3C6D  # odd numbers with mixed bits
 
 

@@ -1,20 +1,20 @@
 """Cached views shown again in batches on the device, from frames that hold the whole image squashed to a square.
 
 A view's box is kept relative to the image, so it finds the same part in the squashed frame. On the frame itself the levels are those
-of `tcs.views.replay` within rounding. Against the original image, the squash resamples once more: for 48 views of 224 px of 24
+of `tcs.augmentation.views.replay` within rounding. Against the original image, the squash resamples once more: for 48 views of 224 px of 24
 photographs (0.18 megapixels, boxes of 20 to 100 % of the area) the mean absolute difference is 2.9 levels of 255 with frames of
 256 px, 1.8 with 320 px and 1.0 with 448 px; the worst view differs by 10, 7 and 3.
 
-Legend: B batch rows, S frame side in pixels, P parameters of a view (`tcs.views.PARAMETERS`).
+Legend: B batch rows, S frame side in pixels, P parameters of a view (`tcs.augmentation.views.PARAMETERS`).
 """
 
 from torch import Tensor
 
 from tcs.augmentation.apply import apply
 from tcs.augmentation.draws import Draws
-from tcs.augmentation.policy import AugmentPolicy
+from tcs.augmentation.views import PARAMETERS
+from tcs.config.augment import AugmentPolicy
 from tcs.errors import DataError
-from tcs.views import PARAMETERS
 
 BOX, FLIP, COLOURS, GREY = slice(0, 4), 4, slice(5, 9), 9  # columns of PARAMETERS
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 STEPS = 1 << 15  # of which 1 is made
+
 RADIUS = {"bilinear": 1.0, "bicubic": 2.0}
 
 

@@ -12,6 +12,6 @@ import click
 )
 def command(out: str, steps: int) -> None:
     """Run the whole chain on embedded data: extract, fit, targets, a few-shot grid, report. About a minute or two."""
-    from tcs.demo import demo
+    from tcs.demonstration.demo import demo
 
     click.echo(demo(out, steps))

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from tcs.config import EvalConfig
+from tcs.config.evaluate import EvalConfig
 
 
 @click.command()
@@ -37,7 +37,7 @@ def command(
     config = EvalConfig(
         run=run, store=store, probe=probe, models=models, data=data, batch_size=batch_size, device=device
     )
-    from tcs.evaluate import evaluate
+    from tcs.evaluation.students import evaluate
 
     rows = evaluate(config)
     if as_json:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from tcs.config import COMPUTE_DTYPES, LABEL_SOURCES, STORED_DTYPES, ExtractConfig
-from tcs.config_features import PROJECTIONS
+from tcs.config.coordinates import LABEL_SOURCES
+from tcs.config.extract import COMPUTE_DTYPES, PROJECTIONS, STORED_DTYPES, ExtractConfig
 
 
 def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, Any]:
@@ -142,9 +142,10 @@ def command(as_json: bool, **options: Any) -> None:
 
 def _run(config: ExtractConfig, as_json: bool) -> dict[str, Any] | None:
     """Run the pass; returns what --json prints of it, on rank 0: the cost of a dry run, or the facts of the store."""
-    from tcs.extract import extract, prepare
+    from tcs.extraction.extract import extract
+    from tcs.extraction.plan import prepare
+    from tcs.maintenance.facts import store_facts
     from tcs.runtime import place
-    from tcs.store_facts import store_facts
 
     here = place()
     if config.dry_run and as_json:

@@ -2,7 +2,7 @@
 
 import click
 
-from tcs.config import FewshotConfig
+from tcs.config.evaluate import FewshotConfig
 
 
 @click.command()
@@ -14,7 +14,7 @@ from tcs.config import FewshotConfig
 def command(recipe: str, out: str, cells: str | None, dry_run: bool, device: str) -> None:
     """Run the grid shots x students x methods x seeds of RECIPE; rerun to resume."""
     config = FewshotConfig(recipe=recipe, out=out, cells=cells, dry_run=dry_run, device=device)
-    from tcs.fewshot import fewshot
+    from tcs.grid.run import fewshot
 
     failed = fewshot(config)
     click.echo(f"{config.out}/results.csv")

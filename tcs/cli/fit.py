@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tcs.config import COORDINATE_METHODS, FitConfig
+from tcs.config.coordinates import COORDINATE_METHODS, FitConfig
 
 
 @click.command()
@@ -32,7 +32,7 @@ from tcs.config import COORDINATE_METHODS, FitConfig
 def command(as_json: bool, **options: Any) -> None:
     """Fit a coordinate system on the features of STORE and print its ceiling curve."""
     config = FitConfig(**options)
-    from tcs.fit import describe, fit
+    from tcs.coordinates.fit import describe, fit
 
     system = fit(config)
     if as_json:

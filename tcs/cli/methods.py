@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 LABEL_WIDTH = 18
+
 NARROWEST = 40
 
 
@@ -20,7 +21,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     On a terminal the lists are tables, elsewhere lines with tabs between their fields. docs/methods.md says more of each.
     """
-    from tcs.catalogue import cost_facts, loss_facts, method_facts, other_facts
+    from tcs.methods.catalogue import cost_facts, loss_facts, method_facts, other_facts
 
     lists = {"losses": loss_facts(), "methods": method_facts(), "others": other_facts()}
     if name is not None:
@@ -44,7 +45,7 @@ def _find(name: str, lists: Mapping[str, list[dict[str, Any]]]) -> tuple[str, di
 
 def _page(kind: str, fact: dict[str, Any]) -> str:
     """Labels on the left, texts wrapped on the right; as wide as the terminal, 120 columns at most."""
-    from tcs.catalogue import loss_page, method_page, other_page
+    from tcs.methods.catalogue import loss_page, method_page, other_page
 
     page = {"losses": loss_page, "methods": method_page, "others": other_page}[kind]
     width = max(NARROWEST, min(120, shutil.get_terminal_size().columns))

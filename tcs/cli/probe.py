@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tcs.config_probe import COMPRESSIONS, HEADS, PROJECTIONS, ProbeConfig
+from tcs.config.evaluate import COMPRESSIONS, HEADS, PROJECTIONS, ProbeConfig
 
 
 @click.command()
@@ -44,8 +44,8 @@ def command(as_json: bool, projections: tuple[str, ...], seeds: tuple[int, ...],
     config = ProbeConfig(projections=projections or PROJECTIONS, seeds=seeds or ProbeConfig.seeds, **options)
     import pathlib
 
-    from tcs.compression import measure_compression
-    from tcs.compression_table import render, summary, write_compression
+    from tcs.evaluation.probe import measure_compression
+    from tcs.reporting.compression import render, summary, write_compression
 
     result = measure_compression(config)
     if as_json:

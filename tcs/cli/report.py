@@ -10,7 +10,7 @@ import click
 @click.option("--out", type=click.Path(path_type=pathlib.Path), help="Markdown file.  [default: DIR/report.md]")
 def command(folder: pathlib.Path, out: pathlib.Path | None) -> None:
     """Turn the results of `tcs fewshot --out DIR` into report.md, report.csv and accuracy.png."""
-    from tcs.report import write_report
+    from tcs.reporting.grid_report import write_report
 
     out = out or folder / "report.md"
     write_report(folder, out)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tcs.config import TargetsConfig
+from tcs.config.coordinates import TargetsConfig
 
 
 @click.command()
@@ -22,7 +22,7 @@ from tcs.config import TargetsConfig
 def command(as_json: bool, **options: Any) -> None:
     """Write the coordinates and hash bits of every row of STORE: all that a mimic loss reads."""
     config = TargetsConfig(**options)
-    from tcs.targets import fit_targets, open_targets
+    from tcs.coordinates.targets import fit_targets, open_targets
 
     path = fit_targets(config)
     if as_json:

@@ -7,7 +7,7 @@ import click
 
 from tcs.cli.config_file import config_file_option
 from tcs.cli.train_options import GroupedCommand, train_options
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
 
 
 @click.command(cls=GroupedCommand)
@@ -26,7 +26,7 @@ def command(as_json: bool, **options: Any) -> None:
     """
     config = TrainConfig(**options)
     from tcs.runtime import place
-    from tcs.train import forecast, train
+    from tcs.training.train import forecast, train
 
     as_rank_0 = place().rank == 0
     if config.dry_run:

@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
-from tcs.augmentation.policy import INTERPOLATIONS, REMODES
-from tcs.config_optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
-from tcs.config_train import HEADS, MIMIC_VIEWS, TrainConfig
+from tcs.config.augment import INTERPOLATIONS, REMODES
+from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
+from tcs.config.train import HEADS, MIMIC_VIEWS, TrainConfig
 
 Decorator = Callable[[Any], Any]
+
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+
 PAIR = {"nargs": 2, "type": float}
 
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from tcs.functional.coordinates import HashPlanes
 
 CACHED = ("labels", "coordinates", "bits", "features", "maps", "probe")
+
 GROUPS = ("mimic", "labelled")
+
 ONE_VIEW = "exact where the cached view is the one the student sees"
 
 

@@ -15,7 +15,9 @@ from tcs.errors import ConfigError
 from tcs.functional.lsh import draw_hash_weight, hash_bias, lsh, lshl2, lshl2_s
 
 HASH_BITS = 2048
+
 BLOCK_ROWS = 65536
+
 # Spread of the teacher's projections about their thresholds: how far a student must go before the loss saturates. The
 # published rule (the spread of the teacher's classifier weight) has no meaning without a classifier.
 SPREAD = 2.0
@@ -84,7 +86,9 @@ class WhereRight(Hashed):
 
 
 SOURCE = "Wang, Ge and Wu 2021 (Mimicking Features)"
+
 TRAINS = "linear S -> D unless S = D"
+
 CHOICES = (
     f"H = {HASH_BITS}, projections spread by {SPREAD:g} about their medians, both over the run's rows; the linear map stands "
     "beside the classifier, where the original puts it before it"

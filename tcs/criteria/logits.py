@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.criteria.base import Loss, Plain, StepRows, there

@@ -15,6 +15,7 @@ from tcs.functional.regressors import UnitEmbed
 from tcs.runtime import seed_for
 
 NEGATIVES = 16384
+
 MOST_QUEUED, FEWEST_QUEUED = 8192, 16
 
 

@@ -15,6 +15,7 @@ from tcs.functional.vkd import vkd, vkd_standardised, vkd_whitened
 from tcs.functional.whitening import Whitening, fit_whitening
 
 FEATURES = frozenset({"features"})
+
 BLOCK_ROWS = 65536
 
 
@@ -81,7 +82,9 @@ def _moments(features_nD: Tensor) -> tuple[Tensor, Tensor]:
 
 
 SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
+
 TRAINS = "orthogonal projector, exp of a skew matrix"
+
 MAP = (
     "the orthogonal map is the paper's exponential, as the published code's Householder products collapse under weight decay; "
     "it reads the student's pooled vector, where the published student averages its patch tokens"

@@ -9,6 +9,7 @@ from tcs.functional.regressors import LinearEmbed
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
 
 FEATURES = frozenset({"features"})
+
 BATCH = "exact for the cached view; relations are those of the rows of a step"
 
 

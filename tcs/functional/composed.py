@@ -8,7 +8,7 @@ Legend: B batch, S student channels or dims, T teacher channels or dims, E embed
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.functional.crd import TEMPERATURE, crd, crd_normalisers

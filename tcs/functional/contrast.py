@@ -8,7 +8,7 @@ Legend: B images of a batch, P projection dims, D encoder dims, V = 2B views.
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tcs.functional.checks import require_pairs, require_positive, require_same_shape, require_vectors

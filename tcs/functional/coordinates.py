@@ -6,7 +6,7 @@ Legend: B batch rows, K coordinates, H hash bits, P = H / 8 bytes.
 import dataclasses
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.functional.checks import require_same_shape

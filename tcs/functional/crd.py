@@ -18,7 +18,9 @@ from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
 
 TEMPERATURE = 0.07000000029802322  # 0.07 as the float32 buffer that the original keeps it in
+
 DENSE_FLOATS = 1 << 26  # of B N products; beyond, candidates are gathered in blocks of GATHERED_FLOATS
+
 GATHERED_FLOATS = 1 << 24
 
 

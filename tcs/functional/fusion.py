@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError

@@ -8,7 +8,7 @@ Legend: B batch, N images, S student dims, T teacher dims, H hash bits.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
@@ -17,6 +17,7 @@ from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
 
 DISTANCES = ("bce", "l1", "l2")
+
 BIASES = ("median", "mean", "zero")
 
 

@@ -6,7 +6,7 @@ Legend: B batch, C channels (S student, T teacher), H height, W width, P = H W p
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError

@@ -3,7 +3,7 @@
 Legend: B batch, S student dims, T teacher dims, H height, W width.
 """
 
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.functional.checks import require_positive, require_same_shape

@@ -8,7 +8,7 @@ Legend: T teacher dims, S student dims (S <= T), R = 2 S.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError

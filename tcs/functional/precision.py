@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Args = ParamSpec("Args")
+
 Result = TypeVar("Result")
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError
@@ -23,7 +23,9 @@ from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
 
 IMAGENET_BN_EPSILON = 1e-4
+
 DEIT_BN_EPSILON = 0.0
+
 ITRD_ALPHA = 1.01
 
 NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {

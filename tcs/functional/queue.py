@@ -9,7 +9,7 @@ Legend: B batch, Q queue rows, S student dims, T teacher dims.
 import dataclasses
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError

@@ -7,7 +7,7 @@ Legend: B batch, S student channels or dims, T teacher channels or dims, E embed
 
 import dataclasses
 
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError

@@ -6,7 +6,7 @@ Legend: B batch, T teacher channels, H height, W width.
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError

@@ -5,7 +5,7 @@ Each loss takes a given W of shape (T, S) with orthonormal columns (`orthogonal`
 Legend: B batch (or tokens of the batch), N tokens, S student dims, T teacher dims, H height, W width.
 """
 
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError

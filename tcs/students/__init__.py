@@ -1,7 +1,1 @@
-"""Small-image students as timm models. `import tcs.students` makes their names known to timm, which is all that
-``timm.create_model("cifar_resnet20", num_classes=C)`` and the weights of a run need; nothing else is imported from here.
-"""
-
-from tcs.students.cifar import register
-
-register()
+"""Timm models that are trained, and the small-image zoo."""

@@ -9,8 +9,6 @@ Legend: n rows of this run, b rows of a batch.
 import concurrent.futures
 import contextlib
 import functools
-import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -19,108 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import cache
-from tcs.errors import DataError
-from tcs.images import BadImageError, decode_square, decode_whole, quiet_pillow
-from tcs.runtime import progress_bar
-from tcs.training.free_memory import free_bytes
+from tcs.images.decode import quiet_pillow
+from tcs.images.stored import THREAD_NAME, Fetched
+from tcs.training.memory import free_bytes
 
-DECODE_CHUNK = 256
 # Batches on their way at once, at most. So streaming holds AHEAD x batch size x 3 x size x size bytes of pixels (77 MB for 128
 # images of 224 px), and beside them one image a thread that is being decoded.
 AHEAD = 4
-THREAD_NAME = "decode"
-ReadRow = Callable[[int], bytes]
-
-
-class Fetched(Protocol):
-    """Images that are on their way."""
-
-    def result(self) -> Tensor:
-        """uint8 (b, 3, size, size) on the device, waited for."""
-
-    def drop(self) -> None:
-        """Give up what was not begun; there will be no result."""
-
-
-class Images(Protocol):
-    """Decoded images of a run by position. `size` is their side in pixels, `is_resident` whether they are in memory.
-
-    `ahead` is how many batches are worth having on their way at once, the one that is waited for included.
-    """
-
-    size: int
-    is_resident: bool
-    ahead: int
-
-    def begin(self, positions_b: Tensor) -> Fetched:
-        """Start to get the images at `positions_b` (int64 on the CPU)."""
-
-    def close(self) -> None:
-        """End the threads, if there are any."""
-
-
-def stored_images(store: cache.Store) -> ReadRow:
-    """How the bytes of a row are read from a store; DataError where it holds no images."""
-    if not store.has_images:
-        raise DataError(
-            f"store {store.path} holds no images (--images none); give them with --data, or extract again with --images original."
-        )
-    return store.image_bytes
-
-
-def decode(store: cache.Store, read: ReadRow, row: int, size: int, *, whole: bool = False) -> NDArray[np.uint8]:
-    """The image of a row as uint8 (size, size, 3), its centre or, squashed, the `whole`; DataError names a broken one."""
-    try:
-        return decode_whole(read(row), size) if whole else decode_square(read(row), size)
-    except BadImageError as error:
-        raise DataError(
-            f"image '{store.keys[row]}' of {store.path} cannot be decoded: {error}; check the store."
-        ) from error
-
-
-def decode_rows(
-    store: cache.Store, rows_n: NDArray[np.int64], size: int, read: ReadRow | None = None, *, whole: bool = False
-) -> Tensor:
-    """The images of `rows_n` as one uint8 tensor (n, 3, size, size), decoded in threads. DataError for one that cannot be."""
-    with progress_bar(len(rows_n), "decoding", "images") as bar:
-        return decode_quietly(store, rows_n, size, read or stored_images(store), bar.advance, whole=whole)
-
-
-def decode_quietly(
-    store: cache.Store,
-    rows_n: NDArray[np.int64],
-    size: int,
-    read: ReadRow,
-    advance: Callable[[int], None],
-    *,
-    whole: bool = False,
-) -> Tensor:
-    """The same without a bar; `advance` is told how many images were decoded. Whatever ends it, threads end with it."""
-    images_n3HW = np.empty((len(rows_n), 3, size, size), np.uint8)
-    chunks = [range(start, min(start + DECODE_CHUNK, len(rows_n))) for start in range(0, len(rows_n), DECODE_CHUNK)]
-    is_over = threading.Event()
-
-    def decode_chunk(chunk: range) -> int:
-        for at in chunk:
-            if is_over.is_set():  # nobody waits for the rest
-                break
-            images_n3HW[at] = decode(store, read, int(rows_n[at]), size, whole=whole).transpose(2, 0, 1)
-        return len(chunk)
-
-    with quiet_pillow(), concurrent.futures.ThreadPoolExecutor(cores(), thread_name_prefix=THREAD_NAME) as pool:
-        try:
-            for done in pool.map(decode_chunk, chunks):
-                advance(done)
-        finally:
-            is_over.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-    return torch.from_numpy(images_n3HW)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fits(rows: int, size: int, device: torch.device, share: float) -> bool:

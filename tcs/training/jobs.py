@@ -2,30 +2,25 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.checkpoint import CONFIG
-from tcs.config import as_json
-from tcs.config_train import PLACES, SELECT_GATES, TrainConfig
-from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.methods import HEADLESS, METHODS, PROBE_FROZEN, Method, resolve_method
-from tcs.selection import Selection
-from tcs.source import Source, check_needs, find_split, probe_for, run_rows, vector_readout
-from tcs.splits import Split, leave_out, without_labels
-from tcs.student import StudentSpec, parse_student
-from tcs.training.args import ARGS
-from tcs.training.cached_views import check_views
-from tcs.training.held_out import HeldOut, held_out_rows
-from tcs.training.monitor import may_score_labels
-from tcs.training.probe_start import Probe
-from tcs.training.refusals import check_options
-
-DEFAULT_COMPONENTS = 256
+from tcs.checkpoint import ARGS, CONFIG
+from tcs.config.extract import as_json
+from tcs.config.train import DEFAULT_COMPONENTS, PLACES, SELECT_GATES, TrainConfig, may_score_labels
+from tcs.coordinates.selection import Selection
+from tcs.errors import ArtefactError, ConfigError
+from tcs.methods.named import HEADLESS, METHODS, PROBE_FROZEN, Method, resolve_method
+from tcs.splits.held_out import HeldOut, held_out_rows
+from tcs.splits.shots import Split, leave_out, without_labels
+from tcs.students.backbone import StudentSpec, parse_student
+from tcs.training.checks import _check_labels, _check_names, check_options
+from tcs.training.data import Source, check_needs, find_split, run_rows, vector_readout
+from tcs.training.probe_start import Probe, probe_for
+from tcs.training.views import check_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,40 +132,6 @@ def _name_of(method: Method, config: TrainConfig) -> str:
     if config.head is not None or config.loss is not None:
         return f"--loss '{method.loss}'"
     return f"--method {next(name for name, known in METHODS.items() if known is method)}"
-
-
-def _check_labels(method: Method, config: TrainConfig, store: cache.Store, name: str) -> None:
-    """Refuse labels where there are none, and options that pick or weigh labels where none is read."""
-    if method.reads_labels:
-        if not store.is_labelled:
-            raise DataError(
-                f"{name} reads labels, and none of the {len(store)} rows of {store.path} has a label; extract with one folder "
-                "a class, or train without labels: --method tcs-mimic, or a --loss that trains no classifier."
-            )
-        return
-    for option in ("shots", "split_file", "labelled_share", "selection"):
-        if getattr(config, option) is not None:
-            raise ConfigError(
-                f"--{option.replace('_', '-')} is {getattr(config, option)}, and {name} trains no classifier and reads no label; "
-                "leave it out, or add ce to the loss."
-            )
-    if config.unlabelled == "none" or config.unlabelled.strip("0") == "":
-        raise ConfigError(
-            f"--unlabelled is {config.unlabelled}, and {name} reads unlabelled rows only; use all, or a number."
-        )
-
-
-def _check_names(specs: Sequence[StudentSpec]) -> None:
-    taken: dict[str, StudentSpec] = {}
-    for spec in specs:
-        first = taken.setdefault(spec.folder, spec)
-        if first is spec:
-            continue
-        if first.text == spec.text:
-            raise ConfigError(f"--model names one student twice ('{spec.text}'); give each student once.")
-        raise ConfigError(
-            f"--model '{first.text}' and '{spec.text}' would share the folder '{spec.folder}'; train one of them in another --out."
-        )
 
 
 def _check_run_folder(out: pathlib.Path) -> None:

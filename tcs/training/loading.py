@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
-from tcs.config_train import TrainConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError
-from tcs.frozen_probe import probe_logits
-from tcs.methods import Method
+from tcs.methods.named import Method
+from tcs.probes.logistic import probe_logits
 from tcs.runtime import seed_for
-from tcs.source import Source, map_readouts, vector_readout
-from tcs.splits import Split
+from tcs.splits.shots import Split
+from tcs.training.data import Source, map_readouts, vector_readout
 from tcs.training.rows import TrainingRows
 
 MAPS_BYTES = 8 << 30

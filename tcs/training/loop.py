@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from tcs.checkpoint import RESUME, load_resume, save_resume
+from tcs.distributed.collectives import ALONE, Collectives
 from tcs.errors import ArtefactError
-from tcs.interrupt import StopRequest, stop_requests
-from tcs.runtime import Bar, resident_mib
-from tcs.training.collectives import ALONE, Collectives
+from tcs.runtime import Bar, StopRequest, resident_mib, stop_requests
 from tcs.training.feed import Batch, Feed
+from tcs.training.finite import NotFiniteError
 from tcs.training.log import RunLog
 from tcs.training.trainer import Trainer
-from tcs.training.watch import NotFiniteError
 
 LOG_POINTS = 50
+
 AGREE_STEPS = 10
 
 

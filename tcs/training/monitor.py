@@ -14,27 +14,38 @@ a student's features are moved, scaled or rotated.
 --split-file hands the run a few, the labels of all other rows are outside the split and are not read, not even to look.
 
 Legend: N held-out rows, B rows of a block, S student dims, D teacher dims (K where they are coordinates). float64 inside.
+
+Looking at held-out rows while a student trains: their images and cached rows, and the scores of tcs.training.monitor.
+
+Legend: N held-out rows.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tcs.config_train import TrainConfig
-from tcs.errors import DataError, DivergedError
-from tcs.probe import fit_ridge_targets, knn_accuracy
-
-Array = NDArray[np.floating[Any]]
-F64 = NDArray[np.float64]
-
-NEIGHBOURS = 10
-BLOCK_ROWS = 512
-LEAST_ROWS = 4  # two halves of two rows: the fewest that a ridge regression takes
-ROUNDING = 1e-6  # of a column's largest value: less spread than this is the float32 rounding of a constant
-TIE_DECIMALS = 9  # equal rows give cosines that differ by float64 rounding
+from tcs.config.train import may_score_labels
+from tcs.errors import ArtefactError
+from tcs.images.stored import decode_rows
+from tcs.probes.agreement import (
+    LEAST_ROWS,
+    NEIGHBOURS,
+    Array,
+    _check_rows,
+    _check_teacher,
+    knn_top1,
+    neighbour_agreement,
+    teacher_r2,
+)
+from tcs.training.data import vector_readout
+from tcs.training.feed import frame_size, show_clean
+from tcs.training.jobs import Job
+from tcs.training.trainer import EVAL_BATCH, Trainer
+from tcs.training.views import FIRST_VIEW, cached_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,114 +85,50 @@ class Monitor:
         return {name: round(value, 4) + 0.0 for name, value in scores.items()}  # no -0.0
 
 
-def may_score_labels(config: TrainConfig) -> bool:
-    """Whether held-out labels may be read: where the run is given every label of its store (no --shots, no --split-file).
+Look = Callable[[Trainer], dict[str, float]]
 
-    In a few-shot run they lie outside the split; a score of them would leak labels into whatever is decided by it.
+
+def look_at(job: Job, device: torch.device, *, leads: bool = True) -> Look | None:
+    """A function that scores a student on the held-out rows of its run; None where there are none, or nothing is cached of them.
+
+    Of several processes the leading one looks: the others have the same student, and get a function that says nothing.
     """
-    return config.shots is None and config.split_file is None
+    rows_N = job.held_out.rows_N
+    teacher_ND = _cached(job, rows_N)
+    if len(rows_N) == 0 or teacher_ND is None:
+        return None
+    if not leads:
+        return lambda _trainer: {}
+    reads_labels = job.method.reads_labels and may_score_labels(job.config)
+    labels_N = job.source.store.labels_N[rows_N] if reads_labels else None
+    monitor = Monitor(images_N3HW=_shown(job, rows_N), teacher_ND=teacher_ND, labels_N=labels_N)
+
+    def look(trainer: Trainer) -> dict[str, float]:
+        with torch.no_grad():
+            parts = [trainer.features(part.to(device)).cpu() for part in torch.split(monitor.images_N3HW, EVAL_BATCH)]
+        return monitor.score(torch.cat(parts).numpy())
+
+    return look
 
 
-def neighbour_agreement(student_NS: Array, teacher_ND: Array, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """Mean share of the teacher's k nearest rows that are the student's k nearest too, and what chance gives: k / (N - 1).
-
-    Nearest by cosine of centred rows, the row itself left out; k is at most N - 1, where both numbers are 1 and say nothing.
-    Rows that tie for the last places hold them in equal shares, as if drawn, so that a student whose features are all the
-    same agrees exactly at chance. DataError for fewer than two rows.
-    """
-    _check_rows("rows of a student", len(student_NS), len(teacher_ND), 2)
-    _check_student(student_NS)
-    _check_teacher(teacher_ND)
-    total = len(teacher_ND)
-    k = min(k, total - 1)
-    student_NS, teacher_ND = _unit_rows(_centred(student_NS)), _unit_rows(_centred(teacher_ND))
-    shared = 0.0
-    for start in range(0, total, BLOCK_ROWS):
-        rows_B = np.arange(start, min(start + BLOCK_ROWS, total))
-        shared += float((_nearest(student_NS, rows_B, k) * _nearest(teacher_ND, rows_B, k)).sum())
-    return shared / (total * k), k / (total - 1)
+def _shown(job: Job, rows_N: NDArray[np.int64]) -> Tensor:
+    """The images of the rows as they are without augmentation: the first of their cached views where there are several."""
+    views = cached_views(job.source.store, rows_N, job.config)
+    side = frame_size(job.config, job.size, views=views is not None)
+    frames_N3HW = decode_rows(job.source.store, rows_N, side, job.source.read, whole=views is not None)
+    if views is None:
+        return show_clean(frames_N3HW, job.size)
+    return views.show(frames_N3HW, torch.arange(len(rows_N)), views.first(len(rows_N)), job.size)
 
 
-def _nearest(unit_NS: F64, rows_B: NDArray[np.int64], k: int) -> F64:
-    """For each of `rows_B`, 1 at its k nearest other rows and 0 elsewhere (B, N); ties for the last places share them."""
-    similar_BN = np.round(unit_NS[rows_B] @ unit_NS.T, TIE_DECIMALS)
-    similar_BN[np.arange(len(rows_B)), rows_B] = -np.inf
-    last_B1 = np.partition(similar_BN, -k, axis=1)[:, -k, None]
-    nearer_BN, tied_BN = similar_BN > last_B1, similar_BN == last_B1
-    places_B1 = k - nearer_BN.sum(axis=1, keepdims=True)
-    weights_BN: F64 = nearer_BN + tied_BN * (places_B1 / tied_BN.sum(axis=1, keepdims=True))
-    return weights_BN
-
-
-def teacher_r2(student_NS: Array, teacher_NK: Array) -> float:
-    """Share of the teacher's variance, over all its columns, that a ridge regression on the student's features explains.
-
-    Fitted on every second row and scored on the others, both ways round (fixed halves: rows of a store often stand class by
-    class). Errors are counted against the mean of the fitted half, so a constant student gets 0, not less; a negative value
-    is worse than that mean. 0 where the teacher's rows do not vary. DataError for fewer than four rows.
-    """
-    _check_rows("rows of a student", len(student_NS), len(teacher_NK), LEAST_ROWS)
-    _check_student(student_NS)
-    _check_teacher(teacher_NK)
-    student_NS, teacher_NK = _centred(student_NS), _centred(teacher_NK)
-    missed = total = 0.0
-    for fitted, scored in (slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2)):
-        weight_KS, bias_K = fit_ridge_targets(student_NS[fitted], teacher_NK[fitted])
-        missed += float(((teacher_NK[scored] - student_NS[scored] @ weight_KS.T - bias_K) ** 2).sum())
-        total += float(((teacher_NK[scored] - teacher_NK[fitted].mean(0)) ** 2).sum())
-    return 1 - missed / total if total > 0 else 0.0
-
-
-def knn_top1(student_NS: Array, labels_N: NDArray[np.int64]) -> float:
-    """Top-1 accuracy in percent of a k-NN vote (`tcs.probe.knn_accuracy`), each half of the labelled rows voting for the other.
-
-    Rows with label -1 take no part; DataError where fewer than four are left.
-    """
-    _check_rows("rows of a student", len(student_NS), len(labels_N), LEAST_ROWS)
-    _check_student(student_NS)
-    known_N = labels_N >= 0
-    x_NS, labels_N = _centred(student_NS)[known_N], labels_N[known_N]
-    if len(labels_N) < LEAST_ROWS:
-        raise DataError(f"{len(labels_N)} of the rows have a label; a k-NN vote needs {LEAST_ROWS} or more.")
-    even, odd = slice(0, None, 2), slice(1, None, 2)
-    odd_right = knn_accuracy(x_NS[even], labels_N[even], x_NS[odd], labels_N[odd]) * len(labels_N[odd])
-    even_right = knn_accuracy(x_NS[odd], labels_N[odd], x_NS[even], labels_N[even]) * len(labels_N[even])
-    return (odd_right + even_right) / len(labels_N)
-
-
-def _centred(x_NS: Array) -> F64:
-    """Rows minus their mean, float64; columns that are constant but for rounding become exactly 0."""
-    x_NS = np.asarray(x_NS, np.float64)
-    centred_NS: F64 = x_NS - x_NS.mean(axis=0)
-    constant_S = np.abs(centred_NS).max(axis=0) <= ROUNDING * np.abs(x_NS).max(axis=0)
-    centred_NS[:, constant_S] = 0.0
-    return centred_NS
-
-
-def _unit_rows(x_NS: F64) -> F64:
-    """Rows of length 1; rows that are 0 stay 0, equally far from all."""
-    lengths_N1 = np.linalg.norm(x_NS, axis=1, keepdims=True)
-    unit_NS: F64 = np.divide(x_NS, lengths_N1, out=np.zeros_like(x_NS), where=lengths_N1 > 0)
-    return unit_NS
-
-
-def _check_rows(what: str, count: int, expected: int, least: int) -> None:
-    if count != expected or expected < least:
-        raise DataError(
-            f"{count} {what} for {expected} held-out rows; it takes one for each row, and {least} rows or more."
-        )
-
-
-def _check_teacher(teacher_ND: Array) -> None:
-    if not np.isfinite(teacher_ND).all():
-        raise DataError(
-            "cached rows of the teacher hold NaN or Inf; check the store with tcs cache verify, or extract with --dtype float32."
-        )
-
-
-def _check_student(student_NS: Array) -> None:
-    broken = np.count_nonzero(~np.isfinite(student_NS).all(axis=1))
-    if broken:
-        raise DivergedError(
-            f"features of the student are NaN or Inf in {broken:,} of {len(student_NS):,} held-out rows; lower --lr and train again."
-        )
+def _cached(job: Job, rows_N: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Coordinates of the rows, or else the store's vectors; None where there are neither, or several vectors to choose from."""
+    if job.source.targets is not None:
+        return job.source.targets.first_coordinates(rows_N)
+    store = job.source.store
+    view = FIRST_VIEW if job.source.has_views else None
+    try:
+        readout = vector_readout(store, job.config.readout)
+    except ArtefactError:
+        return None
+    return np.asarray(store.features(readout, resident_bytes=0, view=view).gather(rows_N), np.float32)

@@ -1,10 +1,12 @@
 """How the weights of one student move: parameter groups, optimiser, schedule, loss scale and running average.
 
 Everything is timm's or torch's; here is only what goes together, in which order, and what of it is saved.
+
+What is drawn inside a step: by dropout, drop-path and a few optimisers.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import timm.optim
@@ -14,10 +16,18 @@ import torch
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
 
-from tcs.config_optimiser import OptimiserConfig
+from tcs.config.optimiser import OptimiserConfig
 from tcs.criteria.base import Criterion
 from tcs.errors import ModelError
-from tcs.student import Student
+from tcs.students.student import Student
+
+
+@contextlib.contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout, drop-path and optimisers draw from the student's own seed, and the process's generators stay as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.manual_seed(seed)
+        yield
 
 
 class Optimisation:

@@ -2,11 +2,13 @@
 
 import dataclasses
 
-from tcs.config_augment import AugmentConfig
-from tcs.config_optimiser import OptimiserConfig
+from tcs.config.augment import AugmentConfig
+from tcs.config.extract import as_json
+from tcs.config.optimiser import OptimiserConfig
+from tcs.config.train import TrainConfig
+from tcs.criteria.losses import LossTerm, mimics, parse_loss, reads
 from tcs.errors import ConfigError
-from tcs.losses import LossTerm, mimics, parse_loss, reads
-from tcs.methods import PROBE_START, Method
+from tcs.methods.named import PROBE_START, Method
 from tcs.training.batches import BatchPlan, plan_batches
 
 
@@ -92,3 +94,24 @@ def _plan_batch(recipe: Recipe, phase: Phase, labelled_rows: int, pool_rows: int
             "--batch-size or a smaller --labelled-share."
         )
     return plan
+
+
+DEFAULT_STEPS = 2000
+
+
+def make_recipe(config: TrainConfig, method: Method, labelled_rows: int, rows: int) -> Recipe:
+    """The numbers of `config`; --epochs counts passes over the larger stream: the pool's share of a batch, where there is one."""
+    values = as_json(config)
+    own = ("batch_size", "labelled_share", "mimic_view", "warmup_phase_share", "pretrained", "seed")
+    recipe = Recipe(
+        method=method,
+        steps=config.steps or DEFAULT_STEPS,
+        optimiser=OptimiserConfig(**{field.name: values[field.name] for field in dataclasses.fields(OptimiserConfig)}),
+        augment=AugmentConfig(**{field.name: values[field.name] for field in dataclasses.fields(AugmentConfig)}),
+        **{name: values[name] for name in own},
+    )
+    if config.epochs is None:
+        return recipe
+    plan = plan_stages(recipe, labelled_rows, rows)[-1][1]
+    stream_rows, drawn = (plan.pool_rows, plan.pool) if plan.pool else (plan.labelled_rows, plan.labelled)
+    return dataclasses.replace(recipe, steps=max(1, config.epochs * stream_rows // drawn))

@@ -1,43 +1,22 @@
 """The rows of a run: which images of the store take part, and what is cached of them.
 
 Legend: N rows of the store, n rows of this run, K coordinates, H hash bits, P = H / 8 bytes, D teacher dims, C classes.
+
+What the losses are given of a step: the student's output beside the cached rows of the same images.
+
+Legend: B batch rows, L labelled ones, S student width, C classes, n rows of this run.
 """
 
 import dataclasses
-import hashlib
-from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tcs.errors import ConfigError
-
-
-def pool_rows(
-    keys: Sequence[str], labelled_rows_n: NDArray[np.int64], unlabelled: str, split_seed: int
-) -> NDArray[np.int64]:
-    """Sorted rows whose pixels may be used without labels: the labelled rows and all, none or N of the others.
-
-    The N are those with the smallest hash of (split seed, key), so the choice does not depend on row order or shard layout.
-    """
-    taken = set(labelled_rows_n.tolist())
-    others = [row for row in range(len(keys)) if row not in taken]
-    if unlabelled == "none":
-        others = []
-    elif unlabelled != "all":
-        wanted = int(unlabelled)
-        if wanted > len(others):
-            raise ConfigError(
-                f"--unlabelled is {wanted}; the store has {len(others)} rows besides the labelled ones. Use all."
-            )
-        others = sorted(others, key=lambda row: _rank(split_seed, keys[row]))[:wanted]
-    return np.array(sorted(taken.union(others)), np.int64)
-
-
-def _rank(split_seed: int, key: str) -> bytes:
-    text = f"{split_seed}\0pool\0{key}".encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=16).digest()
+from tcs.augmentation.mixing import soft_labels, unmixed
+from tcs.criteria.base import StepRows
+from tcs.functional.coordinates import unpack_bits
+from tcs.students.student import StudentOutput
+from tcs.training.feed import Batch
+from tcs.training.views import cached_at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,3 +36,41 @@ class TrainingRows:
     teacher_nD: Tensor | None = None
     teacher_maps: tuple[Tensor, ...] = ()
     teacher_logits_nC: Tensor | None = None
+
+
+def step_rows(
+    output: StudentOutput,
+    rows: TrainingRows,
+    place_B: Tensor,
+    needed: frozenset[str],
+    view_B: Tensor | None = None,
+) -> StepRows:
+    """The StepRows of `output` for the images at `place_B`, of which the views `view_B` are shown where there are several (int64
+    on the device), with what is `needed` of the cache."""
+
+    def cached(name: str, values: Tensor | None) -> Tensor | None:
+        return cached_at(values, place_B, view_B) if name in needed and values is not None else None
+
+    packed = cached("bits", rows.packed_nP)
+    maps = rows.teacher_maps if "maps" in needed else ()
+    return StepRows(
+        logits_BC=output.logits_BC,
+        features_BS=output.features_BS,
+        z_BK=output.z_BK,
+        student_maps=output.maps,
+        labels_B=rows.labels_n[place_B] if "labels" in needed else None,
+        coordinates_BK=cached("coordinates", rows.coordinates_nK),
+        bits_BH=None if packed is None else unpack_bits(packed),
+        teacher_BD=cached("features", rows.teacher_nD),
+        teacher_maps=tuple(cached_at(stage, place_B, view_B).permute(0, 3, 1, 2) for stage in maps),
+        teacher_logits_BC=cached("probe", rows.teacher_logits_nC),
+        place_B=place_B,
+    )
+
+
+def changed_labels(batch: Batch, labels_n: Tensor, classes: int, smoothing: float) -> Tensor | None:
+    """Labels (L, C) float32 of a batch's labelled rows where they are smoothed or mixed; None where each is one class."""
+    if batch.labelled == 0 or (batch.mix is None and smoothing == 0):
+        return None
+    labels_L = labels_n[batch.positions_B[: batch.labelled].to(labels_n.device)]
+    return soft_labels(labels_L, batch.mix or unmixed(batch.labelled), classes, smoothing)

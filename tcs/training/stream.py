@@ -6,30 +6,23 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from tcs.config import as_json
-from tcs.config_augment import AugmentConfig
-from tcs.config_optimiser import OptimiserConfig
-from tcs.config_train import TrainConfig
+from tcs.distributed.collectives import Collectives
 from tcs.errors import ConfigError
-from tcs.methods import Method
 from tcs.runtime import progress_bar, say
-from tcs.source import hash_planes
-from tcs.student import Student, StudentPlan, build_student, normalisation
-from tcs.student_maps import measured_maps
-from tcs.training.cached_views import cached_views
-from tcs.training.collectives import Collectives
-from tcs.training.feed import Feed
-from tcs.training.held_out_look import Look, look_at
+from tcs.students.backbone import measured_maps
+from tcs.students.student import Student, StudentPlan, build_student, normalisation
+from tcs.training.data import hash_planes
+from tcs.training.feed import Feed, frame_size, showing_of
 from tcs.training.jobs import Job, fingerprint_of
 from tcs.training.loading import load_rows
 from tcs.training.loop import LOG_POINTS, Outcome, Pace, Runner, train_students
-from tcs.training.recipe import Recipe, plan_stages
+from tcs.training.monitor import Look, look_at
+from tcs.training.recipe import Recipe, make_recipe, plan_stages
 from tcs.training.record import begin, is_finished, save_failure, save_student
 from tcs.training.rows import TrainingRows
-from tcs.training.showing import frame_size, showing_of
 from tcs.training.trainer import Surroundings, Trainer
+from tcs.training.views import cached_views
 
-DEFAULT_STEPS = 2000
 LOOKS = 10  # at held-out rows, in a run
 
 
@@ -208,21 +201,3 @@ def _build(job: Job) -> Student:
             seed=job.config.seed,
         )
     )
-
-
-def make_recipe(config: TrainConfig, method: Method, labelled_rows: int, rows: int) -> Recipe:
-    """The numbers of `config`; --epochs counts passes over the larger stream: the pool's share of a batch, where there is one."""
-    values = as_json(config)
-    own = ("batch_size", "labelled_share", "mimic_view", "warmup_phase_share", "pretrained", "seed")
-    recipe = Recipe(
-        method=method,
-        steps=config.steps or DEFAULT_STEPS,
-        optimiser=OptimiserConfig(**{field.name: values[field.name] for field in dataclasses.fields(OptimiserConfig)}),
-        augment=AugmentConfig(**{field.name: values[field.name] for field in dataclasses.fields(AugmentConfig)}),
-        **{name: values[name] for name in own},
-    )
-    if config.epochs is None:
-        return recipe
-    plan = plan_stages(recipe, labelled_rows, rows)[-1][1]
-    stream_rows, drawn = (plan.pool_rows, plan.pool) if plan.pool else (plan.labelled_rows, plan.labelled)
-    return dataclasses.replace(recipe, steps=max(1, config.epochs * stream_rows // drawn))

@@ -12,26 +12,26 @@ from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
 from tcs.criteria.base import Setting, StepRows
+from tcs.criteria.losses import LOSSES, build_criteria, reads, reads_student_maps
+from tcs.distributed.collectives import ALONE, Collectives
 from tcs.functional.coordinates import HashPlanes
-from tcs.gates import kept_after, period_ending
-from tcs.losses import LOSSES, build_criteria, reads, reads_student_maps
-from tcs.probe import fit_ridge_targets
+from tcs.probes.ridge import fit_ridge_targets
 from tcs.runtime import seed_for
-from tcs.student import Student, StudentOutput, pre_logits
-from tcs.training.cached_views import cached_at
-from tcs.training.chance import own_randomness
-from tcs.training.collectives import ALONE, Collectives
+from tcs.students.backbone import pre_logits
+from tcs.students.student import Student, StudentOutput, kept_after, period_ending
 from tcs.training.feed import Batch, Feed
-from tcs.training.optimisation import Averaged, Optimisation, all_frozen, freeze
+from tcs.training.finite import FEATURES, GRADIENT, NotFiniteError, Watch
+from tcs.training.optimisation import Averaged, Optimisation, all_frozen, freeze, own_randomness
 from tcs.training.probe_start import Probe, install_probe
 from tcs.training.recipe import Phase, Recipe, plan_phases
-from tcs.training.rows import TrainingRows
-from tcs.training.step_rows import changed_labels, step_rows
-from tcs.training.watch import FEATURES, GRADIENT, NotFiniteError, Watch
+from tcs.training.rows import TrainingRows, changed_labels, step_rows
+from tcs.training.views import cached_at
 
 REFIT_ROWS = 4096
+
 # Of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it.
 REFIT_LEAST_PENALTY = 1e-2
+
 EVAL_BATCH = 256
 
 

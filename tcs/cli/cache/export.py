@@ -17,7 +17,7 @@ def command(store: str, out: str, overwrite: bool, as_json: bool) -> None:
     """
     import cache
     from tcs.cli.cache.info import say_if_finished, stamp
-    from tcs.exchange import export_features
+    from tcs.exchange.features import export_features
     from tcs.runtime import progress_bar, say
 
     before, opened = stamp(out), cache.open(store)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tcs.config_import import ImportConfig
+from tcs.config.exchange import ImportConfig
 
 
 def parse_pairs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -60,7 +60,7 @@ def command(as_json: bool, **options: Any) -> None:
     """
     config = ImportConfig(**options)
     from tcs.cli.cache.info import stamp, tell
-    from tcs.exchange import import_features
+    from tcs.exchange.features import import_features
 
     before = stamp(config.out)
     tell(str(import_features(config)), as_json, before)

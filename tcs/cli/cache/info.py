@@ -15,7 +15,7 @@ LISTED = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(store: str, as_json: bool) -> None:
     """Show what STORE holds and where it comes from; of a store that is still being written, how far it is."""
-    from tcs.store_facts import store_facts
+    from tcs.maintenance.facts import store_facts
 
     found = store_facts(store)
     if as_json:
@@ -47,8 +47,8 @@ def say_if_finished(out: str, before: Stamp) -> None:
 
 def tell(path: str, as_json: bool, before: Stamp) -> None:
     """Say what a command has written, or that it had nothing to do: a line on stderr, and on stdout the facts as JSON."""
+    from tcs.maintenance.facts import store_facts
     from tcs.runtime import say
-    from tcs.store_facts import store_facts
 
     say_if_finished(path, before)
     found = store_facts(path)

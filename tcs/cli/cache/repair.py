@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tcs.config import RepairConfig
+from tcs.config.extract import RepairConfig
 
 
 @click.command(name="repair")
@@ -26,8 +26,8 @@ def command(as_json: bool, **options: Any) -> int:
     """
     config = RepairConfig(**options)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in tcs extract
-    from tcs.repair import repair
-    from tcs.verification import result_lines
+    from tcs.maintenance.repair import repair
+    from tcs.maintenance.verify import result_lines
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, and a teacher of the user's own may print
         found = repair(config)

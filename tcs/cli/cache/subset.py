@@ -61,7 +61,7 @@ def _keys(store: str, keys_file: str | None, split_file: str | None) -> list[str
     if split_file is None:
         return named
     import cache
-    from tcs.splits import read_split_file
+    from tcs.splits.shots import read_split_file
 
     opened = cache.open(store)
     split = read_split_file(split_file, opened.keys, opened.labels_N, opened.classes)

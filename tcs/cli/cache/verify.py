@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tcs.config import RecomputeConfig
+from tcs.config.extract import RecomputeConfig
 from tcs.errors import ConfigError
 
 RECORDED = "as recorded"
@@ -43,18 +43,18 @@ def command(against: str | None, teacher: str | None, tolerance: float, as_json:
     if not tolerance >= 0:
         raise ConfigError(f"--tolerance is {tolerance}; it must be 0 or more.")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in tcs extract
-    from tcs.verification import result_lines, verified
+    from tcs.maintenance.verify import result_lines, verified
 
     found = verified(config.store)
     told, result, is_good = result_lines(found), found.to_json(), found.is_sound
     if is_good and against is not None:
         import cache
-        from tcs.drift import measure_drift
+        from tcs.maintenance.verify import measure_drift
 
         drift = measure_drift(cache.open(config.store), against)
         told, result["against"], is_good = [*told, *drift.describe()], drift.to_json(), drift.is_none
     if found.is_sound and teacher is not None:
-        from tcs.recomputation import recompute
+        from tcs.maintenance.recompute import recompute
 
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, and a teacher of the user's own may print
             errors = recompute(config)

@@ -1,0 +1,1 @@
+"""One frozen dataclass a command, checked when built; standard library only."""

@@ -1,0 +1,65 @@
+"""FitConfig, TargetsConfig."""
+
+import dataclasses
+
+from tcs.errors import require, require_choice
+
+COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
+
+LABEL_SOURCES = ("auto", "folder", "none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """`tcs fit`: a coordinate system from a store. `components` None means min(256, D)."""
+
+    store: str
+    out: str
+    method: str = "pca"
+    components: int | None = None
+    power: float = 0.0
+    readout: str | None = None
+    shots: int | None = None
+    split_seed: int | None = None
+    split_file: str | None = None
+    ceiling_shots: tuple[int, ...] = (4, 16)
+    ceiling_test: str | None = None
+    seed: int = 42
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice(self.method, COORDINATE_METHODS, "--method")
+        require(
+            self.components is None or self.components >= 1,
+            f"--components is {self.components}; it must be 1 or more.",
+        )
+        require(
+            0 <= self.power <= 1,
+            f"--power is {self.power}; it must lie between 0 (no scaling) and 1 (full whitening).",
+        )
+        require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
+        require(
+            self.shots is None or self.split_file is None,
+            "--shots and --split-file exclude each other; give one of them.",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetsConfig:
+    """`tcs targets`: coordinates and hash bits of every row of a store."""
+
+    store: str
+    coordinates: str
+    out: str
+    bits: int = 1024
+    sample_rows: int = 65536
+    seed: int = 42
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            8 <= self.bits <= 8192 and self.bits % 8 == 0,
+            f"--bits is {self.bits}; "
+            "it must be a multiple of 8 from 8 to 8192 (faiss packs 8 bits a byte and factors a bits x bits matrix).",
+        )
+        require(self.sample_rows >= 1, f"--sample-rows is {self.sample_rows}; it must be 1 or more.")

@@ -1,0 +1,92 @@
+"""Options of `tcs probe`. Pure standard library, like `tcs.config.extract`."""
+
+import dataclasses
+
+from tcs.errors import require, require_choice
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """`tcs eval`: students of a run on the images of another store; `probe` is a store to fit a classifier on."""
+
+    run: str
+    store: str
+    probe: str | None = None
+    models: tuple[str, ...] = ()
+    data: str | None = None  # the images, for a store that holds none
+    batch_size: int = 256
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewshotConfig:
+    """`tcs fewshot`: the grid shots x students x methods x seeds, read from a recipe file."""
+
+    recipe: str
+    out: str
+    cells: str | None = None
+    dry_run: bool = False
+    device: str = "cpu"
+
+
+PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
+
+HEADS = ("ridge", "logistic", "ibm2")
+
+COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """A head on compressed features: `store` is fitted on, `test` is scored. Without dims and compressions: 2x to 32x.
+
+    A seed draws the projection (and the noise of `ibm2`), and with `shots` the split as well, unless `split_seed` fixes it.
+    """
+
+    store: str
+    test: str
+    readout: str | None = None
+    projections: tuple[str, ...] = PROJECTIONS
+    dims: tuple[int, ...] = ()
+    compressions: tuple[float, ...] = ()
+    head: str = "ridge"
+    shots: int | None = None
+    split_seed: int | None = None
+    split_file: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    copies: int = 200
+    device: str = "cpu"
+    out: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for projection in self.projections:
+            require_choice(projection, PROJECTIONS, "--projection")
+        require_choice(self.head, HEADS, "--head")
+        require(
+            not (self.dims and self.compressions), "--dims and --compression exclude each other; give one of the two."
+        )
+        for option, values in (("--dims", self.dims), ("--compression", self.compressions)):
+            for value in values:
+                require(value >= 1, f"{option} is {value:g}; it must be 1 or more.")
+        require(len(self.projections) > 0, "--projection is missing; name at least one, for example --projection jl.")
+        require(len(self.seeds) > 0, "--seed is missing; give at least one.")
+        for option, given in (("--projection", self.projections), ("--seed", self.seeds)):
+            require(len(set(given)) == len(given), f"{option} names {_listed(given)}; each may stand there once.")
+        require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
+        require(
+            self.shots is None or self.split_file is None,
+            "--shots and --split-file exclude each other; give one of them.",
+        )
+        require(
+            self.split_seed is None or self.shots is not None,
+            f"--split-seed is {self.split_seed}, and no split is drawn; give --shots with it, or leave it out.",
+        )
+        require(self.copies >= 1, f"--copies is {self.copies}; it must be 1 or more.")
+
+
+def _listed(values: tuple[object, ...]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,47 @@
+"""Options of `tcs cache import`. Pure standard library, like `tcs.config.extract`."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tcs.errors import require, require_choice
+
+DTYPES = ("float16", "float32")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """Arrays for a new store: `source` is an .npy or .parquet file or the folder of an export; `features` are more .npy files.
+
+    `keys`, `labels`, `classes` and `hashes` are files, `images_dir` is the folder that keys are relative to. The columns
+    are those of a parquet file; `readouts` names its feature columns, or the one readout of an .npy `source`.
+    """
+
+    out: str
+    source: str | None = None
+    features: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    readouts: tuple[str, ...] = ()
+    keys: str | None = None
+    labels: str | None = None
+    classes: str | None = None
+    hashes: str | None = None
+    images_dir: str | None = None
+    key_column: str = "key"
+    label_column: str = "label"
+    image_column: str = "image"
+    teacher: str | None = None
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    dtype: str | None = None
+    rows_per_shard: int = 8192
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.source is not None or len(self.features) > 0,
+            "there are no features; name a file (.npy, .parquet), the folder of an export, or --features NAME=FILE.npy.",
+        )
+        require(
+            self.source is None or not self.features, "FEATURES and --features exclude each other; give one of them."
+        )
+        if self.dtype is not None:
+            require_choice(self.dtype, DTYPES, "--dtype")

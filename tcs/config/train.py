@@ -1,0 +1,139 @@
+"""Options of `tcs train`. Pure standard library."""
+
+import dataclasses
+
+from tcs.config.augment import AugmentConfig
+from tcs.config.optimiser import OptimiserConfig
+from tcs.errors import require, require_choice
+
+HEADS = ("linear", "tcs", "none")
+
+MIMIC_VIEWS = ("same", "clean")
+
+SELECT_RIDGE = "ridge"
+
+SELECT_GATES = "gates"
+
+# Say where things lie, how fast they go and what is shown: a run may be resumed with others.
+PLACES = (
+    *("store", "data", "out", "models", "targets", "split_file", "selection", "device", "workers", "resident_share"),
+    *("checkpoint_every", "log_interval", "held_out_every", "tensorboard", "overwrite", "dry_run"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(AugmentConfig, OptimiserConfig):
+    """`tcs train`: students from a store and its targets, without the teacher. Batch size is global: rows per update, over
+    all processes and accumulated parts."""
+
+    store: str
+    out: str
+    models: tuple[str, ...]
+    targets: str | None = None
+    data: str | None = None  # the images, for a store that holds none
+    readout: str | None = None
+    method: str | None = None
+    head: str | None = None
+    loss: str | None = None
+    mimic_view: str = "same"
+    shots: int | None = None
+    split_seed: int | None = None
+    split_file: str | None = None
+    selection: str | None = None
+    keep: int | None = None
+    unlabelled: str = "all"
+    steps: int | None = None
+    epochs: int | None = None
+    labelled_share: float | None = None
+    batch_size: int = 128
+    img_size: int | None = None
+    warmup_phase_share: float = 0.1
+    pretrained: bool = False
+    seed: int = 42
+    device: str = "cpu"
+    workers: int | None = None
+    resident_share: float = 0.25
+    held_out: int | None = None  # None: as many as can be had without taking a label away
+    held_out_every: int | None = None
+    log_interval: int | None = None
+    tensorboard: bool = False
+    checkpoint_every: int = 200
+    overwrite: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        AugmentConfig.__post_init__(self)
+        OptimiserConfig.__post_init__(self)
+        self._check_method()
+        self._check_rows()
+        self._check_run()
+
+    def _check_method(self) -> None:
+        require(
+            len(self.models) > 0,
+            "--model is missing; name at least one timm architecture, for example --model resnet18.",
+        )
+        require(
+            self.head is None or self.head in HEADS,
+            f"--head is '{self.head}'; it must be one of {', '.join(HEADS)}.",
+        )
+        require(
+            self.method is None or (self.loss is None and self.head is None),
+            "--method already fixes --head and --loss; give either the method or the two of them.",
+        )
+        require_choice(self.mimic_view, MIMIC_VIEWS, "--mimic-view")
+        require(
+            self.keep is None or (self.selection == SELECT_GATES and self.keep >= 1),
+            f"--keep is {self.keep}; it must be 1 or more, and goes with --selection gates.",
+        )
+        require(
+            0 < self.warmup_phase_share < 1,
+            f"--warmup-phase-share is {self.warmup_phase_share}; it must lie above 0 and below 1.",
+        )
+
+    def _check_rows(self) -> None:
+        require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
+        require(
+            self.shots is None or self.split_file is None,
+            "--shots and --split-file exclude each other; give one of them.",
+        )
+        require(
+            self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(),
+            f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.",
+        )
+        require(
+            self.labelled_share is None or 0 < self.labelled_share <= 1,
+            f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.",
+        )
+        require(
+            self.held_out is None or self.held_out >= 0,
+            f"--held-out is {self.held_out}; it must be 0 (none) or more.",
+        )
+
+    def _check_run(self) -> None:
+        require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
+        require(self.img_size is None or self.img_size >= 1, f"--img-size is {self.img_size}; it must be 1 or more.")
+        require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
+        require(
+            self.grad_accum_steps <= self.batch_size,
+            f"--grad-accum-steps is {self.grad_accum_steps}, more than --batch-size ({self.batch_size}); use fewer parts.",
+        )
+        require(self.workers is None or self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")
+        require(
+            0 <= self.resident_share <= 1,
+            f"--resident-share is {self.resident_share}; it must lie between 0 (stream) and 1.",
+        )
+        for option in ("steps", "epochs", "checkpoint_every", "log_interval", "held_out_every"):
+            value = getattr(self, option)
+            require(value is None or value >= 1, f"--{option.replace('_', '-')} is {value}; it must be 1 or more.")
+
+
+def may_score_labels(config: TrainConfig) -> bool:
+    """Whether held-out labels may be read: where the run is given every label of its store (no --shots, no --split-file).
+
+    In a few-shot run they lie outside the split; a score of them would leak labels into whatever is decided by it.
+    """
+    return config.shots is None and config.split_file is None
+
+
+DEFAULT_COMPONENTS = 256

@@ -1,0 +1,1 @@
+"""`tcs fit` and `tcs targets`: coordinate systems, selection, targets files."""

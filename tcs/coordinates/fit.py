@@ -1,0 +1,170 @@
+"""`tcs fit`: from a store to a coordinate system, with its ceiling curve and (where a split is named) its selection."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cache
+from tcs.artefact import is_finished, teacher_identity_of
+from tcs.config.coordinates import FitConfig
+from tcs.config.extract import as_json
+from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots
+from tcs.coordinates.moments import streaming_moments
+from tcs.coordinates.selection import Selection, select_coordinates
+from tcs.coordinates.system import (
+    CoordinateSystem,
+    build_coordinates,
+    load_coordinates,
+    require_coordinates_file,
+    resolve_components,
+    save_coordinates,
+)
+from tcs.coordinates.vectors import EveryVector, row_vectors
+from tcs.runtime import environment, say
+from tcs.splits.shots import Split, choose_split
+
+LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
+
+
+def fit(config: FitConfig) -> CoordinateSystem:
+    """Fit, measure, write `config.out`, and return what was written.
+
+    Every position of a map and every view of an image is a row of the fit; ceiling and selection see one vector an image, of its
+    first view, and a line says so.
+    The output of the same recipe on the same store is returned as it is. ArtefactError where `config.out` holds
+    something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
+    the parts: too many components, features that are not finite, a split that cannot be drawn.
+    """
+    store = cache.open(config.store)
+    features = store.features(config.readout)
+    readout = config.readout if config.readout is not None else next(iter(store.readouts))
+    split, test = _named_split(store, config), _test_store(config, readout)
+    recipe = _recipe(config, store, readout, split, test)
+    out = pathlib.Path(config.out)
+    if out.exists():
+        require_coordinates_file(out)
+        if not config.overwrite and is_finished(out, (found := load_coordinates(out)).config, recipe):
+            say(f"{out} is already there, made with the same options; nothing to do.")
+            return found
+    if (views := store.manifest.plan.views) is not None:
+        say(f"Axes are fitted to all {views.count} views of each image; ceiling and selection read the first of them.")
+    vectors = EveryVector(features)
+    mean_D, covariance_DD = streaming_moments(vectors)
+    system = dataclasses.replace(
+        build_coordinates(
+            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed
+        ),
+        readout=readout,
+        store_identity=store.identity,
+        teacher_identity=teacher_identity_of(store, readout),
+        config=recipe,
+    )
+    ceiling = _ceiling(store, readout, mean_D, covariance_DD, config, test)
+    selection = None if split is None else _select(system, store, split, config.seed)
+    system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
+    save_coordinates(out, system, environment() | {"options": as_json(config)})
+    return system
+
+
+def _named_split(store: cache.Store, config: FitConfig) -> Split | None:
+    if config.shots is None and config.split_file is None:
+        return None
+    return choose_split(
+        store.keys,
+        store.labels_N,
+        store.classes,
+        shots=config.shots,
+        split_seed=config.seed if config.split_seed is None else config.split_seed,
+        split_file=config.split_file,
+    )
+
+
+def _test_store(config: FitConfig, readout: str) -> tuple[str, LabelledFeatures] | None:
+    """Identity and rows of --ceiling-test."""
+    if config.ceiling_test is None:
+        return None
+    store = cache.open(config.ceiling_test)
+    return store.identity, _labelled(store, readout)
+
+
+def _labelled(store: cache.Store, readout: str) -> LabelledFeatures:
+    features = row_vectors(store, readout)
+    return LabelledFeatures(features=features, keys=store.keys, labels_N=store.labels_N, classes=store.classes)
+
+
+def _recipe(
+    config: FitConfig,
+    store: cache.Store,
+    readout: str,
+    split: Split | None,
+    test: tuple[str, LabelledFeatures] | None,
+) -> dict[str, Any]:
+    """What decides the content of the output, with defaults filled in; paths are left out, identities stand for them."""
+    return {
+        "store": store.identity,
+        "readout": readout,
+        "method": config.method,
+        "components": resolve_components(config.components, store.readouts[readout].dims),
+        "power": config.power,
+        "seed": config.seed,
+        "split": None if split is None else split.digest,
+        "ceiling shots": list(config.ceiling_shots),
+        "ceiling test store": None if test is None else test[0],
+    }
+
+
+def _ceiling(
+    store: cache.Store,
+    readout: str,
+    mean_D: NDArray[np.float64],
+    covariance_DD: NDArray[np.float64],
+    config: FitConfig,
+    test: tuple[str, LabelledFeatures] | None,
+) -> dict[str, Any]:
+    """Rows of the curve and a note (None where nothing was left out)."""
+    labels_N = store.labels_N
+    if len(np.unique(labels_N[labels_N >= 0])) < 2 or int((labels_N >= 0).sum()) < LEAST_LABELLED_ROWS:
+        return {"rows": [], "note": f"no ceiling: fewer than two classes or {LEAST_LABELLED_ROWS} labelled rows"}
+    train = _labelled(store, readout)
+    shots, note = possible_shots(train, config.ceiling_shots)
+    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=None if test is None else test[1])
+    return {"rows": rows, "note": note}
+
+
+def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
+    z_nK = system.transform(row_vectors(store, system.readout)[split.rows_n])
+    labels_n = store.labels_N[split.rows_n]
+    return select_coordinates(z_nK, labels_n, len(store.classes), None, seed, split.digest)
+
+
+def describe(system: CoordinateSystem) -> str:
+    """The coordinate system, its selection and its ceiling curve as text."""
+    variances_D = np.asarray(system.spectrum_D, np.float64)
+    share = 100 * variances_D[: system.components].sum() / max(variances_D.sum(), 1e-30)
+    lines = [f"{system.method}: {system.components} of {system.dims} axes hold {share:.1f} % of the variance."]
+    if system.selection is not None:
+        lines.append(
+            f"selection ({system.selection.method}): {len(system.selection.active_k)} coordinates. {system.selection.note}"
+        )
+    ceiling = system.ceiling or {"rows": [], "note": None}
+    lines += _ceiling_table(ceiling["rows"]) + ([ceiling["note"]] if ceiling["note"] else [])
+    return "\n".join(lines)
+
+
+def _ceiling_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Ridge-probe accuracy in percent: a line per shots, axes and power, a column per K."""
+    if not rows:
+        return []
+    sizes = sorted({row["components"] for row in rows})
+    found = {(row["shots"], row["axes"], row["power"], row["components"]): row["accuracy"] for row in rows}
+    lines = [
+        "Ceiling: ridge probe of cached coordinates, top-1 %",
+        "shots  axes      power " + "".join(f"K={size:<8}" for size in sizes),
+    ]
+    for shots, axes, power in dict.fromkeys((row["shots"], row["axes"], row["power"]) for row in rows):
+        values = "".join(f"{found.get((shots, axes, power, size), float('nan')):<10.1f}" for size in sizes)
+        lines.append(f"{'all' if shots is None else shots!s:<6} {axes:<9} {power:<5} {values}")
+    return lines

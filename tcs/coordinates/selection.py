@@ -1,0 +1,200 @@
+"""Tailoring: the coordinates that a run's own labels ask for, by backward elimination with a ridge probe.
+
+Each round fits a ridge probe on the active coordinates (leave-one-out penalty), scores coordinate k by
+sum_c W_ck^2 var(z_k) and drops the weakest 20 %. The size is chosen by cross-validation: the elimination is repeated
+without each fold and scored on it, beside the spectrum's first coordinates at the same size, and the smallest size within
+one standard error of the best wins. Cross-validating the sets found with all labels was refused: it costs as many fits,
+and its accuracy rises as the set overfits the labels.
+
+Shapes: n labelled rows, K coordinates, C classes, A active coordinates.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.errors import ArtefactError
+from tcs.probes.gram import Gram
+from tcs.probes.ridge import RidgeProbe, balanced_folds, cross_validated_accuracy, fit_ridge
+from tcs.splits.shots import Split
+
+DROP_SHARE = 0.2
+
+LEAST_LABELS = 4  # a class; below it a fold has nothing to validate on
+
+MOST_FOLDS = 5
+
+MINIMUM_SIZE = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """Coordinates kept for one split: `active_k` int64, sorted.
+
+    `method` is ridge, or spectrum where there were too few labels. `history` has a dict a round: size, mean and stderr
+    (cross-validated accuracy in percent), spectrum_mean and spectrum_stderr (the first `size` coordinates), dropped.
+    """
+
+    active_k: NDArray[np.int64]
+    method: str
+    split_digest: str
+    history: tuple[Mapping[str, Any], ...]
+    note: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "active": self.active_k.tolist(),
+            "method": self.method,
+            "split_digest": self.split_digest,
+            "history": [dict(entry) for entry in self.history],
+            "note": self.note,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Selection":
+        """The inverse of `to_json`."""
+        return cls(
+            active_k=np.array(value["active"], np.int64),
+            method=value["method"],
+            split_digest=value["split_digest"],
+            history=tuple(value["history"]),
+            note=value["note"],
+        )
+
+
+def select_coordinates(
+    z_nK: NDArray[np.floating],
+    labels_n: NDArray[np.integer],
+    n_classes: int,
+    shots: int | None,
+    seed: int,
+    split_digest: str,
+    minimum: int = MINIMUM_SIZE,
+) -> Selection:
+    """Select from the coordinates (n, K) of labelled rows; `shots` is the least number of labels a class (None counts).
+
+    Below LEAST_LABELS labels a class nothing can be cross-validated: the set is the spectrum's first K, and the note
+    says so. Deterministic for a seed.
+    """
+    if shots is None:
+        shots = int(np.bincount(labels_n, minlength=n_classes).min())
+    if shots < LEAST_LABELS:
+        note = (
+            f"{shots} labels per class are too few to cross-validate (fewer than {LEAST_LABELS}):"
+            f" the spectrum's first {z_nK.shape[1]} coordinates are kept."
+        )
+        active_k = np.arange(z_nK.shape[1])
+        return Selection(active_k=active_k, method="spectrum", split_digest=split_digest, history=(), note=note)
+    folds, sizes = min(MOST_FOLDS, shots), _sizes(z_nK.shape[1], minimum)
+    active_sets = [active_A for active_A, _ in _eliminate(z_nK, labels_n, n_classes, sizes)]
+    history = _history(z_nK, labels_n, n_classes, sizes, folds, seed)
+    for entry, before_A, after_A in zip(history[1:], active_sets, active_sets[1:], strict=False):
+        entry["dropped"] = np.setdiff1d(before_A, after_A).tolist()
+    chosen = _smallest_within_one_error(history)
+    note = (
+        f"{sizes[chosen]} of {sizes[0]} coordinates: the smallest set within one standard error of the best of"
+        f" {len(sizes)} rounds ({folds} folds)."
+    )
+    active_k = active_sets[chosen]
+    return Selection(active_k=active_k, method="ridge", split_digest=split_digest, history=tuple(history), note=note)
+
+
+def rank_coordinates(
+    z_nK: NDArray[np.floating], labels_n: NDArray[np.integer], n_classes: int, sizes: Sequence[int]
+) -> dict[int, NDArray[np.int64]]:
+    """The sorted active sets of exactly these sizes, all from one elimination that stops at each of them."""
+    path = _path(z_nK.shape[1], sizes)
+    return {
+        len(active_A): active_A for active_A, _ in _eliminate(z_nK, labels_n, n_classes, path) if len(active_A) in sizes
+    }
+
+
+def rank_from_gram(gram: Gram, sizes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """`rank_coordinates` from sums over the rows, however many rows there were."""
+    rounds = _rounds(gram.variances, lambda active_A: gram.kept(active_A).ridge()[0], _path(len(gram.mean_K), sizes))
+    return {len(active_A): active_A for active_A in rounds if len(active_A) in sizes}
+
+
+def check_selection(selection: Selection, split: Split) -> None:
+    """ArtefactError unless the selection was computed from the labels of this very split."""
+    if selection.split_digest != split.digest:
+        raise ArtefactError(
+            f"the selection saw the labels of split {selection.split_digest}, and this run trains on split {split.digest};"
+            " use the same --shots and --split-seed (or --split-file) in tcs fit, or leave --selection out."
+        )
+
+
+def _sizes(components: int, minimum: int) -> list[int]:
+    """From all coordinates down to `minimum` (or to all, where there are no more), a fifth less each time."""
+    sizes = [components]
+    while sizes[-1] > minimum:
+        sizes.append(max(minimum, min(sizes[-1] - 1, round((1 - DROP_SHARE) * sizes[-1]))))
+    return sizes
+
+
+def _path(components: int, sizes: Sequence[int]) -> list[int]:
+    return sorted({*_sizes(components, min(sizes)), *sizes}, reverse=True)
+
+
+def _eliminate(
+    z_nK: NDArray[np.floating], labels_n: NDArray[np.integer], n_classes: int, sizes: Sequence[int]
+) -> Iterator[tuple[NDArray[np.int64], RidgeProbe]]:
+    """The sorted active set and its probe for each of the falling `sizes`, the first of which is K."""
+    probes: list[RidgeProbe] = []
+
+    def fitted(active_A: NDArray[np.int64]) -> NDArray[np.float64]:
+        probes.append(fit_ridge(z_nK[:, active_A], labels_n, n_classes))
+        return probes[-1].weight_CK
+
+    for active_A in _rounds(z_nK.var(axis=0, dtype=np.float64), fitted, sizes):
+        yield active_A, probes[-1]
+
+
+def _rounds(
+    variances_K: NDArray[np.float64],
+    fitted: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    sizes: Sequence[int],
+) -> Iterator[NDArray[np.int64]]:
+    """The sorted active set of each of the falling `sizes`; `fitted` gives the weight (C, A) of a probe on such a set."""
+    ranked_A = np.arange(len(variances_K))
+    for size in sizes:
+        active_A = np.sort(ranked_A[:size])
+        scores_A = (fitted(active_A) ** 2).sum(0) * variances_K[active_A]
+        # Of equal scores the earlier axis, which has more variance, is kept.
+        ranked_A = active_A[np.argsort(-scores_A, kind="stable")]
+        yield active_A
+
+
+def _history(
+    z_nK: NDArray[np.floating],
+    labels_n: NDArray[np.integer],
+    n_classes: int,
+    sizes: Sequence[int],
+    folds: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """One entry a size: accuracy over folds of the sets found without the fold, and of the spectrum's first."""
+    fold_n = balanced_folds(labels_n, folds, seed)
+    accuracy_FR = np.empty((folds, len(sizes)))
+    for fold in range(folds):
+        inside, outside = fold_n != fold, fold_n == fold
+        rounds = _eliminate(z_nK[inside], labels_n[inside], n_classes, sizes)
+        for index, (active_A, probe) in enumerate(rounds):
+            accuracy_FR[fold, index] = probe.accuracy(z_nK[outside][:, active_A], labels_n[outside])
+    means_R, stderrs_R = accuracy_FR.mean(0), accuracy_FR.std(0, ddof=1) / np.sqrt(folds)
+    history: list[dict[str, Any]] = []
+    for size, mean, stderr in zip(sizes, means_R.tolist(), stderrs_R.tolist(), strict=True):
+        first = cross_validated_accuracy(z_nK[:, :size], labels_n, n_classes, folds, seed)
+        entry = {"size": size, "mean": mean, "stderr": stderr, "spectrum_mean": first[0], "spectrum_stderr": first[1]}
+        history.append(entry | {"dropped": []})
+    return history
+
+
+def _smallest_within_one_error(history: Sequence[Mapping[str, Any]]) -> int:
+    """Index of the last (smallest) round whose mean reaches the best mean minus that round's standard error."""
+    best = max(history, key=lambda entry: entry["mean"])
+    return max(i for i, entry in enumerate(history) if entry["mean"] >= best["mean"] - best["stderr"])

@@ -1,0 +1,90 @@
+"""A readout of any shape as a matrix, read block by block: one vector a row, or every position of every view as a row.
+
+Letters: N rows of the store, V views, H W grid, D dims, M = N V H W vectors, B vectors asked for.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import Features, Store
+from tcs.errors import ArtefactError
+
+Vectors = NDArray[np.floating[Any]]
+
+# A block of maps is converted to float32 at once.
+BLOCK_VALUES = 1 << 24
+
+RESIDENT_BYTES = 4 << 30
+
+
+def require_vectors(store: Store, readout: str) -> None:
+    """ArtefactError where the readout is a map: targets hold one row of coordinates for each view of an image."""
+    if store.readouts[readout].grid is not None:
+        raise ArtefactError(
+            f"readout {readout} of {store.path} is a map, and targets hold one vector an image; fit to a readout such as avg."
+        )
+
+
+def row_vectors(store: Store, readout: str, resident_bytes: int = RESIDENT_BYTES) -> "RowVectors":
+    """One vector for each row of `store`: of its first view, averaged over the positions of a map."""
+    view = None if store.manifest.plan.views is None else 0
+    return RowVectors(store.features(readout, resident_bytes, view=view))
+
+
+class RowVectors:
+    """(N, D): one vector a row, the average over the positions of a map. Reads like `cache.Features`."""
+
+    def __init__(self, features: Features) -> None:
+        """`features` of one view: (N, D) or (N, H, W, D)."""
+        self._features = features
+        self.shape = (len(features), features.shape[-1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Vectors:
+        """Rows by number, (B, D): as stored, or the float32 mean of a map."""
+        rows_B = np.asarray(index)
+        if len(self._features.shape) == 2:
+            return self._features[rows_B]
+        size = max(1, BLOCK_VALUES // int(np.prod(self._features.shape[1:])))
+        parts = [_average(self._features[rows_B[start : start + size]]) for start in range(0, len(rows_B), size)]
+        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]), np.float32)
+
+    def blocks(self, rows: int = 8192) -> Iterator[tuple[int, Vectors]]:
+        """All rows in order, `rows` at a time, each block with the number of its first row."""
+        for start in range(0, len(self), rows):
+            yield start, self[np.arange(start, min(start + rows, len(self)))]
+
+
+class EveryVector:
+    """(M, D): every position of every view of every row, in that order. Reads like `cache.Features`."""
+
+    def __init__(self, features: Features) -> None:
+        """`features` of any shape (N, ..., D)."""
+        self._features = features
+        self._each = int(np.prod(features.shape[1:-1]))
+        self.shape = (len(features) * self._each, features.shape[-1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Vectors:
+        """Vectors by number, (B, D)."""
+        rows_B, places_B = np.divmod(np.asarray(index), self._each)
+        found = self._features[rows_B].reshape(len(rows_B), self._each, self.shape[1])
+        vectors_BD: Vectors = found[np.arange(len(rows_B)), places_B]
+        return vectors_BD
+
+    def blocks(self, rows: int = 8192) -> Iterator[tuple[int, Vectors]]:
+        """All vectors in order, about `rows` at a time (whole rows of the store), each block with its first number."""
+        for start, block in self._features.blocks(max(1, rows // self._each)):
+            yield start * self._each, block.reshape(-1, self.shape[1])
+
+
+def _average(maps_BHWD: Vectors) -> Vectors:
+    average_BD: Vectors = maps_BHWD.mean(axis=(1, 2), dtype=np.float32)
+    return average_BD

@@ -1,0 +1,1 @@
+"""`tcs demo`: the whole chain on embedded data."""

@@ -1,0 +1,121 @@
+"""`tcs demo`: the whole chain on scikit-learn's digits with an embedded self-supervised teacher, and what to run next."""
+
+import importlib.resources
+import json
+import pathlib
+import time
+from typing import Any
+
+import cache
+from tcs.config.coordinates import FitConfig, TargetsConfig
+from tcs.config.evaluate import FewshotConfig
+from tcs.config.extract import ExtractConfig
+from tcs.coordinates.fit import fit
+from tcs.coordinates.targets import fit_targets
+from tcs.demonstration.digits import write_digits
+from tcs.errors import ArtefactError
+from tcs.extraction.extract import extract
+from tcs.grid.run import fewshot
+from tcs.reporting.grid_report import write_report
+from tcs.runtime import say
+
+MARKER = "demo.json"
+
+RECIPE = """\
+# The demo's grid: tcs fewshot recipe.yaml --out grid
+train: {folder}/train.store
+test: {folder}/test.store
+targets: {folder}/targets.h5
+students:
+  - test_efficientnet
+  - test_convnext
+methods: [labels, bottleneck, tcs, tcs+elsh, tcs-probe]
+shots: [1, 4, 16]
+seeds: [0, 1, 2]
+unlabelled: [all]
+references: [teacher-probe, teacher-knn]  # and ibm2, which takes some seconds a row
+options: {{img_size: 32, steps: {steps}, batch_size: 48, hflip: 0.0, lr: 0.004}}
+primary: [tcs+elsh, bottleneck]
+note: The teacher was pretrained on the training images of this data set, without their labels.
+"""
+
+
+def demo(folder: str, steps: int = 50) -> str:
+    """Run every stage into `folder` (resumed where it was left) and return the table with directions.
+
+    Raises ArtefactError for a folder that holds anything the demo did not make.
+    """
+    started, root = time.perf_counter(), pathlib.Path(folder)
+    _claim(root)
+    images = write_digits(root / "digits")
+    for part in ("train", "test"):
+        say(f"extract: the teacher runs once over the {part} images")
+        extract(_extraction(images / part, root / f"{part}.store"))
+    say("fit: a coordinate system from the cached features")
+    fit(FitConfig(store=str(root / "train.store"), out=str(root / "coordinates.safetensors"), components=64))
+    say("targets: hash bits for the eLSH loss")
+    coordinates = str(root / "coordinates.safetensors")
+    fit_targets(
+        TargetsConfig(store=str(root / "train.store"), coordinates=coordinates, out=str(root / "targets.h5"), bits=512)
+    )
+    recipe = root / "recipe.yaml"
+    cache.atomic_write_bytes(recipe, RECIPE.format(folder=root, steps=steps).encode())
+    say("fewshot: students of two families, without the teacher")
+    failed = fewshot(FewshotConfig(recipe=str(recipe), out=str(root / "grid")))
+    write_report(root / "grid", root / "report.md")
+    return _closing(root, time.perf_counter() - started, failed)
+
+
+def teacher_card() -> tuple[dict[str, Any], pathlib.Path]:
+    """(options, weights file) of the embedded teacher."""
+    place = pathlib.Path(str(importlib.resources.files("tcs") / "embedded"))
+    card: dict[str, Any] = json.loads((place / "digits_teacher.json").read_text())
+    return card, place / card["weights"]
+
+
+def _claim(root: pathlib.Path) -> None:
+    """Make the folder ours, or refuse one that is not."""
+    if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / MARKER).exists())):
+        raise ArtefactError(f"--out {root} exists and is not a demo folder; give a new folder, as --out my-demo.")
+    root.mkdir(parents=True, exist_ok=True)
+    cache.atomic_write_bytes(root / MARKER, b'{"made_by": "tcs demo"}\n')
+
+
+def _extraction(images: pathlib.Path, out: pathlib.Path) -> ExtractConfig:
+    card, weights = teacher_card()
+    return ExtractConfig(
+        data=str(images),
+        out=str(out),
+        teacher=card["teacher"],
+        teacher_checkpoint=str(weights),
+        teacher_kwargs={
+            key: tuple(value) if isinstance(value, list) else value for key, value in card["teacher_kwargs"].items()
+        },
+        readouts=(card["readout"],),
+        img_size=card["img_size"],
+        mean=tuple(card["mean"]),
+        std=tuple(card["std"]),
+        crop_pct=card["crop_pct"],
+        interpolation=card["interpolation"],
+        workers=0,
+    )
+
+
+def _closing(root: pathlib.Path, seconds: float, failed: int) -> str:
+    table = (root / "report.md").read_text()
+    trouble = f"\n{failed} cells FAILED; {root}/grid/results.csv says why.\n" if failed else ""
+    return f"""{table}
+{trouble}
+Done in {seconds:.0f} s. Files: {root}/train.store, {root}/coordinates.safetensors, {root}/targets.h5,
+{root}/grid/results.csv (one row a run), {root}/report.md, {root}/report.csv, {root}/accuracy.png.
+
+A few dozen steps on easy digits show that the chain works, not which method wins; benchmarks/RESULTS.md has real images.
+
+Next, the same on your own images (folders of classes my/train and my/test):
+  tcs extract my/train --out train.store --teacher vit_small_patch14_dinov2.lvd142m --readout cls --img-size 224
+  tcs extract my/test  --out test.store  --teacher vit_small_patch14_dinov2.lvd142m --readout cls --img-size 224
+  tcs fit train.store --out c.safetensors --shots 16
+  tcs targets train.store c.safetensors --out targets.h5
+  tcs train train.store --targets targets.h5 --model resnet18 --method tcs-probe --shots 16 --img-size 224 --out run
+  tcs eval run test.store
+"""

@@ -1,0 +1,1 @@
+"""Processes of torchrun: how they talk, watch each other, and end together."""

@@ -1,0 +1,1 @@
+"""`tcs eval` and `tcs probe`."""

@@ -1,0 +1,1 @@
+"""`tcs cache import` and `export`: features that somebody holds already, and back."""

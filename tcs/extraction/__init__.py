@@ -1,0 +1,1 @@
+"""`tcs extract`: images + teacher -> store."""

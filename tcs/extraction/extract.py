@@ -1,0 +1,182 @@
+"""`tcs extract`: one pass of a teacher over images into a feature store, resumable, complete or refused.
+
+Letters: B batch, D teacher dims, V views, P parameters of a view, R rows of a shard (its inputs without the bad ones).
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import cache
+from tcs.config.extract import ExtractConfig
+from tcs.distributed.ranks import ALONE, Ranks, joined_ranks, shared_bar
+from tcs.errors import DataError
+from tcs.extraction.decoding import Batch, Collate, cut, decoded_batches
+from tcs.extraction.gate import add_gate
+from tcs.extraction.plan import LISTED, Extraction, _listed, _recorded, prepare
+from tcs.extraction.projections import projected, projections_of
+from tcs.extraction.ranks import adopt_parts, hosts_of, introduce, report, share_of, share_out
+from tcs.extraction.rows import batch_rows, shard_rows
+from tcs.runtime import Bar, environment, progress_bar, say
+
+# A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
+MIN_BATCH = 8
+
+
+def extract(config: ExtractConfig) -> pathlib.Path:
+    """Run the pass that `config` describes, or what is left of it; returns the store's path.
+
+    A finished store is left as it is. Raises TcsError or CacheError, one line each; the shards written stay, and the
+    same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
+    """
+    with joined_ranks() as ranks:
+        # The plan's constants are made by rank 0 alone: a PCA is not the same to the last bit on every device.
+        extraction = prepare(config if ranks.leads else dataclasses.replace(config, dry_run=True))
+        if config.dry_run:
+            if ranks.leads:
+                say(extraction.cost().among(ranks.world_size).describe())
+                extraction.teacher.announce()
+        elif ranks.leads:
+            _lead(extraction, ranks)
+        else:
+            _follow(extraction, ranks)
+    return pathlib.Path(config.out)
+
+
+def _lead(extraction: Extraction, ranks: Ranks) -> None:
+    """Open the store, write this rank's share of it, take over the others', close it, and run the gate."""
+    config, out = extraction.config, pathlib.Path(extraction.config.out)
+    provenance = {
+        "config": _recorded(config),
+        "data": dict(extraction.images.origin),
+        "teacher": dict(extraction.teacher.provenance),
+        "environment": environment(),
+        "ranks": {"world_size": ranks.world_size, "hosts": hosts_of(extraction.plan, ranks)},
+    }
+    with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
+        if writer.finished:
+            say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
+            share_out(writer.plan, [], ranks)
+        else:
+            _run(extraction, writer, ranks)
+    add_gate(out)
+
+
+def _follow(extraction: Extraction, ranks: Ranks) -> None:
+    """Write this rank's share of the shards that rank 0 found pending, and report them."""
+    introduce(extraction.plan, ranks)
+    plan_identity, share = share_of(ranks)
+    if not share:
+        report([], ranks)
+        return
+    part = cache.PartWriter(extraction.config.out, plan_identity, share=share)
+    teacher = projected(extraction.teacher, projections_of(part.plan))
+    extraction = dataclasses.replace(extraction, plan=part.plan, teacher=teacher)
+    with progress_bar(0, "extract", "images") as bar, cache.WriteBehind(part.write_shard) as write:
+        for index, rows in _shards(extraction, part.plan, share, shared_bar(ranks, bar)):
+            write(index, rows)
+    report(write.results, ranks)
+
+
+def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
+    """Have the pending shards written, then close the store, unless too many images are bad."""
+    config = extraction.config
+    if len(writer.quarantine) > config.max_bad:
+        writer.retry_quarantined()  # perhaps the images have been fixed meanwhile
+    _announce(extraction, writer, ranks)
+    start = time.perf_counter()
+    share = share_out(writer.plan, writer.pending(), ranks)
+    images = write_pending(extraction, writer, share, ranks)
+    seconds = time.perf_counter() - start
+    _require_good(config, writer.plan, writer.quarantine)
+    run: dict[str, Any] = {
+        "images": images,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+    }
+    run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
+    manifest = writer.close(provenance={"run": run})
+    bad = len(manifest.quarantine)
+    say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
+
+
+def write_pending(
+    extraction: Extraction, writer: cache.StoreWriter, share: Sequence[int] | None = None, ranks: Ranks = ALONE
+) -> int:
+    """Run the teacher over the pending shards of `share` (None: all), write each, and take over the other ranks'.
+
+    Returns how many images the pending shards held.
+    """
+    plan, pending = writer.plan, writer.pending()
+    images = sum(len(plan.positions(index)) for index in pending)
+    with progress_bar(images, "extract", "images") as own_bar:
+        bar = shared_bar(ranks, own_bar)
+        with cache.WriteBehind(writer.write_shard) as write:
+            for index, rows in _shards(extraction, plan, pending if share is None else share, bar):
+                write(index, rows)
+        adopt_parts(writer, ranks, meanwhile=lambda: bar.advance(0))
+    return images
+
+
+def _announce(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
+    config, images, plan = extraction.config, extraction.images, writer.plan
+    labelled = sum(label >= 0 for label in images.labels)
+    say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(images.classes)} classes.")
+    if images.ignored:
+        say(f"{images.ignored:,} files without an image extension are ignored.")
+    for note in images.notes:
+        say(note)
+    extraction.teacher.announce()
+    say(extraction.cost().among(ranks.world_size).describe())
+    if ranks.others:
+        say(f"{ranks.world_size} ranks take turns with the {len(writer.pending())} shards to be written.")
+    if writer.damaged:
+        say(f"damaged and written again: {', '.join(writer.damaged)}.")
+    done = plan.shard_count - len(writer.pending())
+    if done:
+        say(f"resuming: {done} of {plan.shard_count} shards are there already.")
+    if plan.batch_size != config.batch_size:
+        say(f"the store was begun with batches of {plan.batch_size}; --batch-size {config.batch_size} is not used.")
+
+
+def _shards(
+    extraction: Extraction, plan: cache.Plan, pending: Sequence[int], bar: Bar
+) -> Iterator[tuple[int, cache.ShardRows]]:
+    """The pending shards in order, each with its rows; one stream of workers serves all of them."""
+    batches = [cut(plan.positions(index), plan.batch_size) for index in pending]
+    stream = batch_features(extraction, plan, [batch for shard in batches for batch in shard], bar)
+    with contextlib.closing(stream):
+        for index, shard in zip(pending, batches, strict=True):
+            yield index, shard_rows(plan, [next(stream) for _ in shard])
+
+
+def batch_features(
+    extraction: Extraction, plan: cache.Plan, batches: Sequence[range], bar: Bar
+) -> Generator[tuple[Batch, dict[str, np.ndarray]], None, None]:
+    """Each batch of positions, and float32 (n, ...) of each readout for the n good images in it."""
+    views = 1 if plan.views is None else plan.views.count
+    collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape, views)
+    stream = decoded_batches(extraction.positions, batches, collate, extraction.config.workers)
+    with contextlib.closing(stream):
+        for batch in stream:
+            with extraction.forward.images(len(batch.items)):
+                rows = batch_rows(extraction.teacher, batch, plan)
+            yield batch, rows
+            bar.advance(len(batch.items))
+
+
+def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
+    """Raise DataError listing the bad images where there are more than allowed, or nothing but bad ones."""
+    if len(bad) == len(plan.keys):
+        raise DataError(f"none of the {len(bad)} images can be read (first: {_listed(bad[:1])}); nothing to store.")
+    if len(bad) > config.max_bad:
+        more = f", and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
+        raise DataError(
+            f"{len(bad)} of {len(plan.keys)} images are bad, --max-bad is {config.max_bad}: {_listed(bad[:LISTED])}{more};"
+            f" run again when they are fixed, or leave them out: --max-bad {len(bad)}."
+        )

@@ -1,0 +1,100 @@
+"""A quick check after extraction: is this teacher sane? Nearest neighbours and a linear probe on held-out rows.
+
+Letters: N rows sampled, D teacher dims, C classes.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cache
+from tcs.coordinates.vectors import row_vectors
+from tcs.probes.ridge import fit_ridge, knn_accuracy
+from tcs.runtime import say, seed_for
+
+MAX_ROWS = 10_000
+
+HELD_OUT_SHARE = 0.2
+
+MIN_ROWS = 10
+
+NEAR_CHANCE = 1.5
+
+SEED = 0
+
+
+def add_gate(path: pathlib.Path) -> None:
+    """Run the gate on every readout of a closed store, print it, and record it in the manifest; once per store."""
+    store = cache.open(path)
+    if store.manifest.gate is not None:
+        return
+    results = {name: gate(store, name, SEED) for name in store.readouts}
+    for name, result in results.items():
+        say(gate_line(name, result))
+    cache.set_gate(path, results)
+
+
+def gate(store: cache.Store, readout: str, seed: int) -> dict[str, Any]:
+    """Statistics of a readout, and with two classes or more the held-out accuracy of k-NN (k = 20) and a ridge probe.
+
+    Of a map it sees the average over positions, of several views the first.
+    At most 10,000 labelled rows are sampled, a fifth of them held out. Keys: rows, constant_dims, effective_rank; and
+    where there are labels fitted_rows, held_out_rows, classes, chance, knn_top1, probe_top1 (percent).
+    """
+    generator = np.random.default_rng(seed_for(seed, "gate"))
+    labels_n = np.asarray(store.labels_N)
+    labelled_n = np.flatnonzero(labels_n >= 0)
+    is_probed = len(labelled_n) >= MIN_ROWS and len(np.unique(labels_n[labelled_n])) >= 2
+    candidates_n = labelled_n if is_probed else np.arange(len(store))
+    rows_N = generator.permutation(candidates_n)[:MAX_ROWS]
+    features_ND = row_vectors(store, readout, resident_bytes=0)[rows_N].astype(np.float32)
+    result = _statistics(features_ND)
+    if is_probed:
+        result |= _probe(features_ND, labels_n[rows_N])
+    return result
+
+
+def _statistics(features_ND: NDArray[np.float32]) -> dict[str, Any]:
+    """How many dims never change, and the effective rank: exp of the entropy of the covariance's normalised spectrum."""
+    centred_ND = features_ND.astype(np.float64) - features_ND.mean(axis=0, dtype=np.float64)
+    variances_D = np.linalg.eigvalsh(centred_ND.T @ centred_ND).clip(0)
+    total = variances_D.sum()
+    shares = variances_D[variances_D > 0] / total if total > 0 else np.ones(1)
+    return {
+        "rows": len(features_ND),
+        "constant_dims": int((np.ptp(features_ND, axis=0) == 0).sum()),
+        "effective_rank": round(float(np.exp(-(shares * np.log(shares)).sum())), 1),
+    }
+
+
+def _probe(features_ND: NDArray[np.float32], labels_N: NDArray[np.int64]) -> dict[str, Any]:
+    classes, numbers_N = np.unique(labels_N, return_inverse=True)
+    held = max(1, round(HELD_OUT_SHARE * len(labels_N)))
+    train_ND, test_ND, train_N, test_N = features_ND[held:], features_ND[:held], numbers_N[held:], numbers_N[:held]
+    probe = fit_ridge(train_ND, train_N, len(classes))
+    return {
+        "fitted_rows": len(train_N),
+        "held_out_rows": held,
+        "classes": len(classes),
+        "chance": round(100 * float(np.bincount(test_N).max()) / held, 2),
+        "knn_top1": round(knn_accuracy(train_ND, train_N, test_ND, test_N), 2),
+        "probe_top1": round(probe.accuracy(test_ND, test_N), 2),
+    }
+
+
+def gate_line(readout: str, result: Mapping[str, Any]) -> str:
+    """The result as one line for the terminal."""
+    rank = f"effective rank {result['effective_rank']}, {result['constant_dims']} constant dims"
+    if "knn_top1" not in result:
+        return f"gate {readout}: {rank} ({result['rows']:,} rows, no labels to probe)."
+    line = (
+        f"gate {readout}: k-NN {result['knn_top1']:.1f} %, linear probe {result['probe_top1']:.1f} % of"
+        f" {result['held_out_rows']:,} held-out rows ({result['fitted_rows']:,} fitted, largest class"
+        f" {result['chance']:.1f} %); {rank}."
+    )
+    if max(result["knn_top1"], result["probe_top1"]) < NEAR_CHANCE * result["chance"]:
+        line += " That is near chance: check the weights and the preprocessing."
+    return line

@@ -1,0 +1,103 @@
+"""Extraction, prepare, identity of the store."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import cache
+from tcs.augmentation.views import PARAMETERS, ViewPolicy
+from tcs.config.extract import ExtractConfig, as_json
+from tcs.errors import ConfigError
+from tcs.extraction.cost import Cost, estimate_cost, readable_bytes
+from tcs.extraction.decoding import ImagePositions, inputs_maker, view_policy
+from tcs.extraction.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
+from tcs.images.listing import ImageList
+from tcs.images.sources import open_images
+from tcs.runtime import Stopwatch
+from tcs.teacher.model import Teacher, load_teacher
+
+LISTED = 10
+
+MAX_ORIGINAL_BYTES = 10_000_000_000
+
+RESIZED_NOTE = "shorter side resized (bicubic) where larger; JPEG stays JPEG, quality 95; all else becomes PNG"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """What a pass needs: the images, the teacher, and the plan that follows from both."""
+
+    config: ExtractConfig
+    images: ImageList
+    teacher: Teacher
+    plan: cache.Plan
+    positions: ImagePositions
+    forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+
+    def cost(self) -> Cost:
+        """What the whole pass takes, estimated from a short sample."""
+        return estimate_cost(self.images, self.positions, self.teacher, self.plan, self.config.workers)
+
+
+def prepare(config: ExtractConfig) -> Extraction:
+    """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+    images = open_images(config)
+    policy = _image_policy(config, images)
+    teacher = load_teacher(config)
+    views = view_policy(config)
+    positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), policy)
+    facts = projection_facts(config, teacher, len(images.keys))
+    if not config.dry_run:  # which asks for sizes only
+        teacher = projected(teacher, find_projections(config, teacher, positions, facts))
+    plan = cache.Plan(
+        identity=_identity(config, teacher, policy, views, facts),
+        readouts=tuple(
+            cache.Readout(name=name, dims=dims, dtype=config.dtype, grid=teacher.grids.get(name))
+            for name, dims in widths_of(teacher.readouts, facts).items()
+        ),
+        keys=images.keys,
+        labels=images.labels,
+        classes=images.classes,
+        images=policy,
+        rows_per_shard=config.rows_per_shard,
+        batch_size=config.batch_size,
+        views=None if views is None else cache.Views(count=views.count, parameters=PARAMETERS),
+        constants=constants_of(teacher.projections),
+    )
+    return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions)
+
+
+def _identity(
+    config: ExtractConfig, teacher: Teacher, policy: str, views: ViewPolicy | None, facts: Facts
+) -> dict[str, Any]:
+    """The teacher's identity, and what else decides the values; a field that is not used does not stand there."""
+    return {
+        **teacher.identity,
+        **({"resized": RESIZED_NOTE} if policy.startswith("resized") else {}),
+        **({} if config.map_size is None else {"map_size": list(config.map_size)}),
+        "views": 1 if views is None else views.identity(),
+        **({"projections": dict(facts)} if facts else {}),
+    }
+
+
+def _image_policy(config: ExtractConfig, images: ImageList) -> str:
+    if config.images is not None:
+        return config.images
+    total = images.size_bytes()
+    if total > MAX_ORIGINAL_BYTES:
+        raise ConfigError(
+            f"the images take {readable_bytes(total)}, above the {readable_bytes(MAX_ORIGINAL_BYTES)} that are copied"
+            " into a store unasked; choose --images original, --images resized:256 or --images none."
+        )
+    return "original"
+
+
+def _recorded(config: ExtractConfig) -> dict[str, Any]:
+    """The configuration as JSON types, for provenance."""
+    plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
+    return plain
+
+
+def _listed(bad: Sequence[cache.Quarantined]) -> str:
+    return ", ".join(f"{entry.key} ({entry.reason})" for entry in bad)

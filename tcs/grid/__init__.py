@@ -1,0 +1,1 @@
+"""`tcs fewshot`: the grid, its cells, its reference rows."""

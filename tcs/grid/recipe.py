@@ -1,0 +1,274 @@
+"""The plan of `tcs fewshot`: a recipe file and the cells of its grid. Trains nothing.
+
+A recipe is YAML: `train` and `test` stores, `targets`, lists `students`, `methods`, `shots`, `seeds`, `unlabelled`, and any
+option of `tcs train` for all cells under `options`. A method is a name, or a mapping with `method` (or `head` and `loss`), a
+`label` for its rows, and options of its own. `references` are rows of the frozen teacher, one per shots and seed, and
+`same-pixels` (tcs.grid.same_pixels), one per student, shots, seed and pool with pixels; without the key all of them that the
+pools allow. `data` and `test_data` are the images of stores that hold none. `primary: [a, b]` names the one comparison
+fixed beforehand; `note` is printed.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tcs.config.train import TrainConfig
+from tcs.criteria.losses import mimics, parse_loss
+from tcs.errors import ConfigError, did_you_mean
+from tcs.methods.named import HEADLESS, METHODS, find_method
+
+RECIPE_KEYS = (
+    *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
+    *("options", "references", "primary", "note", "data", "test_data"),
+)
+
+TEACHER = "teacher"  # the model of a reference row without a student
+
+NO_PIXELS = ("none", "0")
+
+TEACHER_REFERENCES = ("teacher-probe", "teacher-knn", "ibm2")
+
+STUDENT_REFERENCES = ("same-pixels",)
+
+REFERENCES = TEACHER_REFERENCES + STUDENT_REFERENCES
+
+CELL_OPTIONS = (
+    "store",
+    "out",
+    "models",
+    "method",
+    "shots",
+    "split_file",
+    "seed",
+    "split_seed",
+    "unlabelled",
+    "device",
+    "overwrite",
+    "dry_run",
+    "data",
+)
+
+METHOD_KEYS = ("method", "head", "loss", "label")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodRow:
+    """A method of the grid: its label in the table, and the options of `tcs train` that make it."""
+
+    label: str
+    options: Mapping[str, Any]
+    uses_pool: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A recipe file, checked."""
+
+    train: str
+    test: str
+    targets: str | None
+    students: tuple[str, ...]
+    methods: tuple[MethodRow, ...]
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    unlabelled: tuple[str, ...]
+    references: tuple[str, ...]
+    options: Mapping[str, Any]
+    data: str | None = None
+    test_data: str | None = None
+
+    @property
+    def pixel_pools(self) -> tuple[str, ...]:
+        """The pools that hold unlabelled pixels."""
+        return tuple(pool for pool in self.unlabelled if pool not in NO_PIXELS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training run, or one reference row of the teacher (model `teacher`)."""
+
+    model: str
+    method: MethodRow
+    shots: int
+    seed: int
+    unlabelled: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str]:
+        """What tells its row in results.csv from the others."""
+        return (self.model, self.method.label, str(self.shots), str(self.seed), self.unlabelled)
+
+
+def load_grid(path: pathlib.Path) -> Grid:
+    """The checked recipe of a file. ConfigError for unknown keys, missing ones, empty lists or unknown methods."""
+    try:
+        recipe = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())[:200]}.") from error
+    if not isinstance(recipe, dict):
+        raise ConfigError(f"recipe {path} must be a mapping with {', '.join(RECIPE_KEYS)}.")
+    _check_keys(recipe, RECIPE_KEYS, f"recipe {path}")
+    for key in ("train", "test", "students", "methods", "shots"):
+        if not recipe.get(key):
+            raise ConfigError(f"recipe {path} lacks '{key}', or it is empty; give at least one value.")
+    options = dict(recipe.get("options") or {})
+    _check_keys(options, _train_options(), f"options of recipe {path}")
+    unlabelled = tuple(str(value) for value in recipe.get("unlabelled", ["none"]))
+    grid = Grid(
+        train=str(recipe["train"]),
+        test=str(recipe["test"]),
+        targets=_text(recipe.get("targets")),
+        students=tuple(str(student) for student in recipe["students"]),
+        methods=tuple(_method_row(entry, path) for entry in recipe["methods"]),
+        shots=_whole_numbers(recipe["shots"], "shots", path),
+        seeds=_whole_numbers(recipe.get("seeds", [0, 1, 2]), "seeds", path),
+        unlabelled=unlabelled,
+        references=_references(recipe.get("references"), unlabelled),
+        options=options,
+        data=_text(recipe.get("data")),
+        test_data=_text(recipe.get("test_data")),
+    )
+    _check_grid(grid, path)
+    return grid
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _references(named: list[str] | None, unlabelled: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that the recipe names; else all that its pools allow."""
+    if named is not None:
+        return tuple(named)
+    return REFERENCES if set(unlabelled) - set(NO_PIXELS) else TEACHER_REFERENCES
+
+
+def _train_options() -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(TrainConfig) if field.name not in CELL_OPTIONS)
+
+
+def _check_keys(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"{where} has the unknown key '{key}'; known keys are {', '.join(known)}.{did_you_mean(str(key), known)}"
+            )
+
+
+def _whole_numbers(values: Any, key: str, path: pathlib.Path) -> tuple[int, ...]:
+    if not isinstance(values, list) or not values or not all(isinstance(value, int) and value >= 0 for value in values):
+        raise ConfigError(f"recipe {path} has {key}: {values}; it must be a list of whole numbers, as [1, 4, 16].")
+    return tuple(values)
+
+
+def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
+    options: dict[str, Any] = {"method": entry} if isinstance(entry, str) else dict(entry)
+    _check_keys(options, METHOD_KEYS + _train_options(), f"a method of recipe {path}")
+    label = str(options.pop("label", options.get("method") or options.get("loss")))
+    if options.get("method") in REFERENCES:
+        raise ConfigError(
+            f"recipe {path}: '{options['method']}' is a reference row and no method; name it under references, and not here."
+        )
+    if options.get("method") is not None:
+        uses_pool = find_method(options["method"]).uses_pool
+    elif options.get("loss") is not None:
+        uses_pool = mimics(parse_loss(options["loss"]))
+    else:
+        raise ConfigError(
+            f"recipe {path}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}."
+        )
+    if HEADLESS in (options.get("head"), options.get("method") and find_method(options["method"]).head):
+        raise ConfigError(
+            f"recipe {path}: method '{label}' trains no classifier, and a grid scores classifiers; use tcs-probe, or a loss with ce."
+        )
+    return MethodRow(label=label, options=options, uses_pool=uses_pool)
+
+
+def _check_grid(grid: Grid, path: pathlib.Path) -> None:
+    for name, values in (
+        ("students", grid.students),
+        ("methods", [row.label for row in grid.methods]),
+        ("shots", grid.shots),
+    ):
+        if len(set(values)) != len(values):
+            raise ConfigError(
+                f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own)."
+            )
+    _check_references(grid, path)
+
+
+def _check_references(grid: Grid, path: pathlib.Path) -> None:
+    labels = {row.label for row in grid.methods}
+    for reference in grid.references:
+        if reference not in REFERENCES:
+            raise ConfigError(
+                f"recipe {path} asks for reference '{reference}'; known references are {', '.join(REFERENCES)}."
+            )
+        if reference in STUDENT_REFERENCES and reference in labels:
+            raise ConfigError(f"recipe {path} labels a method '{reference}', as a reference is; give it another label.")
+        if reference in STUDENT_REFERENCES and not grid.pixel_pools:
+            raise ConfigError(
+                f"recipe {path} asks for reference '{reference}' with unlabelled: [{', '.join(grid.unlabelled)}]; it trains "
+                "on unlabelled pixels: add a pool, as [10000] or [all], or leave the reference out."
+            )
+
+
+def plan_cells(grid: Grid) -> list[Cell]:
+    """Every cell, seed by seed, so that an interrupted grid has whole seeds. Methods without a pool run once, not once per pool."""
+    rows = _rows(grid)
+    return [
+        Cell(model=model, method=method, shots=shots, seed=seed, unlabelled=pool)
+        for seed in grid.seeds
+        for shots in grid.shots
+        for model, method, pools in rows
+        for pool in pools
+    ]
+
+
+def _rows(grid: Grid) -> list[tuple[str, MethodRow, tuple[str, ...]]]:
+    """(model, method, pools) of one split: the teacher's references, then each student's methods and references."""
+    rows: list[tuple[str, MethodRow, tuple[str, ...]]] = [
+        (TEACHER, MethodRow(label=name, options={}, uses_pool=False), ("none",))
+        for name in grid.references
+        if name in TEACHER_REFERENCES
+    ]
+    for student in grid.students:
+        rows += [(student, method, grid.unlabelled if method.uses_pool else ("none",)) for method in grid.methods]
+        rows += [
+            (student, MethodRow(label=name, options={}, uses_pool=True), grid.pixel_pools)
+            for name in grid.references
+            if name in STUDENT_REFERENCES
+        ]
+    return rows
+
+
+def choose_part(cells: list[Cell], part: str | None) -> list[Cell]:
+    """The i-th of n parts for `part` = "i/n" (1-based), or all cells for None."""
+    if part is None:
+        return cells
+    index, slash, count = part.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ConfigError(f"--cells is '{part}'; write i/n with 1 <= i <= n, as 1/4.")
+    return cells[int(index) - 1 :: int(count)]
+
+
+def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:
+    """The TrainConfig of a cell: the grid's options, then the method's own."""
+    # Watching may keep rows out of training, and a benchmark reads the last step only: nothing is watched, unless asked for.
+    options = {"targets": grid.targets, "held_out": 0} | dict(grid.options) | dict(cell.method.options)
+    return TrainConfig(
+        store=grid.train,
+        data=grid.data,
+        out=out,
+        models=(cell.model,),
+        shots=cell.shots,
+        seed=cell.seed,
+        unlabelled=cell.unlabelled,
+        device=device,
+        **options,
+    )

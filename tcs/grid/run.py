@@ -1,0 +1,289 @@
+"""The stage `tcs fewshot`: one row per run in results.csv, committed as it comes; a rerun goes on where the file ends.
+
+Legend: N rows, C classes.
+"""
+
+import csv
+import dataclasses
+import fcntl
+import pathlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+import cache
+from cache.errors import CacheError
+from tcs.checkpoint import load_json, save_json, save_table
+from tcs.config.evaluate import EvalConfig, FewshotConfig
+from tcs.config.train import TrainConfig
+from tcs.errors import ArtefactError, DataError, TcsError
+from tcs.evaluation.students import load_student, predict
+from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, Grid, cell_config, choose_part, load_grid, plan_cells
+from tcs.grid.references import score_reference
+from tcs.grid.same_pixels import train_same_pixels
+from tcs.images.stored import decode_rows, find_images
+from tcs.metrics import accuracy, match_classes
+from tcs.runtime import environment, pick_device, progress_bar, say
+from tcs.splits.shots import Split, k_shot_split, write_split_file
+from tcs.training.data import Source, open_source
+from tcs.training.feed import frame_size
+from tcs.training.images import fits
+from tcs.training.train import train
+
+RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
+
+COLUMNS = (
+    *(
+        "model",
+        "method",
+        "shots",
+        "seed",
+        "split_id",
+        "unlabelled",
+        "status",
+        "error",
+        "top1",
+        "top1_err",
+        "top5",
+        "params_m",
+    ),
+    *("steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb", "teacher", "cache_id", "targets_id", "commit"),
+)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Bench:
+    """What the cells of a grid share: the stores, the sources by targets file, test images by size, the environment."""
+
+    grid: Grid
+    out: pathlib.Path
+    device: str
+    train: cache.Store
+    test: cache.Store
+    commit: str
+    sources: dict[str | None, Source] = dataclasses.field(default_factory=dict)
+    test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+
+    def source(self, targets: str | None) -> Source:
+        """The training store with `targets`; every source shares the images decoded so far."""
+        if targets not in self.sources:
+            self.sources[targets] = open_source(self.grid.train, targets, self.grid.data)
+            self.sources[targets].decoded = next(iter(self.sources.values())).decoded
+        return self.sources[targets]
+
+    def images(self, size: int) -> Tensor:
+        """The labelled test images at `size`, uint8 (N, 3, size, size)."""
+        if size not in self.test_images:
+            read = find_images(self.test, self.grid.test_data)
+            self.test_images[size] = decode_rows(self.test, np.flatnonzero(self.test.labels_N >= 0), size, read)
+        return self.test_images[size]
+
+
+def fewshot(config: FewshotConfig) -> int:
+    """Run the cells that results.csv lacks and return how many failed. One failed cell does not stop the others.
+
+    Writes recipe.yaml, ledger.json, splits/ (`class key` lines) and runs/ beside results.csv. Raises ConfigError for a bad
+    recipe, ArtefactError for a folder of another recipe.
+    """
+    grid = load_grid(pathlib.Path(config.recipe))
+    cells = choose_part(plan_cells(grid), config.cells)
+    out = pathlib.Path(config.out)
+    rows = load_results(out / RESULTS)
+    done = {row_key(row) for row in rows if row["status"] == "ok"}
+    todo = [cell for cell in cells if cell.key not in done]
+    _print_plan(grid, cells, todo)
+    if config.dry_run:
+        return 0
+    _check_folder(out, grid, pathlib.Path(config.recipe))
+    bench = _open_bench(grid, out, config.device)
+    return _run_cells(bench, todo)
+
+
+def _run_cells(bench: Bench, todo: list[Cell]) -> int:
+    failed = 0
+    with progress_bar(len(todo), "few-shot grid", "cells") as bar:
+        for number, cell in enumerate(todo, 1):
+            row = run_cell(bench, cell)
+            _add_row(bench.out, row)
+            failed += row["status"] != "ok"
+            result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
+            say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
+            bar.advance(1)
+    return failed
+
+
+def _add_row(out: pathlib.Path, row: dict[str, Any]) -> None:
+    """Put `row` into results.csv, in place of an earlier row of its cell. Locked: parts of a grid may run side by side."""
+    with (out / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [kept for kept in load_results(out / RESULTS) if row_key(kept) != row_key(row)]
+        save_table(out / RESULTS, [*rows, row])
+
+
+def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ArtefactError(
+                f"{path} has other columns than this release writes; move it away or use another --out."
+            )
+    return rows
+
+
+def row_key(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cell that a row of results.csv belongs to."""
+    return tuple(str(row[column]) for column in ("model", "method", "shots", "seed", "unlabelled"))
+
+
+def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
+    steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
+    runs = sum(cell.model != TEACHER for cell in todo)
+    say(
+        f"{len(cells)} cells: {len(grid.students)} students x {len(grid.methods)} methods x shots {list(grid.shots)} x seeds "
+        f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(todo)} done, {len(todo)} to go, "
+        f"of which {runs} train ({steps} steps of {batch})."
+    )
+    noisy = sum(cell.method.label == "ibm2" for cell in todo)
+    if noisy:
+        say(
+            f"{noisy} cells fit ibm2 (260 epochs, 200 noisy copies of each labelled row): leave it out with `references`."
+        )
+
+
+def _settings(grid: Grid) -> dict[str, Any]:
+    """What must not change between the cells of one results.csv (lists may grow)."""
+    methods = {row.label: dict(row.options) for row in grid.methods}
+    return {
+        "train": grid.train,
+        "test": grid.test,
+        "targets": grid.targets,
+        "options": dict(grid.options),
+        "methods": methods,
+    }
+
+
+def _check_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path) -> None:
+    """Refuse a folder that no grid made, or that another recipe made; else note this recipe in it."""
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out} is a file; the grid needs a folder. Give another --out.")
+    settings = _settings(grid)
+    if (out / LEDGER).exists():
+        known = load_json(out / LEDGER)["settings"]
+        clash = _first_difference(known, settings)
+        if clash:
+            raise ArtefactError(f"{out} was made with another {clash}; use another --out for this recipe.")
+        settings["methods"] = known["methods"] | settings["methods"]
+    elif out.is_dir() and any(path.name != RESULTS for path in out.iterdir()):
+        raise ArtefactError(f"--out {out} holds files that no grid made; give an empty or new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
+    save_json(out / LEDGER, {"settings": settings, "environment": environment()})
+
+
+def _first_difference(known: dict[str, Any], now: dict[str, Any]) -> str | None:
+    for key in ("train", "test", "targets", "options"):
+        if known[key] != now[key]:
+            return f"'{key}' ({str(known[key])[:80]} there, {str(now[key])[:80]} here)"
+    for label, options in now["methods"].items():
+        if label in known["methods"] and known["methods"][label] != options:
+            return f"method '{label}' ({str(known['methods'][label])[:80]} there, {str(options)[:80]} here)"
+    return None
+
+
+def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
+    pick_device(device)
+    train_store, test_store = cache.open(pathlib.Path(grid.train)), cache.open(pathlib.Path(grid.test))
+    if train_store.identity == test_store.identity:
+        raise DataError(
+            f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
+        )
+    commit = str(environment()["commit"] or "")
+    return Bench(grid=grid, out=out, device=device, train=train_store, test=test_store, commit=commit)
+
+
+def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
+    """The row of one cell; a failure becomes a row with status `failed` and its reason."""
+    row = dict.fromkeys(COLUMNS, "") | dict(
+        zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True)
+    )
+    row |= {"cache_id": bench.train.identity, "commit": bench.commit, "teacher": _teacher_name(bench.train)}
+    try:
+        store = bench.train
+        split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
+        _write_split(bench, split, cell)
+        measure: Callable[..., dict[str, Any]] = _reference if cell.model == TEACHER else _student
+        return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
+    except (TcsError, CacheError, RuntimeError) as error:
+        return row | {"status": "failed", "error": " ".join(str(error).split())[:300]}
+
+
+def _teacher_name(store: cache.Store) -> str:
+    return str(store.manifest.plan.identity.get("teacher", ""))
+
+
+def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
+    path = bench.out / "splits" / f"shots-{cell.shots}-seed-{cell.seed}.txt"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        write_split_file(path, split, bench.train.keys, bench.train.labels_N, bench.train.classes)
+
+
+def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
+    """Train, then score the folded timm model on the test store."""
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", "_".join(cell.key[1:])).strip("-")
+    config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
+    without_teacher = cell.method.label in STUDENT_REFERENCES
+    source = bench.source(None if without_teacher else config.targets)
+    _decode_once(source, config)
+    folder = train_same_pixels(config, source) if without_teacher else train(config, source)[0]
+    student = load_student(folder)
+    details, cost = student.record["student"], student.record["cost"]
+    labels_N = match_classes(bench.test, student.record["classes"])
+    scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
+    logits_NC = predict(
+        student.model,
+        bench.images(details["image_size"]),
+        details["mean"],
+        details["std"],
+        pick_device(bench.device),
+        scoring.batch_size,
+    )
+    assert student.record["identity"]["split_digest"] == split.digest
+    return {
+        **_kept(accuracy(logits_NC, labels_N[bench.test.labels_N >= 0])),
+        "params_m": round(details["parameters"] / 1e6, 4),
+        "steps": student.record["recipe"]["steps"],
+        "images_seen": cost["images_seen"],
+        "wall_s": round(cost["wall_seconds"], 2),
+        "images_per_s": round(cost["images_seen"] / max(cost["wall_seconds"], 1e-9), 1),
+        "peak_mem_mb": round(cost["peak_mib"], 1),
+        "targets_id": "" if source.targets is None else source.targets.identity,
+    }
+
+
+def _decode_once(source: Source, config: TrainConfig) -> None:
+    """Decode every training image before the first cell, where they fit: cells draw other rows, but from the same store."""
+    if config.img_size is None:
+        return
+    size, rows, whole = frame_size(config, config.img_size, views=source.has_views), len(source.store), source.has_views
+    if (size, whole) not in source.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
+        source.resident(np.arange(rows), size, whole=whole)
+
+
+def _kept(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[name] for name in ("top1", "top1_err", "top5")}
+
+
+def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
+    """A head on the frozen teacher's cached features, fitted on the k shots: no student."""
+    started = time.perf_counter()
+    metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
+    return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}

@@ -1,0 +1,95 @@
+"""Every kind of DATA by one function: a folder, a .tar, a .csv or .parquet table, or a timm data set string."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+from tcs.config.extract import DataConfig
+from tcs.errors import ConfigError, DataError
+from tcs.images.folder import open_folder
+from tcs.images.hfds import open_hfds
+from tcs.images.listing import ImageList
+from tcs.images.table import open_table
+from tcs.images.tar import open_tar
+from tcs.images.torchvision import open_torch
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A kind of DATA: what to call it, how it is opened, and which of the options have a meaning for it."""
+
+    noun: str
+    open: Callable[[DataConfig], ImageList]
+    options: frozenset[str]
+
+
+FOLDER = Source("a folder of images", open_folder, frozenset({"split", "class_map", "labels"}))
+
+TAR = Source("a tar of images", open_tar, frozenset({"split", "class_map", "labels"}))
+
+TABLE = Source("a table of paths", open_table, frozenset({"data_dir", "input_key", "target_key", "class_map"}))
+
+# By the end of the file name, for what is not a folder
+FILES = {".tar": TAR, ".csv": TABLE, ".parquet": TABLE}
+
+# By the word before the first slash, as timm has it. A folder of such a name is given as ./torch/...
+PREFIXES = {
+    "torch": Source("a data set of torchvision", open_torch, frozenset({"data_dir", "dataset_download", "split"})),
+    "hfds": Source(
+        "a Hugging Face data set",
+        open_hfds,
+        frozenset({"data_dir", "dataset_download", "split", "input_key", "target_key", "class_map"}),
+    ),
+}
+
+STREAMS = {
+    "hfids": "read it with random access as hfds/",
+    "tfds": "save its images into one folder per class",
+    "wds": "unpack its tars into a folder, or give one of them as DATA",
+}
+
+ARCHIVES = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".zip", ".7z", ".rar")
+
+# Options of DataConfig beside `data`, and the value that says nothing; `labels` may always be none
+OPTIONS = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "data"}
+
+
+def open_images(config: DataConfig) -> ImageList:
+    """The images that `config` describes. DataError: they cannot be listed; ConfigError: an option without a meaning."""
+    try:
+        source = find_source(config.data)
+        _refuse_idle_options(config, source)
+        return source.open(config)
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        raise DataError(f"{config.data[:200]} cannot be read ({error.strerror or error}); correct DATA.") from error
+
+
+def _refuse_idle_options(config: DataConfig, source: Source) -> None:
+    for name, default in OPTIONS.items():
+        value = getattr(config, name)
+        if value != default and name not in source.options and (name, value) != ("labels", "none"):
+            flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+            raise ConfigError(f"{flag} has no meaning for {source.noun} such as {config.data}; leave it out.")
+
+
+def find_source(data: str) -> Source:
+    """The kind of source that the string `data` names. DataError where it names none."""
+    prefix, slash, _ = data.partition("/")
+    if slash and prefix.lower() in STREAMS:
+        raise DataError(
+            f"{data} is a stream: its images have no place that a store could name them by; {STREAMS[prefix.lower()]}."
+        )
+    if slash and prefix.lower() in PREFIXES:
+        return PREFIXES[prefix.lower()]
+    path = pathlib.Path(data)
+    if data and path.is_dir():
+        return FOLDER
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        raise DataError(
+            f"{data} is a compressed archive; unpack it and give the folder, or pack it again as a plain .tar."
+        )
+    if suffix not in FILES:
+        what = "is a file of another kind" if data and path.exists() else "does not exist"
+        raise DataError(f"'{data}' {what}; DATA must be a folder, a .tar, a .csv, a .parquet, torch/NAME or hfds/NAME.")
+    return FILES[suffix]

@@ -1,0 +1,1 @@
+"""Named methods, and what `tcs methods` prints of them."""

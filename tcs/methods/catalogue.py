@@ -1,0 +1,278 @@
+"""What `tcs methods` lists: every loss, every named method and what else is compared with them, with what a user needs to choose."""
+
+import dataclasses
+import importlib
+import importlib.resources
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tcs.criteria.base import Loss
+from tcs.criteria.losses import LOSSES, parse_loss
+from tcs.methods.named import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method
+
+# Written by benchmarks/losses.py: name -> share of a ResNet-18 step at 224 px (percent), measured side by side.
+COSTS = importlib.resources.files("tcs") / "embedded" / "loss_costs.json"
+
+WHERE = {
+    "labels": "labels",
+    "coordinates": "coordinates (tcs targets)",
+    "bits": "hash bits (tcs targets)",
+    "features": "vectors (tcs extract --readout avg)",
+    "maps": "maps (tcs extract --readout stage1.map ...)",
+    "probe": "vectors, and labels for the teacher's probe",
+}
+
+CLASSIFIERS = {
+    TRAINED: "trained from a random start",
+    PROBE_START: "starts as the ridge probe of the teacher's coordinates, and is trained",
+    PROBE_FROZEN: "stays the ridge probe of the teacher's coordinates",
+    NO_CLASSIFIER: "none: labels are not read; tcs eval RUN Y.store --probe X.store fits one",
+}
+
+HEADS = {
+    "linear": "timm's classifier on the features",
+    "tcs": "features, coordinates, classifier",
+    "none": "features; coordinates only for the loss",
+}
+
+AXES = {
+    "pca": "tcs.coordinates.axes.principal_axes",
+    "random": "tcs.coordinates.axes.random_axes",
+    "jl": "tcs.coordinates.axes.gaussian_axes",
+    "autoencoder": "tcs.coordinates.axes.autoencoder_axes",
+}
+
+ROWS = {
+    "mimic": "all rows of a step, labelled or not",
+    "labelled": "the labelled rows of a step",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Other:
+    """What is no loss of `tcs train` and stands beside them: `use` is its command, the rest as in `tcs.criteria.base.Loss`."""
+
+    about: str
+    use: str
+    source: str
+    exact: str
+    differs: str
+    function: str
+    related: tuple[str, ...]
+
+
+OTHERS: Mapping[str, Other] = {
+    "ibm2": Other(
+        about="few-shot head on frozen features: a cosine classifier of noisy copies of the labelled rows, the noise searched",
+        use="tcs probe X.store --test Y.store --head ibm2 --shots 4 --compression 1; a reference row of tcs fewshot",
+        source="Fu, Zhu and Wu (IbM2, instance-based max-margin)",
+        exact="exact: the original reads frozen features too",
+        differs="the clean accuracy of the threshold is that of a head fitted without noise by the final recipe, and the rate falls "
+        "once an epoch: neither is published",
+        function="tcs.functional.ibm2.ibm2",
+        related=(
+            *(
+                f"tcs.functional.ibm2.{name}"
+                for name in (
+                    "cosine_logits",
+                    "smoothed_loss",
+                    "support_std",
+                    "perturb",
+                    "noisy_copies",
+                    "search_epsilon",
+                )
+            ),
+            "tcs.probes.ibm2.fit_ibm2",
+        ),
+    ),
+    "jll-head": Other(
+        about="a linear head on a random subspace of the features, beside principal axes and selected ones",
+        use="tcs probe X.store --test Y.store --projection jl --projection orthogonal --projection pca --projection selection",
+        source="JLL subspaces (arXiv 2512.23410)",
+        exact="exact: the paper reads frozen features too",
+        differs="the paper leaves the distribution open: N(0, 1/K), or orthonormal columns",
+        function="tcs.coordinates.axes.jl_projection",
+        related=(
+            "tcs.coordinates.axes.random_axes",
+            "tcs.coordinates.axes.principal_axes",
+            "tcs.probes.heads.fit_head",
+        ),
+    ),
+    "selection-ridge": Other(
+        about="coordinates that a ridge probe of the run's own labels keeps, weakest dropped round by round",
+        use="tcs train X.store --targets t.h5 --method tcs --selection ridge --shots 16; tcs fit --shots for a file",
+        source="TCS (iterative feature selection)",
+        exact="exact: labels and cached coordinates alone",
+        differs="the paper's scores and stopping rule are not in the texts at hand: one standard error of cross-validated accuracy",
+        function="tcs.coordinates.selection.select_coordinates",
+        related=("tcs.coordinates.selection.rank_coordinates",),
+    ),
+    "selection-gates": Other(
+        about="a trained gate a coordinate; those with the least |gate * dL/dgate| are closed on a schedule",
+        use="tcs train X.store --targets t.h5 --method tcs --selection gates --keep 64",
+        source="TCS (trainable mask)",
+        exact="exact: labels and cached coordinates alone",
+        differs="the paper's schedule is not in the texts at hand: 8 periods over the first 60 % of the steps, equal shares",
+        function="tcs.students.student.Gates",
+        related=("tcs.students.student.kept_after", "tcs.students.student.period_ending"),
+    ),
+}
+
+
+def _costs() -> dict[str, Any]:
+    costs: dict[str, Any] = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
+    return costs
+
+
+def cost_facts() -> dict[str, Any]:
+    """What `cost_percent` of the losses is a share of, and where it was measured; empty where it was not."""
+    costs = _costs()
+    if not costs:
+        return {}
+    where = {name: costs.get(name) for name in ("batch_size", "device", "environment")}
+    return {"percent_of": "a ResNet-18 training step at 224 px"} | where
+
+
+def call_of(function: str) -> str:
+    """How a function that is named by its full name is called, as text: its last name and its arguments with their defaults."""
+    module, _, name = function.rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    return f"{name}{inspect.Signature(bare)}"
+
+
+def loss_facts() -> list[dict[str, Any]]:
+    """One JSON object a loss: its name and what `tcs.criteria.base.Loss` says of it, and its share of a training step."""
+    costs = _costs().get("percent_of_a_step", {})
+    return [
+        {
+            "name": name,
+            "about": loss.about,
+            "needs": sorted(loss.reads),
+            "student_maps": loss.student_maps,
+            "rows": loss.rows,
+            "trains": loss.trains,
+            "cost_percent": costs.get(name),
+            "weight": loss.weight,
+            "source": loss.source,
+            "exact": loss.exact,
+            "differs": loss.differs,
+            "function": loss.function,
+            "call": call_of(loss.function),
+            "related": list(loss.related),
+        }
+        for name, loss in LOSSES.items()
+    ]
+
+
+def other_facts() -> list[dict[str, Any]]:
+    """One JSON object for each of `OTHERS`."""
+    return [
+        {
+            "name": name,
+            **dataclasses.asdict(other),
+            "call": call_of(other.function),
+            "related": list(other.related),
+        }
+        for name, other in OTHERS.items()
+    ]
+
+
+def method_facts() -> list[dict[str, Any]]:
+    """One JSON object a named method: its head, loss, classifier, warm-up, axes and needs, and the functions of its losses."""
+    return [
+        {
+            "name": name,
+            **dataclasses.asdict(method),
+            "needs": sorted(method.needs),
+            "functions": list(dict.fromkeys(_functions_of(method))),
+        }
+        for name, method in METHODS.items()
+    ]
+
+
+def _functions_of(method: Method) -> list[str]:
+    """Its losses' functions, then what makes its axes, then the losses' other forms."""
+    losses = _losses_of(method)
+    axes = [AXES[name] for name in method.axes or AXES] if "coordinates" in method.needs else []
+    return [*(loss.function for loss in losses), *axes, *(text for loss in losses for text in loss.related)]
+
+
+def _losses_of(method: Method) -> list[Loss]:
+    texts = [text for text in (method.loss, method.warm_up) if text]
+    return [LOSSES[term.name] for text in texts for term in parse_loss(text)]
+
+
+def loss_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything about a loss as (label, text) lines for a person."""
+    name, cost, factor = fact["name"], fact["cost_percent"], fact["weight"]
+    term = name if factor in (None, 1) else f"{factor:g}*{name}"
+    use = name if name == "ce" else f"ce + {term}"
+    return [
+        (name, fact["about"]),
+        ("use", f"tcs train X.store --loss '{use}'" + (" --targets t.h5" if _from_targets(fact["needs"]) else "")),
+        ("needs", needs_in_words(fact["needs"])),
+        ("sees", ROWS[fact["rows"]]),
+        ("trains", fact["trains"] or "nothing beside the student"),
+        (
+            "published factor",
+            "none known" if factor is None else f"{factor:g}, for the features of the paper",
+        ),
+        *([] if cost is None else [("cost", f"{cost:.1f} % of {_measured_on()}")]),
+        ("source", fact["source"] if fact["source"] != "-" else "no publication"),
+        ("from a cache", fact["exact"]),
+        *([("differs", fact["differs"] or "in nothing from the published code")] if fact["source"] != "-" else []),
+        *_function_lines(fact),
+    ]
+
+
+def _measured_on() -> str:
+    facts = cost_facts()
+    return f"{facts['percent_of']}, batches of {facts['batch_size']}, on {facts['device']}"
+
+
+def _function_lines(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    named = [("function", fact["function"]), ("call", fact["call"])]
+    return named + [("related" if index == 0 else "", text) for index, text in enumerate(fact["related"])]
+
+
+def other_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything about one of `OTHERS` as (label, text) lines for a person."""
+    return [
+        (fact["name"], fact["about"]),
+        ("use", fact["use"]),
+        ("source", fact["source"]),
+        ("from a cache", fact["exact"]),
+        ("differs", fact["differs"]),
+        *_function_lines(fact),
+    ]
+
+
+def method_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything about a named method as (label, text) lines for a person."""
+    return [
+        (fact["name"], fact["about"]),
+        (
+            "use",
+            f"tcs train X.store --method {fact['name']}" + (" --targets t.h5" if _from_targets(fact["needs"]) else ""),
+        ),
+        ("needs", needs_in_words(fact["needs"])),
+        ("loss", fact["loss"]),
+        *([("warm-up", f"{fact['warm_up']}, then a ridge fit of the projection")] if fact["warm_up"] else []),
+        ("head", f"{fact['head']}: {HEADS[fact['head']]}"),
+        ("classifier", CLASSIFIERS[fact["classifier"]]),
+        *([("axes", f"tcs fit --method {' or '.join(fact['axes'])}")] if fact["axes"] else []),
+        ("unlabelled", "rows take part" if fact["uses_pool"] else "rows take no part"),
+        *[("functions" if index == 0 else "", text) for index, text in enumerate(fact["functions"])],
+    ]
+
+
+def _from_targets(needs: Sequence[str]) -> bool:
+    return bool({"coordinates", "bits"} & set(needs))
+
+
+def needs_in_words(needs: Sequence[str]) -> str:
+    """What must be cached, for a person."""
+    return ", ".join(WHERE[need] for need in WHERE if need in needs) or "nothing"

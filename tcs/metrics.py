@@ -1,0 +1,52 @@
+"""Accuracy, match_classes, count_known: numpy only, so `tcs probe` and references need no training code."""
+
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cache
+from tcs.errors import ArtefactError, DataError
+
+
+def match_classes(
+    store: cache.Store, known: Sequence[str], lacking: str = "that the student was not trained on"
+) -> NDArray[np.int64]:
+    """Labels of the store as `known` numbers the classes, matched by name; DataError names those that are not `known`."""
+    if not store.is_labelled:
+        raise DataError(f"store {store.path} has no labels, so nothing can be scored; extract it from class folders.")
+    used = {store.classes[label] for label in np.unique(store.labels_N) if label >= 0}
+    strangers = sorted(used - set(known))
+    if strangers:
+        raise DataError(f"store {store.path} has classes {lacking}: {', '.join(strangers[:5])}.")
+    numbers = np.array([list(known).index(name) if name in known else -1 for name in store.classes] + [-1], np.int64)
+    return numbers[store.labels_N]
+
+
+def accuracy(logits_NC: NDArray[np.floating[Any]], labels_N: NDArray[np.int64]) -> dict[str, float]:
+    """top1, top1_err, top5, top5_err in percent (timm's column names); top5 counts min(5, C) classes."""
+    order_NC = np.argsort(-logits_NC, axis=1, kind="stable")
+    hits_NC = order_NC == labels_N[:, None]
+    top1, top5 = (round(100 * float(hits_NC[:, :k].any(axis=1).mean()), 4) for k in (1, 5))
+    return {"top1": top1, "top1_err": round(100 - top1, 4), "top5": top5, "top5_err": round(100 - top5, 4)}
+
+
+def _known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
+    """Content hashes (n, 16) of the images that a student was trained or fitted on."""
+    try:
+        known_n16: NDArray[np.uint8] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"file {path} is missing or broken; train the student again with --overwrite.") from error
+    return known_n16
+
+
+def count_known(hashes_N16: NDArray[np.uint8], known_n16: NDArray[np.uint8]) -> int:
+    """How many of the content hashes are among the known ones."""
+    return int(np.isin(_as_keys(hashes_N16), _as_keys(known_n16)).sum())
+
+
+def _as_keys(hashes_N16: NDArray[np.uint8]) -> NDArray[np.void]:
+    return np.ascontiguousarray(hashes_N16).view(np.dtype((np.void, 16))).ravel()

@@ -1,0 +1,1 @@
+"""A teacher from images alone (scripts/pretrain_teacher.py)."""

@@ -1,0 +1,123 @@
+"""Logits of the frozen teacher without a teacher head: a logistic probe of cached features, fitted on the run's own labels.
+
+Letters: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.errors import DataError
+from tcs.probes.ridge import balanced_folds
+
+# Inverse penalties of scikit-learn, on features centred and divided by their one root mean square.
+INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 3))
+
+FEW_SHOT_PENALTY = 0.1  # below two rows a class there is nothing to cross-validate
+
+CHOICE_ROWS = 4096
+
+MOST_FOLDS = 5
+
+MAX_ITERATIONS = 1000
+
+
+def probe_logits(
+    fit_ND: NDArray[np.floating],
+    labels_N: NDArray[np.int64],
+    score_nD: NDArray[np.floating],
+    n_classes: int,
+    seed: int,
+    views: int = 1,
+) -> NDArray[np.float32]:
+    """Logits float32 (n, C) of a multinomial logistic regression of the labels on the features.
+
+    The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
+    distilled. A class without a row gets the smallest logit of its row. Each `views` rows to fit that follow each other are of
+    one image, and lie in one fold. DataError where only one class has labels, or features are not finite.
+    """
+    _require_finite(score_nD)
+    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed, views)
+    scores_nc = score_nD.astype(np.float64) @ weight_cD.T + bias_c
+    logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
+    logits_nC[:, present_c] = scores_nc
+    return logits_nC.astype(np.float32)
+
+
+def fit_logistic(
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], n_classes: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (C, D) and bias (C,) of the same regression, for features as they are; a class without a row has bias -inf."""
+    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed)
+    weight_CD, bias_C = np.zeros((n_classes, fit_ND.shape[1])), np.full(n_classes, -np.inf)
+    weight_CD[present_c], bias_C[present_c] = weight_cD, bias_c
+    return weight_CD, bias_C
+
+
+def _fit_present(
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int, views: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The classes that have rows, and their weights and biases for features as they are."""
+    _require_finite(fit_ND)
+    present_c, places_N = np.unique(labels_N, return_inverse=True)
+    if len(present_c) < 2:
+        raise DataError(
+            f"the labelled rows hold {len(present_c)} class; teacher logits need 2 or more: use more labels."
+        )
+    origin_D = fit_ND.mean(axis=0, dtype=np.float64)
+    centred_ND = fit_ND.astype(np.float64) - origin_D
+    spread = max(float(np.sqrt(np.square(centred_ND).mean() * centred_ND.shape[1])), 1e-12)
+    x_ND = centred_ND / spread
+    weight_cD, bias_c = _fitted(x_ND, places_N, _chosen_penalty(x_ND, places_N, seed, views))
+    return present_c, weight_cD / spread, bias_c - weight_cD @ (origin_D / spread)
+
+
+def _require_finite(features_ND: NDArray[np.floating]) -> None:
+    if not np.isfinite(features_ND).all():
+        raise DataError(
+            "the teacher's probe met features that are not finite (NaN or Inf); check the teacher's output."
+        )
+
+
+def _chosen_penalty(x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], seed: int, views: int) -> float:
+    """By cross-validation over images: with a view on either side of a fold any penalty would look too strong."""
+    labels_I = labels_N[::views]
+    folds = min(MOST_FOLDS, int(np.bincount(labels_I).min()))
+    if folds < 2:
+        return FEW_SHOT_PENALTY
+    chosen = np.random.default_rng(seed).permutation(len(labels_I))[: max(1, CHOICE_ROWS // views)]
+    if np.bincount(labels_I[chosen], minlength=labels_I.max() + 1).min() >= folds:
+        x_ND, labels_I = x_ND.reshape(-1, views, x_ND.shape[1])[chosen].reshape(-1, x_ND.shape[1]), labels_I[chosen]
+    labels_N, fold_N = np.repeat(labels_I, views), np.repeat(balanced_folds(labels_I, folds, seed), views)
+    losses = [
+        np.mean([_held_out_loss(x_ND, labels_N, fold_N == fold, penalty) for fold in range(folds)])
+        for penalty in INVERSE_PENALTIES
+    ]
+    return INVERSE_PENALTIES[int(np.argmin(losses))]
+
+
+def _held_out_loss(
+    x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], held_N: NDArray[np.bool_], penalty: float
+) -> float:
+    """Mean log-loss of the held-out rows."""
+    weight_CD, bias_C = _fitted(x_ND[~held_N], labels_N[~held_N], penalty)
+    scores_nC = x_ND[held_N] @ weight_CD.T + bias_C
+    top_n = scores_nC.max(axis=1)
+    total_n = top_n + np.log(np.exp(scores_nC - top_n[:, None]).sum(axis=1))
+    return float((total_n - scores_nC[np.arange(len(scores_nC)), labels_N[held_N]]).mean())
+
+
+def _fitted(
+    x_ND: NDArray[np.float64], labels_N: NDArray[np.int64], penalty: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (C, D) and bias (C,), two classes as two rows; an unfinished fit is used as it stands."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(C=penalty, max_iter=MAX_ITERATIONS).fit(x_ND, labels_N)
+    if len(model.classes_) > 2:
+        return model.coef_, model.intercept_
+    return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2

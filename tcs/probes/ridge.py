@@ -1,0 +1,158 @@
+"""Closed-form heads on cached features: ridge regression with a leave-one-out penalty, and k nearest neighbours.
+
+Ridge with a free intercept on centred X = U S V' predicts with the hat matrix 1/n + U diag(s^2 / (s^2 + p)) U'. The
+exact leave-one-out residual of row i is (y_i - yhat_i) / (1 - h_ii) (Allen's PRESS; generalised cross-validation,
+which replaces h_ii by its mean, was refused: with few shots rows differ much). One decomposition serves all penalties:
+of the n x n Gram matrix where n < K, else of the K x K scatter matrix with rows read in blocks (tcs.probes.gram).
+
+Shapes: N rows, K coordinates (S where they are a student's), C outputs or classes, P penalties, B rows of a block.
+All arithmetic is float64.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.errors import DataError
+from tcs.probes.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, penalties_of, signed_targets
+from tcs.runtime import seed_for
+
+Array = NDArray[np.floating]
+
+Labels = NDArray[np.integer]
+
+BLOCK_ROWS = 4096
+
+VOTE_TEMPERATURE = 0.07  # of the similarity-weighted vote, as usual for k-NN evaluation of self-supervised features
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RidgeProbe:
+    """A linear classifier: `weight_CK` and `bias_C` (float64), and the penalty that leave-one-out chose."""
+
+    weight_CK: NDArray[np.float64]
+    bias_C: NDArray[np.float64]
+    penalty: float
+
+    def logits(self, x_NK: Array) -> NDArray[np.float64]:
+        """Class scores (N, C), float64."""
+        scores_NC: NDArray[np.float64] = np.asarray(x_NK, np.float64) @ self.weight_CK.T + self.bias_C
+        return scores_NC
+
+    def accuracy(self, x_NK: Array, labels_N: Labels) -> float:
+        """Top-1 accuracy in percent."""
+        hits = [
+            self.logits(x_NK[rows]).argmax(1) == np.asarray(labels_N[rows]) for rows in _slices(len(x_NK), BLOCK_ROWS)
+        ]
+        return float(100 * np.concatenate(hits).mean())
+
+
+def fit_ridge(x_NK: Array, labels_N: Labels, n_classes: int) -> RidgeProbe:
+    """Ridge regression of +-1 one-hot targets on the rows; argmax of the outputs is the class.
+
+    The penalty minimises the leave-one-out squared error over RELATIVE_PENALTIES. Labels lie in 0..n_classes-1;
+    DataError where they do not, where fewer than two rows are given, or where the rows are not finite.
+    """
+    weight_CK, bias_C, penalty = _ridge(x_NK, signed_targets(np.asarray(labels_N), n_classes))
+    return RidgeProbe(weight_CK=weight_CK, bias_C=bias_C, penalty=penalty)
+
+
+def fit_ridge_targets(
+    x_NS: Array, y_NK: Array, least_penalty: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (K, S) and bias (K,), float64, of the ridge regression of y on x, one leave-one-out penalty for all K.
+
+    `least_penalty` drops the smaller entries of RELATIVE_PENALTIES: it bounds the weights, at some cost in fit.
+    """
+    weight_KS, bias_K, _ = _ridge(x_NS, y_NK, RELATIVE_PENALTIES[least_penalty <= RELATIVE_PENALTIES])
+    return weight_KS, bias_K
+
+
+def balanced_folds(labels_N: Labels, folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold (int64) for every row: each class is shuffled and dealt out, going on where the class before stopped."""
+    generator = np.random.default_rng(seed_for(seed, "folds"))
+    order_N = np.lexsort((generator.random(len(labels_N)), labels_N))
+    fold_N = np.empty(len(labels_N), np.int64)
+    fold_N[order_N] = np.arange(len(labels_N)) % folds
+    return fold_N
+
+
+def cross_validated_accuracy(
+    x_NK: Array, labels_N: Labels, n_classes: int, folds: int, seed: int
+) -> tuple[float, float]:
+    """Mean accuracy in percent over class-balanced folds and its standard error; every fold chooses its own penalty."""
+    labels_N = np.asarray(labels_N)
+    if not 2 <= folds <= len(labels_N):
+        raise DataError(f"{folds} folds of {len(labels_N)} rows; cross-validation needs from 2 folds to one a row.")
+    fold_N = balanced_folds(labels_N, folds, seed)
+    accuracies = []
+    for fold in range(folds):
+        inside, outside = fold_N != fold, fold_N == fold
+        probe = fit_ridge(x_NK[inside], labels_N[inside], n_classes)
+        accuracies.append(probe.accuracy(x_NK[outside], labels_N[outside]))
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(folds))
+
+
+def knn_accuracy(train_x: Array, train_y: Labels, test_x: Array, test_y: Labels, k: int = 20) -> float:
+    """Top-1 accuracy in percent of the k nearest rows by cosine, each voting with exp(similarity / 0.07)."""
+    if len(train_x) == 0 or len(test_x) == 0:
+        raise DataError(f"k-NN over {len(train_x)} rows for {len(test_x)} rows; both sides need at least one.")
+    k = min(k, len(train_x))
+    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    known_NK, n_classes = _unit_rows(train_x), int(train_y.max()) + 1
+    hits = 0
+    for rows in _slices(len(test_x), 512):
+        similar_BN = _unit_rows(test_x[rows]) @ known_NK.T
+        near_Bk = np.argpartition(-similar_BN, k - 1, axis=1)[:, :k]
+        weights_Bk = np.exp((np.take_along_axis(similar_BN, near_Bk, 1) - 1) / VOTE_TEMPERATURE)
+        votes_BC = np.zeros((len(near_Bk), n_classes))
+        np.add.at(votes_BC, (np.arange(len(near_Bk))[:, None], train_y[near_Bk]), weights_Bk)
+        hits += int((votes_BC.argmax(1) == test_y[rows]).sum())
+    return 100 * hits / len(test_x)
+
+
+def _ridge(
+    x_NK: Array, y_NC: Array, relative_P: NDArray[np.float64] = RELATIVE_PENALTIES
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    if len(x_NK) < 2 or len(x_NK) != len(y_NC):
+        raise DataError(
+            f"ridge regression of {len(y_NC)} targets on {len(x_NK)} rows; it needs two rows or more, one a target."
+        )
+    mean_K: NDArray[np.float64] = np.mean(x_NK, axis=0, dtype=np.float64)
+    mean_C: NDArray[np.float64] = np.mean(y_NC, axis=0, dtype=np.float64)
+    if not np.isfinite(mean_K).all() or not np.isfinite(mean_C).all():
+        raise DataError("ridge regression met values that are not finite (NaN or Inf); remove those rows or columns.")
+    if len(x_NK) < x_NK.shape[1]:
+        weight_CK, penalty = _dual(x_NK, mean_K, y_NC - mean_C, relative_P)
+        return weight_CK, mean_C - weight_CK @ mean_K, penalty
+    blocks = ((x_NK[rows], y_NC[rows]) for rows in _slices(len(x_NK), BLOCK_ROWS))
+    return gather_gram(blocks, len(x_NK)).ridge(relative_P)
+
+
+def _dual(
+    x_NK: Array, mean_K: Array, y_NC: Array, relative_P: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Fewer rows than coordinates: eigenvectors U of the Gram matrix; no K x K matrix is formed."""
+    x_NK = np.asarray(x_NK, np.float64) - mean_K
+    squares_N, u_NN = np.linalg.eigh(x_NK @ x_NK.T)
+    squares_N = squares_N.clip(0)
+    penalties_P = penalties_of(squares_N.sum() / x_NK.shape[1], relative_P)
+    projected_NC = u_NN.T @ y_NC
+    errors_P = np.zeros(len(penalties_P))
+    add_loo_errors(errors_P, u_NN, squares_N / (squares_N + penalties_P[:, None]), projected_NC, y_NC, len(x_NK))
+    penalty = float(penalties_P[errors_P.argmin()])
+    dual_NC = u_NN @ (projected_NC / (squares_N + penalty)[:, None])
+    weight_CK: NDArray[np.float64] = dual_NC.T @ x_NK
+    return weight_CK, penalty
+
+
+def _unit_rows(x_NK: Array) -> NDArray[np.float32]:
+    x_NK = np.asarray(x_NK, np.float32)
+    unit_NK: NDArray[np.float32] = x_NK / np.maximum(np.linalg.norm(x_NK, axis=1, keepdims=True), 1e-12)
+    return unit_NK
+
+
+def _slices(rows: int, block: int) -> Iterator[slice]:
+    return (slice(start, start + block) for start in range(0, rows, block))

@@ -1,0 +1,1 @@
+"""Typed rows of results -> Markdown, CSV, figures; trains and reads nothing else."""

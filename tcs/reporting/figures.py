@@ -1,0 +1,144 @@
+"""accuracy.png: accuracy over shots with 95 % intervals, one panel per student and pool.
+
+compression.png: accuracy over compression with 95 % intervals, a line a projection, the uncompressed head in grey.
+"""
+
+import io
+import pathlib
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cache import atomic_write_bytes
+from tcs.errors import ConfigError
+from tcs.reporting.intervals import Interval
+from tcs.reporting.results import Table
+
+COLUMNS = 3
+
+TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
+
+MARKERS = "osD^vP*X"
+
+
+def new_figure(path: pathlib.Path, width: float, height: float) -> Any:
+    """A figure of `width` x `height` inches that will be `path`; ConfigError naming the extra `plots` without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no window, no global state
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f"matplotlib is missing, so {path.name} is not drawn; pip install 'tcs-distill[plots]'."
+        ) from error
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: pathlib.Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
+    """Write the figure as PNG; ConfigError naming the extra `plots` where matplotlib is missing."""
+    columns = min(COLUMNS, len(tables))
+    rows = -(-len(tables) // columns)
+    figure = new_figure(path, max(4.8 * columns, 6.4), 3.8 * rows + 0.9)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    styles = _styles(tables)
+    for axis, table in zip(axes, tables, strict=False):
+        _draw_panel(axis, table, styles)
+    for axis in axes[len(tables) :]:
+        axis.set_axis_off()
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=min(len(handles), 2 * columns + 1),
+        frameon=False,
+    )
+    save_figure(figure, path)
+
+
+def _styles(tables: Sequence[Table]) -> dict[str, dict[str, Any]]:
+    """One look per method, the same in all panels; the teacher's references in grey, without markers."""
+    references = frozenset().union(*(table.references for table in tables))
+    methods = dict.fromkeys(method for table in tables for method in table.methods)
+    students = [method for method in methods if method not in references]
+    looks: dict[str, dict[str, Any]] = {
+        method: {"color": f"C{index % 10}", "marker": MARKERS[index % len(MARKERS)], "linewidth": 1.6}
+        for index, method in enumerate(students)
+    }
+    for index, method in enumerate(sorted(references)):
+        looks[method] = {"color": "0.45", "linestyle": TEACHER_STYLES[index % len(TEACHER_STYLES)], "linewidth": 1.2}
+    return looks
+
+
+def _draw_panel(axis: Any, table: Table, styles: dict[str, dict[str, Any]]) -> None:
+    middle = (len(table.methods) - 1) / 2
+    for index, method in enumerate(table.methods):
+        points = [(shots, interval) for shots in table.shots if (interval := table.interval(method, shots)) is not None]
+        shift = 2 ** (0.05 * (index - middle))  # side by side, so that intervals do not hide each other
+        axis.errorbar(
+            [shots * shift for shots, _ in points],
+            [interval.mean for _, interval in points],
+            yerr=[interval.half or 0.0 for _, interval in points],
+            label=method,
+            capsize=2,
+            markersize=4,
+            elinewidth=0.9,
+            **styles[method],
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(table.shots, [str(shots) for shots in table.shots])
+    axis.minorticks_off()
+    axis.set_title(f"{textwrap.fill(table.model, 50)}\nunlabelled pool: {table.unlabelled}", fontsize=9)
+    axis.set_xlabel("labelled images per class (shots)")
+    axis.set_ylabel("top-1 accuracy (%), 95 % interval")
+    axis.tick_params(labelleft=True)
+    axis.grid(alpha=0.25)
+
+
+def draw_compression(cells: Mapping[tuple[str, int], Interval], reference: str, title: str, path: pathlib.Path) -> None:
+    """Write the figure of (projection, K) -> top-1 as PNG; ConfigError naming the extra `plots` where matplotlib is missing.
+
+    `reference` is the projection of the uncompressed head, drawn as a level line.
+    """
+    figure = new_figure(path, 6.4, 4.4)
+    axis = figure.subplots()
+    dims, whole = next((size, cell) for (name, size), cell in cells.items() if name == reference)
+    axis.axhline(whole.mean, color="0.45", linestyle=(0, (4, 2)), linewidth=1.2, label=f"{reference} ({dims} dims)")
+    if whole.half is not None:
+        axis.axhspan(whole.mean - whole.half, whole.mean + whole.half, color="0.45", alpha=0.12, linewidth=0)
+    projections = list(dict.fromkeys(name for name, _ in cells if name != reference))
+    for index, name in enumerate(projections):
+        points = sorted((dims / size, cell) for (projection, size), cell in cells.items() if projection == name)
+        shift = 2 ** (
+            0.04 * (index - (len(projections) - 1) / 2)
+        )  # side by side, so that intervals do not hide each other
+        axis.errorbar(
+            [ratio * shift for ratio, _ in points],
+            [cell.mean for _, cell in points],
+            yerr=[cell.half or 0.0 for _, cell in points],
+            label=name,
+            color=f"C{index % 10}",
+            marker=MARKERS[index % len(MARKERS)],
+            capsize=2,
+            markersize=4,
+            linewidth=1.6,
+            elinewidth=0.9,
+        )
+    sizes = sorted({size for name, size in cells if name != reference}, reverse=True)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks([dims / size for size in sizes], [f"{dims / size:.3g}x\nK={size}" for size in sizes])
+    axis.minorticks_off()
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel("compression")
+    axis.set_ylabel("top-1 accuracy (%), 95 % interval")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

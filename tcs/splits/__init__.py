@@ -1,0 +1,1 @@
+"""Which rows carry a label, which may be seen without one, which are kept out."""

@@ -1,0 +1,1 @@
+"""The frozen teacher: where it comes from, its weights, preprocessing, readouts."""

@@ -1,0 +1,167 @@
+"""What a run reads: a store and its targets, opened once, and the rows, probe and selection of a split.
+
+Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, C classes.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import re
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import cache
+from tcs.config.train import TrainConfig
+from tcs.coordinates.targets import Targets, open_targets
+from tcs.errors import ArtefactError, ConfigError
+from tcs.functional.coordinates import HashPlanes
+from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
+from tcs.methods.named import Method
+from tcs.splits.pool import pool_rows
+from tcs.splits.shots import Split, choose_split
+from tcs.training.images import ResidentImages, StreamedImages, fits
+
+
+@dataclasses.dataclass(kw_only=True)
+class Source:
+    """A store with its targets (None for runs that read labels only), how its images are read, and those decoded so far."""
+
+    store: cache.Store
+    targets: Targets | None
+    data: str | None = None
+    decoded: dict[tuple[int, bool], tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_views(self) -> bool:
+        """Whether the store holds augmented views, which a run replays from frames that show the whole image."""
+        return self.store.manifest.plan.views is not None
+
+    @functools.cached_property
+    def read(self) -> ReadRow:
+        """The bytes of a row's image. DataError where the store holds none and no --data is given."""
+        return find_images(self.store, self.data)
+
+    def require_images(self) -> None:
+        """DataError where no images can be had: before anything is trained."""
+        _ = self.read
+
+    def has_decoded(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> bool:
+        """Whether all of `rows_n` were decoded before, at this size."""
+        known = self.decoded.get((size, whole))
+        return known is not None and bool(np.isin(rows_n, known[0], assume_unique=True).all())
+
+    def resident(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> Tensor:
+        """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused.
+
+        Images are cropped to their centre, or squashed as a `whole`.
+        """
+        if not self.has_decoded(rows_n, size, whole=whole):
+            self.decoded[size, whole] = (rows_n, decode_rows(self.store, rows_n, size, self.read, whole=whole))
+        known = self.decoded[size, whole]
+        if len(known[0]) == len(rows_n):
+            return known[1]
+        return known[1][torch.from_numpy(np.searchsorted(known[0], rows_n))]
+
+    def images(self, rows_n: NDArray[np.int64], size: int, device: torch.device, config: TrainConfig) -> Images:
+        """The images of a run: resident where they fit --resident-share of the device's free memory, else streamed."""
+        read, whole = self.read, self.has_views
+        if self.has_decoded(rows_n, size, whole=whole) or fits(len(rows_n), size, device, config.resident_share):
+            return ResidentImages(self.resident(rows_n, size, whole=whole).to(device))
+        workers = cores() if config.workers is None else config.workers
+        return StreamedImages(
+            lambda at: decode(self.store, read, int(rows_n[at]), size, whole=whole), size, workers, device
+        )
+
+
+def open_source(store: str, targets: str | None, data: str | None = None) -> Source:
+    """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities)."""
+    opened = cache.open(pathlib.Path(store))
+    return Source(
+        store=opened,
+        targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),
+        data=data,
+    )
+
+
+def find_split(store: cache.Store, config: TrainConfig) -> Split:
+    """The labelled rows of a run: from --split-file, --shots, or every labelled row."""
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    return choose_split(
+        store.keys,
+        store.labels_N,
+        store.classes,
+        shots=config.shots,
+        split_seed=split_seed,
+        split_file=config.split_file,
+    )
+
+
+def check_needs(method: Method, source: Source, name: str) -> None:
+    """ConfigError or ArtefactError, with the command that helps, where the method reads something that is not there."""
+    reads_cache = method.needs & {"coordinates", "bits"}
+    if reads_cache and source.targets is None:
+        raise ConfigError(
+            f"{name} reads cached {' and '.join(sorted(reads_cache))}; run tcs fit {source.store.path} --out c.safetensors, then "
+            f"tcs targets {source.store.path} c.safetensors --out t.h5, and give --targets t.h5."
+        )
+    _check_readouts(method, source.store, name)
+    made_by = None if source.targets is None else source.targets.coordinates.method
+    if method.axes and made_by not in method.axes:
+        raise ArtefactError(
+            f"{name} needs coordinates of method {' or '.join(method.axes)}, these targets have '{made_by}'; "
+            f"run tcs fit {source.store.path} --method {method.axes[0]} --out {method.axes[0]}.safetensors, then tcs targets "
+            f"{source.store.path} {method.axes[0]}.safetensors --out {method.axes[0]}.h5."
+        )
+
+
+def _check_readouts(method: Method, store: cache.Store, name: str) -> None:
+    """ArtefactError where the method reads maps that the store does not hold."""
+    if "maps" in method.needs and not map_readouts(store):
+        raise ArtefactError(
+            f"{name} reads cached maps (pooled vectors would make another loss, or none), and {store.path} has the readouts "
+            f"{', '.join(store.readouts)}; extract it again with maps, deep ones last: tcs extract ... --readout avg "
+            "--readout stage2.map --readout stage3.map --readout map (of a ViT: block3.map and so on)."
+        )
+
+
+def map_readouts(store: cache.Store) -> list[str]:
+    """The readouts that are spatial maps, shallow to deep: by the number of their block or stage, the final map last."""
+    names = [name for name, readout in store.readouts.items() if readout.grid is not None]
+    return sorted(names, key=_depth)
+
+
+def _depth(readout: str) -> float:
+    number = re.search(r"\d+", readout)
+    return math.inf if number is None else int(number.group())
+
+
+def vector_readout(store: cache.Store, name: str | None) -> str:
+    """The readout whose vectors the losses read: `name`, or the only one there is. ArtefactError where that is not clear."""
+    vectors = [item for item, readout in store.readouts.items() if readout.grid is None]
+    if not vectors:
+        raise ArtefactError(
+            f"{store.path} has maps only ({', '.join(store.readouts)}); extract vectors too: tcs extract ... --readout avg."
+        )
+    if name is None and len(vectors) == 1:
+        return vectors[0]
+    if name not in vectors:
+        wrong = "--readout is missing" if name is None else f"--readout is '{name}'"
+        raise ArtefactError(f"{wrong}; {store.path} has the vectors {', '.join(vectors)}: name one of them.")
+    return name
+
+
+def hash_planes(targets: Targets, device: torch.device) -> HashPlanes:
+    """The eLSH loss's constants on `device`."""
+    arrays = (targets.rotation_HK, targets.thresholds_H, targets.rms_H)
+    rotation_HK, thresholds_H, rms_H = (torch.as_tensor(array, device=device) for array in arrays)
+    return HashPlanes(rotation_HK=rotation_HK, thresholds_H=thresholds_H, rms_H=rms_H)
+
+
+def run_rows(source: Source, split: Split, method: Method, config: TrainConfig) -> NDArray[np.int64]:
+    """The sorted store rows whose pixels a run reads: its labelled rows, and its pool where the method uses one."""
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    return pool_rows(source.store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
