@@ -4,6 +4,7 @@ A row has a key, a label or none, an array for each readout of the teacher, the 
 arrays and `StoreWriter` shard by shard; `open` reads one; `verify` checks every byte; `pack`, `merge`, `subset` and `export` make
 other files of it. It needs numpy and h5py, and knows no teacher. What a user can cause is an `errors.CacheError` of one line.
 
+>>> import cache
 >>> import numpy as np
 >>> path = cache.create("my.store", {"avg": np.eye(3, dtype=np.float32)}, keys=["a", "b", "c"], labels=["x", "y", "x"])
 >>> store = cache.open(path)

@@ -6,6 +6,7 @@ installs of setuptools are, which any folder of the name gets ahead of.
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -163,3 +164,13 @@ def test_the_error_is_an_import_error():
 
     assert issubclass(ShadowedError, ImportError)
     assert issubclass(ShadowedError, TcsError)
+
+
+def test_a_folder_called_tcs_that_is_merged_with_the_package_is_named(folder, tmp_path):
+    (folder / "tcs").mkdir()
+    merged = tmp_path / "merged" / "tcs"
+    merged.mkdir(parents=True)
+    shutil.copy(ROOT / "tcs" / "__main__.py", merged)
+    run = python(folder, os.environ | {"PYTHONPATH": str(merged.parent)}, "-S", "-m", "tcs", "--help")
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"Error: {folder / 'tcs'} hides the package tcs; rename it, or start the command tcs")
