@@ -1,4 +1,18 @@
-"""The feature store: one folder of HDF5 shards with a manifest, written once, read as memory maps. See FORMAT.md."""
+"""The feature store: a folder of HDF5 shards with a manifest, written once, read as memory maps. FORMAT.md says all of its bytes.
+
+A row has a key, a label or none, an array for each readout of the teacher, the image and its hash. `create` writes a store from
+arrays and `StoreWriter` shard by shard; `open` reads one; `verify` checks every byte; `pack`, `merge`, `subset` and `export` make
+other files of it. It needs numpy and h5py, and knows no teacher. What a user can cause is an `errors.CacheError` of one line.
+
+>>> import cache
+>>> import numpy as np
+>>> path = cache.create("my.store", {"avg": np.eye(3, dtype=np.float32)}, keys=["a", "b", "c"], labels=["x", "y", "x"])
+>>> store = cache.open(path)
+>>> len(store), store.classes, store.features().gather(np.array([2]))
+(3, ('x', 'y'), array([[0., 0., 1.]], dtype=float32))
+>>> cache.verify(path).is_sound
+True
+"""
 
 from cache import errors as errors
 from cache.constants import Constant as Constant
@@ -40,3 +54,46 @@ from cache.verification import verify as verify
 from cache.writer import StoreWriter as StoreWriter
 from cache.writer import WriteBehind as WriteBehind
 from cache.writer import set_gate as set_gate
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Constant",
+    "Features",
+    "Manifest",
+    "PartWriter",
+    "Plan",
+    "Problem",
+    "Quarantined",
+    "Readout",
+    "Row",
+    "ShardRows",
+    "Source",
+    "Store",
+    "StoreWriter",
+    "StreamedFile",
+    "Verification",
+    "Views",
+    "WriteBehind",
+    "WrittenShard",
+    "about",
+    "atomic_write_bytes",
+    "content_hash",
+    "create",
+    "digest_of_bytes",
+    "digest_of_json",
+    "discard_shards",
+    "errors",
+    "export",
+    "merge",
+    "open",
+    "pack",
+    "read_manifest",
+    "reopen_store",
+    "require_same_rows",
+    "set_gate",
+    "stored_plan",
+    "subset",
+    "unpack",
+    "verify",
+    "write_error",
+]

@@ -1,3 +1,136 @@
-"""Few-shot TCS distillation from a feature cache. Import the stage you need, e.g. ``tcs.training.train``; nothing is re-exported here."""
+"""Few-shot TCS distillation from a feature cache: a teacher runs once, small students train without it.
+
+Every command of `tcs` is a function here, which takes one frozen configuration and writes one artefact; the options are those of the
+command, with `-` written `_`. A name loads its module when it is first asked for, so `import tcs` loads neither torch nor numpy.
+
+    import tcs
+
+    tcs.extract(tcs.ExtractConfig(data="my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m"))
+    tcs.fit(tcs.FitConfig(store="train.store", out="c.safetensors"))
+    tcs.fit_targets(tcs.TargetsConfig(store="train.store", coordinates="c.safetensors", out="t.h5"))
+    tcs.train(tcs.TrainConfig(store="train.store", targets="t.h5", models=("resnet18",), shots=16, out="run"))
+    tcs.evaluate(tcs.EvalConfig(run="run", store="test.store"))
+
+What a user can cause is a `TcsError` (or a `cache.errors.CacheError`) of one line. The store itself is the package `cache`, the losses
+as plain functions are `tcs.functional`. docs/python.md goes through all of it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tcs import shadowing
+
+if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines against the table below
+    from tcs.config.coordinates import FitConfig as FitConfig
+    from tcs.config.coordinates import TargetsConfig as TargetsConfig
+    from tcs.config.evaluate import EvalConfig as EvalConfig
+    from tcs.config.evaluate import FewshotConfig as FewshotConfig
+    from tcs.config.evaluate import ProbeConfig as ProbeConfig
+    from tcs.config.exchange import ImportConfig as ImportConfig
+    from tcs.config.extract import ExtractConfig as ExtractConfig
+    from tcs.config.extract import RecomputeConfig as RecomputeConfig
+    from tcs.config.extract import RepairConfig as RepairConfig
+    from tcs.config.train import TrainConfig as TrainConfig
+    from tcs.coordinates.fit import fit as fit
+    from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
+    from tcs.coordinates.system import load_coordinates as load_coordinates
+    from tcs.coordinates.targets import Targets as Targets
+    from tcs.coordinates.targets import fit_targets as fit_targets
+    from tcs.coordinates.targets import open_targets as open_targets
+    from tcs.demonstration.demo import demo as demo
+    from tcs.errors import ArtefactError as ArtefactError
+    from tcs.errors import ConfigError as ConfigError
+    from tcs.errors import DataError as DataError
+    from tcs.errors import DivergedError as DivergedError
+    from tcs.errors import ModelError as ModelError
+    from tcs.errors import RankError as RankError
+    from tcs.errors import ResourceError as ResourceError
+    from tcs.errors import ShadowedError as ShadowedError
+    from tcs.errors import TcsError as TcsError
+    from tcs.evaluation.probe import probe as probe
+    from tcs.evaluation.students import FinishedStudent as FinishedStudent
+    from tcs.evaluation.students import evaluate as evaluate
+    from tcs.evaluation.students import load_student as load_student
+    from tcs.exchange.features import export_features as export_features
+    from tcs.exchange.features import import_features as import_features
+    from tcs.extraction.extract import extract as extract
+    from tcs.grid.run import fewshot as fewshot
+    from tcs.maintenance.facts import store_facts as store_facts
+    from tcs.maintenance.recompute import recompute as recompute
+    from tcs.maintenance.repair import repair as repair
+    from tcs.maintenance.verify import measure_drift as measure_drift
+    from tcs.methods.catalogue import loss_facts as loss_facts
+    from tcs.methods.catalogue import method_facts as method_facts
+    from tcs.methods.catalogue import other_facts as other_facts
+    from tcs.reporting.grid_report import write_report as write_report
+    from tcs.training.train import forecast as forecast
+    from tcs.training.train import train as train
 
 __version__ = "0.2.0"
+
+# public name -> the module that it is in, in the order of the chain
+MODULE_OF: dict[str, str] = {
+    "ExtractConfig": "tcs.config.extract",
+    "extract": "tcs.extraction.extract",
+    "FitConfig": "tcs.config.coordinates",
+    "fit": "tcs.coordinates.fit",
+    "CoordinateSystem": "tcs.coordinates.system",
+    "load_coordinates": "tcs.coordinates.system",
+    "TargetsConfig": "tcs.config.coordinates",
+    "fit_targets": "tcs.coordinates.targets",
+    "Targets": "tcs.coordinates.targets",
+    "open_targets": "tcs.coordinates.targets",
+    "TrainConfig": "tcs.config.train",
+    "train": "tcs.training.train",
+    "forecast": "tcs.training.train",
+    "EvalConfig": "tcs.config.evaluate",
+    "evaluate": "tcs.evaluation.students",
+    "FinishedStudent": "tcs.evaluation.students",
+    "load_student": "tcs.evaluation.students",
+    "ProbeConfig": "tcs.config.evaluate",
+    "probe": "tcs.evaluation.probe",
+    "FewshotConfig": "tcs.config.evaluate",
+    "fewshot": "tcs.grid.run",
+    "write_report": "tcs.reporting.grid_report",
+    "demo": "tcs.demonstration.demo",
+    "loss_facts": "tcs.methods.catalogue",
+    "method_facts": "tcs.methods.catalogue",
+    "other_facts": "tcs.methods.catalogue",
+    "store_facts": "tcs.maintenance.facts",
+    "measure_drift": "tcs.maintenance.verify",
+    "RecomputeConfig": "tcs.config.extract",
+    "recompute": "tcs.maintenance.recompute",
+    "RepairConfig": "tcs.config.extract",
+    "repair": "tcs.maintenance.repair",
+    "ImportConfig": "tcs.config.exchange",
+    "import_features": "tcs.exchange.features",
+    "export_features": "tcs.exchange.features",
+    "TcsError": "tcs.errors",
+    "DataError": "tcs.errors",
+    "ModelError": "tcs.errors",
+    "ArtefactError": "tcs.errors",
+    "ConfigError": "tcs.errors",
+    "DivergedError": "tcs.errors",
+    "ResourceError": "tcs.errors",
+    "RankError": "tcs.errors",
+    "ShadowedError": "tcs.errors",
+}
+
+if (
+    not TYPE_CHECKING
+):  # a type checker takes a module with __getattr__ to have every name, and needs __all__ written out
+    __all__ = list(MODULE_OF)
+
+    def __getattr__(name: str) -> Any:
+        """A public name, from its module, which is imported now. Kept, so that this is asked once a name."""
+        if name not in MODULE_OF:
+            raise AttributeError(f"module 'tcs' has no attribute '{name}'; dir(tcs) lists what it has")
+        value = globals()[name] = getattr(importlib.import_module(MODULE_OF[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MODULE_OF})
+
+
+shadowing.install()

@@ -38,6 +38,10 @@ class RankError(TcsError):
     """Another of the processes that torchrun started has failed, or cannot be reached."""
 
 
+class ShadowedError(TcsError, ImportError):
+    """Another module of the name `cache` stands before ours on Python's path."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean a, b or c?`` for the choices nearest to `value`, or an empty string."""
     near = difflib.get_close_matches(value, list(choices), n=3, cutoff=0.5)

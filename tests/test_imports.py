@@ -20,6 +20,7 @@ LEAVES = {"errors", "config", "runtime"}
 ROOMS = {
     "errors": "",
     "config": "errors",
+    "shadowing": "",
     "metrics": "",
     "runtime": "errors",
     "checkpoint": "",
@@ -47,7 +48,7 @@ ROOMS = {
     "cli": "coordinates demonstration evaluation exchange extraction grid maintenance methods reporting splits training",
     "__main__": "cli",
 }
-CLOSED = {"errors": set(), "config": {"errors"}, "runtime": {"errors"}, "functional": {"errors"}}
+CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}
 
 
 def sources():

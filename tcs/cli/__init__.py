@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -42,9 +42,13 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `tcs` and exit: 0 done, 1 an error told in one line, 2 wrong usage, 130 stopped by Ctrl-C."""
-    from cache.errors import CacheError
     from tcs.errors import TcsError
 
+    try:
+        from cache.errors import CacheError
+    except TcsError as error:  # a module of the user's own that is called cache
+        _let_rank_0_speak()
+        _fail(f"Error: {error}", 1)
     try:
         code: Any = group.main(args=arguments, prog_name="tcs", standalone_mode=False)
     except click.ClickException as error:
@@ -68,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     print(f"rank {_rank()}: {message}" if _rank() else message, file=sys.stderr, flush=True)
     sys.exit(code)
 

@@ -12,6 +12,4 @@ def command(folder: pathlib.Path, out: pathlib.Path | None) -> None:
     """Turn the results of `tcs fewshot --out DIR` into report.md, report.csv and accuracy.png."""
     from tcs.reporting.grid_report import write_report
 
-    out = out or folder / "report.md"
-    write_report(folder, out)
-    click.echo(str(out))
+    click.echo(str(write_report(folder, out)))

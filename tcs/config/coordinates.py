@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tcs.config.plain import take_plain
 from tcs.errors import require, require_choice
 
 COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
@@ -28,6 +29,7 @@ class FitConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require_choice(self.method, COORDINATE_METHODS, "--method")
         require(
             self.components is None or self.components >= 1,
@@ -57,6 +59,7 @@ class TargetsConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(
             8 <= self.bits <= 8192 and self.bits % 8 == 0,
             f"--bits is {self.bits}; "

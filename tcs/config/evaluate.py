@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tcs.config.plain import take_plain
 from tcs.errors import require, require_choice
 
 
@@ -18,6 +19,7 @@ class EvalConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
 
 
@@ -30,6 +32,9 @@ class FewshotConfig:
     cells: str | None = None
     dry_run: bool = False
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        take_plain(self)
 
 
 PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
@@ -63,6 +68,7 @@ class ProbeConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        take_plain(self)
         for projection in self.projections:
             require_choice(projection, PROJECTIONS, "--projection")
         require_choice(self.head, HEADS, "--head")

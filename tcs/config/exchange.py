@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tcs.config.plain import take_plain
 from tcs.errors import require, require_choice
 
 DTYPES = ("float16", "float32")
@@ -36,6 +37,7 @@ class ImportConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(
             self.source is not None or len(self.features) > 0,
             "there are no features; name a file (.npy, .parquet), the folder of an export, or --features NAME=FILE.npy.",

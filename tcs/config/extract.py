@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.config.coordinates import LABEL_SOURCES
+from tcs.config.plain import take_plain
 from tcs.errors import require, require_choice
 
 PROJECTIONS = ("orthogonal", "pca", "autoencoder")
@@ -126,6 +127,7 @@ class DataConfig:
     class_map: str | None = None
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require_choice(self.labels, LABEL_SOURCES, "--labels")
         for option in ("class_map", "target_key"):
             require(
@@ -197,6 +199,7 @@ class RepairConfig:
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(self.workers is None or self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
+from tcs.config.plain import take_plain
 from tcs.errors import require, require_choice
 
 HEADS = ("linear", "tcs", "none")
@@ -62,6 +63,7 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        take_plain(self)
         AugmentConfig.__post_init__(self)
         OptimiserConfig.__post_init__(self)
         self._check_method()
@@ -92,6 +94,9 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
         )
 
     def _check_rows(self) -> None:
+        object.__setattr__(
+            self, "unlabelled", str(self.unlabelled)
+        )  # a number is one to Python, and a text on the command line
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
         require(
             self.shots is None or self.split_file is None,

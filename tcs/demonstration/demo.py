@@ -40,7 +40,7 @@ note: The teacher was pretrained on the training images of this data set, withou
 """
 
 
-def demo(folder: str, steps: int = 50) -> str:
+def demo(folder: str | pathlib.Path, steps: int = 50) -> str:
     """Run every stage into `folder` (resumed where it was left) and return the table with directions.
 
     Raises ArtefactError for a folder that holds anything the demo did not make.

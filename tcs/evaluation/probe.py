@@ -11,6 +11,7 @@ Letters: N rows of the store, M scored rows, D features, K coordinates, H heads.
 """
 
 import dataclasses
+import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,7 +28,14 @@ from tcs.errors import require
 from tcs.evaluation.probe_stores import ProbedStores, count_hits, open_stores, read_rows
 from tcs.probes.gram import Gram
 from tcs.probes.heads import READS_ROWS, HeadOptions, LinearHead, SplitRows, fit_head
-from tcs.reporting.compression import DRAWN, UNCOMPRESSED, Compression, head_parameters, load_finished
+from tcs.reporting.compression import (
+    DRAWN,
+    UNCOMPRESSED,
+    Compression,
+    head_parameters,
+    load_finished,
+    write_compression,
+)
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.shots import Split, choose_split
 
@@ -71,6 +79,17 @@ def measure_compression(config: ProbeConfig) -> Compression:
     common = _common(stores, str(facts["commit"] or ""))
     rows = [_row(entry, hits_2.tolist(), config, stores, common) for entry, hits_2 in zip(fitted, hits_H2, strict=True)]
     return Compression(rows=rows, recipe=recipe, environment=facts)
+
+
+def probe(config: ProbeConfig) -> Compression:
+    """`measure_compression`, and the table and figure of its result in `config.out` where that is named.
+
+    Raises what `measure_compression` raises, and ConfigError where matplotlib is missing (the tables are written before).
+    """
+    result = measure_compression(config)
+    if config.out is not None:
+        write_compression(result, pathlib.Path(config.out))
+    return result
 
 
 def _sizes(config: ProbeConfig, dims: int) -> tuple[int, ...]:

@@ -39,8 +39,9 @@ class FinishedStudent:
     record: dict[str, Any]
 
 
-def load_student(folder: pathlib.Path) -> FinishedStudent:
+def load_student(folder: str | pathlib.Path) -> FinishedStudent:
     """Read RUN/<student>/. ArtefactError where it is missing, failed, unfinished or broken."""
+    folder = pathlib.Path(folder)
     record = load_json(folder / CONFIG)
     if record.get("state") == "failed":
         raise ArtefactError(

@@ -1,5 +1,6 @@
 """A store from features that somebody holds already, and the way back."""
 
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -53,8 +54,12 @@ def read_table(config: ImportConfig) -> FeatureTable:
 
 
 def export_features(
-    store: str, out: str, *, overwrite: bool = False, progress: Callable[[int], None] | None = None
+    store: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> pathlib.Path:
     """Write the rows of a store into one .parquet file, or else into a folder of arrays and texts; returns `out`."""
     export = export_parquet if pathlib.Path(out).suffix.lower() == PARQUET else cache.export
-    return export(store, out, overwrite=overwrite, progress=progress)
+    return export(os.fspath(store), os.fspath(out), overwrite=overwrite, progress=progress)

@@ -4,6 +4,7 @@ A store verified under a progress bar, and the result in words. Loads neither to
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -50,12 +51,13 @@ class Drift:
         return told or [f"{self.data}: all {self.compared} images are those that the store was made from."]
 
 
-def measure_drift(store: cache.Store, data: str) -> Drift:
+def measure_drift(store: cache.Store, data: str | os.PathLike[str]) -> Drift:
     """Hash the images of `data` and compare them with the content hashes of the rows, by key.
 
     The other options of the source (split, labels ...) are those that the store records. Raises TcsError where `data`
     cannot be listed.
     """
+    data = os.fspath(data)
     images = open_images(_data_config(store, data))
     known = dict(zip(store.keys, (row.tobytes() for row in store.hashes_N16), strict=True))
     quarantined = {entry.key for entry in store.manifest.quarantine}

@@ -22,12 +22,15 @@ CLAIM_SEEDS = 5  # design rule: fewer seeds are for looking, not for saying that
 COST_TITLES = ("parameters (M)", "steps", "images seen", "seconds", "images/s", "peak memory (MB)")
 
 
-def write_report(folder: pathlib.Path, out: pathlib.Path) -> None:
-    """Read `folder` (the --out of tcs fewshot) and write `out`, and report.csv and accuracy.png beside it.
+def write_report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
+    """Read `folder` (the --out of tcs fewshot), write `out` (by default report.md in it), and report.csv and accuracy.png
+    beside it; returns `out`.
 
     ArtefactError: no usable results, or `out` is a file that no report was; ConfigError: a primary comparison of unknown
     methods, or matplotlib missing (the two tables are written before).
     """
+    folder = pathlib.Path(folder)
+    out = folder / "report.md" if out is None else pathlib.Path(out)
     runs = load_runs(folder)
     tables = group_tables(runs)
     recipe = _load_recipe(folder)
@@ -38,6 +41,7 @@ def write_report(folder: pathlib.Path, out: pathlib.Path) -> None:
     atomic_write_bytes(out, render(runs, tables, recipe, environment).encode())
     atomic_write_bytes(out.with_name("report.csv"), _csv(tables).encode())
     draw_accuracy(tables, out.with_name("accuracy.png"))
+    return out
 
 
 def _load_recipe(folder: pathlib.Path) -> dict[str, Any]:

@@ -25,12 +25,16 @@ def train(config: TrainConfig, source: Source | None = None) -> list[pathlib.Pat
     Students of one image size share one stream of decoded, augmented batches; each ends up with the weights that it would
     have alone. A folder holds last.safetensors (unfolded), folded.safetensors (a plain timm state dict), metrics.jsonl,
     summary.csv, config.json and seen.npy (content hashes of the images trained or fitted on). Finished students are left
-    alone; unfinished ones resume. `source` shares an open store and its decoded images between calls.
+    alone; unfinished ones resume. With `dry_run` the folders are those that would be: a few steps are timed, as `forecast` does,
+    and nothing is written. `source` shares an open store and its decoded images between calls.
 
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder; DivergedError after the others are done, where a student's loss was not finite.
     """
     with _streams(config, source) as (jobs, streams, together):
+        if config.dry_run:
+            say_forecast(streams)
+            return [job.folder for job in jobs]
         if streams and together.leads:
             pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
             save_args(pathlib.Path(config.out) / ARGS, config)
