@@ -42,7 +42,7 @@ ROOMS = {
     "training": "augmentation checkpoint coordinates criteria distributed functional images methods probes splits students",
     "evaluation": "artefact augmentation checkpoint coordinates images metrics probes reporting splits students",
     "maintenance": "extraction images teacher",
-    "grid": "checkpoint coordinates criteria evaluation functional images methods metrics probes splits students training",
+    "grid": "checkpoint coordinates criteria evaluation functional images methods metrics probes reporting splits students training",
     "pretraining": "checkpoint functional images students",
     "demonstration": "coordinates extraction grid reporting",
     "cli": "coordinates demonstration evaluation exchange extraction grid maintenance methods reporting splits training",

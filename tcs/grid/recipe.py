@@ -77,6 +77,7 @@ class Grid:
     unlabelled: tuple[str, ...]
     references: tuple[str, ...]
     options: Mapping[str, Any]
+    primary: tuple[str, str] | None = None
     data: str | None = None
     test_data: str | None = None
 
@@ -130,6 +131,7 @@ def load_grid(path: pathlib.Path) -> Grid:
         unlabelled=unlabelled,
         references=_references(recipe.get("references"), unlabelled),
         options=options,
+        primary=_primary(recipe.get("primary"), path),
         data=_text(recipe.get("data")),
         test_data=_text(recipe.get("test_data")),
     )
@@ -139,6 +141,15 @@ def load_grid(path: pathlib.Path) -> Grid:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _primary(value: Any, path: pathlib.Path) -> tuple[str, str] | None:
+    """The two rows that the one comparison of the grid is about."""
+    if value is None:
+        return None
+    if not (isinstance(value, list) and len(value) == 2 and value[0] != value[1]):
+        raise ConfigError(f"recipe {path} has primary: {value}; it must name two methods, as [tcs+elsh, labels].")
+    return str(value[0]), str(value[1])
 
 
 def _references(named: list[str] | None, unlabelled: tuple[str, ...]) -> tuple[str, ...]:
@@ -204,6 +215,13 @@ def _check_grid(grid: Grid, path: pathlib.Path) -> None:
 
 def _check_references(grid: Grid, path: pathlib.Path) -> None:
     labels = {row.label for row in grid.methods}
+    for name in grid.primary or ():
+        known = [*sorted(labels), *grid.references]
+        if name not in known:
+            raise ConfigError(
+                f"recipe {path} has primary: {list(grid.primary or ())}, and '{name}' is none of its rows "
+                f"({', '.join(known)}).{did_you_mean(name, known)}"
+            )
     for reference in grid.references:
         if reference not in REFERENCES:
             raise ConfigError(

@@ -3,9 +3,7 @@
 Legend: N rows, C classes.
 """
 
-import csv
 import dataclasses
-import fcntl
 import pathlib
 import re
 import time
@@ -17,11 +15,23 @@ from torch import Tensor
 
 import cache
 from cache.errors import CacheError
-from tcs.checkpoint import load_json, save_json, save_table
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.train import TrainConfig
-from tcs.errors import ArtefactError, DataError, TcsError
+from tcs.coordinates.targets import open_targets
+from tcs.errors import DataError, TcsError
 from tcs.evaluation.students import load_student, predict
+from tcs.grid.ledger import (
+    COLUMNS,
+    RESULTS,
+    Origin,
+    add_row,
+    check_folder,
+    claim_folder,
+    load_results,
+    recipe_id,
+    row_key,
+    settings_of,
+)
 from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, Grid, cell_config, choose_part, load_grid, plan_cells
 from tcs.grid.references import score_reference
 from tcs.grid.same_pixels import train_same_pixels
@@ -34,26 +44,6 @@ from tcs.training.feed import frame_size
 from tcs.training.images import fits
 from tcs.training.train import train
 
-RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
-
-COLUMNS = (
-    *(
-        "model",
-        "method",
-        "shots",
-        "seed",
-        "split_id",
-        "unlabelled",
-        "status",
-        "error",
-        "top1",
-        "top1_err",
-        "top5",
-        "params_m",
-    ),
-    *("steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb", "teacher", "cache_id", "targets_id", "commit"),
-)
-
 
 @dataclasses.dataclass(kw_only=True)
 class Bench:
@@ -65,6 +55,8 @@ class Bench:
     train: cache.Store
     test: cache.Store
     commit: str
+    origin: Origin
+    settings: dict[str, Any]
     sources: dict[str | None, Source] = dataclasses.field(default_factory=dict)
     test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
@@ -87,19 +79,19 @@ def fewshot(config: FewshotConfig) -> int:
     """Run the cells that results.csv lacks and return how many failed. One failed cell does not stop the others.
 
     Writes recipe.yaml, ledger.json, splits/ (`class key` lines) and runs/ beside results.csv. Raises ConfigError for a bad
-    recipe, ArtefactError for a folder of another recipe.
+    recipe, ArtefactError for a folder of another recipe or of other stores.
     """
-    grid = load_grid(pathlib.Path(config.recipe))
+    recipe, out = pathlib.Path(config.recipe), pathlib.Path(config.out)
+    grid = load_grid(recipe)
     cells = choose_part(plan_cells(grid), config.cells)
-    out = pathlib.Path(config.out)
-    rows = load_results(out / RESULTS)
-    done = {row_key(row) for row in rows if row["status"] == "ok"}
+    bench = _open_bench(grid, out, config.device)
+    check_folder(out, grid, bench.origin)
+    done = {row_key(row) for row in load_results(out / RESULTS) if row["status"] == "ok"}
     todo = [cell for cell in cells if cell.key not in done]
     _print_plan(grid, cells, todo)
     if config.dry_run:
         return 0
-    _check_folder(out, grid, pathlib.Path(config.recipe))
-    bench = _open_bench(grid, out, config.device)
+    claim_folder(out, grid, recipe, bench.origin)
     return _run_cells(bench, todo)
 
 
@@ -108,39 +100,12 @@ def _run_cells(bench: Bench, todo: list[Cell]) -> int:
     with progress_bar(len(todo), "few-shot grid", "cells") as bar:
         for number, cell in enumerate(todo, 1):
             row = run_cell(bench, cell)
-            _add_row(bench.out, row)
+            add_row(bench.out, row)
             failed += row["status"] != "ok"
             result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
             say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
             bar.advance(1)
     return failed
-
-
-def _add_row(out: pathlib.Path, row: dict[str, Any]) -> None:
-    """Put `row` into results.csv, in place of an earlier row of its cell. Locked: parts of a grid may run side by side."""
-    with (out / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        rows = [kept for kept in load_results(out / RESULTS) if row_key(kept) != row_key(row)]
-        save_table(out / RESULTS, [*rows, row])
-
-
-def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ArtefactError(
-                f"{path} has other columns than this release writes; move it away or use another --out."
-            )
-    return rows
-
-
-def row_key(row: dict[str, Any]) -> tuple[str, ...]:
-    """The cell that a row of results.csv belongs to."""
-    return tuple(str(row[column]) for column in ("model", "method", "shots", "seed", "unlabelled"))
 
 
 def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
@@ -158,46 +123,6 @@ def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
         )
 
 
-def _settings(grid: Grid) -> dict[str, Any]:
-    """What must not change between the cells of one results.csv (lists may grow)."""
-    methods = {row.label: dict(row.options) for row in grid.methods}
-    return {
-        "train": grid.train,
-        "test": grid.test,
-        "targets": grid.targets,
-        "options": dict(grid.options),
-        "methods": methods,
-    }
-
-
-def _check_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path) -> None:
-    """Refuse a folder that no grid made, or that another recipe made; else note this recipe in it."""
-    if out.exists() and not out.is_dir():
-        raise ArtefactError(f"--out {out} is a file; the grid needs a folder. Give another --out.")
-    settings = _settings(grid)
-    if (out / LEDGER).exists():
-        known = load_json(out / LEDGER)["settings"]
-        clash = _first_difference(known, settings)
-        if clash:
-            raise ArtefactError(f"{out} was made with another {clash}; use another --out for this recipe.")
-        settings["methods"] = known["methods"] | settings["methods"]
-    elif out.is_dir() and any(path.name != RESULTS for path in out.iterdir()):
-        raise ArtefactError(f"--out {out} holds files that no grid made; give an empty or new folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
-    save_json(out / LEDGER, {"settings": settings, "environment": environment()})
-
-
-def _first_difference(known: dict[str, Any], now: dict[str, Any]) -> str | None:
-    for key in ("train", "test", "targets", "options"):
-        if known[key] != now[key]:
-            return f"'{key}' ({str(known[key])[:80]} there, {str(now[key])[:80]} here)"
-    for label, options in now["methods"].items():
-        if label in known["methods"] and known["methods"][label] != options:
-            return f"method '{label}' ({str(known['methods'][label])[:80]} there, {str(options)[:80]} here)"
-    return None
-
-
 def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     pick_device(device)
     train_store, test_store = cache.open(pathlib.Path(grid.train)), cache.open(pathlib.Path(grid.test))
@@ -205,8 +130,22 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         raise DataError(
             f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
         )
+    named = {str(row.options.get("targets")) for row in grid.methods if row.options.get("targets")} | (
+        {grid.targets} if grid.targets else set()
+    )
+    targets = {path: open_targets(pathlib.Path(path), train_store.identity).identity for path in sorted(named)}
+    origin = Origin(train=train_store.identity, test=test_store.identity, targets=targets)
     commit = str(environment()["commit"] or "")
-    return Bench(grid=grid, out=out, device=device, train=train_store, test=test_store, commit=commit)
+    return Bench(
+        grid=grid,
+        out=out,
+        device=device,
+        train=train_store,
+        test=test_store,
+        commit=commit,
+        origin=origin,
+        settings=settings_of(grid, origin),
+    )
 
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
@@ -214,7 +153,8 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     row = dict.fromkeys(COLUMNS, "") | dict(
         zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True)
     )
-    row |= {"cache_id": bench.train.identity, "commit": bench.commit, "teacher": _teacher_name(bench.train)}
+    row |= bench.origin.columns() | {"recipe_id": recipe_id(bench.settings, cell.method.label)}
+    row |= {"commit": bench.commit, "teacher": _teacher_name(bench.train)}
     try:
         store = bench.train
         split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)

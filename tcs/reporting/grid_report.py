@@ -13,7 +13,8 @@ from tcs.checkpoint import load_json
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.reporting.figures import draw_accuracy
 from tcs.reporting.intervals import Interval, holm, paired_difference
-from tcs.reporting.results import COSTS, ORIGINS, Run, Table, group_tables, load_runs
+from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table, group_tables, load_runs
+from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Standing, standing
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
 
@@ -34,11 +35,11 @@ def write_report(folder: str | pathlib.Path, out: str | pathlib.Path | None = No
     runs = load_runs(folder)
     tables = group_tables(runs)
     recipe = _load_recipe(folder)
-    environment = load_json(folder / "ledger.json")["environment"] if (folder / "ledger.json").exists() else {}
+    ledger = load_json(folder / "ledger.json") if (folder / "ledger.json").exists() else {}
     if out.exists() and not out.read_bytes().startswith(MARK.encode()):
         raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(out, render(runs, tables, recipe, environment).encode())
+    atomic_write_bytes(out, render(runs, tables, recipe, ledger).encode())
     atomic_write_bytes(out.with_name("report.csv"), _csv(tables).encode())
     draw_accuracy(tables, out.with_name("accuracy.png"))
     return out
@@ -57,18 +58,16 @@ def _load_recipe(folder: pathlib.Path) -> dict[str, Any]:
     return recipe if isinstance(recipe, dict) else {}
 
 
-def render(
-    runs: Sequence[Run], tables: Sequence[Table], recipe: Mapping[str, Any], environment: Mapping[str, Any]
-) -> str:
-    """The whole report as Markdown."""
+def render(runs: Sequence[Run], tables: Sequence[Table], recipe: Mapping[str, Any], ledger: Mapping[str, Any]) -> str:
+    """The whole report as Markdown, from the results, the recipe and the ledger of a grid."""
     primary = primary_methods(recipe, runs)
     parts = [MARK, "# Few-shot results", _preface(runs, recipe), "![accuracy over shots](accuracy.png)"]
     for table in tables:
         parts += [f"## {table.model}, unlabelled pool: {table.unlabelled}", accuracy_table(table)]
         if primary is not None:
-            parts.append(comparison(table, *primary))
+            parts.append(comparison(table, *primary, standing(primary, ledger)))
         parts += ["Cost of one run, mean over all shots and seeds:", cost_table(table)]
-    parts += [_failures(runs), _origins(runs, environment)]
+    parts += [_failures(runs), _origins(runs, ledger.get("environment", {}))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -130,11 +129,18 @@ def plain(interval: Interval) -> str:
     return f"{interval.mean:.1f}{spread} ({interval.n})"
 
 
-def comparison(table: Table, first: str, second: str) -> str:
+COMPARISONS = {
+    BEFOREHAND: "Primary comparison, fixed beforehand",
+    EXPLORATORY: "Exploratory comparison, **not** fixed beforehand",
+    UNKNOWN: "Primary comparison",
+}
+
+
+def comparison(table: Table, first: str, second: str, trust: Standing) -> str:
     """The primary difference with its interval; `first` against every other student with Holm-corrected p-values."""
     if first not in table.methods or second not in table.methods:
         return f"Primary comparison: {first} or {second} has no run in this table."
-    lines = [f"Primary comparison, fixed beforehand: **{first} - {second}**, paired by seed and split."]
+    lines = [f"{COMPARISONS[trust.kind]} ({trust.about}): **{first} - {second}**, paired by seed and split."]
     sides = [_across_shots(table, method) for method in (first, second)]
     whole = paired_difference(sides[0], sides[1])
     if whole is not None:
@@ -209,7 +215,7 @@ def _failures(runs: Sequence[Run]) -> str:
 
 def _origins(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
     lines = ["## Where the numbers come from", ""]
-    for key in ORIGINS:
+    for key in (*ORIGINS, *LATER_ORIGINS):
         values = sorted({run.origins[key] for run in runs} - {""})
         lines += [f"- {key}: {', '.join(values)}"] if values else []
     if environment:

@@ -16,6 +16,7 @@ NO_POOL = "none"
 COSTS = ("params_m", "steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb")
 
 ORIGINS = ("teacher", "cache_id", "targets_id", "commit")
+LATER_ORIGINS = ("test_id", "recipe_id", "semantics")  # which rows of earlier releases lack
 
 NEEDED = ("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", *COSTS, *ORIGINS)
 
@@ -106,7 +107,7 @@ def _run(path: pathlib.Path, line: int, row: dict[str, str]) -> Run:
             error="" if ok else row["error"] or row["status"],
             top1=_percent(row["top1"]) if ok else None,
             costs={key: float(row[key]) for key in COSTS if ok and row[key]},
-            origins={key: row[key] for key in ORIGINS},
+            origins={key: row.get(key) or "" for key in (*ORIGINS, *LATER_ORIGINS)},
         )
     except (TypeError, ValueError) as error:
         raise ArtefactError(

@@ -1,0 +1,195 @@
+"""The folder of a grid: whose it is, which stores, targets and settings its rows are of, and where rows are added.
+
+ledger.json is written before the first row, under the folder's lock, so that parts of a grid may start together. Stores and
+targets are told apart by their identities and not by their paths: a store that was moved is the same, one that was extracted
+again with other options is not, whatever it is called.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import cache
+from tcs.checkpoint import load_json, save_json, save_table
+from tcs.errors import ArtefactError
+from tcs.grid.recipe import Grid
+from tcs.reporting.seal import seal
+from tcs.runtime import environment, say
+
+RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
+SEMANTICS = 1  # raised by hand, when the same recipe and stores would give other numbers
+
+COLUMNS = (
+    *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5"),
+    *("params_m", "steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb"),
+    *("teacher", "cache_id", "test_id", "targets_id", "recipe_id", "semantics", "commit"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What all rows of one results.csv are of: the identities of both stores, and of the targets by their path in the recipe."""
+
+    train: str
+    test: str
+    targets: Mapping[str, str]
+    semantics: int = SEMANTICS
+
+    def shared(self) -> dict[str, Any]:
+        """The part that no row of the grid may differ in."""
+        return {"train": self.train, "test": self.test, "semantics": self.semantics}
+
+    def columns(self) -> dict[str, Any]:
+        """The same as columns of a row."""
+        return {"cache_id": self.train, "test_id": self.test, "semantics": self.semantics}
+
+
+def settings_of(grid: Grid, origin: Origin) -> dict[str, Any]:
+    """What must not change between the rows of one results.csv (lists may grow); targets by identity."""
+    methods = {row.label: _by_identity(row.options, origin) for row in grid.methods}
+    return {"options": _by_identity({"targets": grid.targets, **grid.options}, origin), "methods": methods}
+
+
+def _by_identity(options: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+    given = dict(options)
+    if given.get("targets") is not None:
+        given["targets"] = origin.targets[str(given["targets"])]
+    return given
+
+
+def recipe_id(settings: Mapping[str, Any], label: str) -> str:
+    """The digest of the options of one method's cells: what a row was trained with, beside its stores."""
+    return cache.digest_of_json({"options": settings["options"], "method": settings["methods"].get(label, {})})
+
+
+def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:
+    """ArtefactError, naming what differs, where `out` is no folder for this grid: no grid made it, or one of another recipe or
+    of other stores. Writes nothing."""
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out} is a file; the grid needs a folder. Give another --out.")
+    if out.is_dir() and not (out / LEDGER).exists() and any(not _may_lie_unclaimed(path) for path in out.iterdir()):
+        raise ArtefactError(f"--out {out} holds files that no grid made; give an empty or new folder.")
+    known = _load_ledger(out)
+    if known:
+        _check_ledger(known, settings_of(grid, origin), origin, out)
+    _check_rows(load_results(out / RESULTS), origin, out)
+
+
+def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, origin: Origin) -> None:
+    """Make `out` the folder of this grid, or refuse it as `check_folder` does. The primary comparison is sealed here, before
+    the first row."""
+    check_folder(out, grid, origin)
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        check_folder(out, grid, origin)  # again: a part that started at the same moment may have been first
+        known, settings = _load_ledger(out), settings_of(grid, origin)
+        if known:
+            settings["methods"] = known["settings"]["methods"] | settings["methods"]
+            origin = dataclasses.replace(origin, targets=known["origin"]["targets"] | dict(origin.targets))
+        else:
+            rows = len(load_results(out / RESULTS))
+            known = {"seal": seal(grid.primary, origin.shared(), rows)}
+        _tell_changed(known["seal"], grid)
+        content = {"settings": settings, "origin": dataclasses.asdict(origin), "seal": known["seal"]}
+        save_json(out / LEDGER, content | {"environment": environment()})
+        cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
+
+
+def _load_ledger(out: pathlib.Path) -> dict[str, Any]:
+    """The ledger of a folder; empty where there is none."""
+    return dict(load_json(out / LEDGER)) if (out / LEDGER).exists() else {}
+
+
+def _may_lie_unclaimed(path: pathlib.Path) -> bool:
+    """What may lie in a folder without a ledger: rows that were copied there, and what a start that was killed leaves."""
+    return path.name in (RESULTS, LOCK) or (path.name.startswith(LEDGER) and path.suffix == ".partial")
+
+
+def _check_rows(rows: list[dict[str, Any]], origin: Origin, out: pathlib.Path) -> None:
+    """Refuse to add to rows of other stores or of another release's numbers."""
+    ours = {column: str(value) for column, value in origin.columns().items()}
+    names = {"cache_id": "the train store", "test_id": "the test store", "semantics": "the software's semantics"}
+    for line, row in enumerate(rows, 2):
+        for column, value in ours.items():
+            if row[column] != value:
+                raise ArtefactError(
+                    f"{out / RESULTS} line {line} has {column} {row[column] or 'missing'}, {names[column]} of this recipe is "
+                    f"{value}; rows of both would be averaged, so use another --out."
+                )
+
+
+def _check_ledger(known: Mapping[str, Any], settings: Mapping[str, Any], origin: Origin, out: pathlib.Path) -> None:
+    """Refuse a folder whose ledger is of other stores, targets or options than this recipe."""
+    if "origin" not in known:
+        raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
+    for name, value in origin.shared().items():
+        if known["origin"][name] != value:
+            raise ArtefactError(
+                f"{out} was made with another '{name}' ({known['origin'][name]} there, {value} here); use another --out."
+            )
+    for path, identity in origin.targets.items():
+        before = known["origin"]["targets"].get(path, identity)
+        if before != identity:
+            raise ArtefactError(
+                f"{out} was made with other targets at {path} ({before} there, {identity} here); use another --out."
+            )
+    clash = _first_difference(known["settings"], settings)
+    if clash:
+        raise ArtefactError(f"{out} was made with another {clash}; use another --out for this recipe.")
+
+
+def _first_difference(known: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    if known["options"] != now["options"]:
+        return f"'options' ({str(known['options'])[:80]} there, {str(now['options'])[:80]} here)"
+    for label, options in now["methods"].items():
+        if label in known["methods"] and known["methods"][label] != options:
+            return f"method '{label}' ({str(known['methods'][label])[:80]} there, {str(options)[:80]} here)"
+    return None
+
+
+def _tell_changed(sealed: Mapping[str, Any], grid: Grid) -> None:
+    now = None if grid.primary is None else list(grid.primary)
+    if now != sealed["primary"]:
+        say(
+            f"The recipe names primary: {now}, and {sealed['primary']} was sealed at {sealed['at']}; the report will call the new "
+            "one exploratory."
+        )
+
+
+def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ArtefactError(
+                f"{path} has other columns than this release writes (rows of earlier ones do not say of which test store they "
+                "are); read it with tcs report, and use another --out to go on."
+            )
+    return rows
+
+
+def row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cell that a row of results.csv belongs to."""
+    return tuple(str(row[column]) for column in ("model", "method", "shots", "seed", "unlabelled"))
+
+
+def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:
+    """Put `row` into results.csv, in place of an earlier row of its cell. Locked: parts of a grid may run side by side."""
+    with _locked(out):
+        rows = [kept for kept in load_results(out / RESULTS) if row_key(kept) != row_key(row)]
+        save_table(out / RESULTS, [*rows, row])
+
+
+@contextlib.contextmanager
+def _locked(out: pathlib.Path) -> Iterator[None]:
+    """The folder's lock, waited for."""
+    with (out / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
