@@ -15,7 +15,7 @@ import torch
 from tcs.cli import main
 from tcs.config.train import TrainConfig
 from tcs.grid.same_pixels import train_same_pixels
-from tcs.training.data import open_source
+from tcs.training.data import open_data
 from tcs.training.metrics import load_metrics
 
 FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "run_v1"
@@ -69,8 +69,8 @@ def test_a_stopped_run_goes_on_to_what_it_would_have_been(runs: pathlib.Path) ->
 def test_a_finished_reference_is_recognised(runs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = student_of(runs / "pixels")
     before = contents(folder)
-    config = TrainConfig(**json.loads(before["config.json"])["config"] | {"method": "labels", "freeze": ()})
-    assert train_same_pixels(config, open_source("images.store", None)) == folder.relative_to(runs)
+    config = TrainConfig.from_options(json.loads(before["config.json"])["config"] | {"method": "labels"})
+    assert train_same_pixels(config, open_data("images.store", None)) == folder.relative_to(runs)
     assert "is finished; nothing to do" in capsys.readouterr().err
     assert contents(folder) == before
 

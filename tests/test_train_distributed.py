@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def config(folder: pathlib.Path, out: str, **options: Any) -> TrainConfig:
     defaults = {"store": str(folder / "train.store"), "targets": str(folder / "pca.h5"), "out": str(folder / out)}
     defaults |= {"models": (VIT,), "shots": 4, "steps": STEPS, "batch_size": 16, "img_size": 16, "seed": 3}
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def runs(folder: pathlib.Path, out: str) -> list[TrainConfig]:

@@ -9,10 +9,10 @@ import torch
 from trainers import (
     PACE,
     STUDENT,
+    UNCHANGED,
     C,
     CountingBar,
     K,
-    N,
     feed_of,
     images,
     make,
@@ -22,13 +22,13 @@ from trainers import (
     same,
 )
 
-from tcs.config.augment import AugmentPolicy
+from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.methods.named import METHODS, find_method, resolve_method
 from tcs.training.batches import batch_positions
 from tcs.training.loop import Runner, train_students
 from tcs.training.metrics import load_metrics
-from tcs.training.recipe import Recipe, plan_phases, plan_stages
+from tcs.training.phases import plan_phases
 
 DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"
 
@@ -36,12 +36,12 @@ DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_lowers_its_own_loss(method: str, tmp_path: pathlib.Path) -> None:
     trainer = make(method, steps=60, lr=5e-3)
-    outcome = run(trainer, tmp_path, policy=AugmentPolicy())
+    cost = run(trainer, tmp_path, augment=UNCHANGED)
     main = [row["loss"] for row in load_metrics(tmp_path / "metrics.jsonl") if row["phase"] == "main"]
     assert np.mean(main[-5:]) < np.mean(main[:5])
-    stages = plan_stages(trainer.recipe, 12, N)
+    stages = trainer.job.stages
     starts = [0, *(stop for stop, _ in stages)]
-    assert outcome.images_seen == sum(
+    assert cost.images_seen == sum(
         (stop - start) * plan.rows for start, (stop, plan) in zip(starts, stages, strict=False)
     )
 
@@ -61,9 +61,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(method: str, stop: int, tmp_path
         )
     resumed = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
     torch.manual_seed(999)
-    outcome = run(resumed, tmp_path / "cut")
+    cost = run(resumed, tmp_path / "cut")
     assert same(whole, resumed)
-    assert outcome.images_seen == expected.images_seen
+    assert cost.images_seen == expected.images_seen
     one, other = (load_metrics(tmp_path / name / "metrics.jsonl", measured=False) for name in ("whole", "cut"))
     assert one == other
 
@@ -80,7 +80,9 @@ def test_the_run_depends_on_the_seed_and_not_on_the_global_generator() -> None:
 
 def test_a_resume_file_of_another_run_is_refused(tmp_path: pathlib.Path) -> None:
     run(make("labels"), tmp_path)
-    other = Runner(trainer=make("labels"), folder=tmp_path, fingerprint="other")
+    trainer = make("labels")
+    trainer.job = dataclasses.replace(trainer.job, identity={"run": "another"})
+    other = Runner(trainer=trainer, folder=tmp_path)
     with pytest.raises(ArtefactError, match="belongs to another configuration"):
         train_students(feed_of(other.trainer), [other], CountingBar(), PACE)
 
@@ -114,7 +116,7 @@ def test_the_teacher_space_probe_stays_frozen_and_reads_the_selection_only() -> 
 def test_the_refit_is_a_ridge_regression_of_the_cached_coordinates() -> None:
     trainer = make("tcs", steps=20)
     feed = feed_of(trainer)
-    while trainer.step < trainer.phases[1].start:
+    while trainer.step < trainer.job.phases[1].start:
         one_step(trainer, feed)
     before = trainer.student.projection.weight.clone()
     trainer.refit_projection(feed)
@@ -161,13 +163,13 @@ def test_the_projection_biases_and_norms_are_not_decayed() -> None:
 
 
 def test_phases_of_a_method_with_a_warm_up() -> None:
-    recipe = Recipe(method=find_method("tcs+elsh"), steps=100)
-    warm_up, main = plan_phases(recipe)
+    config, method = TrainConfig(store="s", out="o", models=("m",)), find_method("tcs+elsh")
+    warm_up, main = plan_phases(config, method, 100)
     assert (warm_up.start, warm_up.stop, main.start, main.stop, main.refit) == (0, 10, 10, 100, True)
-    (only,) = plan_phases(dataclasses.replace(recipe, pretrained=True))
+    (only,) = plan_phases(dataclasses.replace(config, pretrained=True), method, 100)
     assert (only.start, only.refit) == (0, True)
     with pytest.raises(ConfigError, match=r"--steps is 1, and the warm-up phase takes 1 of them .*; use more steps"):
-        plan_phases(dataclasses.replace(recipe, steps=1))
+        plan_phases(config, method, 1)
 
 
 def test_a_batch_of_one_is_refused() -> None:

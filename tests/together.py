@@ -41,7 +41,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         "checkpoint_every": 4,
         "log_interval": 1,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def result(folder: pathlib.Path) -> dict[str, Any]:

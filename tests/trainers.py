@@ -8,25 +8,25 @@ import signal
 import numpy as np
 import torch
 
-from tcs.config.augment import AugmentPolicy
-from tcs.config.optimiser import OptimiserConfig
+from tcs.config.augment import AugmentConfig
+from tcs.config.train import TrainConfig
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import METHODS
+from tcs.splits.held_out import nothing_held_out
+from tcs.splits.shots import Split
 from tcs.students.backbone import parse_student
-from tcs.students.student import StudentPlan, build_student
-from tcs.training.feed import Feed, Showing
+from tcs.training.feed import Feed, showing_of
 from tcs.training.images import ResidentImages
-from tcs.training.loop import Outcome, Pace, Runner, train_students
+from tcs.training.jobs import Job, RunRows
+from tcs.training.loop import Cost, Pace, Runner, train_students
 from tcs.training.probe_start import Probe
-from tcs.training.recipe import Recipe, plan_stages
 from tcs.training.rows import TrainingRows
-from tcs.training.trainer import Surroundings, Trainer
+from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 N, K, H, C, SIZE = 48, 6, 16, 3, 16
-AUGMENTED = AugmentPolicy(crop="pad", padding=2, hflip=0.5)
+UNCHANGED = AugmentConfig(crop_padding=0.0, hflip=0.0)
 PACE = Pace(log=1, save=5, look=100)
-OPTIMISER = [field.name for field in dataclasses.fields(OptimiserConfig)]
 
 
 class CountingBar:
@@ -59,51 +59,51 @@ def images() -> torch.Tensor:
 
 
 def make(
-    method: str, *, student: str = STUDENT, steps: int = 12, data: TrainingRows | None = None, **recipe: object
+    method: str, *, student: str = STUDENT, steps: int = 12, data: TrainingRows | None = None, **options: object
 ) -> Trainer:
-    chosen = METHODS[method]
-    generator = torch.Generator().manual_seed(1)
-    plan = StudentPlan(
+    """A trainer of `method` on the rows above, 12 of which are labelled; `options` are those of `tcs train`."""
+    chosen, generator = METHODS[method], torch.Generator().manual_seed(1)
+    named = {"store": "", "out": "", "models": (student,), "batch_size": 8, "seed": 5}
+    job = Job(
         spec=parse_student(student),
-        n_classes=0 if chosen.head == "none" else C,
+        config=TrainConfig.from_options(named | options),
+        method=chosen,
+        rows=RunRows(
+            split=Split(rows_n=np.arange(12), shots=4, split_seed=None, digest="made-up"),
+            rows_n=np.arange(N),
+            held_out=nothing_held_out("nothing is watched."),
+        ),
+        steps=steps,
+        size=SIZE,
+        classes=() if chosen.head == "none" else tuple("abc"[:C]),
         components=K,
-        reads_coordinates=chosen.head == "tcs",
-        image_size=SIZE,
-        pretrained=False,
-        seed=5,
-    )
-    around = Surroundings(
+        probe=Probe(weight_CK=np.eye(C, K), bias_C=np.arange(C, dtype=np.float64), active_k=np.array([0, 1, 2, 4])),
         planes=HashPlanes(
             rotation_HK=torch.randn(H, K, generator=generator), thresholds_H=torch.zeros(H), rms_H=torch.ones(H)
         ),
-        probe=Probe(weight_CK=np.eye(C, K), bias_C=np.arange(C, dtype=np.float64), active_k=np.array([0, 1, 2, 4])),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        device=torch.device("cpu"),
+        identity={"run": "made-up"},
     )
-    optimiser = OptimiserConfig(**{name: recipe.pop(name) for name in list(recipe) if name in OPTIMISER})
-    settings = {"batch_size": 8, "seed": 5} | recipe
-    made = Recipe(method=chosen, steps=steps, optimiser=optimiser, **settings)
-    return Trainer(build_student(plan), data or rows(), made, around, student)
+    return Trainer(job, data or rows(), torch.device("cpu"))
 
 
-def feed_of(trainer: Trainer, policy: AugmentPolicy = AUGMENTED) -> Feed:
-    recipe, labelled_m = trainer.recipe, trainer.rows.labelled_m
-    showing = Showing(size=SIZE, policy=policy, mixing=None, clean_pool=recipe.mimic_view == "clean", seed=recipe.seed)
-    return Feed(ResidentImages(images()), labelled_m, plan_stages(recipe, len(labelled_m), N), showing)
+def feed_of(trainer: Trainer, augment: AugmentConfig | None = None) -> Feed:
+    """The batches of a trainer, augmented as its options say, or by `augment`."""
+    job = trainer.job
+    config = job.config if augment is None else dataclasses.replace(job.config, augment=augment)
+    return Feed(ResidentImages(images()), trainer.rows.labelled_m, job.stages, showing_of(config, SIZE))
 
 
 def run(
     trainer: Trainer,
     folder: pathlib.Path | None = None,
     bar: CountingBar | None = None,
-    policy: AugmentPolicy = AUGMENTED,
-) -> Outcome:
-    runner = Runner(trainer=trainer, folder=folder, fingerprint="fingerprint")
-    (outcome,) = train_students(feed_of(trainer, policy), [runner], bar or CountingBar(), PACE)
+    augment: AugmentConfig | None = None,
+) -> Cost:
+    runner = Runner(trainer=trainer, folder=folder)
+    (cost,) = train_students(feed_of(trainer, augment), [runner], bar or CountingBar(), PACE)
     if runner.failure is not None:
         raise runner.failure
-    return outcome
+    return cost
 
 
 def one_step(trainer: Trainer, feed: Feed | None = None) -> None:

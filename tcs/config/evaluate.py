@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tcs.errors import require, require_choice
+from tcs.errors import listed, require, require_choice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class ProbeConfig:
         require(len(self.projections) > 0, "--projection is missing; name at least one, for example --projection jl.")
         require(len(self.seeds) > 0, "--seed is missing; give at least one.")
         for option, given in (("--projection", self.projections), ("--seed", self.seeds)):
-            require(len(set(given)) == len(given), f"{option} names {_listed(given)}; each may stand there once.")
+            require(len(set(given)) == len(given), f"{option} names {listed(given)}; each may stand there once.")
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
         require(
             self.shots is None or self.split_file is None,
@@ -86,7 +86,3 @@ class ProbeConfig:
             f"--split-seed is {self.split_seed}, and no split is drawn; give --shots with it, or leave it out.",
         )
         require(self.copies >= 1, f"--copies is {self.copies}; it must be 1 or more.")
-
-
-def _listed(values: tuple[object, ...]) -> str:
-    return ", ".join(str(value) for value in values)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.config.coordinates import LABEL_SOURCES
-from tcs.errors import require, require_choice
+from tcs.errors import option_name, refuse_idle, require, require_choice
 
 PROJECTIONS = ("orthogonal", "pca", "autoencoder")
 
@@ -72,16 +72,11 @@ class FeatureConfig:
         )
         for option in ("hflip", "color_jitter", "grayscale_prob"):
             value = getattr(self, option)
-            require(0 <= value <= 1, f"--{option.replace('_', '-')} is {value}; it must lie between 0 and 1.")
+            require(0 <= value <= 1, f"{option_name(option)} is {value}; it must lie between 0 and 1.")
         self._refuse_idle_options()
 
     def _refuse_idle_options(self) -> None:
         """Raise ConfigError for an option that would change nothing: what it acts on is not asked for."""
-        given = {
-            field.name
-            for field in dataclasses.fields(FeatureConfig)
-            if _plain(getattr(self, field.name)) != _plain(field.default)
-        }
         conditions = (
             (("map_size",), any(name.endswith(MAP) for name in self.readouts), "a map; add --readout map"),
             (("projection", "projection_images"), bool(self.project), "--project; add --project READOUT=DIMS"),
@@ -92,14 +87,7 @@ class FeatureConfig:
             ),
             (VIEW_OPTIONS, self.views is not None, "augmented views; add --views V"),
         )
-        for options, is_met, need in conditions:
-            idle = [name for name in options if name in given]
-            require(is_met or not idle, f"--{(idle or [''])[0].replace('_', '-')} has no effect without {need}.")
-
-
-def _plain(value: object) -> object:
-    """A list as the tuple that it may stand for: a configuration may come from JSON."""
-    return tuple(value) if isinstance(value, list) else value
+        refuse_idle(self, conditions)
 
 
 STORED_DTYPES = ("float16", "float32")
@@ -130,7 +118,7 @@ class DataConfig:
         for option in ("class_map", "target_key"):
             require(
                 self.labels != "none" or getattr(self, option) is None,
-                f"--labels none reads no labels, so it excludes --{option.replace('_', '-')}; give one of them.",
+                f"--labels none reads no labels, so it excludes {option_name(option)}; give one of them.",
             )
 
 

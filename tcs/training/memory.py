@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 from tcs.config.train import TrainConfig
-from tcs.errors import ResourceError
+from tcs.errors import ResourceError, either
 
 PAGE_CACHE = ("total_inactive_file", "inactive_file")  # counted as used, and given up when asked for
 
@@ -99,10 +99,10 @@ def _advice(config: TrainConfig) -> str:
         "a larger --grad-accum-steps",
         "a smaller --img-size",
     ]
-    if not config.amp:
+    if not config.optimiser.amp:
         advice.insert(2, "--amp")
     if len(config.models) > 1:
         advice.append(f"fewer --model at once (now {len(config.models)})")
     if config.resident_share > 0:
         advice.append("--resident-share 0")
-    return f"--device {config.device} ran out of memory; use {', '.join(advice[:-1])} or {advice[-1]}."
+    return f"--device {config.device} ran out of memory; use {either(advice)}."
