@@ -1,4 +1,4 @@
-"""Runs that earlier releases left behind: finished ones are recognised, stopped ones go on. 2 s.
+"""Runs that earlier releases left behind: finished ones are recognised, stopped ones go on; and what tells a later format is refused. 5 s.
 
 `fixtures/run_v1` holds a store, its targets, and three folders of one ViT trained from them for 6 steps: `finished`, `stopped`
 after the state of step 3, and `pixels` (the reference same-pixels). Their files carry no format number.
@@ -6,18 +6,24 @@ after the state of step 3, and `pixels` (the reference same-pixels). Their files
 
 import json
 import pathlib
+import re
 import shutil
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
+from tcs.artefact import plain_json
+from tcs.checkpoint import FORMAT, load_record, load_resume, save_resume
 from tcs.cli import main
-from tcs.config.train import TrainConfig
+from tcs.config.train import TrainConfig, option_defaults
+from tcs.errors import ArtefactError
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.training.data import open_data
 from tcs.training.metrics import load_metrics
 
+VIT = "vit_tiny_patch16_224,img_size=8,patch_size=4,embed_dim=4,depth=1,num_heads=1"
 FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "run_v1"
 
 
@@ -78,3 +84,54 @@ def test_a_finished_reference_is_recognised(runs: pathlib.Path, capsys: pytest.C
 def test_a_finished_run_is_scored(runs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     command("eval", "finished", "images.store", "--json")
     assert json.loads(capsys.readouterr().out)
+
+
+def test_what_is_written_tells_its_format(runs: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "tcs.training.loop.save_resume",
+        lambda path, state: (save_resume(path, state), saved.append(torch.load(path, weights_only=True))),
+    )
+    command("train", "images.store", "-c", "finished/args.yaml", "--out", "again")
+    assert [state["format"] for state in saved] == [FORMAT]
+    assert json.loads((student_of(runs / "again") / "config.json").read_text())["format"] == FORMAT
+
+
+@pytest.mark.parametrize("found", [FORMAT + 1, 0, "1", None])
+def test_a_record_of_another_format_is_refused_by_name(
+    runs: pathlib.Path, capsys: pytest.CaptureFixture[str], found: object
+) -> None:
+    path = student_of(runs / "finished") / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": found}))
+    told = (
+        rf"config\.json is of format {found}, and this release reads no later one than 1; use the release that wrote it"
+    )
+    for arguments in (["train", "images.store", "-c", "finished/args.yaml"], ["eval", "finished", "images.store"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 1
+        assert re.search(told, capsys.readouterr().err)
+
+
+def test_a_record_that_is_no_mapping_is_refused(runs: pathlib.Path) -> None:
+    (student_of(runs / "finished") / "config.json").write_text("[]")
+    with pytest.raises(ArtefactError, match=r"config\.json is of format None, and this release reads"):
+        load_record(student_of(runs / "finished"))
+
+
+def test_a_state_of_a_later_release_is_refused_by_name(runs: pathlib.Path) -> None:
+    path = student_of(runs / "stopped") / "resume.pt"
+    torch.save(torch.load(path, weights_only=True) | {"format": FORMAT + 1}, path)
+    with pytest.raises(ArtefactError, match=r"resume\.pt is of format 2, and this release reads no later one than 1"):
+        load_resume(path)
+
+
+def test_flat_options_and_their_configuration_are_each_others_inverse() -> None:
+    options = json.loads((student_of(FIXTURE / "finished") / "config.json").read_text())["config"]
+    config = TrainConfig.from_options(options)
+    assert plain_json(config.options()) == options
+    assert TrainConfig.from_options(config.options()) == config
+    assert (config.optimiser.opt_betas, config.augment.color_jitter, config.models) == ((0.8, 0.95), 0.2, (VIT,))
+    assert list(config.options()) == list(option_defaults())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'learning_rate'"):
+        TrainConfig.from_options(options | {"learning_rate": 1.0})

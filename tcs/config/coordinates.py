@@ -1,12 +1,10 @@
-"""FitConfig, TargetsConfig."""
+"""Options of `tcs fit` and `tcs targets`. Pure standard library."""
 
 import dataclasses
 
 from tcs.errors import require, require_choice
 
 COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
-
-LABEL_SOURCES = ("auto", "folder", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

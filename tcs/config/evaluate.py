@@ -1,8 +1,13 @@
-"""Options of `tcs probe`. Pure standard library, like `tcs.config.extract`."""
+"""Options of `tcs eval`, `tcs fewshot` and `tcs probe`. Pure standard library."""
 
 import dataclasses
 
 from tcs.errors import listed, require, require_choice
+
+# Of `tcs probe`.
+PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
+HEADS = ("ridge", "logistic", "ibm2")
+COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,16 +37,9 @@ class FewshotConfig:
     device: str = "cpu"
 
 
-PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
-
-HEADS = ("ridge", "logistic", "ibm2")
-
-COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """A head on compressed features: `store` is fitted on, `test` is scored. Without dims and compressions: 2x to 32x.
+    """`tcs probe`: a head on compressed features. `store` is fitted on, `test` is scored. Without dims and compressions: 2x to 32x.
 
     A seed draws the projection (and the noise of `ibm2`), and with `shots` the split as well, unless `split_seed` fixes it.
     """

@@ -1,6 +1,7 @@
-"""Frozen, typed configuration: one dataclass a stage, checked when built. Pure standard library, so reading one loads nothing heavy.
+"""Options of `tcs extract`, and of the commands that repeat a part of it: `tcs cache repair`, `tcs cache verify --teacher`.
 
-Options of what `tcs extract` reads from each image: readouts, projections, views. Pure standard library, like `tcs.config.extract`.
+As every module of this package: one frozen, typed dataclass a command, checked when built, and nothing but the standard
+library, so that reading one loads nothing heavy.
 """
 
 import dataclasses
@@ -8,16 +9,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.config.coordinates import LABEL_SOURCES
 from tcs.errors import option_name, refuse_idle, require, require_choice
 
+LABEL_SOURCES = ("auto", "folder", "none")
 PROJECTIONS = ("orthogonal", "pca", "autoencoder")
-
 FITTED_PROJECTIONS = ("pca", "autoencoder")  # to a sample of the images
-
 MAP = "map"  # readouts that end so keep their positions
-
+STORED_DTYPES = ("float16", "float32")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 VIEW_OPTIONS = ("view_scale", "view_ratio", "hflip", "color_jitter", "grayscale_prob")
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON types, for the artefact that was made with it."""
+    return dataclasses.asdict(config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,8 +30,8 @@ class FeatureConfig:
     """Readouts of one pass; how maps are made smaller; and V augmented views of each image instead of the clean one.
 
     `map_size` None keeps maps as they are; `views` None means the clean centre view. An option that has nothing to act on is
-    refused, never passed over. The colour jitter c changes brightness,
-    contrast and saturation by up to c, and the hue by up to c / 4 of the circle. `seed` is of projections and views.
+    refused, never passed over. The colour jitter c changes brightness, contrast and saturation by up to c, and the hue by up to
+    c / 4 of the circle. `seed` is of projections and views.
     """
 
     readouts: tuple[str, ...] = ("avg",)
@@ -88,16 +93,6 @@ class FeatureConfig:
             (VIEW_OPTIONS, self.views is not None, "augmented views; add --views V"),
         )
         refuse_idle(self, conditions)
-
-
-STORED_DTYPES = ("float16", "float32")
-
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
-
-
-def as_json(config: Any) -> dict[str, Any]:
-    """The configuration as plain JSON types, for the artefact that was made with it."""
-    return dataclasses.asdict(config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

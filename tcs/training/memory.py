@@ -1,7 +1,4 @@
-"""Out of memory, said in a line that names the options which lower the need.
-
-How much memory can be had now: of the GPU, or of the machine and the control groups that bound this process.
-"""
+"""Memory: how much can be had now, and its end said in a line that names the options which lower the need."""
 
 import contextlib
 import os
@@ -14,6 +11,9 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ResourceError, either
 
 PAGE_CACHE = ("total_inactive_file", "inactive_file")  # counted as used, and given up when asked for
+
+# Of torch's allocator on a CPU (Windows, else), and of C++, which all come as RuntimeError.
+CPU_SIGNS = ("not enough memory", "can't allocate memory", "bad_alloc")
 
 
 def free_bytes(device: torch.device, root: pathlib.Path = pathlib.Path("/")) -> int:
@@ -75,10 +75,6 @@ def _lines(path: pathlib.Path) -> list[str]:
         return path.read_text().splitlines()
     except OSError:
         return []
-
-
-# Of torch's allocator on a CPU (Windows, else), and of C++, which all come as RuntimeError.
-CPU_SIGNS = ("not enough memory", "can't allocate memory", "bad_alloc")
 
 
 @contextlib.contextmanager
