@@ -119,7 +119,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: in
     )
     slow = config(folder, steps=120, checkpoint_every=1)
     process = subprocess.Popen(
-        [sys.executable, "-c", script, repr(vars(slow))],
+        [sys.executable, "-c", script, repr(slow.options())],
         cwd=pathlib.Path(__file__).parent.parent,
         stderr=subprocess.DEVNULL,
     )

@@ -182,5 +182,5 @@ def test_changed_labels_give_the_soft_cross_entropy_made_by_hand(method: str, op
 
 def test_one_part_is_the_whole_batch_bit_for_bit() -> None:
     one = trained(make("tcs+elsh", student=STUDENT, grad_accum_steps=1), 4)
-    assert one.config.grad_accum_steps == 1
+    assert one.config.optimiser.grad_accum_steps == 1
     assert same(one, trained(make("tcs+elsh", student=STUDENT), 4))

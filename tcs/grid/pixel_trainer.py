@@ -52,7 +52,7 @@ class PixelTrainer:
         config, optimiser = job.config, job.config.optimiser
         self.images_n3HW = images_n3HW.to(device)
         self.images = min(config.batch_size, len(images_n3HW)) // 2  # of a step; each is shown in two views
-        student = build_student(job.student)
+        student = build_student(job.student_plan)
         layout = torch.channels_last if optimiser.channels_last else torch.contiguous_format
         self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         with torch.random.fork_rng(devices=[]):

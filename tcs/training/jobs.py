@@ -86,7 +86,7 @@ class Job:
         return self.config.keep or max(1, self.components // 2)
 
     @property
-    def student(self) -> StudentPlan:
+    def student_plan(self) -> StudentPlan:
         """What the student is built from."""
         return StudentPlan(
             spec=self.spec,

@@ -139,7 +139,7 @@ def _require_agreement(jobs: Sequence[Job], ranks: Collectives) -> None:
 def _check_shares(trainer: Trainer) -> None:
     """Refuse a batch that gives some process too few rows to forward."""
     rows = min(plan.rows for _, plan in trainer.job.stages)
-    ranks, parts = trainer.ranks.world_size, trainer.config.grad_accum_steps
+    ranks, parts = trainer.ranks.world_size, trainer.config.optimiser.grad_accum_steps
     normed = any(not isinstance(layer, torch.nn.SyncBatchNorm) for layer in trainer.statistics)
     needed = 2 if ranks > 1 and normed else 1
     if rows // (ranks * parts) < needed:

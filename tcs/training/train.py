@@ -26,8 +26,8 @@ def train(config: TrainConfig, data: RunData | None = None, split: Split | None 
     Students of one image size share one stream of decoded, augmented batches; each ends up with the weights that it would
     have alone. A folder holds last.safetensors (unfolded), folded.safetensors (a plain timm state dict), metrics.jsonl,
     summary.csv, config.json and seen.npy (content hashes of the images trained or fitted on). Finished students are left
-    alone; unfinished ones resume. `data` shares an open store and its decoded images between calls; `split`
-    is the one that `config` names, where it has been drawn already.
+    alone; unfinished ones resume. `data` shares an open store and its decoded images between calls; `split` is the one that
+    `config` names, where it has been drawn already.
 
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder; DivergedError after the others are done, where a student's loss was not finite.

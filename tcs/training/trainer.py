@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
-from tcs.config.optimiser import OptimiserConfig
+from tcs.config.train import TrainConfig
 from tcs.criteria.base import Setting, StepRows
 from tcs.criteria.losses import LOSSES, build_criteria, reads, reads_student_maps
 from tcs.distributed.collectives import ALONE, Collectives
@@ -30,9 +30,8 @@ from tcs.training.views import cached_at
 
 EVAL_BATCH = 256
 REFIT_ROWS = 4096
-REFIT_LEAST_PENALTY = (
-    1e-2  # of the mean eigenvalue: larger weights on directions that are faint now blow up later steps
-)
+# Of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it.
+REFIT_LEAST_PENALTY = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,24 +50,24 @@ class Trainer:
         """Build the student of `job`, ready for step 0. ModelError where its images or losses do not suit it.
 
         `ranks` are the processes that share every batch. The feed comes with each step: it is opened once all students of a
-        run are built and checked, and is theirs ranks.
+        run are built and checked, and serves all of them.
         """
         self.job, self.rows, self.device, self.ranks = job, rows, device, ranks
-        student = build_student(job.student)
+        student = build_student(job.student_plan)
         mean, std = normalisation(student.backbone)
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
         maps = len(rows.teacher_maps)
         student_maps = measured_maps(student.backbone, job.spec, job.size, maps) if maps else ()
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        layout = torch.channels_last if self.config.optimiser.channels_last else torch.contiguous_format
         self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        if self.config.sync_bn:
+        if self.config.optimiser.sync_bn:
             ranks.sync_batch_norm(student.backbone)
         self.step, self.images_seen = 0, 0
         self._changed_labels: Tensor | None = None
         install_probe(student, job.probe, job.method.classifier)
         if job.gates is not None:
             student.add_gates()
-        self._frozen = freeze(student, self.config.freeze)
+        self._frozen = freeze(student, self.config.optimiser.freeze)
         terms = [term for phase in job.phases for term in phase.terms]
         self.criteria = build_criteria(terms, self._setting(student_maps)).to(device)
         ranks.broadcast_state(student)
@@ -76,16 +75,16 @@ class Trainer:
         self.statistics = nn.ModuleList(
             own for own in student.modules() if getattr(own, "running_mean", None) is not None
         )
-        self.averaged = Averaged(student, self.config) if self.config.model_ema else None
-        if self.config.torchcompile is not None:
-            student.compile(backend=self.config.torchcompile)
+        self.averaged = Averaged(student, self.config.optimiser) if self.config.optimiser.model_ema else None
+        if self.config.optimiser.torchcompile is not None:
+            student.compile(backend=self.config.optimiser.torchcompile)
         self.watch = Watch(job.name, device)
         self._enter(job.phases[0])
 
     @property
-    def config(self) -> OptimiserConfig:
-        """How the weights are moved."""
-        return self.job.config.optimiser
+    def config(self) -> TrainConfig:
+        """The options of the run."""
+        return self.job.config
 
     def _setting(self, student_maps: tuple[tuple[int, int, int], ...]) -> Setting:
         """What the losses are built for; their own seeds derive from `seed`."""
@@ -94,7 +93,7 @@ class Trainer:
             student_dims=self.student.width,
             classes=self.student.n_classes,
             rows=len(rows.labels_n),
-            seed=seed_for(self.job.config.seed, "losses"),
+            seed=seed_for(self.config.seed, "losses"),
             teacher_nD=None if rows.teacher_nD is None else rows.teacher_nD.flatten(0, -2),  # every view a row
             student_maps=student_maps,
             teacher_maps=tuple((stage.shape[-1], stage.shape[-3], stage.shape[-2]) for stage in maps),
@@ -105,7 +104,9 @@ class Trainer:
         """Start a phase, with a fresh optimiser on the run's one schedule."""
         self.phase = phase
         self._groups = {LOSSES[term.name].rows for term in phase.terms}
-        self.optimisation = Optimisation(self.student, self.criteria, self.config, self.job.steps, self.device)
+        self.optimisation = Optimisation(
+            self.student, self.criteria, self.config.optimiser, self.job.steps, self.device
+        )
 
     @property
     def final(self) -> Student:
@@ -118,7 +119,7 @@ class Trainer:
         assert self.student.projection is not None
         assert self.rows.coordinates_nK is not None
         total = len(self.rows.labels_n)
-        generator = torch.Generator().manual_seed(seed_for(self.job.config.seed, "refit"))
+        generator = torch.Generator().manual_seed(seed_for(self.config.seed, "refit"))
         chosen = torch.randperm(total, generator=generator)[:REFIT_ROWS].sort().values
         features = [self.features(feed.clean(part)).cpu().numpy() for part in torch.split(chosen, EVAL_BATCH)]
         first = None if feed.views is None else feed.views.first(len(chosen)).to(self.device)
@@ -141,7 +142,7 @@ class Trainer:
     def normalised(self, images_b3HW: Tensor) -> Tensor:
         """What the student is fed for uint8 images: normalised float32, in its memory layout, on its device."""
         inputs = normalise(images_b3HW.to(self.device), self.mean, self.std)
-        return inputs.contiguous(memory_format=torch.channels_last) if self.config.channels_last else inputs
+        return inputs.contiguous(memory_format=torch.channels_last) if self.config.optimiser.channels_last else inputs
 
     def train_step(self, feed: Feed, batch: Batch) -> None:
         """One step on `batch`. NotFiniteError, before the update on a CPU, where a loss or the gradient is not finite."""
@@ -155,7 +156,7 @@ class Trainer:
         values = self._backward(batch)
         norm = self.optimisation.gradient_norm(self._join_gradients, self._see_gradients)
         self.watch.put(self.step, values if self.optimisation.scales else values | {GRADIENT: norm})
-        with own_randomness(seed_for(self.job.config.seed, f"update {self.job.name}", self.step), self.device):
+        with own_randomness(seed_for(self.config.seed, f"update {self.job.name}", self.step), self.device):
             self.optimisation.move(norm)  # a few optimisers draw
         # At every step, so that no result depends on when a state was saved or the student was looked at.
         self.ranks.average_buffers(self.statistics)
@@ -173,10 +174,10 @@ class Trainer:
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss and its terms (weighted sums over the parts of the batch), their gradients added to the parameters."""
         total = {term.name: torch.zeros((), device=self.device) for term in self.phase.terms}
-        classes, smoothing = self.student.n_classes, self.job.config.augment.smoothing
+        classes, smoothing = self.student.n_classes, self.config.augment.smoothing
         self._changed_labels = changed_labels(batch, self.rows.labels_n, classes, smoothing)
         trains = False
-        for number, part in enumerate(_parts(batch, self.config.grad_accum_steps, self.ranks)):
+        for number, part in enumerate(_parts(batch, self.config.optimiser.grad_accum_steps, self.ranks)):
             values = self._loss_values(self._forward(batch, part, number), batch, part)
             loss = torch.stack([term.weight * values[term.name] for term in self.phase.terms]).sum()
             if loss.requires_grad:
@@ -184,7 +185,7 @@ class Trainer:
                 trains = True
             total = {name: value + values[name].detach() for name, value in total.items()}
         if not trains:
-            raise all_frozen(self.config.freeze, self.phase.name)
+            raise all_frozen(self.config.optimiser.freeze, self.phase.name)
         loss = torch.stack([term.weight * total[term.name] for term in self.phase.terms]).sum()
         return {**{f"loss_{name}": value for name, value in total.items()}, "loss": loss}
 
@@ -211,7 +212,7 @@ class Trainer:
         """What the student says of the rows of `part`, on all processes: in float32, in the order of the batch."""
         ranks = self.ranks
         own = f" part {number} rank {ranks.rank}" if number or ranks.rank else ""
-        seed = seed_for(self.job.config.seed, f"forward {self.job.name}{own}", self.step)
+        seed = seed_for(self.config.seed, f"forward {self.job.name}{own}", self.step)
         with own_randomness(seed, self.device), self.optimisation.precision():
             maps = len(self.rows.teacher_maps) if reads_student_maps(self.phase.terms) else 0
             output: StudentOutput = self.student(self.normalised(batch.shown_b3HW[part.mine_b]), maps=maps)
@@ -220,7 +221,7 @@ class Trainer:
     def _loss_values(self, output: StudentOutput, batch: Batch, part: Part) -> dict[str, Tensor]:
         """Each term's share of its value, unweighted. Labelled rows come first in a batch; mimic losses read every row, or
         the pool rows alone where those are shown un-augmented."""
-        first = batch.labelled if self.job.config.mimic_view == "clean" else 0
+        first = batch.labelled if self.config.mimic_view == "clean" else 0
         groups = {"labelled": (0, batch.labelled), "mimic": (first, len(batch.positions_B))}
         rows = {name: self._group(output, batch, part, *groups[name]) for name in self._groups}
         values = {}
