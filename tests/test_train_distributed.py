@@ -87,7 +87,7 @@ def all_trained(configs: list[TrainConfig]) -> list[States]:
     before, found = Trainer.train_step, []
     for each in configs:
         states: States = {}
-        after_steps(lambda trainer, states=states: states.update({trainer.name: trainer.state()}))
+        after_steps(lambda trainer, states=states: states.update({trainer.job.name: trainer.state()}))
         train(each)
         Trainer.train_step = before
         found.append(states)
@@ -207,7 +207,7 @@ def ended(config: TrainConfig, number: int, rank: int, model: str) -> float:
     at = [0.0]
 
     def act(trainer: Trainer) -> None:
-        if (trainer.name, trainer.step) == (model, 12):
+        if (trainer.job.name, trainer.step) == (model, 12):
             at[0] = time.monotonic()
             if os.environ["RANK"] == str(rank):
                 os.kill(os.getpid(), number)
