@@ -117,7 +117,7 @@ def test_a_stop_leaves_the_older_state_of_a_student_that_has_failed(
     poison = diverging(CNN, 6)
 
     def train_step(self: Any, feed: Any, batch: Any) -> None:
-        if self.name == VIT and batch.step == 6:
+        if self.job.name == VIT and batch.step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
         poison(self, feed, batch)
 

@@ -106,8 +106,8 @@ def of_two(folder: str, *configs: list[TrainConfig]) -> Any:
     normalised, calls = Trainer.normalised, []
 
     def broken(self: Trainer, images: Tensor) -> Tensor:
-        calls.append(self.name)
-        spoils = os.environ["RANK"] == "1" and self.name == RESNET and calls.count(RESNET) == 4
+        calls.append(self.job.name)
+        spoils = os.environ["RANK"] == "1" and self.job.name == RESNET and calls.count(RESNET) == 4
         return normalised(self, images) * (float("nan") if spoils else 1.0)
 
     Trainer.normalised = broken
