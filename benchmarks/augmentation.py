@@ -21,16 +21,16 @@ from benchmarks.turns import Table, per_second, report, seconds_in_turns
 from tcs.augmentation.apply import apply
 from tcs.augmentation.draws import Draws, draw
 from tcs.augmentation.views import replay
-from tcs.config.augment import AugmentPolicy
+from tcs.config.augment import AugmentConfig
 from tcs.runtime import pick_device
 
 BASE = "Pillow, image by image"
 SCALE, RATIO = (0.2, 1.0), (0.75, 4 / 3)
-POLICIES: dict[str, Callable[[int], AugmentPolicy]] = {
-    "pad-crop, flip": lambda side: AugmentPolicy(crop="pad", padding=side // 8, hflip=0.5),
-    "resized crop, flip": lambda _: AugmentPolicy(crop="resized", scale=SCALE, ratio=RATIO, hflip=0.5),
-    "resized crop, flip, colours, grey, erasing": lambda _: AugmentPolicy(
-        crop="resized", scale=SCALE, ratio=RATIO, hflip=0.5, color_jitter=0.4, grayscale_prob=0.2, reprob=0.25
+CONFIGS = {
+    "pad-crop, flip": AugmentConfig(crop_padding=1 / 8, hflip=0.5),
+    "resized crop, flip": AugmentConfig(scale=SCALE, ratio=RATIO, hflip=0.5),
+    "resized crop, flip, colours, grey, erasing": AugmentConfig(
+        scale=SCALE, ratio=RATIO, hflip=0.5, color_jitter=0.4, grayscale_prob=0.2, reprob=0.25
     ),
 }
 
@@ -38,7 +38,7 @@ POLICIES: dict[str, Callable[[int], AugmentPolicy]] = {
 def by_pillow(images_B3SS: Tensor, draws: Draws, side: int) -> Tensor:
     """uint8 (B, 3, side, side): every image for itself, by the same draws."""
     images = [Image.fromarray(array) for array in images_B3SS.permute(0, 2, 3, 1).numpy()]
-    shown = pad_cropped(images, draws, side) if draws.policy.crop == "pad" else replayed(images, draws, side)
+    shown = pad_cropped(images, draws, side) if draws.boxes_B4 is None else replayed(images, draws, side)
     return torch.from_numpy(np.stack([np.asarray(image) for image in shown])).permute(0, 3, 1, 2).contiguous()
 
 
@@ -46,7 +46,7 @@ def pad_cropped(images: list[Image.Image], draws: Draws, side: int) -> list[Imag
     """Padded, cut and mirrored."""
     assert draws.offsets_B2 is not None
     assert draws.hflips_B is not None
-    padded = [ImageOps.expand(image, draws.policy.padding) for image in images]
+    padded = [ImageOps.expand(image, draws.padding) for image in images]
     places = draws.offsets_B2.tolist()
     cut = [image.crop((x, y, x + side, y + side)) for image, (y, x) in zip(padded, places, strict=True)]
     return [ImageOps.mirror(image) if flipped else image for image, flipped in zip(cut, draws.hflips_B, strict=True)]
@@ -68,34 +68,34 @@ def replayed(images: list[Image.Image], draws: Draws, side: int) -> list[Image.I
     return shown
 
 
-def torchvision_transform(policy: AugmentPolicy, side: int) -> Callable[[Tensor], Tensor]:
+def torchvision_transform(config: AugmentConfig, side: int) -> Callable[[Tensor], Tensor]:
     """The same kinds of changes by torchvision v2, on uint8."""
-    if policy.crop == "pad":
-        steps = [v2.RandomCrop(side, padding=policy.padding), v2.RandomHorizontalFlip(policy.hflip)]
+    if config.scale is None:
+        steps = [v2.RandomCrop(side, padding=config.padding(side)), v2.RandomHorizontalFlip(config.hflip)]
     else:
         bicubic = InterpolationMode.BICUBIC
-        crop = v2.RandomResizedCrop(side, policy.scale, policy.ratio, interpolation=bicubic, antialias=True)
-        steps = [crop, v2.RandomHorizontalFlip(policy.hflip)]
-    if policy.color_jitter:
-        c = policy.color_jitter
-        steps += [v2.ColorJitter(c, c, c, c / 4), v2.RandomGrayscale(policy.grayscale_prob)]
-        steps += [v2.RandomErasing(policy.reprob, value=[124, 116, 104])]
+        crop = v2.RandomResizedCrop(side, config.scale, config.ratio, interpolation=bicubic, antialias=True)
+        steps = [crop, v2.RandomHorizontalFlip(config.hflip)]
+    if config.color_jitter:
+        c = config.color_jitter
+        steps += [v2.ColorJitter(c, c, c, c / 4), v2.RandomGrayscale(config.grayscale_prob)]
+        steps += [v2.RandomErasing(config.reprob, value=[124, 116, 104])]
     transform: Callable[[Tensor], Tensor] = v2.Compose(steps)
     return transform
 
 
 def contestants(
-    images_B3SS: Tensor, policy: AugmentPolicy, side: int, device: torch.device
+    images_B3SS: Tensor, config: AugmentConfig, side: int, device: torch.device
 ) -> dict[str, Callable[[], None]]:
     """Every way to a batch of (B, 3, side, side) on the device."""
     generator = torch.Generator().manual_seed(0)
     resident, batch = images_B3SS.to(device), len(images_B3SS)
-    transform = torchvision_transform(policy, side)
+    transform = torchvision_transform(config, side)
     ways: dict[str, Callable[[], Tensor]] = {
-        BASE: lambda: by_pillow(images_B3SS, draw(policy, batch, generator), side).to(device),
+        BASE: lambda: by_pillow(images_B3SS, draw(config, side, batch, generator), side).to(device),
         "torchvision v2, image by image": lambda: torch.stack([transform(image) for image in resident]),
         "torchvision v2, one draw a batch": lambda: transform(resident),
-        "tcs, the batch at once": lambda: apply(resident, draw(policy, batch, generator), side),
+        "tcs, the batch at once": lambda: apply(resident, draw(config, side, batch, generator), side),
     }
     return {name: _finished(way, device) for name, way in ways.items()}
 
@@ -118,11 +118,11 @@ def frames(batch: int, side: int) -> Tensor:
 
 
 def table(setting: str, title: str, rounds: int, device: torch.device) -> Table:
-    """One setting and one policy."""
+    """One setting and one kind of augmentation."""
     side, batch = (int(number) for number in setting.split("x"))
-    policy = POLICIES[title](side)
-    source = side if side < 64 or policy.crop == "pad" else side * 8 // 7
-    runs = contestants(frames(batch, source), policy, side, device)
+    config = CONFIGS[title]
+    source = side if side < 64 or config.scale is None else side * 8 // 7
+    runs = contestants(frames(batch, source), config, side, device)
     for run in runs.values():  # unmeasured: allocations, algorithm choice
         run()
     speeds = per_second(seconds_in_turns(runs, rounds), batch)
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     settings = options.setting or ["32x128", "224x64"]
-    tables = [table(setting, title, options.rounds, device) for setting in settings for title in POLICIES]
+    tables = [table(setting, title, options.rounds, device) for setting in settings for title in CONFIGS]
     report(options.name, tables, "benchmarks.augmentation", arguments, more=f"torch uses {options.threads} threads.")
 
 

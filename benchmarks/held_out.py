@@ -36,9 +36,9 @@ from tcs.runtime import environment
 from tcs.splits.held_out import held_out_rows
 from tcs.students.backbone import parse_student, pre_logits
 from tcs.students.student import Student, StudentPlan, build_student, normalisation
-from tcs.training.data import find_split, open_source, run_rows
+from tcs.training.data import RunData, open_data
 from tcs.training.feed import Feed
-from tcs.training.jobs import Job, plan_jobs
+from tcs.training.jobs import Job, choose_rows, plan_jobs
 from tcs.training.monitor import Monitor
 from tcs.training.stream import open_streams
 from tcs.training.trainer import EVAL_BATCH, Trainer
@@ -108,11 +108,9 @@ def finished_students(grid: pathlib.Path) -> Iterator[tuple[str, FinishedStudent
 
 def rows_of(store: cache.Store, student: FinishedStudent) -> NDArray[np.int64]:
     """The rows that a finished student was trained on."""
-    values = student.record["config"]
-    config = TrainConfig(**values | {"models": tuple(values["models"])})
-    source = open_source(str(store.path), None)
-    uses_pool = dataclasses.replace(METHODS["labels"], uses_pool=student.record["method"]["uses_pool"])
-    return run_rows(source, find_split(store, config), uses_pool, config)
+    config = TrainConfig.from_options(student.record["config"] | {"held_out": 0})
+    method = dataclasses.replace(METHODS["labels"], uses_pool=student.record["method"]["uses_pool"])
+    return choose_rows(config, store, method).rows_n
 
 
 def watch(store: cache.Store, run_rows_n: NDArray[np.int64], arguments: argparse.Namespace, seed: int) -> Monitor:
@@ -189,15 +187,16 @@ def trace(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             seed=0,
             held_out=0,
         )
-        (job,) = plan_jobs(config, open_source(config.store, config.targets))
-        monitor = dataclasses.replace(watch(job.source.store, job.rows_n, arguments, 0), labels_N=None)
+        data = open_data(config.store, config.targets)
+        (job,) = plan_jobs(config, data)
+        monitor = dataclasses.replace(watch(data.store, job.rows.rows_n, arguments, 0), labels_N=None)
         for targets in ("its own", "of other rows"):
-            yield from ({"targets": targets} | row for row in trace_one(job, monitor, targets == "its own"))
+            yield from ({"targets": targets} | row for row in trace_one(job, data, monitor, targets == "its own"))
 
 
-def trace_one(job: Job, monitor: Monitor, in_step: bool) -> Iterator[dict[str, Any]]:
+def trace_one(job: Job, data: RunData, monitor: Monitor, in_step: bool) -> Iterator[dict[str, Any]]:
     """One run, scored before its first step and ten times after."""
-    (stream,) = open_streams([job], torch.device("cpu"), ALONE)
+    (stream,) = open_streams([job], data, torch.device("cpu"), ALONE)
     (trainer,) = stream.trainers
     if not in_step:
         assert trainer.rows.coordinates_nK is not None
@@ -205,7 +204,7 @@ def trace_one(job: Job, monitor: Monitor, in_step: bool) -> Iterator[dict[str, A
         mixed_nK = trainer.rows.coordinates_nK[order]
         trainer.rows = dataclasses.replace(trainer.rows, coordinates_nK=mixed_nK)
     yield {"step": 0, "loss": ""} | score_now(trainer, monitor)
-    interval = max(1, trainer.recipe.steps // 10)
+    interval = max(1, trainer.job.steps // 10)
     with stream.feed() as feed:
         while trainer.step < feed.steps:
             losses = [_step(trainer, feed) for _ in range(min(interval, feed.steps - trainer.step))]

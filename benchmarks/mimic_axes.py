@@ -27,22 +27,22 @@ from tcs.checkpoint import save_table
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.system import fit_coordinates, save_coordinates
-from tcs.coordinates.targets import fit_targets, open_targets
+from tcs.coordinates.targets import Targets, fit_targets, open_targets
 from tcs.images.stored import decode_rows
-from tcs.methods.named import PROBE_FROZEN, Method
+from tcs.methods.named import TRAINED, Method
 from tcs.probes.ridge import fit_ridge
 from tcs.runtime import environment, progress_bar
+from tcs.splits.held_out import nothing_held_out
 from tcs.splits.pool import pool_rows
-from tcs.splits.shots import k_shot_split
+from tcs.splits.shots import k_shot_split, without_labels
 from tcs.students.backbone import parse_student
-from tcs.students.student import StudentPlan, build_student, normalisation
-from tcs.training.data import Source, hash_planes
+from tcs.training.data import hash_planes
 from tcs.training.feed import Feed, showing_of
 from tcs.training.images import ResidentImages
+from tcs.training.jobs import Job, RunRows
 from tcs.training.loop import Pace, Runner, train_students
-from tcs.training.recipe import Recipe, plan_stages
 from tcs.training.rows import TrainingRows
-from tcs.training.trainer import EVAL_BATCH, Surroundings, Trainer
+from tcs.training.trainer import EVAL_BATCH, Trainer
 
 SPLIT_SEEDS = range(5)
 
@@ -130,23 +130,13 @@ def open_bench(arguments: argparse.Namespace) -> Bench:
 def run(bench: Bench, entry: dict[str, Any]) -> dict[str, Any]:
     """Train one student and score its z."""
     targets = make_targets(bench, entry)
-    method = Method(head="tcs", loss=entry["loss"], classifier=PROBE_FROZEN)
-    plan = StudentPlan(
-        spec=parse_student(bench.student),
-        n_classes=len(bench.train.classes),
-        components=entry["K"],
-        reads_coordinates=True,
-        image_size=bench.size,
-        pretrained=False,
-        seed=entry["seed"],
-    )
-    trainer = make_trainer(bench, entry, targets, plan, method)
+    trainer = make_trainer(bench, entry, targets)
     started = time.perf_counter()
     with progress_bar(bench.steps, f"{entry['method']} K={entry['K']}", "steps") as bar:
-        stages = plan_stages(trainer.recipe, 0, len(bench.rows_n))
-        config = TrainConfig(store="", out="", models=(bench.student,), seed=entry["seed"])
-        feed = Feed(ResidentImages(bench.train_images), trainer.rows.labelled_m, stages, showing_of(config, bench.size))
-        runner = Runner(trainer=trainer, folder=None, fingerprint="")
+        job = trainer.job
+        images = ResidentImages(bench.train_images)
+        feed = Feed(images, trainer.rows.labelled_m, job.stages, showing_of(job.config, job.size))
+        runner = Runner(trainer=trainer, folder=None)
         train_students(feed, [runner], bar, Pace(log=bench.steps, save=bench.steps, look=bench.steps))
     seconds = time.perf_counter() - started
     student_train, student_test = (
@@ -163,7 +153,7 @@ def run(bench: Bench, entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def make_targets(bench: Bench, entry: dict[str, Any]) -> Any:
+def make_targets(bench: Bench, entry: dict[str, Any]) -> Targets:
     """Coordinates and hash bits of the training store for one combination (kept in a scratch folder for reuse)."""
     name = f"{entry['method']}-{entry['K']}-{entry['power']}"
     path = bench.work / f"{name}.h5"
@@ -187,34 +177,26 @@ def make_targets(bench: Bench, entry: dict[str, Any]) -> Any:
     return open_targets(path, bench.train.identity)
 
 
-def make_trainer(bench: Bench, entry: dict[str, Any], targets: Any, plan: StudentPlan, method: Method) -> Trainer:
-    """A trainer without labels: a frozen zero classifier."""
-    student = build_student(plan)
-    assert student.classifier is not None
-    student.classifier.requires_grad_(False)
+def make_trainer(bench: Bench, entry: dict[str, Any], targets: Targets) -> Trainer:
+    """A trainer without labels: no loss reads its classifier."""
+    job = Job(
+        spec=parse_student(bench.student),
+        config=TrainConfig(store="", out="", models=(bench.student,), batch_size=bench.batch_size, seed=entry["seed"]),
+        method=Method(head="tcs", loss=entry["loss"], classifier=TRAINED),
+        rows=RunRows(split=without_labels(), rows_n=bench.rows_n, held_out=nothing_held_out("nothing is watched.")),
+        steps=bench.steps,
+        size=bench.size,
+        classes=tuple(bench.train.classes),
+        components=entry["K"],
+        planes=hash_planes(targets),
+    )
     rows = TrainingRows(
         labels_n=torch.full((len(bench.rows_n),), -1),
         labelled_m=torch.empty(0, dtype=torch.int64),
         coordinates_nK=torch.as_tensor(targets.coordinates_rows(bench.rows_n)),
         packed_nP=torch.as_tensor(targets.bits_rows(bench.rows_n)),
     )
-    source = Source(store=bench.train, targets=targets)
-    device = torch.device("cpu")
-    mean, std = normalisation(student.backbone)
-    around = Surroundings(
-        planes=hash_planes(source.targets, device) if source.targets else None,
-        probe=None,
-        device=device,
-        mean=mean,
-        std=std,
-    )
-    recipe = Recipe(
-        method=dataclasses.replace(method, classifier="trained"),
-        steps=bench.steps,
-        batch_size=bench.batch_size,
-        seed=entry["seed"],
-    )
-    return Trainer(student, rows, recipe, around, plan.spec.text)
+    return Trainer(job, rows, torch.device("cpu"))
 
 
 @torch.no_grad()

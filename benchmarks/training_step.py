@@ -26,21 +26,23 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
 from benchmarks.tensor_memory import MIB, peak_bytes
 from benchmarks.turns import Table, report
-from tcs.config.augment import AugmentConfig
+from tcs.config.train import TrainConfig
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import METHODS, Method, resolve_method
 from tcs.runtime import pick_device, say, seed_for
+from tcs.splits.held_out import nothing_held_out
+from tcs.splits.shots import Split
 from tcs.students.backbone import parse_student
-from tcs.students.student import StudentPlan, build_student, normalisation
-from tcs.training.feed import Feed, Showing
+from tcs.training.feed import Feed, showing_of
 from tcs.training.images import ResidentImages
-from tcs.training.recipe import Recipe, plan_stages
+from tcs.training.jobs import Job, RunRows
 from tcs.training.rows import TrainingRows
-from tcs.training.trainer import Surroundings, Trainer
+from tcs.training.trainer import Trainer
 
 LABELS, TCS = "labels only", "tcs, ce + elsh"
 METHODS_COMPARED = {LABELS: METHODS["labels"], TCS: resolve_method(None, "tcs", "ce + 1.0*elsh", has_targets=True)}
@@ -80,24 +82,31 @@ class Cached:
     rows: TrainingRows
     planes: HashPlanes
     device: torch.device
-    steps: int
 
     def trainer(self, setting: Setting, method: Method) -> Trainer:
         """A new student at its first step."""
-        plan = StudentPlan(
-            spec=parse_student(setting.model),
-            n_classes=CLASSES,
-            components=self.planes.rotation_HK.shape[1] if method.head == "tcs" else None,
-            reads_coordinates=method.head == "tcs",
-            image_size=setting.size,
-            pretrained=False,
-            seed=0,
-        )
-        student = build_student(plan)
-        mean, std = normalisation(student.backbone)
-        around = Surroundings(planes=self.planes, probe=None, mean=mean, std=std, device=self.device)
-        recipe = Recipe(method=method, steps=self.steps, batch_size=setting.batch_size, seed=0)
-        return Trainer(student, self.rows, recipe, around, setting.model)
+        job = make_job(setting, method, self.feed.steps)
+        if method.head == "tcs":
+            job = dataclasses.replace(job, components=self.planes.rotation_HK.shape[1], planes=self.planes)
+        return Trainer(job, self.rows, self.device)
+
+
+def make_job(setting: Setting, method: Method, steps: int) -> Job:
+    """The run of one contestant: two batches of rows, all of them labelled."""
+    rows_n = np.arange(2 * setting.batch_size)
+    return Job(
+        spec=parse_student(setting.model),
+        config=TrainConfig(store="", out="", models=(setting.model,), batch_size=setting.batch_size, seed=0),
+        method=method,
+        rows=RunRows(
+            split=Split(rows_n=rows_n, shots=None, split_seed=None, digest=""),
+            rows_n=rows_n,
+            held_out=nothing_held_out("nothing is watched."),
+        ),
+        steps=steps,
+        size=setting.size,
+        classes=tuple(f"class {number}" for number in range(CLASSES)),
+    )
 
 
 def make_cached(setting: Setting, components: int, bits: int, steps: int, device: torch.device) -> Cached:
@@ -115,17 +124,14 @@ def make_cached(setting: Setting, components: int, bits: int, steps: int, device
         packed_nP=bytes_of(total, bits // 8).to(device),
     )
     planes = HashPlanes(
-        rotation_HK=torch.randn(bits, components, generator=generator).div_(components**0.5).to(device),
-        thresholds_H=torch.zeros(bits, device=device),
-        rms_H=torch.ones(bits, device=device),
+        rotation_HK=torch.randn(bits, components, generator=generator).div_(components**0.5),
+        thresholds_H=torch.zeros(bits),
+        rms_H=torch.ones(bits),
     )
-    recipe = Recipe(method=METHODS_COMPARED[LABELS], steps=steps, batch_size=setting.batch_size, seed=0)
-    showing = Showing(
-        size=setting.size, policy=AugmentConfig().policy(setting.size), mixing=None, clean_pool=False, seed=0
-    )
+    job = make_job(setting, METHODS_COMPARED[LABELS], steps)
     images = ResidentImages(bytes_of(total, 3, setting.size, setting.size).to(device))
-    feed = Feed(images, rows.labelled_m, plan_stages(recipe, total, total), showing)
-    return Cached(feed=feed, rows=rows, planes=planes, device=device, steps=steps)
+    feed = Feed(images, rows.labelled_m, job.stages, showing_of(job.config, job.size))
+    return Cached(feed=feed, rows=rows, planes=planes, device=device)
 
 
 def step_seconds(trainer: Trainer, cached: Cached, step: int) -> float:

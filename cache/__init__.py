@@ -17,7 +17,7 @@ True
 from cache import errors as errors
 from cache.constants import Constant as Constant
 from cache.creation import create as create
-from cache.derivation import Source as Source
+from cache.derivation import DerivedFrom as DerivedFrom
 from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features

@@ -52,7 +52,7 @@ def write_derived(
         if out.resolve() == store.path.resolve():
             raise SchemaError(f"{out} is read from, so it cannot be written; name another --out.")
     provenance = _provenance(origins.stores, how)
-    sources = [Source(store) for store in origins.stores]
+    sources = [DerivedFrom(store) for store in origins.stores]
     with StoreWriter(out, plan, provenance=provenance, overwrite=overwrite) as writer:
         for index in writer.pending():
             positions = writer.plan.positions(index)
@@ -72,7 +72,7 @@ def _provenance(stores: Sequence[Store], how: str) -> dict[str, Any]:
     return {"derived": {"how": how, "parents": parents}, **teacher}
 
 
-def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequence["Source"]) -> ShardRows:
+def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequence["DerivedFrom"]) -> ShardRows:
     """The rows of one new shard, gathered from each store that holds some of them."""
     at = slice(positions.start, positions.stop)
     store_B, position_B = origins.store_P[at], origins.position_P[at]
@@ -105,7 +105,7 @@ def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequenc
     )
 
 
-class Source:
+class DerivedFrom:
     """A store that is read from; each of its shards is verified before any row of it is used."""
 
     def __init__(self, store: Store) -> None:
@@ -147,14 +147,14 @@ class Source:
         self._verified.add(index)
 
 
-Rows = Callable[[Source], Any]  # one entry a row of the store, to be indexed by row numbers
+Rows = Callable[[DerivedFrom], Any]  # one entry a row of the store, to be indexed by row numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Picked:
     """Row row_n[i] of the store store_n[i], for each row of the new shard."""
 
-    sources: Sequence[Source]
+    sources: Sequence[DerivedFrom]
     store_n: Int64Array
     row_n: Int64Array
 
@@ -176,7 +176,7 @@ def _features_of(name: str) -> Rows:
     return lambda source: source.features(name)
 
 
-def _views_of(source: Source) -> Any:
+def _views_of(source: DerivedFrom) -> Any:
     return source.store.view_parameters(resident_bytes=0)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.derivation import Source
+from cache.derivation import DerivedFrom
 from cache.errors import ForeignFolderError, IdentityError, SchemaError
 from cache.files import StreamedFile, atomic_write_bytes, write_error
 from cache.folder import remove_file
@@ -117,7 +117,7 @@ def _write_about(folder: Path, facts: dict[str, Any], state: str) -> None:
 
 def _write_arrays(store: Store, folder: Path, progress: Callable[[int], None] | None) -> None:
     """All .npy files, side by side, a verified shard at a time."""
-    source = Source(store)
+    source = DerivedFrom(store)
     arrays: dict[str, Any] = {LABELS: store.labels_N, HASHES: store.hashes_N16}
     arrays |= {f"{name}.npy": source.features(name) for name in store.readouts}
     with contextlib.ExitStack() as stack:

@@ -19,6 +19,7 @@ from torch import Tensor
 from cache import atomic_write_bytes
 from tcs.errors import ArtefactError
 
+ARGS = "args.yaml"  # of a run; the others are those of each of its students
 CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
     "config.json",
     "summary.csv",
@@ -27,6 +28,8 @@ CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
     "resume.pt",
     "seen.npy",
 )
+
+FORMAT = 1  # of config.json and resume.pt; those that do not tell their format are of the first
 
 
 def save_weights(path: pathlib.Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -46,19 +49,41 @@ def load_weights(path: pathlib.Path) -> dict[str, Tensor]:
 
 
 def save_resume(path: pathlib.Path, state: Mapping[str, Any]) -> None:
-    """Write the resume state (tensors and plain values), whole or not at all."""
+    """Write the resume state (tensors and plain values) with its format, whole or not at all."""
     buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
+    torch.save({"format": FORMAT, **state}, buffer)
     atomic_write_bytes(path, buffer.getvalue())
 
 
 def load_resume(path: pathlib.Path) -> dict[str, Any]:
-    """Read the resume state with weights_only=True; ArtefactError where it is broken."""
+    """Read the resume state with weights_only=True; ArtefactError where it is broken, or of a format of a later release."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ArtefactError(f"resume file {path} cannot be read; delete it to start this student again.") from error
+    _check_format(path, state)
     return state
+
+
+def save_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Write what is told of a student in `folder` as its config.json, with its format."""
+    save_json(folder / CONFIG, {"format": FORMAT, **record})
+
+
+def load_record(folder: pathlib.Path) -> dict[str, Any]:
+    """Read the config.json of a student; ArtefactError where it is missing, broken, or of a format of a later release."""
+    record: dict[str, Any] = load_json(folder / CONFIG)
+    _check_format(folder / CONFIG, record)
+    return record
+
+
+def _check_format(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    found = content.get("format", FORMAT) if isinstance(content, dict) else None
+    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+        raise ArtefactError(
+            f"{path} is of format {found}, and this release reads no later one than {FORMAT}; use the release that wrote it, or "
+            "another --out."
+        )
 
 
 def save_json(path: pathlib.Path, value: Any) -> None:
@@ -84,6 +109,3 @@ def save_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     atomic_write_bytes(path, text.getvalue().encode())
-
-
-ARGS = "args.yaml"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -42,12 +42,28 @@ class ShadowedError(TcsError, ImportError):
     """Another module of the name `cache` stands before ours on Python's path."""
 
 
+def option_name(field: str) -> str:
+    """How the command line calls the field of a configuration: `--split-file` for split_file."""
+    return f"--{field.replace('_', '-')}"
+
+
+def listed(names: Iterable[object], most: int | None = None) -> str:
+    """`a, b, c` for a message; of more than `most` the first ones `and N more`, and `none` where there is nothing."""
+    texts = [str(name) for name in names]
+    shown = texts if most is None else texts[:most]
+    more = f" and {len(texts) - len(shown)} more" if len(texts) > len(shown) else ""
+    return (", ".join(shown) or "none") + more
+
+
+def either(names: Sequence[str]) -> str:
+    """`a, b or c` for a message."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean a, b or c?`` for the choices nearest to `value`, or an empty string."""
     near = difflib.get_close_matches(value, list(choices), n=3, cutoff=0.5)
-    if not near:
-        return ""
-    return " Did you mean " + (" or ".join([", ".join(near[:-1]), near[-1]]) if len(near) > 1 else near[0]) + "?"
+    return f" Did you mean {either(near)}?" if near else ""
 
 
 def require(condition: bool, message: str) -> None:
@@ -75,7 +91,7 @@ def refuse_idle(config: Any, conditions: Iterable[tuple[tuple[str, ...], bool, s
             value = getattr(config, name)
             given = tuple(value) if isinstance(value, list) else value  # as JSON gives a tuple back
             is_idle = not has_effect and given != defaults[name]
-            require(not is_idle, f"--{name.replace('_', '-')} has no effect without {need}.")
+            require(not is_idle, f"{option_name(name)} has no effect without {need}.")
 
 
 def first_line(error: BaseException) -> str:

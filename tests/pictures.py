@@ -1,9 +1,14 @@
 """Batches of small pictures for the tests of augmentation, and the way to Pillow and back. B batch, S side in pixels."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from tcs.augmentation.draws import Draws, draw
+from tcs.config.augment import AugmentConfig
 
 
 def noise_pictures(count: int, side: int, seed: int = 0) -> Tensor:
@@ -18,6 +23,12 @@ def smooth_picture(width: int, height: int, seed: int = 0) -> Image.Image:
     picture = Image.fromarray(blots).resize((width, height), Image.Resampling.BICUBIC)
     picture.paste((255, 255, 0), (0, 0, width // 4, height // 4))
     return picture
+
+
+def drawn(batch: int, size: int, seed: int = 0, **options: Any) -> Draws:
+    """Draws for images of `size` pixels with nothing on but the `options`: padding and flips are else on by default."""
+    config = AugmentConfig(**({"hflip": 0.0} | ({} if "scale" in options else {"crop_padding": 0.0}) | options))
+    return draw(config, size, batch, torch.Generator().manual_seed(seed))
 
 
 def as_pil(image_3SS: Tensor) -> Image.Image:

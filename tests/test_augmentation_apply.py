@@ -1,17 +1,18 @@
 """Augmentation of batches: an image is changed by its own draws alone, however the batch is cut, and old runs stay what they were."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pictures import as_batch, as_pil, gaps, noise_pictures
+from pictures import as_batch, as_pil, drawn, gaps, noise_pictures
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from tcs.augmentation import apply as applying
 from tcs.augmentation.apply import apply, augment
-from tcs.augmentation.draws import Draws, draw
-from tcs.config.augment import AugmentPolicy
+from tcs.augmentation.draws import Draws
 from tcs.errors import DataError
 
 EVERYTHING = {
@@ -24,16 +25,12 @@ EVERYTHING = {
     "recount": 2,
 }
 POLICIES = [
-    {"crop": "pad", "padding": 3, "hflip": 0.5},
-    {"crop": "pad", "padding": 3, "remode": "pixel"} | EVERYTHING,
-    {"crop": "resized", "remode": "rand"} | EVERYTHING,
-    {"crop": "resized", "interpolation": "bilinear", "scale": (0.4, 0.6)},
+    {"crop_padding": 0.15, "hflip": 0.5},
+    {"crop_padding": 0.15, "remode": "pixel"} | EVERYTHING,
+    {"scale": (0.08, 1.0), "remode": "rand"} | EVERYTHING,
+    {"train_interpolation": "bilinear", "scale": (0.4, 0.6)},
     EVERYTHING,
 ]
-
-
-def drawn(options: dict[str, object], batch: int, seed: int = 0) -> Draws:
-    return draw(AugmentPolicy(**options), batch, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
 
 
 def crops_and_flips_of_0_1(images: Tensor, padding: int, hflip: float, generator: torch.Generator) -> Tensor:
@@ -55,19 +52,21 @@ def test_crops_and_flips_are_those_of_version_0_1(padding: int, hflip: float) ->
     images = noise_pictures(37, 12)
     expected = crops_and_flips_of_0_1(images, padding, hflip, torch.Generator().manual_seed(5))
     assert torch.equal(augment(images, padding, hflip, torch.Generator().manual_seed(5)), expected)
-    draws = drawn({"crop": "pad", "padding": padding, "hflip": hflip}, 37, seed=5)
+    draws = drawn(37, 12, seed=5, crop_padding=padding / 12, hflip=hflip)
+    assert draws.padding == padding
     assert torch.equal(apply(images, draws, 12), expected)
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
     images = noise_pictures(3, 9)
-    assert torch.equal(apply(images, drawn({}, 3), 9), images)
-    assert apply(images[:0], drawn({}, 0), 5).shape == (0, 3, 5, 5)
+    for draws in (Draws(count=3), drawn(3, 9)):
+        assert torch.equal(apply(images, draws, 9), images)
+    assert apply(images[:0], Draws(count=0), 5).shape == (0, 3, 5, 5)
 
 
 @pytest.mark.parametrize("options", POLICIES)
-def test_an_image_does_not_see_the_others(options: dict[str, object]) -> None:
-    images, draws = noise_pictures(11, 24), drawn(options, 11)
+def test_an_image_does_not_see_the_others(options: dict[str, Any]) -> None:
+    images, draws = noise_pictures(11, 24), drawn(11, 20, **options)
     whole = apply(images, draws, 20)
     assert (whole.dtype, whole.shape) == (torch.uint8, (11, 3, 20, 20))
     for row in range(11):
@@ -81,8 +80,8 @@ def test_an_image_does_not_see_the_others(options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("options", POLICIES)
-def test_the_cut_into_groups_changes_nothing(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    images, draws = noise_pictures(11, 24), drawn(options, 11)
+def test_the_cut_into_groups_changes_nothing(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    images, draws = noise_pictures(11, 24), drawn(11, 20, **options)
     whole = apply(images, draws, 20)
     for most in (1, 3 * 24 * 24 * 4):  # groups of 1, and of 4, 4 and 3
         monkeypatch.setitem(applying.GROUP_VALUES, "cpu", most)
@@ -90,17 +89,17 @@ def test_the_cut_into_groups_changes_nothing(options: dict[str, object], monkeyp
 
 
 @pytest.mark.parametrize("options", POLICIES)
-def test_images_are_left_as_they_were(options: dict[str, object]) -> None:
+def test_images_are_left_as_they_were(options: dict[str, Any]) -> None:
     images = noise_pictures(11, 24)
-    first = apply(images, drawn(options, 11), 24)
+    first = apply(images, drawn(11, 24, **options), 24)
     assert torch.equal(images, noise_pictures(11, 24))
-    assert torch.equal(apply(images, drawn(options, 11), 24), first)
-    assert not torch.equal(apply(images, drawn(options, 11, seed=1), 24), first)
+    assert torch.equal(apply(images, drawn(11, 24, **options), 24), first)
+    assert not torch.equal(apply(images, drawn(11, 24, seed=1, **options), 24), first)
 
 
 def test_everything_equals_pillow_one_image_after_another() -> None:
-    options = {"crop": "resized"} | EVERYTHING | {"reprob": 0.0, "recount": 1}
-    images, draws = noise_pictures(40, 40), drawn(options, 40)
+    options = {"scale": (0.08, 1.0)} | EVERYTHING | {"reprob": 0.0, "recount": 1}
+    images, draws = noise_pictures(40, 40), drawn(40, 32, **options)
     found = apply(images, draws, 32)
     expected = as_batch([shown_by_pillow(as_pil(image), draws, row) for row, image in enumerate(images)])
     # A level that resampling rounds apart may move a hue or a mean: little, and seldom.
@@ -130,10 +129,10 @@ def shown_by_pillow(image: Image.Image, draws: Draws, row: int) -> Image.Image:
     return image.convert("L").convert("RGB") if draws.greys_B[row] else image
 
 
-@pytest.mark.parametrize("crop", ["none", "pad"])
-def test_without_a_box_an_image_of_another_size_is_shown_whole(crop: str) -> None:
+@pytest.mark.parametrize("draws", [Draws(count=4), drawn(4, 16)])
+def test_without_a_box_an_image_of_another_size_is_shown_whole(draws: Draws) -> None:
     images = noise_pictures(4, 30)
-    found = apply(images, drawn({"crop": crop}, 4), 16)
+    found = apply(images, draws, 16)
     expected = as_batch([as_pil(image).resize((16, 16), Image.Resampling.BICUBIC) for image in images])
     assert gaps(found, expected).max() <= 1
 
@@ -143,17 +142,17 @@ def test_without_a_box_an_image_of_another_size_is_shown_whole(crop: str) -> Non
 )
 def test_what_is_no_batch_of_squares_is_refused(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     with pytest.raises(DataError, match=r"it must be uint8 of shape \(B, 3, S, S\), square images: resize or crop"):
-        apply(torch.zeros(shape, dtype=dtype), drawn({}, 2), 8)
+        apply(torch.zeros(shape, dtype=dtype), Draws(count=2), 8)
 
 
 def test_draws_for_another_number_of_images_are_refused() -> None:
     with pytest.raises(DataError, match="has 2 images and 3 draws; draw for as many, or take rows"):
-        apply(noise_pictures(2, 8), drawn({}, 3), 8)
+        apply(noise_pictures(2, 8), Draws(count=3), 8)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("options", POLICIES)
-def test_gpu_gives_the_same_levels(options: dict[str, object]) -> None:
-    images, draws = noise_pictures(64, 48), drawn(options, 64)
+def test_gpu_gives_the_same_levels(options: dict[str, Any]) -> None:
+    images, draws = noise_pictures(64, 48), drawn(64, 40, **options)
     assert torch.equal(apply(images.cuda(), draws, 40).cpu(), apply(images, draws, 40))

@@ -1,16 +1,16 @@
-"""Draws: a function of policy, batch and generator; within their policy; a row's draws stay its own. 0.3 s."""
+"""Draws: a function of options, batch and generator; within what is asked for; a row's draws stay its own. 0.3 s."""
 
 import dataclasses
 import math
+from typing import Any
 
+import pictures
 import pytest
 import torch
 
-from tcs.augmentation.draws import Draws, draw, draw_crops, draw_flips
-from tcs.config.augment import AugmentPolicy
+from tcs.augmentation.draws import Draws, draw_crops, draw_flips
 
 ALL = {
-    "crop": "resized",
     "scale": (0.2, 0.9),
     "ratio": (0.5, 1.5),
     "hflip": 0.5,
@@ -24,8 +24,8 @@ ALL = {
 }
 
 
-def drawn(batch: int = 4000, seed: int = 0, **options: object) -> Draws:
-    return draw(AugmentPolicy(**options), batch, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+def drawn(batch: int = 4000, seed: int = 0, **options: Any) -> Draws:
+    return pictures.drawn(batch, 16, seed, **options)
 
 
 def tensors(draws: Draws) -> dict[str, torch.Tensor]:
@@ -48,17 +48,14 @@ def test_draws_are_a_function_of_their_generator() -> None:
 
 
 def test_what_is_off_draws_nothing() -> None:
-    generator = torch.Generator().manual_seed(3)
-    before = generator.get_state()
-    draws = draw(AugmentPolicy(), 5, generator)
-    assert torch.equal(generator.get_state(), before)
-    assert (draws.count, tensors(draws)) == (5, {})
-    flips = drawn(hflip=0.5).hflips_B
-    assert flips is not None
-    assert torch.equal(flips, torch.rand(4000, generator=torch.Generator().manual_seed(0)) < 0.5)
+    generator = torch.Generator().manual_seed(0)
+    assert set(tensors(drawn(8))) == {"offsets_B2"}  # which are 0, and drawn all the same: a padding of 0 is one too
+    assert not drawn(8).offsets_B2.any()
+    draw_crops(4000, 0, generator)
+    assert torch.equal(drawn(hflip=0.5).hflips_B, torch.rand(4000, generator=generator) < 0.5)
     names = {"vflip": "vflips_B", "grayscale_prob": "greys_B", "reprob": "holes_BR4", "color_jitter": "colours_B4"}
     for option, name in names.items():
-        assert set(tensors(drawn(8, **{option: 0.5}))) == {name}
+        assert set(tensors(drawn(8, **{option: 0.5}))) == {"offsets_B2", name}
 
 
 def test_offsets_and_flips_cover_their_range() -> None:
@@ -70,7 +67,7 @@ def test_offsets_and_flips_cover_their_range() -> None:
 
 
 def test_boxes_follow_scale_and_ratio() -> None:
-    boxes = drawn(crop="resized", scale=(0.3, 0.6), ratio=(0.5, 1.5)).boxes_B4
+    boxes = drawn(scale=(0.3, 0.6), ratio=(0.5, 1.5)).boxes_B4
     assert boxes is not None
     assert boxes.dtype == torch.float32
     top, left, height, width = boxes.double().unbind(1)
@@ -92,7 +89,7 @@ def test_boxes_follow_scale_and_ratio() -> None:
     [((2.0, 3.0), [0.25, 0, 0.5, 1]), ((0.2, 0.5), [0, 0.25, 1, 0.5]), ((1.0, 1.0), [0.0, 0, 1, 1])],
 )
 def test_no_fitting_box_gives_the_largest_centre_box(ratio: tuple[float, float], box: list[float]) -> None:
-    boxes = drawn(50, crop="resized", scale=(1.0, 1.0), ratio=ratio).boxes_B4
+    boxes = drawn(50, scale=(1.0, 1.0), ratio=ratio).boxes_B4
     assert boxes is not None
     assert torch.allclose(boxes, torch.tensor(box).expand(50, 4))
 

@@ -1,18 +1,19 @@
 """Random erasing against a loop over images and rectangles; its noise is even and without pattern."""
 
+from typing import Any
+
 import numpy as np
+import pictures
 import pytest
 import torch
 from pictures import noise_pictures
 
-from tcs.augmentation.draws import Draws, draw
+from tcs.augmentation.draws import Draws
 from tcs.augmentation.erasing import MEAN_COLOUR, erase, noise
-from tcs.config.augment import AugmentPolicy
 
 
-def drawn(batch: int, **options: object) -> Draws:
-    policy = AugmentPolicy(**({"reprob": 0.7, "recount": 3} | options))  # type: ignore[arg-type]
-    return draw(policy, batch, torch.Generator().manual_seed(0))
+def drawn(batch: int, **options: Any) -> Draws:
+    return pictures.drawn(batch, 16, **({"reprob": 0.7, "recount": 3} | options))
 
 
 def erased_by_hand(images: np.ndarray, draws: Draws, side: int) -> np.ndarray:
@@ -30,7 +31,7 @@ def erased_by_hand(images: np.ndarray, draws: Draws, side: int) -> np.ndarray:
 
 
 def paint_by_hand(draws: Draws, row: int, number: int, spot: tuple[int, ...], side: int) -> int:
-    if draws.policy.remode == "const":
+    if draws.paint_BR3 is None and draws.noise_B is None:
         return (124, 116, 104)[spot[0]]
     if draws.paint_BR3 is not None:
         return int(draws.paint_BR3[row, number, spot[0]])

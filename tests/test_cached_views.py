@@ -22,7 +22,7 @@ from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import unpack_bits
 from tcs.images.decode import decode_image
 from tcs.training import trainer as trainer_module
-from tcs.training.data import Source, open_source
+from tcs.training.data import RunData, open_data
 from tcs.training.feed import Batch, Feed
 from tcs.training.jobs import plan_jobs
 from tcs.training.loading import load_rows
@@ -57,13 +57,13 @@ def config(folder: pathlib.Path, out: pathlib.Path, *, with_maps: bool = False, 
         "img_size": 16,
         "seed": 3,
     }
-    return TrainConfig(**(own | defaults | {"held_out": 0} | options))
+    return TrainConfig.from_options(own | defaults | {"held_out": 0} | options)
 
 
-def opened(chosen: TrainConfig) -> tuple[Source, Stream]:
-    source = open_source(chosen.store, chosen.targets)
-    (stream,) = open_streams(plan_jobs(chosen, source), torch.device("cpu"), ALONE)
-    return source, stream
+def opened(chosen: TrainConfig) -> tuple[RunData, Stream]:
+    data = open_data(chosen.store, chosen.targets)
+    (stream,) = open_streams(plan_jobs(chosen, data), data, torch.device("cpu"), ALONE)
+    return data, stream
 
 
 def colours(images_B3HW: torch.Tensor) -> np.ndarray:
@@ -96,19 +96,19 @@ def test_what_a_row_learns_is_of_the_view_that_it_is_shown(
     folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss = "ce + l2 + elsh + projector + kd"
-    source, stream = opened(config(folder, tmp_path / "run", head="tcs", loss=loss))
+    data, stream = opened(config(folder, tmp_path / "run", head="tcs", loss=loss))
     seen, shown_views = recorded(monkeypatch), []
-    assert source.targets is not None
-    features_NVD = source.store.features("avg")[:]
+    assert data.targets is not None
+    features_NVD = data.store.features("avg")[:]
     with stream.feed() as feed:
         for step in range(6):
             batch = feed.batch(step)
             stream.trainers[0].train_step(feed, batch)
-            rows_B, view_B = stream.jobs[0].rows_n[batch.positions_B.numpy()], batch.view_B.numpy()
+            rows_B, view_B = stream.job.rows.rows_n[batch.positions_B.numpy()], batch.view_B.numpy()
             mimic = next(rows for rows in reversed(seen) if len(rows.place_B) == len(rows_B))
             assert np.array_equal(mimic.teacher_BD.numpy(), features_NVD[rows_B, view_B])
-            assert np.array_equal(mimic.coordinates_BK.numpy(), source.targets.z_NK[rows_B, view_B])
-            bits_BH = unpack_bits(torch.from_numpy(source.targets.bits_NP[rows_B, view_B]))
+            assert np.array_equal(mimic.coordinates_BK.numpy(), data.targets.z_NK[rows_B, view_B])
+            bits_BH = unpack_bits(torch.from_numpy(data.targets.bits_NP[rows_B, view_B]))
             assert torch.equal(mimic.bits_BH, bits_BH)
             assert np.abs(colours(batch.shown_b3HW) - mimic.teacher_BD.numpy()).max() < NEAR
             shown_views += view_B.tolist()
@@ -116,14 +116,14 @@ def test_what_a_row_learns_is_of_the_view_that_it_is_shown(
 
 
 def test_shown_pixels_are_those_of_the_view_image_by_image(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    source, stream = opened(config(folder, tmp_path / "run", method="labels", shots=None, targets=None, decode_size=48))
+    data, stream = opened(config(folder, tmp_path / "run", method="labels", shots=None, targets=None, decode_size=48))
     with stream.feed() as feed:
         batch = feed.batch(1)
     for image_3HW, row, view in zip(batch.shown_b3HW, batch.positions_B.tolist(), batch.view_B.tolist(), strict=True):
-        picture = decode_image(source.store.image_bytes(row))
+        picture = decode_image(data.store.image_bytes(row))
         gaps = [
             np.abs(image_3HW.permute(1, 2, 0).numpy() - np.asarray(replay(picture, row_P, (16, 16)), np.float64)).mean()
-            for row_P in source.store.view_parameters()[row]
+            for row_P in data.store.view_parameters()[row]
         ]
         assert gaps[view] < 3
         assert int(np.argmin(gaps)) == view
@@ -162,8 +162,8 @@ def test_ranks_show_their_part_of_one_draw(folder: pathlib.Path, tmp_path: pathl
 def test_maps_are_those_of_the_view(
     folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, stream = opened(config(folder, tmp_path / "run", with_maps=True, loss="ce + at", img_size=64))
-    seen, maps_NVHWC = recorded(monkeypatch), source.store.features("map")[:]
+    data, stream = opened(config(folder, tmp_path / "run", with_maps=True, loss="ce + at", img_size=64))
+    seen, maps_NVHWC = recorded(monkeypatch), data.store.features("map")[:]
     with stream.feed() as feed:
         batch = feed.batch(0)
         stream.trainers[0].train_step(feed, batch)
@@ -204,7 +204,7 @@ def test_streamed_beside_others_and_in_parts_are_the_same(folder: pathlib.Path, 
 def test_the_refitted_projection_reads_the_first_view(
     folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, stream = opened(config(folder, tmp_path / "run", method="tcs-probe"))
+    data, stream = opened(config(folder, tmp_path / "run", method="tcs-probe"))
     found: dict[str, np.ndarray] = {}
     fit = trainer_module.fit_ridge_targets
 
@@ -216,9 +216,9 @@ def test_the_refitted_projection_reads_the_first_view(
     with stream.feed() as feed:
         stream.trainers[0].refit_projection(feed)
         first_N3HW = feed.clean(torch.arange(ROWS))
-    assert source.targets is not None
-    assert np.array_equal(found["targets"], source.targets.z_NK[:, 0])
-    assert np.abs(colours(first_N3HW) - source.store.features("avg", view=0)[:]).max() < NEAR
+    assert data.targets is not None
+    assert np.array_equal(found["targets"], data.targets.z_NK[:, 0])
+    assert np.abs(colours(first_N3HW) - data.store.features("avg", view=0)[:]).max() < NEAR
 
 
 def test_held_out_rows_show_their_first_view(
@@ -227,18 +227,18 @@ def test_held_out_rows_show_their_first_view(
     made: dict[str, Any] = {}
     monkeypatch.setattr("tcs.training.monitor.Monitor", lambda **values: made.update(values))
     chosen = config(folder, tmp_path / "run", loss="ce + rkd", targets=None, unlabelled="none", shots=1, held_out=20)
-    source = open_source(chosen.store, None)
-    (job,) = plan_jobs(chosen, source)
-    look_at(job, torch.device("cpu"))
-    assert np.array_equal(made["teacher_ND"], source.store.features("avg", view=0)[job.held_out.rows_N])
+    data = open_data(chosen.store, None)
+    (job,) = plan_jobs(chosen, data)
+    look_at(job, data, torch.device("cpu"))
+    assert np.array_equal(made["teacher_ND"], data.store.features("avg", view=0)[job.rows.held_out.rows_N])
     assert np.abs(colours(made["images_N3HW"]) - made["teacher_ND"]).max() < NEAR
 
 
 def test_teacher_logits_are_of_each_view_by_a_probe_of_all_views(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     chosen = config(folder, tmp_path / "run", loss="ce + kd", targets=None)
-    source = open_source(chosen.store, None)
-    (job,) = plan_jobs(chosen, source)
-    rows = load_rows(source, job.split, job.method, chosen, job.rows_n, torch.device("cpu"))
+    data = open_data(chosen.store, None)
+    (job,) = plan_jobs(chosen, data)
+    rows = load_rows(job, data, torch.device("cpu"))
     assert rows.teacher_logits_nC is not None
     assert rows.teacher_logits_nC.shape == (ROWS, VIEWS, 3)
     labelled_NV = rows.teacher_logits_nC[rows.labelled_m].argmax(-1)
@@ -275,7 +275,7 @@ def test_what_would_change_a_replayed_view_is_refused(
 
 def test_off_may_be_said(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     chosen = config(folder, tmp_path / "run", method="tcs", hflip=0.0, crop_padding=0.0, smoothing=0.1)
-    assert len(plan_jobs(chosen, open_source(chosen.store, chosen.targets))) == 1
+    assert len(plan_jobs(chosen, open_data(chosen.store, chosen.targets))) == 1
 
 
 def test_views_of_other_parameters_and_idle_frames_are_refused(tmp_path: pathlib.Path) -> None:

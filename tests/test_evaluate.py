@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import cache
 from tcs.config.evaluate import EvalConfig
+from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation import students as evaluation
@@ -38,7 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     }
     train(
         TrainConfig(
-            out=str(folder / "run"), targets=str(folder / "pca.h5"), method="tcs-probe", steps=150, lr=5e-3, **common
+            out=str(folder / "run"),
+            targets=str(folder / "pca.h5"),
+            method="tcs-probe",
+            steps=150,
+            optimiser=OptimiserConfig(lr=5e-3),
+            **common,
         )
     )
     return folder

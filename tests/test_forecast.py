@@ -41,7 +41,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         "batch_size": 16,
         "img_size": 16,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def listing(folder: pathlib.Path) -> dict[str, int]:

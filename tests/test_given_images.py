@@ -57,7 +57,7 @@ def run(folder: pathlib.Path, out: pathlib.Path, **options: Any) -> dict[str, to
     settings = {"store": "train-bare.store", "targets": "pca.h5"} | options
     paths = {name: str(folder / value) for name, value in settings.items() if name in ("store", "targets")}
     common = {"models": (STUDENT,), "method": "tcs-probe", "shots": 4, "steps": 6, "batch_size": 16, "img_size": 16}
-    (path,) = train(TrainConfig(out=str(out), **(common | settings | paths)))  # type: ignore[arg-type]
+    (path,) = train(TrainConfig.from_options({"out": str(out)} | common | settings | paths))  # type: ignore[arg-type]
     return load_file(path / "folded.safetensors")
 
 

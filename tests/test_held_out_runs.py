@@ -20,8 +20,8 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import all_labelled, leave_out, without_labels, write_split_file
-from tcs.training.data import open_source
-from tcs.training.jobs import Job, plan_jobs
+from tcs.training.data import open_data
+from tcs.training.jobs import RunRows, plan_jobs
 from tcs.training.metrics import load_metrics
 from tcs.training.train import train
 
@@ -46,12 +46,12 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         "img_size": 16,
         "seed": 3,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
-def planned(folder: pathlib.Path, **options: Any) -> Job:
-    (job,) = plan_jobs(config(folder, **options), open_source(str(folder / "train.store"), str(folder / "pca.h5")))
-    return job
+def planned(folder: pathlib.Path, **options: Any) -> RunRows:
+    (job,) = plan_jobs(config(folder, **options), open_data(str(folder / "train.store"), str(folder / "pca.h5")))
+    return job.rows
 
 
 def scores(path: pathlib.Path) -> dict[str, Any]:
@@ -62,11 +62,10 @@ def scores(path: pathlib.Path) -> dict[str, Any]:
 def test_a_run_that_holds_labelled_rows_out_is_the_run_without_them(folder: pathlib.Path, method: str) -> None:
     chosen = {"loss": "ce + kd"} if method == "kd" else {"method": method}
     (watched,) = train(config(folder, **chosen, held_out=20))
-    job = planned(folder, **chosen, held_out=20)
-    store = job.source.store
-    assert len(job.split.rows_n) == len(job.rows_n) == 40
-    assert not set(job.held_out.rows_N.tolist()) & set(job.split.rows_n.tolist())
-    write_split_file(folder / "split.txt", job.split, store.keys, store.labels_N, store.classes)
+    rows, store = planned(folder, **chosen, held_out=20), cache.open(folder / "train.store")
+    assert len(rows.split.rows_n) == len(rows.rows_n) == 40
+    assert not set(rows.held_out.rows_N.tolist()) & set(rows.split.rows_n.tolist())
+    write_split_file(folder / "split.txt", rows.split, store.keys, store.labels_N, store.classes)
     few = {"split_file": str(folder / "split.txt"), "unlabelled": "none", "out": str(folder / "few")}
     (given,) = train(config(folder, **chosen, **few, held_out=20))
     first, second = (load_file(path / "last.safetensors") for path in (watched, given))
@@ -91,9 +90,9 @@ def test_labelled_rows_are_never_held_out_unasked(folder: pathlib.Path) -> None:
 
 
 def test_a_few_shot_run_reads_no_label_outside_its_split(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = planned(folder, method="tcs-probe", shots=4, held_out=20)
-    store, kept = job.source.store, set(job.split.rows_n.tolist())
-    write_split_file(folder / "split.txt", job.split, store.keys, store.labels_N, store.classes)
+    split, store = planned(folder, method="tcs-probe", shots=4, held_out=20).split, cache.open(folder / "train.store")
+    kept = set(split.rows_n.tolist())
+    write_split_file(folder / "split.txt", split, store.keys, store.labels_N, store.classes)
     options = {"loss": "ce + kd + l2", "split_file": str(folder / "split.txt"), "held_out": 20}
     (one,) = train(config(folder, **options))
     wrong_N = np.array([label if row in kept else (label + 1) % 3 for row, label in enumerate(store.labels_N)])

@@ -39,11 +39,12 @@ ROOMS = {
     "exchange": "",
     "teacher": "coordinates students",
     "extraction": "augmentation coordinates distributed images probes teacher",
-    "training": "augmentation checkpoint coordinates criteria distributed functional images methods probes splits students",
+    "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods probes splits students",
     "evaluation": "artefact augmentation checkpoint coordinates images metrics probes reporting splits students",
     "maintenance": "extraction images teacher",
-    "grid": "checkpoint coordinates criteria evaluation functional images methods metrics probes reporting splits students training",
-    "pretraining": "checkpoint functional images students",
+    "grid": "artefact checkpoint coordinates criteria evaluation functional images methods metrics probes reporting splits students "
+    "training",
+    "pretraining": "artefact checkpoint functional images students",
     "demonstration": "coordinates extraction grid reporting",
     "cli": "coordinates demonstration evaluation exchange extraction grid maintenance methods reporting splits training",
     "__main__": "cli",
@@ -70,6 +71,14 @@ def imported(tree, top_only=False):
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= (inside & set(MODULES)) or {str(node.module)}
     return names
+
+
+def plainly_imported(path):
+    """First words of what a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.removeprefix("tests.").partition(".")[0] for name in names}
 
 
 def edges_of(text, name):
@@ -132,6 +141,16 @@ def test_training_reaches_no_teacher_by_the_table():
 )
 def test_forbidden_arrow_is_seen_however_it_is_written(text):
     assert strangers(text, "tcs.training.train")
+
+
+def test_no_test_module_is_imported():
+    """What two of them need stands in a module named for its subject, so that a file can be read, run and moved alone."""
+    folder = ROOT / "tests"
+    found = {
+        path.name: {name for name in plainly_imported(path) if name.startswith("test_")} for path in folder.glob("*.py")
+    }
+    assert len(found) > 100
+    assert {name: others for name, others in found.items() if others} == {}
 
 
 def roots_of(prefix):

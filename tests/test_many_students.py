@@ -121,7 +121,7 @@ def test_a_student_that_diverges_stops_alone_and_is_tried_again_alone(
     trained: list[str] = []
 
     def counted(self: Trainer, feed: Feed, batch: Batch) -> None:
-        trained.append(self.name)
+        trained.append(self.job.name)
         plain(self, feed, batch)
 
     plain = Trainer.train_step
@@ -162,7 +162,7 @@ def test_features_that_are_not_finite_are_a_failure_of_one_student(
 
     def train_step(self: Trainer, feed: Feed, batch: Batch) -> None:
         plain(self, feed, batch)
-        if self.name == CNN and self.step == 1:
+        if self.job.name == CNN and self.step == 1:
             with torch.no_grad():
                 self.student.backbone.conv1.weight.fill_(float("inf"))
 

@@ -44,7 +44,7 @@ def train_until_killed(data: pathlib.Path, out: str, module: str, name: str, cou
     ("module", "name", "count", "before", "left"),
     [
         # Which files lie in the three folders then. States are saved after steps 4 and 8, one student after the other.
-        ("record", "save_json", 2, True, ["config.json", "", None]),
+        ("record", "save_record", 2, True, ["config.json", "", None]),
         ("loop", "save_resume", 1, False, ["config.json resume.pt", "config.json", "config.json"]),
         ("loop", "save_resume", 5, True, ["config.json resume.pt"] * 3),
         ("loop", "save_resume", 6, False, ["config.json resume.pt"] * 3),
@@ -117,7 +117,7 @@ def test_a_stop_leaves_the_older_state_of_a_student_that_has_failed(
     poison = diverging(CNN, 6)
 
     def train_step(self: Any, feed: Any, batch: Any) -> None:
-        if self.name == VIT and batch.step == 6:
+        if self.job.name == VIT and batch.step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
         poison(self, feed, batch)
 

@@ -10,7 +10,7 @@ from artefacts import make_store, make_targets
 from click.testing import CliRunner
 
 from tcs.cli.train import command
-from tcs.config.augment import AugmentConfig, AugmentPolicy
+from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.criteria.losses import LOSSES
@@ -59,7 +59,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("options", "message"), [*IDLE, *WRONG])
 def test_an_option_that_does_nothing_or_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        TrainConfig(**BASE, **options)
+        TrainConfig.from_options(BASE | options)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_images_are_mixed_only_where_no_cached_target_sees_them(name: str) -> No
     reason = f"--mixup and --cutmix mix images, and what '{name}' reads is cached for whole images"
     for view in ("same", "clean"):
         for option in ({"mixup": 0.2}, {"cutmix": 1.0}):
-            config = TrainConfig(**BASE, mimic_view=view, **option)
+            config = TrainConfig.from_options(BASE | {"mimic_view": view} | option)
             if view == "same" or LOSSES[name].rows == "labelled":
                 with pytest.raises(ConfigError, match=reason):
                     check_options(config, method)
@@ -125,7 +125,7 @@ def test_images_are_mixed_only_where_no_cached_target_sees_them(name: str) -> No
 def test_accumulation_is_refused_where_rows_are_compared(name: str) -> None:
     method, config = (
         resolve_method(None, "tcs", f"ce + {name}", has_targets=True),
-        TrainConfig(**BASE, grad_accum_steps=2),
+        TrainConfig.from_options(BASE | {"grad_accum_steps": 2}),
     )
     if LOSSES[name].across_rows:
         with pytest.raises(ConfigError, match=f"--grad-accum-steps is 2, and '{name}' compares the rows of a batch"):
@@ -148,10 +148,12 @@ def test_accumulation_is_refused_where_rows_are_compared(name: str) -> None:
 )
 def test_changed_labels_need_the_loss_that_reads_them(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_options(TrainConfig(**BASE, **options), resolve_method("tcs-probe", None, None, has_targets=True))
+        check_options(
+            TrainConfig.from_options(BASE | options), resolve_method("tcs-probe", None, None, has_targets=True)
+        )
 
 
-def test_options_of_images_reach_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_images_reach_their_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     configs: list[TrainConfig] = []
     monkeypatch.setattr("tcs.training.train.train", lambda config: configs.append(config) or [])
     line = "s --out o --model m --scale 0.3 0.9 --ratio 0.5 2 --train-interpolation bilinear --hflip 0.1 --vflip 0.2 --reprob 0.4"
@@ -160,11 +162,11 @@ def test_options_of_images_reach_the_policy(monkeypatch: pytest.MonkeyPatch) -> 
     )
     result = CliRunner().invoke(command, line.split(), catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert configs[0].policy(32) == AugmentPolicy(
-        crop="resized",
+    assert configs[0].augment == AugmentConfig(
         scale=(0.3, 0.9),
         ratio=(0.5, 2.0),
-        interpolation="bilinear",
+        train_interpolation="bilinear",
+        decode_size=40,
         hflip=0.1,
         vflip=0.2,
         color_jitter=0.3,
@@ -174,8 +176,8 @@ def test_options_of_images_reach_the_policy(monkeypatch: pytest.MonkeyPatch) -> 
         remode="pixel",
         recount=3,
     )
-    assert frame_size(configs[0], 32) == 40
-    assert AugmentConfig(crop_padding=0.25, hflip=0.0).policy(32) == AugmentPolicy(crop="pad", padding=8)
+    assert frame_size(configs[0].augment, 32) == 40
+    assert [AugmentConfig(crop_padding=0.25).padding(size) for size in (32, 30)] == [8, 8]  # 7.5, to the even number
     assert [frame_size(AugmentConfig(**options), 28) for options in ({}, {"scale": (0.3, 1.0)})] == [28, 32]
 
 
@@ -191,11 +193,10 @@ def test_the_average_is_what_is_shipped_and_what_is_refused_leaves_no_folder(tmp
         "out": str(tmp_path / "run"),
         "targets": str(tmp_path / "pca.h5"),
     }
-    config = TrainConfig(
-        **given, method="labels", shots=4, steps=6, batch_size=12, img_size=16, model_ema=True, model_ema_decay=0.5
-    )
+    given |= {"method": "labels", "shots": 4, "steps": 6, "batch_size": 12, "img_size": 16}
+    config = TrainConfig.from_options(given | {"model_ema": True, "model_ema_decay": 0.5})
     with pytest.raises(ConfigError, match="--torchcompile is 'none'"):
-        train(TrainConfig(**vars(config) | {"torchcompile": "none"}))
+        train(TrainConfig.from_options(config.options() | {"torchcompile": "none"}))
     assert not (tmp_path / "run").exists()
     (folder,) = train(config)
     names = ("last", "averaged", "folded")

@@ -1,5 +1,6 @@
 """The reference without a teacher: its rows of the grid, exact resume, the pixels it sees, the labels it does not."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from artefacts import make_store, make_targets
 import cache
 from tcs.checkpoint import load_json, load_weights
 from tcs.config.evaluate import EvalConfig, FewshotConfig
-from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.evaluation.students import evaluate, load_student
@@ -23,11 +23,11 @@ from tcs.grid.recipe import load_grid, plan_cells
 from tcs.grid.run import fewshot, load_results
 from tcs.grid.same_pixels import METHOD, train_same_pixels
 from tcs.methods.named import find_method
-from tcs.splits.shots import k_shot_split
+from tcs.splits.held_out import nothing_held_out
+from tcs.splits.shots import k_shot_split, without_labels
 from tcs.students.backbone import parse_student, pre_logits
-from tcs.students.student import StudentPlan, build_student
-from tcs.training.data import open_source, run_rows
-from tcs.training.recipe import Recipe
+from tcs.training.data import open_data
+from tcs.training.jobs import Job, RunRows, choose_rows
 
 ROOT = pathlib.Path(__file__).parent.parent
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
@@ -53,11 +53,11 @@ def config(folder: pathlib.Path, out: str = "run", **changes: Any) -> TrainConfi
         "batch_size": 16,
         "checkpoint_every": 2,
     }
-    return TrainConfig(**{**given, **changes})
+    return TrainConfig.from_options(given | changes)
 
 
 def train(folder: pathlib.Path, out: str = "run", **changes: Any) -> pathlib.Path:
-    return train_same_pixels(config(folder, out, **changes), open_source(str(folder / "train.store"), None))
+    return train_same_pixels(config(folder, out, **changes), open_data(str(folder / "train.store"), None))
 
 
 def write_recipe(folder: pathlib.Path, **changes: Any) -> pathlib.Path:
@@ -167,22 +167,21 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 def test_it_sees_exactly_the_pixels_of_the_pool_methods(folder: pathlib.Path) -> None:
     make_targets(folder)
-    source, chosen = open_source(str(folder / "train.store"), str(folder / "pca.h5")), config(folder)
-    split = k_shot_split(source.store.keys, source.store.labels_N, source.store.classes, 4, 0)
-    rows_n = run_rows(source, split, find_method("tcs-probe"), chosen)
-    seen = np.load(train_same_pixels(chosen, source) / "seen.npy")
+    data, chosen = open_data(str(folder / "train.store"), str(folder / "pca.h5")), config(folder)
+    rows_n = choose_rows(dataclasses.replace(chosen, held_out=0), data.store, find_method("tcs-probe")).rows_n
+    seen = np.load(train_same_pixels(chosen, data) / "seen.npy")
     assert len(rows_n) == 12 + 20
-    assert {row.tobytes() for row in seen} == {row.tobytes() for row in source.store.hashes_N16[rows_n]}
+    assert {row.tobytes() for row in seen} == {row.tobytes() for row in data.store.hashes_N16[rows_n]}
 
 
 def test_labels_outside_the_split_are_not_read(folder: pathlib.Path) -> None:
     """A store without them draws the same split (it ranks inside a class) and gives the same student."""
-    first, source = train(folder), open_source(str(folder / "train.store"), None)
-    split = k_shot_split(source.store.keys, source.store.labels_N, source.store.classes, 4, 0)
-    kept_N = np.full_like(source.store.labels_N, -1)
-    kept_N[split.rows_n] = source.store.labels_N[split.rows_n]
-    source.store.labels_N = kept_N
-    assert equal_weights(first, train_same_pixels(config(folder, "bare"), source))
+    first, data = train(folder), open_data(str(folder / "train.store"), None)
+    split = k_shot_split(data.store.keys, data.store.labels_N, data.store.classes, 4, 0)
+    kept_N = np.full_like(data.store.labels_N, -1)
+    kept_N[split.rows_n] = data.store.labels_N[split.rows_n]
+    data.store.labels_N = kept_N
+    assert equal_weights(first, train_same_pixels(config(folder, "bare"), data))
 
 
 def test_the_classifier_is_a_ridge_of_frozen_features(folder: pathlib.Path) -> None:
@@ -191,7 +190,7 @@ def test_the_classifier_is_a_ridge_of_frozen_features(folder: pathlib.Path) -> N
     details, store = student.record["student"], cache.open(folder / "train.store")
     rows_m = np.sort(k_shot_split(store.keys, store.labels_N, store.classes, 4, 0).rows_n)
     mean, std = (torch.tensor(details[key]).view(3, 1, 1) for key in ("mean", "std"))
-    images = open_source(str(folder / "train.store"), None).resident(rows_m, 16)
+    images = open_data(str(folder / "train.store"), None).resident(rows_m, 16)
     with torch.no_grad():
         inputs = (images.float() / 255 - mean) / std
         x_mS, logits_mC = pre_logits(student.model, inputs).double(), student.model(inputs)
@@ -208,16 +207,19 @@ def test_the_classifier_is_a_ridge_of_frozen_features(folder: pathlib.Path) -> N
 
 
 def test_the_loss_falls_on_images_that_can_be_told_apart() -> None:
-    spec = parse_student(STUDENT)
-    plan = StudentPlan(
-        spec=spec, n_classes=2, components=None, reads_coordinates=False, image_size=16, pretrained=False, seed=0
-    )
     colours = torch.randint(0, 256, (8, 3, 1, 1), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    recipe = Recipe(method=METHOD, steps=60, batch_size=16, optimiser=OptimiserConfig(lr=1e-2))
-    trainer = PixelTrainer(
-        build_student(plan), colours.expand(8, 3, 16, 16).contiguous(), recipe, STUDENT, torch.device("cpu")
+    options = {"store": "", "out": "", "models": (STUDENT,), "seed": 0, "batch_size": 16, "lr": 1e-2}
+    job = Job(
+        spec=parse_student(STUDENT),
+        config=TrainConfig.from_options(options),
+        method=METHOD,
+        rows=RunRows(split=without_labels(), rows_n=np.arange(8), held_out=nothing_held_out("nothing is watched.")),
+        steps=60,
+        size=16,
+        classes=("a", "b"),
     )
-    losses = [trainer.train_step()[0] for _ in range(recipe.steps)]
+    trainer = PixelTrainer(job, colours.expand(8, 3, 16, 16).contiguous(), torch.device("cpu"))
+    losses = [trainer.train_step()[0] for _ in range(job.steps)]
     assert np.mean(losses[-10:]) < 0.8 * np.log(15)  # the loss of guessing among 15 candidates
 
 
@@ -281,7 +283,7 @@ def test_the_optimiser_is_that_of_the_cells(folder: pathlib.Path, options: dict[
 
 def test_a_folder_of_another_run_is_refused(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = train(folder)
-    with pytest.raises(ArtefactError, match=r"was made with lr 0\.002, this run has 0\.001; use another --out"):
+    with pytest.raises(ArtefactError, match=r"was made with lr 0\.002, this command has 0\.001; use another --out"):
         train(folder, lr=1e-3)
     state = {"step": 1, "fingerprint": "another"}
     torch.save(state, done / "resume.pt")

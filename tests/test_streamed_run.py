@@ -50,7 +50,7 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 def config(folder: pathlib.Path, out: str, **options: Any) -> TrainConfig:
     common = {"method": "labels", "shots": 8, "steps": 6, "batch_size": 16, "img_size": 16, "held_out": 0}
     settings = common | {"store": str(folder / "train.store"), "out": str(folder / out), "models": (STUDENT,)} | options
-    return TrainConfig(**settings)  # type: ignore[arg-type]
+    return TrainConfig.from_options(settings)
 
 
 def no_threads() -> bool:
@@ -69,7 +69,7 @@ def test_weights_are_those_of_resident_images(folder: pathlib.Path, shown: dict[
 
 
 def test_a_few_images_decoded_before_do_not_make_all_resident(folder: pathlib.Path) -> None:
-    opened, streams = source.open_source(str(folder / "train.store"), None), config(folder, "run", resident_share=0.0)
+    opened, streams = source.open_data(str(folder / "train.store"), None), config(folder, "run", resident_share=0.0)
     opened.resident(np.arange(10), 16)
     for rows, is_resident in ((10, True), (60, False)):
         images = opened.images(np.arange(rows), 16, torch.device("cpu"), streams)

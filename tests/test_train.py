@@ -48,7 +48,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         "img_size": 16,
         "seed": 3,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
@@ -115,11 +115,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: in
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from tcs.config.train import TrainConfig\nfrom tcs.training.train import train\n"
-        "train(TrainConfig(**eval(sys.argv[1])))\n"
+        "train(TrainConfig.from_options(eval(sys.argv[1])))\n"
     )
     slow = config(folder, steps=120, checkpoint_every=1)
     process = subprocess.Popen(
-        [sys.executable, "-c", script, repr(vars(slow))],
+        [sys.executable, "-c", script, repr(slow.options())],
         cwd=pathlib.Path(__file__).parent.parent,
         stderr=subprocess.DEVNULL,
     )

@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def config(folder: pathlib.Path, out: str, **options: Any) -> TrainConfig:
     defaults = {"store": str(folder / "train.store"), "targets": str(folder / "pca.h5"), "out": str(folder / out)}
     defaults |= {"models": (VIT,), "shots": 4, "steps": STEPS, "batch_size": 16, "img_size": 16, "seed": 3}
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def runs(folder: pathlib.Path, out: str) -> list[TrainConfig]:
@@ -87,7 +87,7 @@ def all_trained(configs: list[TrainConfig]) -> list[States]:
     before, found = Trainer.train_step, []
     for each in configs:
         states: States = {}
-        after_steps(lambda trainer, states=states: states.update({trainer.name: trainer.state()}))
+        after_steps(lambda trainer, states=states: states.update({trainer.job.name: trainer.state()}))
         train(each)
         Trainer.train_step = before
         found.append(states)
@@ -106,8 +106,8 @@ def of_two(folder: str, *configs: list[TrainConfig]) -> Any:
     normalised, calls = Trainer.normalised, []
 
     def broken(self: Trainer, images: Tensor) -> Tensor:
-        calls.append(self.name)
-        spoils = os.environ["RANK"] == "1" and self.name == RESNET and calls.count(RESNET) == 4
+        calls.append(self.job.name)
+        spoils = os.environ["RANK"] == "1" and self.job.name == RESNET and calls.count(RESNET) == 4
         return normalised(self, images) * (float("nan") if spoils else 1.0)
 
     Trainer.normalised = broken
@@ -207,7 +207,7 @@ def ended(config: TrainConfig, number: int, rank: int, model: str) -> float:
     at = [0.0]
 
     def act(trainer: Trainer) -> None:
-        if (trainer.name, trainer.step) == (model, 12):
+        if (trainer.job.name, trainer.step) == (model, 12):
             at[0] = time.monotonic()
             if os.environ["RANK"] == str(rank):
                 os.kill(os.getpid(), number)

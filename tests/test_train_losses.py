@@ -1,6 +1,5 @@
 """Every loss through `tcs train` on a small store with a vector and three maps: trains, resumes, and is refused by name."""
 
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -13,11 +12,11 @@ from artefacts import CLASSES, make_targets, png
 
 import cache
 from tcs.cli import group, main
-from tcs.config.train import TrainConfig
+from tcs.config.train import TrainConfig, option_defaults
 from tcs.criteria.losses import LOSSES
 from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, ModelError
-from tcs.training.data import map_readouts, open_source
+from tcs.training.data import map_readouts, open_data
 from tcs.training.feed import Batch, Feed
 from tcs.training.jobs import plan_jobs
 from tcs.training.stream import open_streams
@@ -90,7 +89,7 @@ def config(folder: pathlib.Path, loss: str | None, **options: Any) -> TrainConfi
         "img_size": 64,
         "seed": 3,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def losses_with(*, targets: bool) -> list[str]:
@@ -216,20 +215,20 @@ def test_what_cannot_be_trained_is_refused_by_name(
 @pytest.mark.parametrize(("loss", "rows"), [("ce + dkd", 12), ("ce + lshl2_s", 12), ("ce + kd", ROWS)])
 def test_losses_of_labelled_rows_alone_draw_no_others(tmp_path: pathlib.Path, loss: str, rows: int) -> None:
     write_store(tmp_path / "train.store")
-    (job,) = plan_jobs(config(tmp_path, loss), open_source(str(tmp_path / "train.store"), None))
-    (stream,) = open_streams([job], torch.device("cpu"), ALONE)
-    assert len(stream.trainers[0].rows.labels_n) == len(job.rows_n) == rows
+    data = open_data(str(tmp_path / "train.store"), None)
+    (stream,) = open_streams(plan_jobs(config(tmp_path, loss), data), data, torch.device("cpu"), ALONE)
+    assert len(stream.trainers[0].rows.labels_n) == len(stream.job.rows.rows_n) == rows
     with stream.feed() as feed:
         assert (feed.plan(0).pool == 0) == (rows == 12)
 
 
 def test_teacher_logits_come_from_the_labels_of_the_split_alone(tmp_path: pathlib.Path) -> None:
     write_store(tmp_path / "train.store")
-    (job,) = plan_jobs(config(tmp_path, "ce + kd"), open_source(str(tmp_path / "train.store"), None))
-    (stream,) = open_streams([job], torch.device("cpu"), ALONE)
+    data = open_data(str(tmp_path / "train.store"), None)
+    (stream,) = open_streams(plan_jobs(config(tmp_path, "ce + kd"), data), data, torch.device("cpu"), ALONE)
     logits_nC = stream.trainers[0].rows.teacher_logits_nC
     assert logits_nC is not None
-    labels_n = torch.from_numpy(job.source.store.labels_N[job.rows_n])
+    labels_n = torch.from_numpy(data.store.labels_N[stream.job.rows.rows_n])
     assert float((logits_nC.argmax(1) == labels_n).float().mean()) > 0.9
 
 
@@ -297,7 +296,7 @@ def test_a_loss_that_the_maps_rule_out_is_one_line(tmp_path: pathlib.Path, capsy
 
 def test_every_option_of_the_configuration_is_one_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     parameters = {parameter.name for parameter in group.get_command(click.Context(group), "train").params}
-    assert {field.name for field in dataclasses.fields(TrainConfig)} == parameters - {"as_json", "config", "help"}
+    assert set(option_defaults()) == parameters - {"as_json", "config", "help"}
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     shown = capsys.readouterr().out

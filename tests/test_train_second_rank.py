@@ -11,8 +11,8 @@ from tcs.checkpoint import save_resume
 from tcs.config.train import TrainConfig
 from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.training.data import open_source
-from tcs.training.jobs import fingerprint_of, plan_jobs
+from tcs.training.data import open_data
+from tcs.training.jobs import plan_jobs
 from tcs.training.loop import Runner
 from tcs.training.monitor import look_at
 from tcs.training.stream import open_streams
@@ -47,14 +47,15 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
     defaults = {"store": str(folder / "train.store"), "targets": str(folder / "pca.h5"), "out": str(folder / "run")}
     defaults |= {"models": (RESNET,), "method": "labels", "shots": 4, "steps": 4, "batch_size": 8, "img_size": 16}
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def opened(config: TrainConfig, together: Any) -> tuple[Trainer, str]:
     """The trainer of the only student, and the fingerprint of its run."""
-    (job,) = plan_jobs(config, open_source(config.store, config.targets))
-    (stream,) = open_streams([job], torch.device("cpu"), together)
-    return stream.trainers[0], fingerprint_of(job)[0]
+    data = open_data(config.store, config.targets)
+    (job,) = plan_jobs(config, data)
+    (stream,) = open_streams([job], data, torch.device("cpu"), together)
+    return stream.trainers[0], job.fingerprint
 
 
 def test_a_rank_with_another_command_is_refused(folder: pathlib.Path) -> None:
@@ -76,7 +77,7 @@ def test_folders_are_judged_by_rank_0(folder: pathlib.Path) -> None:
 
 def test_a_rank_that_reads_another_resume_file_is_refused(folder: pathlib.Path) -> None:
     trainer, digest = opened(config(folder), Second(..., [False], True, True, 3))
-    runner = Runner(trainer=trainer, folder=folder, fingerprint=digest)
+    runner = Runner(trainer=trainer, folder=folder)
     with pytest.raises(
         ArtefactError, match=r"^rank 1 cannot see .*resume.pt, which rank 0 .*; --out must lie on a file"
     ):
@@ -112,16 +113,16 @@ def test_shared_batch_statistics_need_several_processes(folder: pathlib.Path) ->
 
 def test_rank_0_alone_looks_at_held_out_rows(folder: pathlib.Path) -> None:
     settings = config(folder, held_out=30)
-    (job,) = plan_jobs(settings, open_source(settings.store, settings.targets))
     trainer, _ = opened(settings, ALONE)
-    looks = [look_at(job, torch.device("cpu"), leads=leads) for leads in (True, False)]
+    data = open_data(settings.store, settings.targets)
+    looks = [look_at(trainer.job, data, torch.device("cpu"), leads=leads) for leads in (True, False)]
     assert "held_out_r2" in looks[0](trainer)
     assert looks[1](trainer) == {}
 
 
 def test_features_that_rank_0_finds_not_finite_end_the_student_on_all(folder: pathlib.Path) -> None:
     settings = config(folder)
-    trainer, digest = opened(settings, Second(..., [False], ["features", float("nan"), 3]))
-    runner = Runner(trainer=trainer, folder=None, fingerprint=digest, look=lambda _trainer: {})
+    trainer, _ = opened(settings, Second(..., [False], ["features", float("nan"), 3]))
+    runner = Runner(trainer=trainer, folder=None, look=lambda _trainer: {})
     with pytest.raises(DivergedError, match=r"a feature of an image is nan at step 3; lower --lr"):
         runner.seen()

@@ -1,135 +1,47 @@
 """The loop: phases, resume, divergence, what moves and what stays. Legend: n rows, K coordinates, H hash bits, C classes."""
 
 import dataclasses
-import os
 import pathlib
-import signal
 
 import numpy as np
 import pytest
 import torch
+from trainers import (
+    PACE,
+    STUDENT,
+    UNCHANGED,
+    C,
+    CountingBar,
+    K,
+    feed_of,
+    images,
+    make,
+    one_step,
+    rows,
+    run,
+    same,
+)
 
-from tcs.config.augment import AugmentPolicy
-from tcs.config.optimiser import OptimiserConfig
+from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import METHODS, find_method, resolve_method
-from tcs.students.backbone import parse_student
-from tcs.students.student import StudentPlan, build_student
 from tcs.training.batches import batch_positions
-from tcs.training.feed import Feed, Showing
-from tcs.training.images import ResidentImages
-from tcs.training.loop import Outcome, Pace, Runner, train_students
+from tcs.training.loop import Runner, train_students
 from tcs.training.metrics import load_metrics
-from tcs.training.probe_start import Probe
-from tcs.training.recipe import Recipe, plan_phases, plan_stages
-from tcs.training.rows import TrainingRows
-from tcs.training.trainer import Surroundings, Trainer
+from tcs.training.phases import plan_phases
 
-STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"
-N, K, H, C, SIZE = 48, 6, 16, 3, 16
-AUGMENTED = AugmentPolicy(crop="pad", padding=2, hflip=0.5)
-PACE = Pace(log=1, save=5, look=100)
-OPTIMISER = [field.name for field in dataclasses.fields(OptimiserConfig)]
-
-
-class CountingBar:
-    """Counts steps; can end the process's patience at one of them."""
-
-    def __init__(self, interrupt_at: int | None = None) -> None:
-        self.steps, self.interrupt_at = 0, interrupt_at
-
-    def advance(self, amount: int, note: str = "") -> None:
-        self.steps += amount
-        if self.steps == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def rows() -> TrainingRows:
-    generator = torch.Generator().manual_seed(0)
-    bits_NH = torch.randint(0, 2, (N, H), generator=generator).numpy().astype(np.uint8)
-    labels_n = torch.full((N,), -1)
-    labels_n[:12] = torch.arange(12) % C
-    return TrainingRows(
-        labels_n=labels_n,
-        labelled_m=torch.arange(12),
-        coordinates_nK=torch.randn(N, K, generator=generator),
-        packed_nP=torch.from_numpy(np.packbits(bits_NH, axis=1, bitorder="little")),
-    )
-
-
-def images() -> torch.Tensor:
-    return torch.randint(0, 256, (N, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def make(
-    method: str, *, student: str = STUDENT, steps: int = 12, data: TrainingRows | None = None, **recipe: object
-) -> Trainer:
-    chosen = METHODS[method]
-    generator = torch.Generator().manual_seed(1)
-    plan = StudentPlan(
-        spec=parse_student(student),
-        n_classes=0 if chosen.head == "none" else C,
-        components=K,
-        reads_coordinates=chosen.head == "tcs",
-        image_size=SIZE,
-        pretrained=False,
-        seed=5,
-    )
-    around = Surroundings(
-        planes=HashPlanes(
-            rotation_HK=torch.randn(H, K, generator=generator), thresholds_H=torch.zeros(H), rms_H=torch.ones(H)
-        ),
-        probe=Probe(weight_CK=np.eye(C, K), bias_C=np.arange(C, dtype=np.float64), active_k=np.array([0, 1, 2, 4])),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        device=torch.device("cpu"),
-    )
-    optimiser = OptimiserConfig(**{name: recipe.pop(name) for name in list(recipe) if name in OPTIMISER})
-    settings = {"batch_size": 8, "seed": 5} | recipe
-    made = Recipe(method=chosen, steps=steps, optimiser=optimiser, **settings)
-    return Trainer(build_student(plan), data or rows(), made, around, student)
-
-
-def feed_of(trainer: Trainer, policy: AugmentPolicy = AUGMENTED) -> Feed:
-    recipe, labelled_m = trainer.recipe, trainer.rows.labelled_m
-    showing = Showing(size=SIZE, policy=policy, mixing=None, clean_pool=recipe.mimic_view == "clean", seed=recipe.seed)
-    return Feed(ResidentImages(images()), labelled_m, plan_stages(recipe, len(labelled_m), N), showing)
-
-
-def run(
-    trainer: Trainer,
-    folder: pathlib.Path | None = None,
-    bar: CountingBar | None = None,
-    policy: AugmentPolicy = AUGMENTED,
-) -> Outcome:
-    runner = Runner(trainer=trainer, folder=folder, fingerprint="fingerprint")
-    (outcome,) = train_students(feed_of(trainer, policy), [runner], bar or CountingBar(), PACE)
-    if runner.failure is not None:
-        raise runner.failure
-    return outcome
-
-
-def one_step(trainer: Trainer, feed: Feed | None = None) -> None:
-    feed = feed or feed_of(trainer)
-    trainer.train_step(feed, feed.batch(trainer.step))
-
-
-def same(one: Trainer, other: Trainer) -> bool:
-    first, second = one.student.state_dict(), other.student.state_dict()
-    return all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_lowers_its_own_loss(method: str, tmp_path: pathlib.Path) -> None:
     trainer = make(method, steps=60, lr=5e-3)
-    outcome = run(trainer, tmp_path, policy=AugmentPolicy())
+    cost = run(trainer, tmp_path, augment=UNCHANGED)
     main = [row["loss"] for row in load_metrics(tmp_path / "metrics.jsonl") if row["phase"] == "main"]
     assert np.mean(main[-5:]) < np.mean(main[:5])
-    stages = plan_stages(trainer.recipe, 12, N)
+    stages = trainer.job.stages
     starts = [0, *(stop for stop, _ in stages)]
-    assert outcome.images_seen == sum(
+    assert cost.images_seen == sum(
         (stop - start) * plan.rows for start, (stop, plan) in zip(starts, stages, strict=False)
     )
 
@@ -149,9 +61,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(method: str, stop: int, tmp_path
         )
     resumed = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
     torch.manual_seed(999)
-    outcome = run(resumed, tmp_path / "cut")
+    cost = run(resumed, tmp_path / "cut")
     assert same(whole, resumed)
-    assert outcome.images_seen == expected.images_seen
+    assert cost.images_seen == expected.images_seen
     one, other = (load_metrics(tmp_path / name / "metrics.jsonl", measured=False) for name in ("whole", "cut"))
     assert one == other
 
@@ -168,7 +80,9 @@ def test_the_run_depends_on_the_seed_and_not_on_the_global_generator() -> None:
 
 def test_a_resume_file_of_another_run_is_refused(tmp_path: pathlib.Path) -> None:
     run(make("labels"), tmp_path)
-    other = Runner(trainer=make("labels"), folder=tmp_path, fingerprint="other")
+    trainer = make("labels")
+    trainer.job = dataclasses.replace(trainer.job, identity={"run": "another"})
+    other = Runner(trainer=trainer, folder=tmp_path)
     with pytest.raises(ArtefactError, match="belongs to another configuration"):
         train_students(feed_of(other.trainer), [other], CountingBar(), PACE)
 
@@ -202,7 +116,7 @@ def test_the_teacher_space_probe_stays_frozen_and_reads_the_selection_only() -> 
 def test_the_refit_is_a_ridge_regression_of_the_cached_coordinates() -> None:
     trainer = make("tcs", steps=20)
     feed = feed_of(trainer)
-    while trainer.step < trainer.phases[1].start:
+    while trainer.step < trainer.job.phases[1].start:
         one_step(trainer, feed)
     before = trainer.student.projection.weight.clone()
     trainer.refit_projection(feed)
@@ -249,13 +163,13 @@ def test_the_projection_biases_and_norms_are_not_decayed() -> None:
 
 
 def test_phases_of_a_method_with_a_warm_up() -> None:
-    recipe = Recipe(method=find_method("tcs+elsh"), steps=100)
-    warm_up, main = plan_phases(recipe)
+    config, method = TrainConfig(store="s", out="o", models=("m",)), find_method("tcs+elsh")
+    warm_up, main = plan_phases(config, method, 100)
     assert (warm_up.start, warm_up.stop, main.start, main.stop, main.refit) == (0, 10, 10, 100, True)
-    (only,) = plan_phases(dataclasses.replace(recipe, pretrained=True))
+    (only,) = plan_phases(dataclasses.replace(config, pretrained=True), method, 100)
     assert (only.start, only.refit) == (0, True)
     with pytest.raises(ConfigError, match=r"--steps is 1, and the warm-up phase takes 1 of them .*; use more steps"):
-        plan_phases(dataclasses.replace(recipe, steps=1))
+        plan_phases(config, method, 1)
 
 
 def test_a_batch_of_one_is_refused() -> None:

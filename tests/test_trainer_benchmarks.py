@@ -1,6 +1,5 @@
 """The benchmarks of the trainer, once and small, so that they cannot rot."""
 
-import csv
 import io
 
 import numpy as np
@@ -8,22 +7,12 @@ import pytest
 import torch
 from artefacts import make_store, make_targets
 from PIL import Image
+from tables import read_rows
 
 from benchmarks import one_stream, training_step, turns
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 TINIER = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"
-
-
-@pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(turns, "RESULTS", tmp_path / "results")
-    return tmp_path / "results"
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # --- a step -----------------------------------------------------------------------------------------------------------
@@ -38,7 +27,7 @@ def test_contestants_see_the_same_whole_batch_with_labels_and_differ_in_the_loss
     trainers = {name: cached.trainer(small(), method) for name, method in training_step.METHODS_COMPARED.items()}
     terms = {name: [(term.name, term.weight) for term in trainer.phase.terms] for name, trainer in trainers.items()}
     assert terms == {training_step.LABELS: [("ce", 1.0)], training_step.TCS: [("ce", 1.0), ("elsh", 1.0)]}
-    assert {(len(trainer.phases), trainer.phase.stop) for trainer in trainers.values()} == {(1, 3)}
+    assert {(len(trainer.job.phases), trainer.phase.stop) for trainer in trainers.values()} == {(1, 3)}
     batch = cached.feed.batch(0)
     assert batch.labelled == len(batch.positions_B) == 4
     assert trainers[training_step.LABELS].student.projection is None

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tcs.augmentation.mixing import MixPolicy
-from tcs.config.augment import AugmentPolicy
+from tcs.config.augment import AugmentConfig
 from tcs.images.stored import Images
 from tcs.training.batches import BatchPlan, batch_positions
 from tcs.training.feed import Batch, Feed, Showing
@@ -21,7 +21,7 @@ PIXELS_NHW3 = np.random.default_rng(0).integers(0, 256, (N, FRAME, FRAME, 3), dt
 WARM_UP = BatchPlan(labelled=4, pool=0, labelled_rows=M, pool_rows=N, seed=5)
 MAIN = BatchPlan(labelled=3, pool=6, labelled_rows=M, pool_rows=N, seed=5)
 STAGES = [(4, WARM_UP), (11, MAIN)]
-POLICY = AugmentPolicy(crop="resized", scale=(0.3, 1.0), hflip=0.5, color_jitter=0.3, reprob=0.3)
+AUGMENT = AugmentConfig(scale=(0.3, 1.0), hflip=0.5, color_jitter=0.3, reprob=0.3)
 
 
 def decode_row(at: int) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def resident() -> ResidentImages:
 
 
 def feed(images: Images, *, mixing: MixPolicy | None = None, clean_pool: bool = False, seed: int = 5) -> Feed:
-    showing = Showing(size=SIZE, policy=POLICY, mixing=mixing, clean_pool=clean_pool, seed=seed)
+    showing = Showing(size=SIZE, augment=AUGMENT, mixing=mixing, clean_pool=clean_pool, seed=seed)
     return Feed(images, torch.arange(M) * 2, STAGES, showing)
 
 

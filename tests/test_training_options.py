@@ -1,23 +1,17 @@
 """Options of the step itself: parts of a batch, precision, layout, compilation, changed labels. Legend: B rows, C classes."""
 
 import copy
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from test_trainer import SIZE, STUDENT, feed_of, images, make, one_step, rows, same
 from torch import Tensor
+from trainers import STUDENT, feed_of, images, make, one_step, rows, same
 
-from tcs.augmentation.mixing import MixPolicy
-from tcs.config.augment import AugmentConfig, AugmentPolicy
 from tcs.criteria.base import StepRows
 from tcs.errors import ConfigError
 from tcs.methods.named import METHODS, resolve_method
-from tcs.training.feed import Feed, Showing
-from tcs.training.images import ResidentImages
-from tcs.training.recipe import plan_stages
 from tcs.training.trainer import Trainer
 
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
@@ -53,11 +47,10 @@ def test_a_batch_in_parts_is_the_whole_batch(parts: int, batch: int, view: str) 
 
 
 def test_smoothed_and_mixed_labels_go_in_parts_too() -> None:
-    augment = AugmentConfig(smoothing=0.1, mixup=0.8)
     found = []
     for parts in (1, 2):
-        trainer = make("labels", student=VIT, augment=augment, grad_accum_steps=parts)
-        values = trainer._backward(mixing_feed(trainer).batch(0))
+        trainer = make("labels", student=VIT, smoothing=0.1, mixup=0.8, grad_accum_steps=parts)
+        values = trainer._backward(feed_of(trainer).batch(0))
         found.append(float(values["loss"].detach()))
     assert found[1] == pytest.approx(found[0], rel=1e-5)
 
@@ -155,16 +148,6 @@ def test_a_compiled_student_trains_as_without(backend: str) -> None:
         assert all(torch.allclose(first[key], second[key], atol=1e-4) for key in first)
 
 
-def mixing_feed(trainer: Trainer) -> Feed:
-    config, labelled_m = trainer.recipe.augment, trainer.rows.labelled_m
-    mixing = MixPolicy(mixup=config.mixup, cutmix=config.cutmix)
-    clean = trainer.recipe.mimic_view == "clean"
-    showing = Showing(
-        size=SIZE, policy=AugmentPolicy(), mixing=mixing if mixing.is_on else None, clean_pool=clean, seed=5
-    )
-    return Feed(ResidentImages(images()), labelled_m, plan_stages(trainer.recipe, len(labelled_m), N), showing)
-
-
 @pytest.mark.parametrize(
     ("method", "options"),
     [
@@ -175,9 +158,9 @@ def mixing_feed(trainer: Trainer) -> Feed:
     ],
 )
 def test_changed_labels_give_the_soft_cross_entropy_made_by_hand(method: str, options: dict[str, Any]) -> None:
-    augment = AugmentConfig(**options)
-    trainer = make(method, student=VIT, augment=augment, mimic_view="clean" if method == "summed" else "same")
-    batch = mixing_feed(trainer).batch(0)
+    smoothing, plain = options.get("smoothing", 0.0), {"crop_padding": 0.0, "hflip": 0.0}
+    trainer = make(method, student=VIT, mimic_view="clean" if method == "summed" else "same", **plain, **options)
+    batch = feed_of(trainer).batch(0)
     trainer._train_mode()
     values = trainer._backward(batch)
     with torch.no_grad():
@@ -189,7 +172,7 @@ def test_changed_labels_give_the_soft_cross_entropy_made_by_hand(method: str, op
         own = 1.0 if batch.mix is None else float(batch.mix.own_L[row])
         partner = labels[batch.labelled - 1 - row]
         for share, which in ((own, label), (1 - own, partner)):
-            target_C += share * ((1 - augment.smoothing) * F.one_hot(which, 3) + augment.smoothing / 3)
+            target_C += share * ((1 - smoothing) * F.one_hot(which, 3) + smoothing / 3)
         expected.append(-(target_C * logits_BC[row].log_softmax(0)).sum())
     assert float(values["loss_ce"].detach()) == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
     if method == "summed":  # the pool is shown as it is cached
@@ -199,6 +182,5 @@ def test_changed_labels_give_the_soft_cross_entropy_made_by_hand(method: str, op
 
 def test_one_part_is_the_whole_batch_bit_for_bit() -> None:
     one = trained(make("tcs+elsh", student=STUDENT, grad_accum_steps=1), 4)
-    recipe = dataclasses.replace(one.recipe, optimiser=dataclasses.replace(one.recipe.optimiser, grad_accum_steps=1))
-    assert recipe == one.recipe
+    assert one.config.optimiser.grad_accum_steps == 1
     assert same(one, trained(make("tcs+elsh", student=STUDENT), 4))

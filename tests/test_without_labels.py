@@ -41,7 +41,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         "img_size": 16,
         "seed": 3,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def headless(path: pathlib.Path) -> torch.nn.Module:

@@ -41,7 +41,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         "checkpoint_every": 4,
         "log_interval": 1,
     }
-    return TrainConfig(**(defaults | options))
+    return TrainConfig.from_options(defaults | options)
 
 
 def result(folder: pathlib.Path) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def diverging(name: str, step: int) -> Callable[[Trainer, Feed, Batch], None]:
     plain = Trainer.train_step
 
     def train_step(self: Trainer, feed: Feed, batch: Batch) -> None:
-        if self.name == name and self.step == step:
+        if self.job.name == name and self.step == step:
             with torch.no_grad():
                 self.student.classifier.bias.fill_(float("nan"))
         plain(self, feed, batch)

@@ -7,17 +7,15 @@ import torch
 from torch import Tensor
 
 from tcs.augmentation.colour import change_colours, make_grey
-from tcs.augmentation.draws import Draws, draw
+from tcs.augmentation.draws import Draws, draw_crops, draw_flips
 from tcs.augmentation.erasing import erase
 from tcs.augmentation.pixels import VERTICAL, flip, pad_crop
 from tcs.augmentation.resampling import resample_boxes
-from tcs.config.augment import AugmentPolicy
 from tcs.errors import DataError
 
 # Values of a group of images that go through together. On a CPU its float32 copies stay in a core's cache, which more than halved the
 # time of 64 images at 224 px; elsewhere the bound is on memory (several copies of 128 MiB).
 GROUP_VALUES = {"cpu": 1 << 20}
-
 GROUP_VALUES_ELSEWHERE = 1 << 25
 
 
@@ -41,8 +39,11 @@ def apply(images_B3SS: Tensor, draws: Draws, size: int) -> Tensor:
 
 def augment(images_B3SS: Tensor, padding: int, hflip: float, generator: torch.Generator) -> Tensor:
     """Pad-and-crop, then flip, at the images' own size, with one draw an image from a CPU `generator`."""
-    policy = AugmentPolicy(crop="pad", padding=padding, hflip=hflip)
-    return apply(images_B3SS, draw(policy, len(images_B3SS), generator), images_B3SS.shape[-1])
+    batch = len(images_B3SS)
+    offsets_B2 = draw_crops(batch, padding, generator)
+    hflips_B = draw_flips(batch, hflip, generator) if hflip else None
+    draws = Draws(count=batch, padding=padding, offsets_B2=offsets_B2, hflips_B=hflips_B)
+    return apply(images_B3SS, draws, images_B3SS.shape[-1])
 
 
 def _check_images(images_B3SS: Tensor, draws: Draws) -> None:
@@ -61,7 +62,7 @@ def _check_images(images_B3SS: Tensor, draws: Draws) -> None:
 def _apply(images_B3SS: Tensor, draws: Draws, size: int) -> Tensor:
     shown = _resize(images_B3SS, draws, size)
     if draws.offsets_B2 is not None:
-        shown = pad_crop(shown, draws.offsets_B2, draws.policy.padding)
+        shown = pad_crop(shown, draws.offsets_B2, draws.padding)
     if draws.hflips_B is not None:
         shown = flip(shown, draws.hflips_B)
     if draws.vflips_B is not None:
@@ -79,4 +80,4 @@ def _resize(images_B3SS: Tensor, draws: Draws, size: int) -> Tensor:
         if images_B3SS.shape[-1] == size:
             return images_B3SS
         boxes_B4 = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(draws.count, 4)
-    return resample_boxes(images_B3SS, boxes_B4, size, draws.policy.interpolation)
+    return resample_boxes(images_B3SS, boxes_B4, size, draws.interpolation)

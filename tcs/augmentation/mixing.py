@@ -15,7 +15,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from tcs.errors import DataError, require
+from tcs.errors import DataError, option_name, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class MixPolicy:
             require(0 <= value < math.inf, f"--{option} is {value}; it must be an alpha of 0 (off) or more.")
         for option in ("mixup_prob", "mixup_switch_prob"):
             value = getattr(self, option)
-            require(0 <= value <= 1, f"--{option.replace('_', '-')} is {value}; it must lie between 0 and 1.")
+            require(0 <= value <= 1, f"{option_name(option)} is {value}; it must lie between 0 and 1.")
         require(
             self.is_on or self.mixup_prob == 1,
             "--mixup-prob has no effect without --mixup or --cutmix; add --mixup 0.8.",

@@ -13,8 +13,8 @@ from torch import Tensor
 from tcs.augmentation.apply import apply
 from tcs.augmentation.draws import Draws
 from tcs.augmentation.views import PARAMETERS
-from tcs.config.augment import AugmentPolicy
-from tcs.errors import DataError
+from tcs.config.augment import INTERPOLATIONS
+from tcs.errors import DataError, require_choice
 
 BOX, FLIP, COLOURS, GREY = slice(0, 4), 4, slice(5, 9), 9  # columns of PARAMETERS
 
@@ -22,7 +22,8 @@ BOX, FLIP, COLOURS, GREY = slice(0, 4), 4, slice(5, 9), 9  # columns of PARAMETE
 def replay_views(frames_B3SS: Tensor, parameters_BP: Tensor, size: int, interpolation: str = "bicubic") -> Tensor:
     """uint8 (B, 3, size, size): of frame b the view with parameters b, on the frames' device.
 
-    frames_B3SS uint8; parameters_BP float32. DataError for another number of parameters, or for frames that are not square.
+    frames_B3SS uint8; parameters_BP float32. DataError for another number of parameters, or for frames that are not square;
+    ConfigError for an interpolation that is not known.
     """
     if parameters_BP.ndim != 2 or parameters_BP.shape[1] != len(PARAMETERS):
         raise DataError(
@@ -33,10 +34,11 @@ def replay_views(frames_B3SS: Tensor, parameters_BP: Tensor, size: int, interpol
 
 def as_draws(parameters_BP: Tensor, interpolation: str = "bicubic") -> Draws:
     """The parameters of B views as draws of a random resized crop, a flip, colours and grey."""
+    require_choice(interpolation, INTERPOLATIONS, "--interpolation")
     parameters_BP = parameters_BP.float().cpu()
     return Draws(
-        policy=AugmentPolicy(crop="resized", interpolation=interpolation),
         count=len(parameters_BP),
+        interpolation=interpolation,
         boxes_B4=parameters_BP[:, BOX],
         hflips_B=parameters_BP[:, FLIP] != 0,
         colours_B4=parameters_BP[:, COLOURS],

@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from tcs.config.coordinates import LABEL_SOURCES
-from tcs.config.extract import COMPUTE_DTYPES, PROJECTIONS, STORED_DTYPES, ExtractConfig
+from tcs.config.extract import COMPUTE_DTYPES, LABEL_SOURCES, PROJECTIONS, STORED_DTYPES, ExtractConfig
 
 
 def parse_kwargs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, Any]:

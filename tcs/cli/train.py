@@ -24,7 +24,7 @@ def command(as_json: bool, **options: Any) -> None:
     Rerun the same command to resume. RUN/<student>/ holds last.safetensors, folded.safetensors (a plain timm state dict),
     metrics.jsonl, summary.csv and config.json. Under torchrun the processes share every batch.
     """
-    config = TrainConfig(**options)
+    config = TrainConfig.from_options(options)
     from tcs.runtime import place
     from tcs.training.train import forecast, train
 

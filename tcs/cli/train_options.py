@@ -8,11 +8,11 @@ import click
 
 from tcs.config.augment import INTERPOLATIONS, REMODES
 from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
-from tcs.config.train import HEADS, MIMIC_VIEWS, TrainConfig
+from tcs.config.train import HEADS, MIMIC_VIEWS, option_defaults
 
 Decorator = Callable[[Any], Any]
 
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+DEFAULTS = option_defaults()
 
 PAIR = {"nargs": 2, "type": float}
 

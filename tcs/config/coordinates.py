@@ -1,4 +1,4 @@
-"""FitConfig, TargetsConfig."""
+"""Options of `tcs fit` and `tcs targets`. Pure standard library."""
 
 import dataclasses
 
@@ -6,8 +6,6 @@ from tcs.config.plain import take_plain
 from tcs.errors import require, require_choice
 
 COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
-
-LABEL_SOURCES = ("auto", "folder", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

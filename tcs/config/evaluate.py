@@ -1,9 +1,14 @@
-"""Options of `tcs probe`. Pure standard library, like `tcs.config.extract`."""
+"""Options of `tcs eval`, `tcs fewshot` and `tcs probe`. Pure standard library."""
 
 import dataclasses
 
 from tcs.config.plain import take_plain
-from tcs.errors import require, require_choice
+from tcs.errors import listed, require, require_choice
+
+# Of `tcs probe`.
+PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
+HEADS = ("ridge", "logistic", "ibm2")
+COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,16 +42,9 @@ class FewshotConfig:
         take_plain(self)
 
 
-PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
-
-HEADS = ("ridge", "logistic", "ibm2")
-
-COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """A head on compressed features: `store` is fitted on, `test` is scored. Without dims and compressions: 2x to 32x.
+    """`tcs probe`: a head on compressed features. `store` is fitted on, `test` is scored. Without dims and compressions: 2x to 32x.
 
     A seed draws the projection (and the noise of `ibm2`), and with `shots` the split as well, unless `split_seed` fixes it.
     """
@@ -81,7 +79,7 @@ class ProbeConfig:
         require(len(self.projections) > 0, "--projection is missing; name at least one, for example --projection jl.")
         require(len(self.seeds) > 0, "--seed is missing; give at least one.")
         for option, given in (("--projection", self.projections), ("--seed", self.seeds)):
-            require(len(set(given)) == len(given), f"{option} names {_listed(given)}; each may stand there once.")
+            require(len(set(given)) == len(given), f"{option} names {listed(given)}; each may stand there once.")
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
         require(
             self.shots is None or self.split_file is None,
@@ -92,7 +90,3 @@ class ProbeConfig:
             f"--split-seed is {self.split_seed}, and no split is drawn; give --shots with it, or leave it out.",
         )
         require(self.copies >= 1, f"--copies is {self.copies}; it must be 1 or more.")
-
-
-def _listed(values: tuple[object, ...]) -> str:
-    return ", ".join(str(value) for value in values)

@@ -1,4 +1,4 @@
-"""Options of `tcs cache import`. Pure standard library, like `tcs.config.extract`."""
+"""Options of `tcs cache import`. Pure standard library."""
 
 import dataclasses
 from collections.abc import Mapping

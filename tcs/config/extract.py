@@ -1,6 +1,7 @@
-"""Frozen, typed configuration: one dataclass a stage, checked when built. Pure standard library, so reading one loads nothing heavy.
+"""Options of `tcs extract`, and of the commands that repeat a part of it: `tcs cache repair`, `tcs cache verify --teacher`.
 
-Options of what `tcs extract` reads from each image: readouts, projections, views. Pure standard library, like `tcs.config.extract`.
+As every module of this package: one frozen, typed dataclass a command, checked when built, and nothing but the standard
+library, so that reading one loads nothing heavy.
 """
 
 import dataclasses
@@ -8,17 +9,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.config.coordinates import LABEL_SOURCES
 from tcs.config.plain import take_plain
-from tcs.errors import require, require_choice
+from tcs.errors import option_name, refuse_idle, require, require_choice
 
+LABEL_SOURCES = ("auto", "folder", "none")
 PROJECTIONS = ("orthogonal", "pca", "autoencoder")
-
 FITTED_PROJECTIONS = ("pca", "autoencoder")  # to a sample of the images
-
 MAP = "map"  # readouts that end so keep their positions
-
+STORED_DTYPES = ("float16", "float32")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 VIEW_OPTIONS = ("view_scale", "view_ratio", "hflip", "color_jitter", "grayscale_prob")
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON types, for the artefact that was made with it."""
+    return dataclasses.asdict(config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +31,8 @@ class FeatureConfig:
     """Readouts of one pass; how maps are made smaller; and V augmented views of each image instead of the clean one.
 
     `map_size` None keeps maps as they are; `views` None means the clean centre view. An option that has nothing to act on is
-    refused, never passed over. The colour jitter c changes brightness,
-    contrast and saturation by up to c, and the hue by up to c / 4 of the circle. `seed` is of projections and views.
+    refused, never passed over. The colour jitter c changes brightness, contrast and saturation by up to c, and the hue by up to
+    c / 4 of the circle. `seed` is of projections and views.
     """
 
     readouts: tuple[str, ...] = ("avg",)
@@ -73,16 +78,11 @@ class FeatureConfig:
         )
         for option in ("hflip", "color_jitter", "grayscale_prob"):
             value = getattr(self, option)
-            require(0 <= value <= 1, f"--{option.replace('_', '-')} is {value}; it must lie between 0 and 1.")
+            require(0 <= value <= 1, f"{option_name(option)} is {value}; it must lie between 0 and 1.")
         self._refuse_idle_options()
 
     def _refuse_idle_options(self) -> None:
         """Raise ConfigError for an option that would change nothing: what it acts on is not asked for."""
-        given = {
-            field.name
-            for field in dataclasses.fields(FeatureConfig)
-            if _plain(getattr(self, field.name)) != _plain(field.default)
-        }
         conditions = (
             (("map_size",), any(name.endswith(MAP) for name in self.readouts), "a map; add --readout map"),
             (("projection", "projection_images"), bool(self.project), "--project; add --project READOUT=DIMS"),
@@ -93,24 +93,7 @@ class FeatureConfig:
             ),
             (VIEW_OPTIONS, self.views is not None, "augmented views; add --views V"),
         )
-        for options, is_met, need in conditions:
-            idle = [name for name in options if name in given]
-            require(is_met or not idle, f"--{(idle or [''])[0].replace('_', '-')} has no effect without {need}.")
-
-
-def _plain(value: object) -> object:
-    """A list as the tuple that it may stand for: a configuration may come from JSON."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-STORED_DTYPES = ("float16", "float32")
-
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
-
-
-def as_json(config: Any) -> dict[str, Any]:
-    """The configuration as plain JSON types, for the artefact that was made with it."""
-    return dataclasses.asdict(config)
+        refuse_idle(self, conditions)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +115,7 @@ class DataConfig:
         for option in ("class_map", "target_key"):
             require(
                 self.labels != "none" or getattr(self, option) is None,
-                f"--labels none reads no labels, so it excludes --{option.replace('_', '-')}; give one of them.",
+                f"--labels none reads no labels, so it excludes {option_name(option)}; give one of them.",
             )
 
 

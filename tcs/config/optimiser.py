@@ -6,14 +6,10 @@ import math
 from tcs.errors import refuse_idle, require, require_choice
 
 SCHEDULES = ("cosine", "tanh", "step", "multistep", "poly", "constant")
-
-CLIP_MODES = ("norm", "value", "agc")
-
-AMP_DTYPES = ("bfloat16", "float16")
-
 DECAYING = ("step", "multistep", "poly")  # what --decay-rate is read by
-
 ENDING = ("cosine", "tanh", "poly")  # what --min-lr is read by
+CLIP_MODES = ("norm", "value", "agc")
+AMP_DTYPES = ("bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

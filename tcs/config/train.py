@@ -1,19 +1,25 @@
-"""Options of `tcs train`. Pure standard library."""
+"""Options of `tcs train`, and the one place where they are split into parts. Pure standard library."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
 
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import take_plain
-from tcs.errors import require, require_choice
+from tcs.errors import option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
-
 MIMIC_VIEWS = ("same", "clean")
+SELECT_RIDGE, SELECT_GATES = "ridge", "gates"  # words of --selection, which else names a file
+DEFAULT_COMPONENTS = 256
 
-SELECT_RIDGE = "ridge"
-
-SELECT_GATES = "gates"
+# The fields of TrainConfig that are configurations themselves. On the command line, in recipes and in stored files their
+# options stand beside the others, in this order before them.
+PARTS: Mapping[str, type[OptimiserConfig] | type[AugmentConfig]] = {
+    "optimiser": OptimiserConfig,
+    "augment": AugmentConfig,
+}
 
 # Say where things lie, how fast they go and what is shown: a run may be resumed with others.
 PLACES = (
@@ -23,7 +29,7 @@ PLACES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(AugmentConfig, OptimiserConfig):
+class TrainConfig:
     """`tcs train`: students from a store and its targets, without the teacher. Batch size is global: rows per update, over
     all processes and accumulated parts."""
 
@@ -61,11 +67,31 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
     checkpoint_every: int = 200
     overwrite: bool = False
     dry_run: bool = False
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """The configuration of flat `options`: those of the command line, of a recipe, or of a stored config.json.
+
+        A list stands for a tuple, which YAML and JSON do not have. ConfigError for values that make no sense, TypeError for
+        a name that is no option: whoever takes names from a user checks them against `option_defaults`.
+        """
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+        }
+        for part, kind in PARTS.items():
+            own = [field.name for field in dataclasses.fields(kind) if field.name in given]
+            given[part] = kind(**{name: given.pop(name) for name in own})
+        return cls(**given)
+
+    def options(self) -> dict[str, Any]:
+        """The flat options of this configuration, all of them: what `from_options` makes an equal one of."""
+        flat = {name: value for part in PARTS for name, value in vars(getattr(self, part)).items()}
+        return flat | {name: value for name, value in vars(self).items() if name not in PARTS}
 
     def __post_init__(self) -> None:
         take_plain(self)
-        AugmentConfig.__post_init__(self)
-        OptimiserConfig.__post_init__(self)
         self._check_method()
         self._check_rows()
         self._check_run()
@@ -120,8 +146,9 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
         require(self.img_size is None or self.img_size >= 1, f"--img-size is {self.img_size}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(
-            self.grad_accum_steps <= self.batch_size,
-            f"--grad-accum-steps is {self.grad_accum_steps}, more than --batch-size ({self.batch_size}); use fewer parts.",
+            self.optimiser.grad_accum_steps <= self.batch_size,
+            f"--grad-accum-steps is {self.optimiser.grad_accum_steps}, more than --batch-size ({self.batch_size}); use fewer "
+            "parts.",
         )
         require(self.workers is None or self.workers >= 0, f"--workers is {self.workers}; it must be 0 or more.")
         require(
@@ -130,7 +157,7 @@ class TrainConfig(AugmentConfig, OptimiserConfig):
         )
         for option in ("steps", "epochs", "checkpoint_every", "log_interval", "held_out_every"):
             value = getattr(self, option)
-            require(value is None or value >= 1, f"--{option.replace('_', '-')} is {value}; it must be 1 or more.")
+            require(value is None or value >= 1, f"{option_name(option)} is {value}; it must be 1 or more.")
 
 
 def may_score_labels(config: TrainConfig) -> bool:
@@ -141,4 +168,8 @@ def may_score_labels(config: TrainConfig) -> bool:
     return config.shots is None and config.split_file is None
 
 
-DEFAULT_COMPONENTS = 256
+def option_defaults() -> dict[str, Any]:
+    """Every option of `tcs train` with its default, dataclasses.MISSING where it has none, as `TrainConfig.options` orders them."""
+    own = [field for field in dataclasses.fields(TrainConfig) if field.name not in PARTS]
+    fields = [*(field for kind in PARTS.values() for field in dataclasses.fields(kind)), *own]
+    return {field.name: field.default for field in fields}

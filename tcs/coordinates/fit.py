@@ -24,7 +24,7 @@ from tcs.coordinates.system import (
 )
 from tcs.coordinates.vectors import EveryVector, row_vectors
 from tcs.runtime import environment, say
-from tcs.splits.shots import Split, choose_split
+from tcs.splits.shots import Split, split_of
 
 LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 
@@ -41,7 +41,8 @@ def fit(config: FitConfig) -> CoordinateSystem:
     store = cache.open(config.store)
     features = store.features(config.readout)
     readout = config.readout if config.readout is not None else next(iter(store.readouts))
-    split, test = _named_split(store, config), _test_store(config, readout)
+    is_split = config.shots is not None or config.split_file is not None
+    split, test = split_of(store, config) if is_split else None, _test_store(config, readout)
     recipe = _recipe(config, store, readout, split, test)
     out = pathlib.Path(config.out)
     if out.exists():
@@ -67,19 +68,6 @@ def fit(config: FitConfig) -> CoordinateSystem:
     system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
     save_coordinates(out, system, environment() | {"options": as_json(config)})
     return system
-
-
-def _named_split(store: cache.Store, config: FitConfig) -> Split | None:
-    if config.shots is None and config.split_file is None:
-        return None
-    return choose_split(
-        store.keys,
-        store.labels_N,
-        store.classes,
-        shots=config.shots,
-        split_seed=config.seed if config.split_seed is None else config.split_seed,
-        split_file=config.split_file,
-    )
 
 
 def _test_store(config: FitConfig, readout: str) -> tuple[str, LabelledFeatures] | None:

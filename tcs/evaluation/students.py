@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import cache
 from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_json, load_weights
+from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import decode_quietly, find_images
@@ -42,7 +42,7 @@ class FinishedStudent:
 def load_student(folder: str | pathlib.Path) -> FinishedStudent:
     """Read RUN/<student>/. ArtefactError where it is missing, failed, unfinished or broken."""
     folder = pathlib.Path(folder)
-    record = load_json(folder / CONFIG)
+    record = load_record(folder)
     if record.get("state") == "failed":
         raise ArtefactError(
             f"student {folder} failed in training ({record.get('error')}); name the others with --model to evaluate them."

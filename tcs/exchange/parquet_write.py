@@ -33,7 +33,7 @@ def export_parquet(
     if target.exists() and _is_done(target, about, overwrite):
         return target
     arrow = load_pyarrow()
-    source = cache.Source(store)
+    source = cache.DerivedFrom(store)
     readouts = store.manifest.plan.readouts
     taken = {"key", "label", INDEX_COLUMN, HASH_COLUMN}
     clash = next((item.name for item in readouts if item.name in taken), None)

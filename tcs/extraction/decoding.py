@@ -121,7 +121,7 @@ class DecodedImage:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Batch:
+class DecodedBatch:
     """n images of one shard, in order: `images_VB3HW` float32 with zeros for bad images and for the n..B padding.
 
     `views` holds the parameters (V, P) of each image, None for a bad image and for the clean view.
@@ -176,7 +176,7 @@ class Collate:
     def __init__(self, batch_size: int, shape: tuple[int, int, int], views: int = 1) -> None:
         self._shape = (views, batch_size, *shape)
 
-    def __call__(self, items: Sequence[DecodedImage]) -> Batch:
+    def __call__(self, items: Sequence[DecodedImage]) -> DecodedBatch:
         """The batch of `items`, each without its own copy of the pixels."""
         images_VB3HW = torch.zeros(*self._shape)
         for row, item in enumerate(items):
@@ -184,7 +184,7 @@ class Collate:
                 images_VB3HW[:, row] = item.inputs.pixels_V3HW
         views = tuple(None if item.inputs is None else item.inputs.views_VP for item in items)
         bare = tuple(dataclasses.replace(item, inputs=None) for item in items)
-        return Batch(images_VB3HW=images_VB3HW, views=views, items=bare)
+        return DecodedBatch(images_VB3HW=images_VB3HW, views=views, items=bare)
 
 
 def cut(positions: range, batch_size: int) -> list[range]:
@@ -194,7 +194,7 @@ def cut(positions: range, batch_size: int) -> list[range]:
 
 def decoded_batches(
     images: ImagePositions, batches: Sequence[Sequence[int]], collate: Collate, workers: int
-) -> Generator[Batch, None, None]:
+) -> Generator[DecodedBatch, None, None]:
     """The decoded `batches` in order, prepared by `workers` processes (0: in this one). DataError if one of them dies."""
     loader = DataLoader(
         images,

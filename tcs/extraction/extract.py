@@ -15,10 +15,10 @@ import numpy as np
 import cache
 from tcs.config.extract import ExtractConfig
 from tcs.distributed.ranks import ALONE, Ranks, joined_ranks, shared_bar
-from tcs.errors import DataError
-from tcs.extraction.decoding import Batch, Collate, cut, decoded_batches
+from tcs.errors import DataError, listed
+from tcs.extraction.decoding import Collate, DecodedBatch, cut, decoded_batches
 from tcs.extraction.gate import add_gate
-from tcs.extraction.plan import LISTED, Extraction, _listed, _recorded, prepare
+from tcs.extraction.plan import LISTED, Extraction, _recorded, prepare
 from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, introduce, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
@@ -157,7 +157,7 @@ def _shards(
 
 def batch_features(
     extraction: Extraction, plan: cache.Plan, batches: Sequence[range], bar: Bar
-) -> Generator[tuple[Batch, dict[str, np.ndarray]], None, None]:
+) -> Generator[tuple[DecodedBatch, dict[str, np.ndarray]], None, None]:
     """Each batch of positions, and float32 (n, ...) of each readout for the n good images in it."""
     views = 1 if plan.views is None else plan.views.count
     collate = Collate(max(plan.batch_size, MIN_BATCH), extraction.teacher.input_shape, views)
@@ -172,11 +172,12 @@ def batch_features(
 
 def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
     """Raise DataError listing the bad images where there are more than allowed, or nothing but bad ones."""
+    told = [f"{entry.key} ({entry.reason})" for entry in bad]
     if len(bad) == len(plan.keys):
-        raise DataError(f"none of the {len(bad)} images can be read (first: {_listed(bad[:1])}); nothing to store.")
+        raise DataError(f"none of the {len(bad)} images can be read (first: {told[0]}); nothing to store.")
     if len(bad) > config.max_bad:
         more = f", and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
         raise DataError(
-            f"{len(bad)} of {len(plan.keys)} images are bad, --max-bad is {config.max_bad}: {_listed(bad[:LISTED])}{more};"
+            f"{len(bad)} of {len(plan.keys)} images are bad, --max-bad is {config.max_bad}: {listed(told[:LISTED])}{more};"
             f" run again when they are fixed, or leave them out: --max-bad {len(bad)}."
         )

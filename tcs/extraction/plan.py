@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import cache
@@ -97,7 +96,3 @@ def _recorded(config: ExtractConfig) -> dict[str, Any]:
     """The configuration as JSON types, for provenance."""
     plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
     return plain
-
-
-def _listed(bad: Sequence[cache.Quarantined]) -> str:
-    return ", ".join(f"{entry.key} ({entry.reason})" for entry in bad)

@@ -9,11 +9,11 @@ import numpy as np
 
 import cache
 from cache.fingerprint import DIGEST_BYTES
-from tcs.extraction.decoding import Batch
+from tcs.extraction.decoding import DecodedBatch
 from tcs.teacher.model import Teacher
 
 
-def batch_rows(teacher: Teacher, batch: Batch, plan: cache.Plan) -> dict[str, np.ndarray]:
+def batch_rows(teacher: Teacher, batch: DecodedBatch, plan: cache.Plan) -> dict[str, np.ndarray]:
     """float32 (n, *plan.row_shape) of each readout for the n good images of the batch; a pass of the teacher for each view."""
     good = [row for row, item in enumerate(batch.items) if item.reason is None]
     found = [teacher.features(images_B3HW) for images_B3HW in batch.images_VB3HW]
@@ -22,7 +22,7 @@ def batch_rows(teacher: Teacher, batch: Batch, plan: cache.Plan) -> dict[str, np
     return {name: np.stack([view[name].numpy()[good] for view in found], axis=1) for name in found[0]}
 
 
-def shard_rows(plan: cache.Plan, parts: Sequence[tuple[Batch, dict[str, np.ndarray]]]) -> cache.ShardRows:
+def shard_rows(plan: cache.Plan, parts: Sequence[tuple[DecodedBatch, dict[str, np.ndarray]]]) -> cache.ShardRows:
     """One shard from its batches: R rows for the good images, a quarantine entry for each bad one."""
     items = [item for batch, _ in parts for item in batch.items]
     good = [item for item in items if item.reason is None]
@@ -41,7 +41,7 @@ def shard_rows(plan: cache.Plan, parts: Sequence[tuple[Batch, dict[str, np.ndarr
     )
 
 
-def _view_rows(views: cache.Views, batches: Sequence[Batch]) -> np.ndarray:
+def _view_rows(views: cache.Views, batches: Sequence[DecodedBatch]) -> np.ndarray:
     """Parameters of the good images' views, float32 (R, V, P)."""
     found = [parameters_VP for batch in batches for parameters_VP in batch.views if parameters_VP is not None]
     return np.array(found, np.float32).reshape(len(found), views.count, len(views.parameters))

@@ -23,6 +23,14 @@ class HashPlanes:
     thresholds_H: Tensor
     rms_H: Tensor
 
+    def to(self, device: torch.device) -> "HashPlanes":
+        """The same on another device."""
+        return HashPlanes(
+            rotation_HK=self.rotation_HK.to(device),
+            thresholds_H=self.thresholds_H.to(device),
+            rms_H=self.rms_H.to(device),
+        )
+
 
 @full_precision
 def coordinate_l2(z_BK: Tensor, coordinates_BK: Tensor) -> Tensor:

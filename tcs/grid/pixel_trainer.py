@@ -17,27 +17,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tcs.checkpoint import RESUME, load_resume, save_resume
+from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ArtefactError, DivergedError
 from tcs.functional.contrast import nt_xent, projection_head
 from tcs.grid.view_pairs import view_pairs
 from tcs.runtime import Bar, resident_mib, seed_for, stop_requests
 from tcs.students.backbone import pre_logits
-from tcs.students.student import Student, normalisation
+from tcs.students.student import build_student, normalisation
 from tcs.training.batches import draw
 from tcs.training.checks import check_optimiser
+from tcs.training.jobs import Job
 from tcs.training.optimisation import make_optimiser, make_schedule
-from tcs.training.recipe import Recipe
 
 TEMPERATURE = 0.5
-
 EVAL_BATCH = 256
-
 LOG_POINTS = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run cost. `images_seen` counts forward passes; `wall_seconds` are those of this process."""
+class PixelRun:
+    """What a run came to. `images_seen` counts forward passes; `wall_seconds` are those of this process."""
 
     wall_seconds: float
     images_seen: int
@@ -48,20 +47,22 @@ class Outcome:
 class PixelTrainer:
     """A student, its projection head and its step. The optimiser, schedule and clipping are those of tcs.training.trainer."""
 
-    def __init__(self, student: Student, images_n3HW: Tensor, recipe: Recipe, name: str, device: torch.device) -> None:
-        self.recipe, self.name, self.device = recipe, name, device
+    def __init__(self, job: Job, images_n3HW: Tensor, device: torch.device) -> None:
+        self.job, self.device = job, device
+        config, optimiser = job.config, job.config.optimiser
         self.images_n3HW = images_n3HW.to(device)
-        self.images = min(recipe.batch_size, len(images_n3HW)) // 2  # of a step; each is shown in two views
-        layout = torch.channels_last if recipe.optimiser.channels_last else torch.contiguous_format
+        self.images = min(config.batch_size, len(images_n3HW)) // 2  # of a step; each is shown in two views
+        student = build_student(job.student_plan)
+        layout = torch.channels_last if optimiser.channels_last else torch.contiguous_format
         self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(recipe.seed, f"projection head {name}"))
+            torch.manual_seed(seed_for(config.seed, f"projection head {job.name}"))
             self.head = projection_head(student.width).to(device)
         mean, std = normalisation(student.backbone)
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
         self.parameters = [*student.backbone.parameters(), *self.head.parameters()]
-        self.optimiser = _make_optimiser(self.parameters, recipe)
-        self.scheduler = make_schedule(self.optimiser, recipe.optimiser, recipe.steps)
+        self.optimiser = _make_optimiser(self.parameters, optimiser)
+        self.scheduler = make_schedule(self.optimiser, optimiser, job.steps)
         self.step, self.images_seen = 0, 0
         self.summary: list[dict[str, Any]] = []
 
@@ -73,12 +74,12 @@ class PixelTrainer:
         loss, match = nt_xent(first_BP, second_BP, TEMPERATURE)
         if not math.isfinite(loss.item()):
             raise DivergedError(
-                f"student {self.name}: loss 'nt-xent' is {loss.item()} at step {self.step}; lower --lr and train again."
+                f"student {self.job.name}: loss 'nt-xent' is {loss.item()} at step {self.step}; lower --lr and train again."
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.optimiser.clip_grad:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimiser.clip_grad)
+        if self.job.config.optimiser.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.job.config.optimiser.clip_grad)
         self.optimiser.step()
         self.step += 1
         self.images_seen += 2 * self.images
@@ -86,20 +87,22 @@ class PixelTrainer:
 
     def _views(self) -> Tensor:
         """The normalised views (V, 3, H, W) of this step's images."""
-        place_B = draw(len(self.images_n3HW), self.images, self.recipe.seed, "pool", self.step)
-        generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "augment", self.step))
-        views_V3HW = view_pairs(self.images_n3HW[place_B.to(self.device)], self.recipe.augment.hflip, generator)
+        place_B = draw(len(self.images_n3HW), self.images, self.job.config.seed, "pool", self.step)
+        generator = torch.Generator().manual_seed(seed_for(self.job.config.seed, "augment", self.step))
+        views_V3HW = view_pairs(self.images_n3HW[place_B.to(self.device)], self.job.config.augment.hflip, generator)
         return self._normalised(views_V3HW)
 
     def _normalised(self, images_B3HW: Tensor) -> Tensor:
         """What the student is fed for images on a 0..1 scale."""
         inputs = (images_B3HW - self.mean) / self.std
-        return inputs.contiguous(memory_format=torch.channels_last) if self.recipe.optimiser.channels_last else inputs
+        return (
+            inputs.contiguous(memory_format=torch.channels_last) if self.job.config.optimiser.channels_last else inputs
+        )
 
     def _project(self, views_V3HW: Tensor) -> Tensor:
         """(V, P); dropout and drop-path draw from the step's own seed, and the process's generators stay as they were."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [], device_type="cuda"):
-            torch.manual_seed(seed_for(self.recipe.seed, f"forward {self.name}", self.step))
+            torch.manual_seed(seed_for(self.job.config.seed, f"forward {self.job.name}", self.step))
             projected_VP: Tensor = self.head(pre_logits(self.student.backbone, views_V3HW))
         return projected_VP
 
@@ -133,40 +136,41 @@ class PixelTrainer:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def _make_optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def _make_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
     """Biases and norms are not decayed, as in the cells. ConfigError for a name that timm does not have."""
-    check_optimiser(recipe.optimiser)
+    check_optimiser(config)
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.optimiser.weight_decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return make_optimiser(groups, recipe.optimiser)
+    return make_optimiser(groups, config)
 
 
-def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path, fingerprint: str, every: int) -> Outcome:
+def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path) -> PixelRun:
     """Run what is left of the steps and return the cost.
 
-    The state is saved in `folder` `every` so many steps and on Ctrl-C or SIGTERM; an earlier state of the same `fingerprint`
-    is taken up, another one refused (ArtefactError).
+    The state is saved in `folder` every --checkpoint-every steps and on Ctrl-C or SIGTERM; an earlier state of the same
+    fingerprint is taken up, another one refused (ArtefactError).
     """
+    fingerprint, every = trainer.job.fingerprint, trainer.job.config.checkpoint_every
     if (folder / RESUME).exists():
         _resume(trainer, folder / RESUME, fingerprint)
         bar.advance(trainer.step)
-    started, peak_mib, interval = time.perf_counter(), 0.0, max(1, trainer.recipe.steps // LOG_POINTS)
+    started, peak_mib, interval = time.perf_counter(), 0.0, max(1, trainer.job.steps // LOG_POINTS)
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.device)
     with stop_requests() as stop:
-        while trainer.step < trainer.recipe.steps:
+        while trainer.step < trainer.job.steps:
             loss, match = trainer.train_step()
             bar.advance(1, f"loss {loss:.3f}, pairs found {match:.0%}")
-            if trainer.step % interval == 0 or trainer.step == trainer.recipe.steps:
+            if trainer.step % interval == 0 or trainer.step == trainer.job.steps:
                 peak_mib = max(peak_mib, _memory_mib(trainer.device))
                 trainer.summary.append(_summary_row(trainer, loss, match))
             if trainer.step % every == 0 or stop.requested:
                 save_resume(folder / RESUME, trainer.state() | {"fingerprint": fingerprint})
             if stop.requested:
                 stop.leave()
-    return Outcome(
+    return PixelRun(
         wall_seconds=time.perf_counter() - started,
         images_seen=trainer.images_seen,
         peak_mib=peak_mib,

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tcs.config.train import TrainConfig
+from tcs.config.train import TrainConfig, option_defaults
 from tcs.criteria.losses import mimics, parse_loss
 from tcs.errors import ConfigError, did_you_mean
 from tcs.methods.named import HEADLESS, METHODS, find_method
@@ -26,29 +26,15 @@ RECIPE_KEYS = (
 )
 
 TEACHER = "teacher"  # the model of a reference row without a student
-
 NO_PIXELS = ("none", "0")
-
 TEACHER_REFERENCES = ("teacher-probe", "teacher-knn", "ibm2")
-
 STUDENT_REFERENCES = ("same-pixels",)
-
 REFERENCES = TEACHER_REFERENCES + STUDENT_REFERENCES
 
+# Options of `tcs train` that the grid sets itself, cell by cell.
 CELL_OPTIONS = (
-    "store",
-    "out",
-    "models",
-    "method",
-    "shots",
-    "split_file",
-    "seed",
-    "split_seed",
-    "unlabelled",
-    "device",
-    "overwrite",
-    "dry_run",
-    "data",
+    *("store", "data", "out", "models", "method", "shots", "split_file", "seed", "split_seed", "unlabelled"),
+    *("device", "overwrite", "dry_run"),
 )
 
 METHOD_KEYS = ("method", "head", "loss", "label")
@@ -160,7 +146,7 @@ def _references(named: list[str] | None, unlabelled: tuple[str, ...]) -> tuple[s
 
 
 def _train_options() -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(TrainConfig) if field.name not in CELL_OPTIONS)
+    return tuple(name for name in option_defaults() if name not in CELL_OPTIONS)
 
 
 def _check_keys(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -279,14 +265,14 @@ def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:
     """The TrainConfig of a cell: the grid's options, then the method's own."""
     # Watching may keep rows out of training, and a benchmark reads the last step only: nothing is watched, unless asked for.
     options = {"targets": grid.targets, "held_out": 0} | dict(grid.options) | dict(cell.method.options)
-    return TrainConfig(
-        store=grid.train,
-        data=grid.data,
-        out=out,
-        models=(cell.model,),
-        shots=cell.shots,
-        seed=cell.seed,
-        unlabelled=cell.unlabelled,
-        device=device,
-        **options,
-    )
+    own = {
+        "store": grid.train,
+        "data": grid.data,
+        "out": out,
+        "models": (cell.model,),
+        "shots": cell.shots,
+        "seed": cell.seed,
+        "unlabelled": cell.unlabelled,
+        "device": device,
+    }
+    return TrainConfig.from_options(options | own)

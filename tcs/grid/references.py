@@ -17,7 +17,7 @@ import cache
 from tcs.coordinates.vectors import row_vectors
 from tcs.metrics import accuracy, match_classes
 from tcs.probes.ibm2 import fit_ibm2
-from tcs.probes.ridge import fit_ridge, knn_accuracy
+from tcs.probes.ridge import fit_ridge, knn_accuracy, unit_rows
 from tcs.runtime import say
 
 Float32 = NDArray[np.float32]
@@ -58,8 +58,8 @@ def score_reference(
 
 
 def _ridge(shots: Shots) -> dict[str, float]:
-    probe = fit_ridge(_unit_rows(shots.x_ND), shots.labels_N, shots.n_classes)
-    return _ranked(probe.logits(_unit_rows(shots.test_MD)), shots.truth_M)
+    probe = fit_ridge(unit_rows(shots.x_ND), shots.labels_N, shots.n_classes)
+    return _ranked(probe.logits(unit_rows(shots.test_MD)), shots.truth_M)
 
 
 def _knn(shots: Shots) -> dict[str, float]:
@@ -88,8 +88,3 @@ REFERENCE_SCORES: Mapping[str, Callable[[Shots], dict[str, float]]] = {
 def _ranked(logits_MC: NDArray[np.float64], truth_M: NDArray[np.int64]) -> dict[str, float]:
     metrics = accuracy(logits_MC, truth_M)
     return {name: metrics[name] for name in ("top1", "top1_err", "top5")}
-
-
-def _unit_rows(x_ND: Float32) -> Float32:
-    lengths_N1: Float32 = np.linalg.norm(x_ND, axis=1, keepdims=True)
-    return np.asarray(x_ND / np.maximum(lengths_N1, 1e-12), np.float32)

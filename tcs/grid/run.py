@@ -39,7 +39,7 @@ from tcs.images.stored import decode_rows, find_images
 from tcs.metrics import accuracy, match_classes
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.shots import Split, k_shot_split, write_split_file
-from tcs.training.data import Source, open_source
+from tcs.training.data import RunData, open_data
 from tcs.training.feed import frame_size
 from tcs.training.images import fits
 from tcs.training.train import train
@@ -47,7 +47,7 @@ from tcs.training.train import train
 
 @dataclasses.dataclass(kw_only=True)
 class Bench:
-    """What the cells of a grid share: the stores, the sources by targets file, test images by size, the environment."""
+    """What the cells of a grid share: the stores, what runs read by targets file, test images by size, the environment."""
 
     grid: Grid
     out: pathlib.Path
@@ -57,15 +57,15 @@ class Bench:
     commit: str
     origin: Origin
     settings: dict[str, Any]
-    sources: dict[str | None, Source] = dataclasses.field(default_factory=dict)
+    data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
     test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
-    def source(self, targets: str | None) -> Source:
-        """The training store with `targets`; every source shares the images decoded so far."""
-        if targets not in self.sources:
-            self.sources[targets] = open_source(self.grid.train, targets, self.grid.data)
-            self.sources[targets].decoded = next(iter(self.sources.values())).decoded
-        return self.sources[targets]
+    def data_of(self, targets: str | None) -> RunData:
+        """The training store with `targets`; all of them share the images decoded so far."""
+        if targets not in self.data:
+            self.data[targets] = open_data(self.grid.train, targets, self.grid.data)
+            self.data[targets].decoded = next(iter(self.data.values())).decoded
+        return self.data[targets]
 
     def images(self, size: int) -> Tensor:
         """The labelled test images at `size`, uint8 (N, 3, size, size)."""
@@ -181,9 +181,9 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", "_".join(cell.key[1:])).strip("-")
     config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
     without_teacher = cell.method.label in STUDENT_REFERENCES
-    source = bench.source(None if without_teacher else config.targets)
-    _decode_once(source, config)
-    folder = train_same_pixels(config, source) if without_teacher else train(config, source)[0]
+    data = bench.data_of(None if without_teacher else config.targets)
+    _decode_once(data, config)
+    folder = train_same_pixels(config, data, split) if without_teacher else train(config, data, split)[0]
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     labels_N = match_classes(bench.test, student.record["classes"])
@@ -196,7 +196,6 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         pick_device(bench.device),
         scoring.batch_size,
     )
-    assert student.record["identity"]["split_digest"] == split.digest
     return {
         **_kept(accuracy(logits_NC, labels_N[bench.test.labels_N >= 0])),
         "params_m": round(details["parameters"] / 1e6, 4),
@@ -205,17 +204,18 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         "wall_s": round(cost["wall_seconds"], 2),
         "images_per_s": round(cost["images_seen"] / max(cost["wall_seconds"], 1e-9), 1),
         "peak_mem_mb": round(cost["peak_mib"], 1),
-        "targets_id": "" if source.targets is None else source.targets.identity,
+        "targets_id": "" if data.targets is None else data.targets.identity,
     }
 
 
-def _decode_once(source: Source, config: TrainConfig) -> None:
+def _decode_once(data: RunData, config: TrainConfig) -> None:
     """Decode every training image before the first cell, where they fit: cells draw other rows, but from the same store."""
     if config.img_size is None:
         return
-    size, rows, whole = frame_size(config, config.img_size, views=source.has_views), len(source.store), source.has_views
-    if (size, whole) not in source.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
-        source.resident(np.arange(rows), size, whole=whole)
+    whole, rows = data.has_views, len(data.store)
+    size = frame_size(config.augment, config.img_size, views=whole)
+    if (size, whole) not in data.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
+        data.resident(np.arange(rows), size, whole=whole)
 
 
 def _kept(metrics: dict[str, float]) -> dict[str, float]:

@@ -15,40 +15,40 @@ Published and not tuned: views by appendix B.9 (tcs.grid.view_pairs; the mirror 
 0.5 (B.9, and the authors' command for CIFAR-10), two-layer projection head (section 4.2). Not the published optimiser
 (LARS), nor its length.
 
-Legend: n rows of this run, m labelled rows, S student width.
+Legend: n rows of this run, m labelled rows, S student width, C classes.
 """
 
 import dataclasses
-import io
 import pathlib
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-import cache
-from tcs.checkpoint import CONFIG, FOLDED, LAST, RESUME, SEEN, SUMMARY, load_json, save_json, save_table, save_weights
-from tcs.config.extract import as_json
+from tcs.artefact import plain_json
+from tcs.checkpoint import FOLDED, LAST, RESUME, SEEN, SUMMARY, save_record, save_table, save_weights
+from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
-from tcs.errors import ArtefactError, ConfigError
-from tcs.grid.pixel_trainer import TEMPERATURE, Outcome, PixelTrainer, train_pixels
+from tcs.errors import ConfigError, option_name
+from tcs.grid.pixel_trainer import TEMPERATURE, PixelRun, PixelTrainer, train_pixels
 from tcs.methods.named import Method
 from tcs.probes.ridge import fit_ridge
-from tcs.runtime import environment, pick_device, progress_bar, say
+from tcs.runtime import pick_device, progress_bar, say
+from tcs.splits.held_out import nothing_held_out
 from tcs.splits.pool import pool_rows
-from tcs.splits.shots import Split
+from tcs.splits.shots import Split, split_of, split_seed_of
 from tcs.students.backbone import StudentSpec, parse_student
-from tcs.students.student import StudentPlan, build_student, normalisation
-from tcs.training.data import Source, find_split
-from tcs.training.jobs import image_size
-from tcs.training.recipe import Recipe, make_recipe
-from tcs.training.record import as_plain
+from tcs.training.data import RunData
+from tcs.training.jobs import Job, RunRows, image_size
+from tcs.training.phases import DEFAULT_STEPS
+from tcs.training.record import begin, is_finished, numbers_of, run_record, save_seen
 
 SEMANTICS = 1  # raised by hand, when the same settings would give other weights
 
 METHOD = Method(
-    head="linear", loss="nt-xent", about="SimCLR on the pixels of the pool, then a ridge probe of the labels"
+    head="linear",
+    loss="nt-xent",
+    about="SimCLR on the pixels of the pool, then a ridge probe of the labels",
 )
 
 LEAST_IMAGES = 2
@@ -57,140 +57,102 @@ LEAST_IMAGES = 2
 NOT_FOLLOWED = ("layer_decay", "clip_mode", "grad_accum_steps", "amp", "torchcompile", "model_ema", "freeze", "sync_bn")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PixelRun:
-    """One student of the reference: rows_n (int64, sorted) are those whose pixels it sees, `split` those with a label."""
-
-    config: TrainConfig
-    source: Source
-    spec: StudentSpec
-    recipe: Recipe
-    split: Split
-    rows_n: NDArray[np.int64]
-    size: int
-    folder: pathlib.Path
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """All that decides the weights, as JSON."""
-        recipe: dict[str, Any] = as_plain(as_json(self.recipe))
-        nested = [recipe.pop(part) for part in ("optimiser", "augment")]
-        recipe.pop("method")
-        return {**recipe, **nested[0], **nested[1]} | {
-            "reference": "same-pixels",
-            "semantics": SEMANTICS,
-            "temperature": TEMPERATURE,
-            "model": self.spec.text,
-            "image_size": self.size,
-            "unlabelled": self.config.unlabelled,
-            "store_identity": self.source.store.identity,
-            "split_digest": self.split.digest,
-        }
-
-
-def train_same_pixels(config: TrainConfig, source: Source) -> pathlib.Path:
+def train_same_pixels(config: TrainConfig, data: RunData, split: Split | None = None) -> pathlib.Path:
     """Train the one student of `config` and return its folder, which holds what `tcs train` leaves there.
 
-    Reads the pixels of the pool and the labels of the split; no feature, coordinate or hash bit. `method`, `loss`, `targets`
-    and what goes with them are not looked at. A finished student is left alone, an unfinished one resumes; on CPU with the
-    same thread count the result is the same bit for bit. ConfigError without a pool, or where a step has one image.
+    Reads the pixels of the pool and the labels of the split (of `split`, where it is drawn already); no feature, coordinate or
+    hash bit. `method`, `loss`, `targets` and what goes with them are not looked at. A finished student is left alone, an
+    unfinished one resumes; on CPU with the same thread count the result is the same bit for bit. ConfigError without a pool, or
+    where a step has one image.
     """
-    run = _plan(config, source)
-    if _is_finished(run):
-        say(f"{run.folder} is finished; nothing to do.")
-        return run.folder
-    trainer = _make_trainer(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    save_json(run.folder / CONFIG, {"state": "training", "identity": run.identity})
+    job = _plan(config, data, split)
+    if is_finished(job):
+        say(f"{job.folder} is finished; nothing to do.")
+        return job.folder
+    images_n3HW = data.resident(job.rows.rows_n, job.size)
+    trainer = PixelTrainer(job, images_n3HW, pick_device(config.device))
+    begin(job)
     say(
-        f"{run.spec.text}: {METHOD.about}; {run.recipe.steps:,} steps of {trainer.images} images in two views "
-        f"({len(run.rows_n):,} rows, {len(run.split.rows_n):,} labelled for the probe)."
+        f"{job.name}: {METHOD.about}; {job.steps:,} steps of {trainer.images} images in two views "
+        f"({len(job.rows.rows_n):,} rows, {len(job.rows.split.rows_n):,} labelled for the probe)."
     )
-    with progress_bar(run.recipe.steps, run.spec.name, "steps") as bar:
-        outcome = train_pixels(trainer, bar, run.folder, cache.digest_of_json(run.identity), config.checkpoint_every)
-    _install_probe(run, trainer)
-    _save(run, trainer, outcome)
-    return run.folder
+    with progress_bar(job.steps, job.spec.name, "steps") as bar:
+        run = train_pixels(trainer, bar, job.folder)
+    _install_probe(trainer, data)
+    _save(trainer, data, run)
+    return job.folder
 
 
-def _plan(config: TrainConfig, source: Source) -> PixelRun:
-    spec, split = parse_student(config.models[0]), find_split(source.store, config)
-    split_seed = config.seed if config.split_seed is None else config.split_seed
-    rows_n = pool_rows(source.store.keys, split.rows_n, config.unlabelled, split_seed)
-    if config.unlabelled == "none" or len(rows_n) == len(split.rows_n):
+def _plan(config: TrainConfig, data: RunData, split: Split | None) -> Job:
+    """The student at the start that every cell gives it, on the rows of a method that uses the pool."""
+    spec, rows = parse_student(config.models[0]), _rows(config, data, split or split_of(data.store, config))
+    pool, batch = len(rows.rows_n), min(config.batch_size, len(rows.rows_n))
+    if config.unlabelled == "none" or pool == len(rows.split.rows_n):
         raise ConfigError(
-            f"same-pixels has no pool (unlabelled is {config.unlabelled}, {len(split.rows_n)} labelled rows); it compares "
+            f"same-pixels has no pool (unlabelled is {config.unlabelled}, {len(rows.split.rows_n)} labelled rows); it compares "
             "with methods that see unlabelled pixels: give them, or leave it out of `references`."
         )
-    _refuse_options(config)
-    size = config.img_size or image_size(spec)
-    recipe = make_recipe(dataclasses.replace(config, epochs=None), METHOD, 0, len(rows_n))
-    if config.epochs is not None:  # of the pool, which every batch comes from
-        steps = config.epochs * len(rows_n) // min(recipe.batch_size, len(rows_n))
-        recipe = dataclasses.replace(recipe, steps=max(1, steps))
-    if min(recipe.batch_size, len(rows_n)) < 2 * LEAST_IMAGES:
+    _refuse_options(config.optimiser)
+    if batch < 2 * LEAST_IMAGES:
         raise ConfigError(
-            f"same-pixels has a batch of {min(recipe.batch_size, len(rows_n))}; it shows half as many images, twice each, and "
-            "tells them apart: use a --batch-size of 4 or more."
+            f"same-pixels has a batch of {batch}; it shows half as many images, twice each, and tells them apart: use a "
+            "--batch-size of 4 or more."
         )
-    return PixelRun(
-        config=config,
-        source=source,
+    size = config.img_size or image_size(spec)
+    steps = config.steps or DEFAULT_STEPS if config.epochs is None else max(1, config.epochs * pool // batch)
+    return Job(
         spec=spec,
-        recipe=recipe,
-        split=split,
-        rows_n=rows_n,
+        config=config,
+        method=METHOD,
+        rows=rows,
+        steps=steps,
         size=size,
-        folder=pathlib.Path(config.out) / spec.folder,
+        classes=tuple(data.store.classes),
+        identity=_identity(spec, config, steps, size, rows, data),
     )
 
 
-def _refuse_options(config: TrainConfig) -> None:
+def _rows(config: TrainConfig, data: RunData, split: Split) -> RunRows:
+    """The labelled rows and the whole pool: nothing is watched, so nothing is kept out for it."""
+    rows_n = pool_rows(data.store.keys, split.rows_n, config.unlabelled, split_seed_of(config))
+    return RunRows(split=split, rows_n=rows_n, held_out=nothing_held_out("a reference is not watched."))
+
+
+def _identity(
+    spec: StudentSpec, config: TrainConfig, steps: int, size: int, rows: RunRows, data: RunData
+) -> dict[str, Any]:
+    """All that decides the weights, as JSON."""
+    numbers = plain_json(numbers_of(config, steps, gates=None))
+    parts = [numbers.pop(part) for part in ("optimiser", "augment")]
+    return {**numbers, **parts[0], **parts[1]} | {
+        "reference": "same-pixels",
+        "semantics": SEMANTICS,
+        "temperature": TEMPERATURE,
+        "model": spec.text,
+        "image_size": size,
+        "unlabelled": config.unlabelled,
+        "store_identity": data.store.identity,
+        "split_digest": rows.split.digest,
+    }
+
+
+def _refuse_options(config: OptimiserConfig) -> None:
     """Raise ConfigError for an option of the other cells that would not be followed here."""
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
     for name in NOT_FOLLOWED:
         value = getattr(config, name)
         if value != defaults[name]:
             raise ConfigError(
-                f"same-pixels does not follow --{name.replace('_', '-')} (now {value}), and would not be trained as the other "
-                "cells are; leave it out of `references`, or the option out of `options`."
+                f"same-pixels does not follow {option_name(name)} (now {value}), and would not be trained as the other cells "
+                "are; leave it out of `references`, or the option out of `options`."
             )
 
 
-def _is_finished(run: PixelRun) -> bool:
-    """Whether the folder holds this very run, finished. ArtefactError where it holds another one."""
-    if not (run.folder / CONFIG).exists():
-        return False
-    found = load_json(run.folder / CONFIG)
-    for key, value in run.identity.items():
-        if found["identity"].get(key) != value:
-            there = str(found["identity"].get(key))[:80]
-            raise ArtefactError(
-                f"{run.folder} was made with {key} {there}, this run has {str(value)[:80]}; use another --out."
-            )
-    return bool(found["state"] == "finished")
-
-
-def _make_trainer(run: PixelRun) -> PixelTrainer:
-    """The student at the start that every cell gives it, and the pixels of the pool; no label."""
-    plan = StudentPlan(
-        spec=run.spec,
-        n_classes=len(run.source.store.classes),
-        components=None,
-        reads_coordinates=False,
-        image_size=run.size,
-        pretrained=run.config.pretrained,
-        seed=run.config.seed,
-    )
-    images_n3HW = run.source.resident(run.rows_n, run.size)
-    return PixelTrainer(build_student(plan), images_n3HW, run.recipe, run.spec.text, pick_device(run.config.device))
-
-
-def _install_probe(run: PixelRun, trainer: PixelTrainer) -> None:
+def _install_probe(trainer: PixelTrainer, data: RunData) -> None:
     """Ridge regression of the split's labels on the frozen student's features becomes its classifier."""
-    rows_m = np.sort(run.split.rows_n)
-    features_mS = trainer.clean_features(torch.from_numpy(np.searchsorted(run.rows_n, rows_m)))
-    store = run.source.store
+    rows, store = trainer.job.rows, data.store
+    rows_m = np.sort(rows.split.rows_n)
+    features_mS = trainer.clean_features(torch.from_numpy(np.searchsorted(rows.rows_n, rows_m)))
     ridge = fit_ridge(features_mS, store.labels_N[rows_m], len(store.classes))
     classifier = trainer.student.classifier
     assert classifier is not None
@@ -199,44 +161,13 @@ def _install_probe(run: PixelRun, trainer: PixelTrainer) -> None:
         classifier.bias.copy_(torch.as_tensor(ridge.bias_C))
 
 
-def _save(run: PixelRun, trainer: PixelTrainer, outcome: Outcome) -> None:
+def _save(trainer: PixelTrainer, data: RunData, run: PixelRun) -> None:
     """Write the weights, then the configuration that calls the folder finished, then drop the resume file."""
-    save_weights(run.folder / LAST, trainer.student.state_dict())
-    save_weights(run.folder / FOLDED, trainer.student.folded_state())
-    save_table(run.folder / SUMMARY, outcome.summary)
-    _save_seen(run.folder / SEEN, run.source.store.hashes_N16[run.rows_n])
-    save_json(run.folder / CONFIG, _record(run, trainer, outcome))
-    (run.folder / RESUME).unlink(missing_ok=True)
-
-
-def _save_seen(path: pathlib.Path, hashes_n16: NDArray[np.uint8]) -> None:
-    """Content hashes of every image trained on."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.unique(hashes_n16, axis=0), allow_pickle=False)
-    cache.atomic_write_bytes(path, buffer.getvalue())
-
-
-def _record(run: PixelRun, trainer: PixelTrainer, outcome: Outcome) -> dict[str, Any]:
-    """What config.json holds of a finished student: the same as of every other."""
-    mean, std = normalisation(trainer.student.backbone)
-    parameters = sum(parameter.numel() for parameter in trainer.student.backbone.parameters())
-    return {
-        "state": "finished",
-        "identity": run.identity,
-        "config": as_json(run.config) | {"method": "same-pixels"},
-        "method": dataclasses.asdict(METHOD),
-        "classes": list(run.source.store.classes),
-        "stores_read": [str(run.source.store.path)],
-        "student": {
-            "name": run.spec.name,
-            "kwargs": dict(run.spec.kwargs),
-            "image_size": run.size,
-            "mean": list(mean),
-            "std": list(std),
-            "parameters": parameters,
-        },
-        "rows": {"labelled": len(run.split.rows_n), "all": len(run.rows_n)},
-        "recipe": {key: value for key, value in as_json(run.recipe).items() if key != "method"},
-        "cost": {key: value for key, value in as_json(outcome).items() if key != "summary"},
-        "environment": environment(),
-    }
+    job, cost = trainer.job, dataclasses.asdict(run)
+    save_weights(job.folder / LAST, trainer.student.state_dict())
+    save_weights(job.folder / FOLDED, trainer.student.folded_state())
+    save_table(job.folder / SUMMARY, cost.pop("summary"))
+    save_seen(job.folder / SEEN, data.store.hashes_N16[job.rows.rows_n])
+    record = run_record(job, data, trainer.student, cost)
+    save_record(job.folder, record | {"config": record["config"] | {"method": "same-pixels"}})
+    (job.folder / RESUME).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tcs.config.extract import DataConfig
-from tcs.errors import DataError, did_you_mean
+from tcs.errors import DataError, did_you_mean, listed
 from tcs.images.listing import ImageFiles, ImageList, PathFiles, check_key, make_list, natural_key
 
 EXTENSIONS = frozenset(
@@ -40,12 +40,7 @@ def find_split(split: str, folders: Iterable[str], root: str) -> str:
         if name in folders:
             return name
     hint = did_you_mean(split, folders)
-    raise DataError(f"--split is '{split}', but {root} has no such split (it has {_some(sorted(folders))}).{hint}")
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:5]) or "none"
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise DataError(f"--split is '{split}', but {root} has no such split (it has {listed(sorted(folders), 5)}).{hint}")
 
 
 def list_paths(

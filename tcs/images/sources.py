@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from tcs.config.extract import DataConfig
-from tcs.errors import ConfigError, DataError
+from tcs.errors import ConfigError, DataError, option_name
 from tcs.images.folder import open_folder
 from tcs.images.hfds import open_hfds
 from tcs.images.listing import ImageList
@@ -15,7 +15,7 @@ from tcs.images.torchvision import open_torch
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class DataKind:
     """A kind of DATA: what to call it, how it is opened, and which of the options have a meaning for it."""
 
     noun: str
@@ -23,19 +23,19 @@ class Source:
     options: frozenset[str]
 
 
-FOLDER = Source("a folder of images", open_folder, frozenset({"split", "class_map", "labels"}))
+FOLDER = DataKind("a folder of images", open_folder, frozenset({"split", "class_map", "labels"}))
 
-TAR = Source("a tar of images", open_tar, frozenset({"split", "class_map", "labels"}))
+TAR = DataKind("a tar of images", open_tar, frozenset({"split", "class_map", "labels"}))
 
-TABLE = Source("a table of paths", open_table, frozenset({"data_dir", "input_key", "target_key", "class_map"}))
+TABLE = DataKind("a table of paths", open_table, frozenset({"data_dir", "input_key", "target_key", "class_map"}))
 
 # By the end of the file name, for what is not a folder
 FILES = {".tar": TAR, ".csv": TABLE, ".parquet": TABLE}
 
 # By the word before the first slash, as timm has it. A folder of such a name is given as ./torch/...
 PREFIXES = {
-    "torch": Source("a data set of torchvision", open_torch, frozenset({"data_dir", "dataset_download", "split"})),
-    "hfds": Source(
+    "torch": DataKind("a data set of torchvision", open_torch, frozenset({"data_dir", "dataset_download", "split"})),
+    "hfds": DataKind(
         "a Hugging Face data set",
         open_hfds,
         frozenset({"data_dir", "dataset_download", "split", "input_key", "target_key", "class_map"}),
@@ -64,15 +64,15 @@ def open_images(config: DataConfig) -> ImageList:
         raise DataError(f"{config.data[:200]} cannot be read ({error.strerror or error}); correct DATA.") from error
 
 
-def _refuse_idle_options(config: DataConfig, source: Source) -> None:
+def _refuse_idle_options(config: DataConfig, source: DataKind) -> None:
     for name, default in OPTIONS.items():
         value = getattr(config, name)
         if value != default and name not in source.options and (name, value) != ("labels", "none"):
-            flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+            flag = option_name(name) + ("" if value is True else f" {value}")
             raise ConfigError(f"{flag} has no meaning for {source.noun} such as {config.data}; leave it out.")
 
 
-def find_source(data: str) -> Source:
+def find_source(data: str) -> DataKind:
     """The kind of source that the string `data` names. DataError where it names none."""
     prefix, slash, _ = data.partition("/")
     if slash and prefix.lower() in STREAMS:

@@ -6,11 +6,11 @@ A store verified under a progress bar, and the result in words. Loads neither to
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import cache
 from tcs.config.extract import DataConfig
+from tcs.errors import listed
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_data
 from tcs.images.sources import open_images
@@ -44,7 +44,7 @@ class Drift:
     def describe(self) -> list[str]:
         """The result in words: one line for each kind of difference, the first few keys named."""
         told = [
-            f"{self.data}: {len(keys)} images {what}: {_some(keys)}"
+            f"{self.data}: {len(keys)} images {what}: {listed(keys, LISTED)}"
             for keys, what in ((self.changed, "have changed"), (self.missing, "are missing"), (self.new, "are new"))
             if keys
         ]
@@ -87,11 +87,6 @@ def _hash_of(images: ImageList, key: str) -> bytes | None:
         return cache.content_hash(images.read(key))
     except OSError:
         return None
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
-    return ", ".join(keys[:LISTED]) + more
 
 
 def verified(store: str | pathlib.Path) -> cache.Verification:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cache import digest_of_json
+from tcs.artefact import plain_json
 from tcs.checkpoint import load_resume, save_resume, save_weights
 from tcs.config.extract import as_json
 from tcs.errors import ArtefactError, DataError, DivergedError
@@ -36,8 +37,7 @@ from tcs.runtime import progress_bar, seed_for
 def identity_of(images: ImageList, config: PretrainConfig) -> dict[str, Any]:
     """What must not change between a kill and the rerun: the settings, and names and sizes of the image files."""
     files = [[key, images.files.size(key)] for key in images.keys]
-    identity: dict[str, Any] = json.loads(json.dumps(as_json(config)))  # tuples become lists, as they are read back
-    return {**identity, "images": len(files), "image_digest": digest_of_json(files)}
+    return {**plain_json(as_json(config)), "images": len(files), "image_digest": digest_of_json(files)}
 
 
 def learning_rate(config: PretrainConfig, step: int, steps: int) -> float:

@@ -1,4 +1,7 @@
-"""Neighbour_agreement, teacher_r2, knn_top1 (the pure half of training/monitor.py)."""
+"""How far a student's rows agree with the teacher's of the same images: neighbours, explained variance, and labels of neighbours.
+
+Legend: N rows, B of a block, S student dims, D teacher dims (K where they are coordinates). float64 inside.
+"""
 
 from typing import Any
 
@@ -6,20 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import DataError, DivergedError
-from tcs.probes.ridge import fit_ridge_targets, knn_accuracy
+from tcs.probes.ridge import fit_ridge_targets, knn_accuracy, unit_rows
 
 Array = NDArray[np.floating[Any]]
-
 F64 = NDArray[np.float64]
-
 NEIGHBOURS = 10
-
 BLOCK_ROWS = 512
-
 LEAST_ROWS = 4  # two halves of two rows: the fewest that a ridge regression takes
-
 ROUNDING = 1e-6  # of a column's largest value: less spread than this is the float32 rounding of a constant
-
 TIE_DECIMALS = 9  # equal rows give cosines that differ by float64 rounding
 
 
@@ -30,16 +27,16 @@ def neighbour_agreement(student_NS: Array, teacher_ND: Array, k: int = NEIGHBOUR
     Rows that tie for the last places hold them in equal shares, as if drawn, so that a student whose features are all the
     same agrees exactly at chance. DataError for fewer than two rows.
     """
-    _check_rows("rows of a student", len(student_NS), len(teacher_ND), 2)
+    require_rows("rows of a student", len(student_NS), len(teacher_ND), 2)
     _check_student(student_NS)
-    _check_teacher(teacher_ND)
+    require_teacher(teacher_ND)
     total = len(teacher_ND)
     k = min(k, total - 1)
-    student_NS, teacher_ND = _unit_rows(_centred(student_NS)), _unit_rows(_centred(teacher_ND))
+    unit_NS, unit_ND = unit_rows(_centred(student_NS)), unit_rows(_centred(teacher_ND))
     shared = 0.0
     for start in range(0, total, BLOCK_ROWS):
         rows_B = np.arange(start, min(start + BLOCK_ROWS, total))
-        shared += float((_nearest(student_NS, rows_B, k) * _nearest(teacher_ND, rows_B, k)).sum())
+        shared += float((_nearest(unit_NS, rows_B, k) * _nearest(unit_ND, rows_B, k)).sum())
     return shared / (total * k), k / (total - 1)
 
 
@@ -61,9 +58,9 @@ def teacher_r2(student_NS: Array, teacher_NK: Array) -> float:
     class). Errors are counted against the mean of the fitted half, so a constant student gets 0, not less; a negative value
     is worse than that mean. 0 where the teacher's rows do not vary. DataError for fewer than four rows.
     """
-    _check_rows("rows of a student", len(student_NS), len(teacher_NK), LEAST_ROWS)
+    require_rows("rows of a student", len(student_NS), len(teacher_NK), LEAST_ROWS)
     _check_student(student_NS)
-    _check_teacher(teacher_NK)
+    require_teacher(teacher_NK)
     student_NS, teacher_NK = _centred(student_NS), _centred(teacher_NK)
     missed = total = 0.0
     for fitted, scored in (slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2)):
@@ -78,7 +75,7 @@ def knn_top1(student_NS: Array, labels_N: NDArray[np.int64]) -> float:
 
     Rows with label -1 take no part; DataError where fewer than four are left.
     """
-    _check_rows("rows of a student", len(student_NS), len(labels_N), LEAST_ROWS)
+    require_rows("rows of a student", len(student_NS), len(labels_N), LEAST_ROWS)
     _check_student(student_NS)
     known_N = labels_N >= 0
     x_NS, labels_N = _centred(student_NS)[known_N], labels_N[known_N]
@@ -99,21 +96,16 @@ def _centred(x_NS: Array) -> F64:
     return centred_NS
 
 
-def _unit_rows(x_NS: F64) -> F64:
-    """Rows of length 1; rows that are 0 stay 0, equally far from all."""
-    lengths_N1 = np.linalg.norm(x_NS, axis=1, keepdims=True)
-    unit_NS: F64 = np.divide(x_NS, lengths_N1, out=np.zeros_like(x_NS), where=lengths_N1 > 0)
-    return unit_NS
-
-
-def _check_rows(what: str, count: int, expected: int, least: int) -> None:
+def require_rows(what: str, count: int, expected: int, least: int) -> None:
+    """DataError unless `count` of `what` are there for `expected` held-out rows, and these are `least` or more."""
     if count != expected or expected < least:
         raise DataError(
             f"{count} {what} for {expected} held-out rows; it takes one for each row, and {least} rows or more."
         )
 
 
-def _check_teacher(teacher_ND: Array) -> None:
+def require_teacher(teacher_ND: Array) -> None:
+    """DataError where cached rows of the teacher are not finite."""
     if not np.isfinite(teacher_ND).all():
         raise DataError(
             "cached rows of the teacher hold NaN or Inf; check the store with tcs cache verify, or extract with --dtype float32."

@@ -11,6 +11,7 @@ All arithmetic is float64.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from tcs.probes.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, pen
 from tcs.runtime import seed_for
 
 Array = NDArray[np.floating]
+Float = TypeVar("Float", bound=np.floating[Any])
 
 Labels = NDArray[np.integer]
 
@@ -101,10 +103,10 @@ def knn_accuracy(train_x: Array, train_y: Labels, test_x: Array, test_y: Labels,
         raise DataError(f"k-NN over {len(train_x)} rows for {len(test_x)} rows; both sides need at least one.")
     k = min(k, len(train_x))
     train_y, test_y = np.asarray(train_y), np.asarray(test_y)
-    known_NK, n_classes = _unit_rows(train_x), int(train_y.max()) + 1
+    known_NK, n_classes = unit_rows(np.asarray(train_x, np.float32)), int(train_y.max()) + 1
     hits = 0
     for rows in _slices(len(test_x), 512):
-        similar_BN = _unit_rows(test_x[rows]) @ known_NK.T
+        similar_BN = unit_rows(np.asarray(test_x[rows], np.float32)) @ known_NK.T
         near_Bk = np.argpartition(-similar_BN, k - 1, axis=1)[:, :k]
         weights_Bk = np.exp((np.take_along_axis(similar_BN, near_Bk, 1) - 1) / VOTE_TEMPERATURE)
         votes_BC = np.zeros((len(near_Bk), n_classes))
@@ -148,10 +150,11 @@ def _dual(
     return weight_CK, penalty
 
 
-def _unit_rows(x_NK: Array) -> NDArray[np.float32]:
-    x_NK = np.asarray(x_NK, np.float32)
-    unit_NK: NDArray[np.float32] = x_NK / np.maximum(np.linalg.norm(x_NK, axis=1, keepdims=True), 1e-12)
-    return unit_NK
+def unit_rows(x_ND: NDArray[Float]) -> NDArray[Float]:
+    """Rows of length 1, in the dtype given (float32 or float64); rows that are 0 stay 0, equally far from all."""
+    lengths_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
+    unit_ND: NDArray[Float] = np.divide(x_ND, lengths_N1, out=np.zeros_like(x_ND), where=lengths_N1 > 0)
+    return unit_ND
 
 
 def _slices(rows: int, block: int) -> Iterator[slice]:

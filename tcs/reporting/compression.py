@@ -5,9 +5,7 @@ The folder of `tcs probe`: compression.csv, compression.md and compression.png, 
 probe.json holds the recipe and the rows, so that the same command reads instead of measuring, and another is refused.
 """
 
-import csv
 import dataclasses
-import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,9 +13,11 @@ from typing import Any
 
 from cache import atomic_write_bytes
 from tcs.artefact import is_finished, plain_json
+from tcs.checkpoint import save_table
 from tcs.errors import ArtefactError
 from tcs.reporting.figures import draw_compression
 from tcs.reporting.intervals import Interval, t_interval
+from tcs.reporting.tables import markdown
 
 RECORD, TABLE, PAGE, FIGURE = "probe.json", "compression.csv", "compression.md", "compression.png"
 
@@ -55,16 +55,8 @@ def write_tables(folder: pathlib.Path, record: Mapping[str, Any], page: str) -> 
     """Write all but the figure; probe.json first, since a rerun makes the rest of it."""
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(folder / RECORD, (json.dumps(plain_json(record), indent=1) + "\n").encode())
-    atomic_write_bytes(folder / TABLE, _csv(record["rows"]).encode())
+    save_table(folder / TABLE, record["rows"])
     atomic_write_bytes(folder / PAGE, page.encode())
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 UNCOMPRESSED = "uncompressed"
@@ -173,7 +165,7 @@ def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> str:
     methods = list(dict.fromkeys(method for method, _ in cells))
     header = ["projection", *(f"{dims / size:.3g}x (K={size})" for size in sizes)]
     body = [[method, *(_cell(cells.get((method, size))) for size in sizes)] for method in methods]
-    return _markdown(header, body)
+    return markdown(header, body)
 
 
 def _cell(interval: Interval | None) -> str:
@@ -205,7 +197,7 @@ def size_table(rows: Sequence[Mapping[str, Any]]) -> str:
         " uncompressed head; a head is smaller only where R is drawn again from its seed (jl, orthogonal) or absorbed by a"
         " student that is K wide, or where K (D + C) < D C."
     )
-    return f"{_markdown(header, body)}\n\n{note}"
+    return f"{markdown(header, body)}\n\n{note}"
 
 
 def _dims(rows: Sequence[Mapping[str, Any]]) -> int:
@@ -223,8 +215,3 @@ def _origins(result: Compression) -> str:
         f"- versions: Python {facts['python']}, {versions}",
     ]
     return "\n".join(lines)
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    ruler = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ruler, *rows))

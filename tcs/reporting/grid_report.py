@@ -1,20 +1,19 @@
 """The stage `tcs report`: the results of a few-shot grid -> report.md, report.csv and accuracy.png, a pure function of them."""
 
-import csv
-import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from cache import atomic_write_bytes
-from tcs.checkpoint import load_json
+from tcs.checkpoint import load_json, save_table
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.reporting.figures import draw_accuracy
 from tcs.reporting.intervals import Interval, holm, paired_difference
 from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table, group_tables, load_runs
 from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Standing, standing
+from tcs.reporting.tables import markdown
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
 
@@ -40,7 +39,7 @@ def write_report(folder: str | pathlib.Path, out: str | pathlib.Path | None = No
         raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(out, render(runs, tables, recipe, ledger).encode())
-    atomic_write_bytes(out.with_name("report.csv"), _csv(tables).encode())
+    save_table(out.with_name("report.csv"), list(_csv_rows(tables)))
     draw_accuracy(tables, out.with_name("accuracy.png"))
     return out
 
@@ -105,7 +104,7 @@ def accuracy_table(table: Table) -> str:
     rows = [
         [_named(table, method), *(_cell(table, method, shots) for shots in table.shots)] for method in table.methods
     ]
-    return _markdown(["method", *(f"{shots} shot{'s' * (shots > 1)}" for shots in table.shots)], rows)
+    return markdown(["method", *(f"{shots} shot{'s' * (shots > 1)}" for shots in table.shots)], rows)
 
 
 def _named(table: Table, method: str) -> str:
@@ -149,7 +148,7 @@ def comparison(table: Table, first: str, second: str, trust: Standing) -> str:
         [f"{shots}", _signed(paired_difference(table.by_seed(first, shots), table.by_seed(second, shots)))]
         for shots in table.shots
     ]
-    parts = [" ".join(lines), _markdown(["shots", f"{first} - {second}"], rows), _rest(table, first, second)]
+    parts = [" ".join(lines), markdown(["shots", f"{first} - {second}"], rows), _rest(table, first, second)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -178,7 +177,7 @@ def _rest(table: Table, first: str, second: str) -> str:
         for (rival, shots, difference), p in zip(found, adjusted, strict=True)
     ]
     title = f"The rest, p-values Holm-corrected for these {len(found)} tests:"
-    return f"{title}\n\n{_markdown(['difference', 'shots', 'mean', 'p (Holm)'], rows)}"
+    return f"{title}\n\n{markdown(['difference', 'shots', 'mean', 'p (Holm)'], rows)}"
 
 
 def _signed(difference: Interval | None) -> str:
@@ -196,7 +195,7 @@ def _small(p: float) -> str:
 def cost_table(table: Table) -> str:
     """Rows methods, columns means of what a run took."""
     rows = [[_named(table, method), *(_mean_cost(table, method, key) for key in COSTS)] for method in table.methods]
-    return _markdown(["method", *COST_TITLES], rows)
+    return markdown(["method", *COST_TITLES], rows)
 
 
 def _mean_cost(table: Table, method: str, key: str) -> str:
@@ -224,39 +223,18 @@ def _origins(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    ruler = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], ruler, *escaped[1:]))
-
-
-def _csv(tables: Sequence[Table]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        (
-            "student",
-            "unlabelled",
-            "method",
-            "shots",
-            "n",
-            "failed",
-            "top1_mean",
-            "top1_half_width",
-            "top1_std",
-        )
-    )
+def _csv_rows(tables: Sequence[Table]) -> Iterator[dict[str, Any]]:
     for table in tables:
         for method in table.methods:
             for shots in table.shots:
-                writer.writerow((table.model, table.unlabelled, method, shots, *_csv_cell(table, method, shots)))
-    return text.getvalue()
+                names = {"student": table.model, "unlabelled": table.unlabelled, "method": method, "shots": shots}
+                yield names | _csv_cell(table, method, shots)
 
 
-def _csv_cell(table: Table, method: str, shots: int) -> list[Any]:
+def _csv_cell(table: Table, method: str, shots: int) -> dict[str, Any]:
     interval = table.interval(method, shots)
     failed = sum(run.failed for run in table.cell(method, shots))
-    if interval is None:
-        return [0, failed, "", "", ""]
-    spread = ["" if value is None else f"{value:.4f}" for value in (interval.half, interval.std)]
-    return [interval.n, failed, f"{interval.mean:.4f}", *spread]
+    mean, half, std = (None,) * 3 if interval is None else (interval.mean, interval.half, interval.std)
+    numbers = {"top1_mean": mean, "top1_half_width": half, "top1_std": std}
+    told = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
+    return {"n": 0 if interval is None else interval.n, "failed": failed, **told}

@@ -8,7 +8,6 @@ Legend: N held-out rows, n rows of this run, m labelled rows, d rows that the ru
 """
 
 import dataclasses
-import hashlib
 import heapq
 from collections.abc import Sequence
 
@@ -16,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ConfigError, require
+from tcs.splits.ranking import hash_rank
 
 Rows = NDArray[np.int64]
 
 DEFAULT_ROWS = 1000
-
 LEAST_ROWS = 100  # a share of neighbours on fewer rows moves by several points with the draw
-
 LEAST_ASKED = 20  # twice the neighbours that are compared: below it, any two students look alike
-
 POOL_SHARE = 0.05
 
 
@@ -66,7 +63,7 @@ def held_out_rows(
     outside = np.setdiff1d(np.arange(len(keys), dtype=np.int64), mine)
     pool = np.setdiff1d(run_rows_n, labelled_rows_m)
     if wanted == 0:
-        return _nothing("nothing is watched, as --held-out 0 asks.")
+        return nothing_held_out("nothing is watched, as --held-out 0 asks.")
     if wanted is None:
         return _automatic(keys, outside, pool, split_seed)
     require(
@@ -84,7 +81,7 @@ def _automatic(keys: Sequence[str], outside: Rows, pool: Rows, split_seed: int) 
     wanted = min(DEFAULT_ROWS, int(POOL_SHARE * len(pool)))
     if wanted >= LEAST_ROWS:
         return _take(keys, wanted, [outside, pool], split_seed)
-    return _nothing(
+    return nothing_held_out(
         f"nothing is watched: {len(outside):,} rows lie outside the run, and {POOL_SHARE:.0%} of its {len(pool):,} unlabelled "
         f"rows are fewer than {LEAST_ROWS}; --held-out N keeps N rows out."
     )
@@ -107,7 +104,11 @@ def _take(keys: Sequence[str], wanted: int, groups: Sequence[Rows], split_seed: 
     taken: list[list[int]] = []
     for group in groups:
         left = wanted - sum(len(rows) for rows in taken)
-        taken.append(heapq.nsmallest(left, group.tolist(), key=lambda row: (_rank(split_seed, keys[row]), keys[row])))
+        taken.append(
+            heapq.nsmallest(
+                left, group.tolist(), key=lambda row: (hash_rank(split_seed, "held out", keys[row]), keys[row])
+            )
+        )
     dropped = [row for rows in taken[1:] for row in rows]
     return HeldOut(rows_N=_sorted(taken[0] + dropped), dropped_d=_sorted(dropped), about=_about(wanted, len(dropped)))
 
@@ -120,14 +121,10 @@ def _about(held: int, dropped: int) -> str:
     )
 
 
-def _nothing(about: str) -> HeldOut:
+def nothing_held_out(about: str) -> HeldOut:
+    """No row, for the reason told by `about`."""
     return HeldOut(rows_N=_sorted([]), dropped_d=_sorted([]), about=about)
 
 
 def _sorted(rows: list[int]) -> Rows:
     return np.array(sorted(rows), np.int64)
-
-
-def _rank(split_seed: int, key: str) -> bytes:
-    text = f"{split_seed}\0held out\0{key}".encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=16).digest()

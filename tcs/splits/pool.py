@@ -1,12 +1,12 @@
-"""Pool_rows: rows whose pixels may be used without labels."""
+"""The pool of a run: rows whose pixels may be used without labels. Legend: n labelled rows."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ConfigError
+from tcs.splits.ranking import hash_rank
 
 
 def pool_rows(
@@ -26,10 +26,5 @@ def pool_rows(
             raise ConfigError(
                 f"--unlabelled is {wanted}; the store has {len(others)} rows besides the labelled ones. Use all."
             )
-        others = sorted(others, key=lambda row: _rank(split_seed, keys[row]))[:wanted]
+        others = sorted(others, key=lambda row: hash_rank(split_seed, "pool", keys[row]))[:wanted]
     return np.array(sorted(taken.union(others)), np.int64)
-
-
-def _rank(split_seed: int, key: str) -> bytes:
-    text = f"{split_seed}\0pool\0{key}".encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=16).digest()

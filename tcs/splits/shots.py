@@ -12,12 +12,14 @@ import hashlib
 import pathlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import atomic_write_bytes
+import cache
 from tcs.errors import DataError, did_you_mean
+from tcs.splits.ranking import hash_rank
 
 UNLABELLED = -1
 
@@ -35,6 +37,43 @@ class Split:
     shots: int | None
     split_seed: int | None
     digest: str
+
+
+class SplitOptions(Protocol):
+    """The options of a command that say which rows carry a label."""
+
+    @property
+    def shots(self) -> int | None:
+        """Rows a class; None where they are not drawn."""
+
+    @property
+    def split_seed(self) -> int | None:
+        """The seed of the draw; None for `seed`."""
+
+    @property
+    def split_file(self) -> str | None:
+        """A file that names the rows."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of the command."""
+
+
+def split_seed_of(options: SplitOptions) -> int:
+    """The seed by which a command draws rows: its own one for splits, or else its seed."""
+    return options.seed if options.split_seed is None else options.split_seed
+
+
+def split_of(store: cache.Store, options: SplitOptions) -> Split:
+    """The split of `store` that the options of a command name."""
+    return choose_split(
+        store.keys,
+        store.labels_N,
+        store.classes,
+        shots=options.shots,
+        split_seed=split_seed_of(options),
+        split_file=options.split_file,
+    )
 
 
 def k_shot_split(
@@ -113,7 +152,7 @@ def write_split_file(
     holds a tab, uses one tab instead.
     """
     lines = [_line(classes[labels_N[row]], keys[row]) for row in split.rows_n]
-    atomic_write_bytes(pathlib.Path(path), "".join(lines).encode("utf-8", "surrogateescape"))
+    cache.atomic_write_bytes(pathlib.Path(path), "".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def read_split_file(
@@ -159,12 +198,7 @@ def _rows_by_class(labels_N: NDArray[np.integer], classes: Sequence[str]) -> lis
 
 
 def _ranked(rows: list[int], keys: Sequence[str], name: str, split_seed: int) -> list[int]:
-    return sorted(rows, key=lambda row: (_rank(split_seed, name, keys[row]), keys[row]))
-
-
-def _rank(split_seed: int, name: str, key: str) -> bytes:
-    text = f"{split_seed}\0{name}\0{key}".encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(text, digest_size=16).digest()
+    return sorted(rows, key=lambda row: (hash_rank(split_seed, name, keys[row]), keys[row]))
 
 
 def _split(

@@ -16,17 +16,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tcs.errors import ModelError, first_line
+from tcs.errors import ModelError, first_line, listed
 from tcs.teacher.hub import build, quiet_timm
 from tcs.teacher.layouts import Encoder, Tensors, find_container, find_encoder
 from tcs.teacher.weights import (
     COUNTER,
     POOLED_NORMS,
+    SHOWN_KEYS,
     Load,
     WeightsReport,
     classifier_prefixes,
     digest_of_values,
-    some,
     watched_loads,
 )
 
@@ -152,7 +152,7 @@ def _require_same_kind(path: pathlib.Path, name: str, own: Tensors, given: Tenso
     if whole:
         raise ModelError(
             f"--teacher-checkpoint {path.name} holds {given[whole[0]].dtype} for {len(whole)} weights of {name}"
-            f" ({some(whole)}), which are floating-point numbers; give the file from before it was quantised."
+            f" ({listed(whole, SHOWN_KEYS)}), which are floating-point numbers; give the file from before it was quantised."
         )
 
 
@@ -184,7 +184,7 @@ def _mismatch(path: pathlib.Path, name: str, wanted: Tensors, found: Tensors, er
         ("unknown to it", [key for key in found if key not in wanted]),
     )
     weights = [(what, [key for key in keys if not key.endswith(COUNTER)]) for what, keys in counts]
-    parts = [f"{len(keys)} {what} ({some(keys)})" for what, keys in weights if keys]
+    parts = [f"{len(keys)} {what} ({listed(keys, SHOWN_KEYS)})" for what, keys in weights if keys]
     detail = "; ".join(parts) or first_line(error or ValueError("no tensors"))
     return (
         f"--teacher-checkpoint {path.name} does not fit {name}: {detail}. Only a classifier may be absent or left over;"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tcs.errors import ConfigError, ModelError, did_you_mean
+from tcs.errors import ConfigError, ModelError, did_you_mean, listed
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -250,5 +250,4 @@ def _by_map(tensors: Tensors, key_map: Mapping[str, str], left_out: Mapping[str,
 
 
 def _beginnings(keys: Iterable[str]) -> str:
-    first = dict.fromkeys(key.partition(".")[0] for key in keys)
-    return ", ".join(list(first)[:6]) + (", ..." if len(first) > 6 else "")
+    return listed(dict.fromkeys(key.partition(".")[0] for key in keys), 6)

@@ -24,7 +24,7 @@ from tcs.teacher.outputs import has_feature_map, read_outputs
 from tcs.teacher.preprocessing import card_of, describe, require_possible, resolve_preprocessing, stated_preprocessing
 from tcs.teacher.projection import Projection, resize_map
 from tcs.teacher.readouts import read_features, require_consistent, require_readouts
-from tcs.teacher.source import Source, make_module, parse_source, require_known_teacher
+from tcs.teacher.source import TeacherSource, make_module, parse_source, require_known_teacher
 from tcs.teacher.weights import WeightsReport, digest_of_weights, require_read_weights
 
 # Settled by us: readouts, classifier and weights have options or rules of their own.
@@ -146,7 +146,7 @@ def load_teacher(config: ExtractConfig) -> Teacher:
     )
 
 
-def _load(config: ExtractConfig, source: Source) -> _Loaded:
+def _load(config: ExtractConfig, source: TeacherSource) -> _Loaded:
     """The model in its weights, by the kind of source. ModelError or ConfigError as `load_teacher`."""
     path = None if config.teacher_checkpoint is None else pathlib.Path(config.teacher_checkpoint)
     if source.kind == "factory":
@@ -164,7 +164,7 @@ def _load(config: ExtractConfig, source: Source) -> _Loaded:
     return _Loaded(model=model, weights=weights)
 
 
-def _from_factory(config: ExtractConfig, source: Source, path: pathlib.Path | None) -> _Loaded:
+def _from_factory(config: ExtractConfig, source: TeacherSource, path: pathlib.Path | None) -> _Loaded:
     """The user's own module, with the weights it came with or those of a file."""
     kwargs = dict(config.teacher_kwargs)
     _as_json(kwargs)
@@ -211,7 +211,7 @@ def _for_timm(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _identity(
-    config: ExtractConfig, source: Source, model: nn.Module, preprocessing: Mapping[str, Any]
+    config: ExtractConfig, source: TeacherSource, model: nn.Module, preprocessing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that decides a feature's value and stands in no other field of the store's plan.
 
@@ -231,7 +231,7 @@ def _identity(
     }
 
 
-def _provenance(config: ExtractConfig, source: Source, loaded: _Loaded) -> dict[str, Any]:
+def _provenance(config: ExtractConfig, source: TeacherSource, loaded: _Loaded) -> dict[str, Any]:
     """Recorded, never compared: source, licence, what was taken of the weights, the file of a Python function."""
     card = card_of(loaded.model)
     if source.kind == "timm" and config.teacher_checkpoint is not None and "." not in config.teacher:

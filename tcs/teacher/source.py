@@ -24,7 +24,7 @@ FACTORY_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
+class TeacherSource:
     """A parsed --teacher: `kind` is timm, hf-hub, local-dir or factory; `rest` is what follows the colon (timm: all)."""
 
     kind: str
@@ -32,15 +32,15 @@ class Source:
     rest: str
 
 
-def parse_source(spec: str) -> Source:
+def parse_source(spec: str) -> TeacherSource:
     """What `spec` names. ModelError unless it is of one of the four kinds; nothing is imported, read or fetched."""
     prefix, colon, rest = spec.partition(":")
     if not colon:
-        return Source(kind="timm", spec=spec, rest=spec)
+        return TeacherSource(kind="timm", spec=spec, rest=spec)
     if prefix in (*HUB_PREFIXES, FOLDER_PREFIX) and rest:
-        return Source(kind="hf-hub" if prefix in HUB_PREFIXES else prefix, spec=spec, rest=rest)
+        return TeacherSource(kind="hf-hub" if prefix in HUB_PREFIXES else prefix, spec=spec, rest=rest)
     if FACTORY_PATTERN.fullmatch(spec) and prefix not in (*HUB_PREFIXES, FOLDER_PREFIX):
-        return Source(kind="factory", spec=spec, rest=rest)
+        return TeacherSource(kind="factory", spec=spec, rest=rest)
     raise ModelError(
         f"teacher '{spec}' is none of: a timm name, hf-hub:owner/name, local-dir:FOLDER, package.module:function."
     )
@@ -92,7 +92,7 @@ def _is_of(name: str, architecture: str) -> bool:
     return name.partition(".")[0] == architecture
 
 
-def make_module(source: Source, kwargs: Mapping[str, Any]) -> tuple[nn.Module, dict[str, str]]:
+def make_module(source: TeacherSource, kwargs: Mapping[str, Any]) -> tuple[nn.Module, dict[str, str]]:
     """Call the user's function; the float32 module that it returns, and what can be recorded about the code.
 
     The function's module is imported from the current folder or from what is installed, and runs as any code does.

@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from tcs.errors import ModelError
+from tcs.errors import ModelError, listed
 
 SHOWN_KEYS = 3
 
@@ -48,12 +48,14 @@ class WeightsReport:
         """One line."""
         parts = [f"{self.matched} tensors" + (f" (layout {self.layout})" if self.layout else "")]
         parts += [f"from '{self.checkpoint_key}'"] if self.checkpoint_key else []
-        parts += [f"not from {some(self.passed_over)}"] if self.passed_over else []
+        parts += [f"not from {listed(self.passed_over, SHOWN_KEYS)}"] if self.passed_over else []
         parts += [f"prefix '{self.prefix}' taken off"] if self.prefix else []
         parts += [f"{self.renamed} renamed by timm"] if self.renamed else []
-        parts += [f"converted by timm: {some(self.converted)}"] if self.converted else []
-        parts += [f"missing, and not read: {some(self.missing)}"] if self.missing else []
-        parts += [f"left out: {len(keys)} {reason} ({some(keys)})" for reason, keys in self.left_out.items()]
+        parts += [f"converted by timm: {listed(self.converted, SHOWN_KEYS)}"] if self.converted else []
+        parts += [f"missing, and not read: {listed(self.missing, SHOWN_KEYS)}"] if self.missing else []
+        parts += [
+            f"left out: {len(keys)} {reason} ({listed(keys, SHOWN_KEYS)})" for reason, keys in self.left_out.items()
+        ]
         return f"weights {self.file}: {'; '.join(parts)}."
 
 
@@ -96,7 +98,7 @@ def require_read_weights(name: str, report: WeightsReport, readouts: Sequence[st
     """Raise ModelError where a readout needs weights that the report lacks."""
     if report.missing and "pool" in readouts:
         raise ModelError(
-            f"the weights of {name} lack {some(report.missing)}, which --readout pool needs; use another --readout."
+            f"the weights of {name} lack {listed(report.missing, SHOWN_KEYS)}, which --readout pool needs; use another --readout."
         )
 
 
@@ -130,9 +132,3 @@ def bytes_of(value: torch.Tensor) -> memoryview:
 def digest_of_values(value: torch.Tensor) -> bytes:
     """A digest of the values alone: the same for a tensor under another name or in another shape."""
     return hashlib.blake2b(bytes_of(value), digest_size=16).digest()
-
-
-def some(keys: Iterable[str]) -> str:
-    """The first few names, for a message."""
-    keys = list(keys)
-    return ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")

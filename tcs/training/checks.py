@@ -6,7 +6,7 @@ import cache
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.criteria.losses import LOSSES, parse_loss
-from tcs.errors import ConfigError, DataError, did_you_mean, require
+from tcs.errors import ConfigError, DataError, did_you_mean, first_line, option_name, require
 from tcs.methods.named import Method
 from tcs.students.backbone import StudentSpec
 from tcs.training.feed import mixing_of
@@ -16,9 +16,9 @@ LOOKAHEAD = "lookahead"  # timm's one prefix of optimisers, as in lookahead_adam
 
 def check_options(config: TrainConfig, method: Method) -> None:
     """Raise ConfigError for an option that this machine's timm or torch lacks, or that a loss of `method` cannot follow."""
-    check_optimiser(config)
-    check_compiler(config.torchcompile)
-    mixing_of(config)
+    check_optimiser(config.optimiser)
+    check_compiler(config.optimiser.torchcompile)
+    mixing_of(config.augment)
     terms = [term.name for text in (method.loss, method.warm_up) if text for term in parse_loss(text)]
     for name in terms:
         _check_loss(name, config)
@@ -41,7 +41,7 @@ def check_optimiser(config: OptimiserConfig) -> None:
     defaults = OptimiserConfig()
     for option, is_read in (("opt_eps", info.has_eps), ("opt_betas", info.has_betas), ("momentum", info.has_momentum)):
         if not is_read and getattr(config, option) != getattr(defaults, option):
-            raise ConfigError(f"--{option.replace('_', '-')} has no effect with --opt {config.opt}; leave it out.")
+            raise ConfigError(f"{option_name(option)} has no effect with --opt {config.opt}; leave it out.")
     if config.opt_betas is not None and info.num_betas != len(config.opt_betas):
         raise ConfigError(
             f"--opt-betas is {config.opt_betas}, and --opt {config.opt} has {info.num_betas} betas; leave it out."
@@ -60,7 +60,7 @@ def _try_optimiser(config: OptimiserConfig) -> None:
             [{"params": [torch.nn.Parameter(torch.zeros(2, 2))], "weight_decay": config.weight_decay}], config
         )
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ConfigError(
             f"--opt {config.opt} cannot be made with these options: {reason}; change them, or use --opt adamw."
         ) from error
@@ -83,14 +83,14 @@ def check_compiler(backend: str | None) -> None:
 def _check_loss(name: str, config: TrainConfig) -> None:
     """Refuse options that one loss of the run cannot follow, with the reason."""
     sees_mixed = LOSSES[name].rows == "labelled" or config.mimic_view == "same"
-    if config.mixes and name != "ce" and sees_mixed:
+    if config.augment.mixes and name != "ce" and sees_mixed:
         raise ConfigError(
             f"--mixup and --cutmix mix images, and what '{name}' reads is cached for whole images; leave them out, or "
             "use --mimic-view clean with a loss of the pool."
         )
-    if config.grad_accum_steps > 1 and LOSSES[name].across_rows:
+    if config.optimiser.grad_accum_steps > 1 and LOSSES[name].across_rows:
         raise ConfigError(
-            f"--grad-accum-steps is {config.grad_accum_steps}, and '{name}' compares the rows of a batch, which in parts "
+            f"--grad-accum-steps is {config.optimiser.grad_accum_steps}, and '{name}' compares the rows of a batch, which in parts "
             "would be another loss; use --grad-accum-steps 1 with a smaller --batch-size or --amp."
         )
 
@@ -100,13 +100,16 @@ def _check_labels_changed(terms: list[str], config: TrainConfig) -> None:
     if "ce" in terms:
         return
     require(
-        config.smoothing == 0,
-        f"--smoothing is {config.smoothing}, and no loss of the run is ce, which it smooths; leave it out.",
+        config.augment.smoothing == 0,
+        f"--smoothing is {config.augment.smoothing}, and no loss of the run is ce, which it smooths; leave it out.",
     )
-    require(not config.mixes, "--mixup and --cutmix mix the rows of ce, and no loss of the run is ce; leave them out.")
+    require(
+        not config.augment.mixes,
+        "--mixup and --cutmix mix the rows of ce, and no loss of the run is ce; leave them out.",
+    )
 
 
-def _check_labels(method: Method, config: TrainConfig, store: cache.Store, name: str) -> None:
+def check_labels(method: Method, config: TrainConfig, store: cache.Store, name: str) -> None:
     """Refuse labels where there are none, and options that pick or weigh labels where none is read."""
     if method.reads_labels:
         if not store.is_labelled:
@@ -118,7 +121,7 @@ def _check_labels(method: Method, config: TrainConfig, store: cache.Store, name:
     for option in ("shots", "split_file", "labelled_share", "selection"):
         if getattr(config, option) is not None:
             raise ConfigError(
-                f"--{option.replace('_', '-')} is {getattr(config, option)}, and {name} trains no classifier and reads no label; "
+                f"{option_name(option)} is {getattr(config, option)}, and {name} trains no classifier and reads no label; "
                 "leave it out, or add ce to the loss."
             )
     if config.unlabelled == "none" or config.unlabelled.strip("0") == "":
@@ -127,7 +130,8 @@ def _check_labels(method: Method, config: TrainConfig, store: cache.Store, name:
         )
 
 
-def _check_names(specs: Sequence[StudentSpec]) -> None:
+def check_names(specs: Sequence[StudentSpec]) -> None:
+    """Refuse students that would share a folder."""
     taken: dict[str, StudentSpec] = {}
     for spec in specs:
         first = taken.setdefault(spec.folder, spec)

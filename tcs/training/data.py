@@ -1,6 +1,6 @@
-"""What a run reads: a store and its targets, opened once, and the rows, probe and selection of a split.
+"""What a run reads: a store and its targets, opened once, and what a method needs of them.
 
-Legend: N rows of the store, n rows of this run, m labelled rows, K coordinates, C classes.
+Legend: n rows of this run, H hash bits, K coordinates.
 """
 
 import dataclasses
@@ -21,13 +21,11 @@ from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
 from tcs.methods.named import Method
-from tcs.splits.pool import pool_rows
-from tcs.splits.shots import Split, choose_split
 from tcs.training.images import ResidentImages, StreamedImages, fits
 
 
 @dataclasses.dataclass(kw_only=True)
-class Source:
+class RunData:
     """A store with its targets (None for runs that read labels only), how its images are read, and those decoded so far."""
 
     store: cache.Store
@@ -77,44 +75,31 @@ class Source:
         )
 
 
-def open_source(store: str, targets: str | None, data: str | None = None) -> Source:
+def open_data(store: str, targets: str | None, data: str | None = None) -> RunData:
     """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities)."""
     opened = cache.open(pathlib.Path(store))
-    return Source(
+    return RunData(
         store=opened,
         targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),
         data=data,
     )
 
 
-def find_split(store: cache.Store, config: TrainConfig) -> Split:
-    """The labelled rows of a run: from --split-file, --shots, or every labelled row."""
-    split_seed = config.seed if config.split_seed is None else config.split_seed
-    return choose_split(
-        store.keys,
-        store.labels_N,
-        store.classes,
-        shots=config.shots,
-        split_seed=split_seed,
-        split_file=config.split_file,
-    )
-
-
-def check_needs(method: Method, source: Source, name: str) -> None:
+def check_needs(method: Method, data: RunData, name: str) -> None:
     """ConfigError or ArtefactError, with the command that helps, where the method reads something that is not there."""
     reads_cache = method.needs & {"coordinates", "bits"}
-    if reads_cache and source.targets is None:
+    if reads_cache and data.targets is None:
         raise ConfigError(
-            f"{name} reads cached {' and '.join(sorted(reads_cache))}; run tcs fit {source.store.path} --out c.safetensors, then "
-            f"tcs targets {source.store.path} c.safetensors --out t.h5, and give --targets t.h5."
+            f"{name} reads cached {' and '.join(sorted(reads_cache))}; run tcs fit {data.store.path} --out c.safetensors, then "
+            f"tcs targets {data.store.path} c.safetensors --out t.h5, and give --targets t.h5."
         )
-    _check_readouts(method, source.store, name)
-    made_by = None if source.targets is None else source.targets.coordinates.method
+    _check_readouts(method, data.store, name)
+    made_by = None if data.targets is None else data.targets.coordinates.method
     if method.axes and made_by not in method.axes:
         raise ArtefactError(
             f"{name} needs coordinates of method {' or '.join(method.axes)}, these targets have '{made_by}'; "
-            f"run tcs fit {source.store.path} --method {method.axes[0]} --out {method.axes[0]}.safetensors, then tcs targets "
-            f"{source.store.path} {method.axes[0]}.safetensors --out {method.axes[0]}.h5."
+            f"run tcs fit {data.store.path} --method {method.axes[0]} --out {method.axes[0]}.safetensors, then tcs targets "
+            f"{data.store.path} {method.axes[0]}.safetensors --out {method.axes[0]}.h5."
         )
 
 
@@ -154,14 +139,10 @@ def vector_readout(store: cache.Store, name: str | None) -> str:
     return name
 
 
-def hash_planes(targets: Targets, device: torch.device) -> HashPlanes:
-    """The eLSH loss's constants on `device`."""
-    arrays = (targets.rotation_HK, targets.thresholds_H, targets.rms_H)
-    rotation_HK, thresholds_H, rms_H = (torch.as_tensor(array, device=device) for array in arrays)
-    return HashPlanes(rotation_HK=rotation_HK, thresholds_H=thresholds_H, rms_H=rms_H)
-
-
-def run_rows(source: Source, split: Split, method: Method, config: TrainConfig) -> NDArray[np.int64]:
-    """The sorted store rows whose pixels a run reads: its labelled rows, and its pool where the method uses one."""
-    split_seed = config.seed if config.split_seed is None else config.split_seed
-    return pool_rows(source.store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
+def hash_planes(targets: Targets) -> HashPlanes:
+    """The eLSH loss's constants, on the CPU."""
+    return HashPlanes(
+        rotation_HK=torch.as_tensor(targets.rotation_HK),
+        thresholds_H=torch.as_tensor(targets.thresholds_H),
+        rms_H=torch.as_tensor(targets.rms_H),
+    )

@@ -1,9 +1,8 @@
 """What a run would cost, told by --dry-run: a few steps are timed, nothing is written.
 
-When a pass of the teacher has paid for itself: against training that runs the teacher in every step.
-
-Such training pays for the teacher's forward pass on every image that it sees. The cache pays for one extraction (decoding
-and writing included), and for nothing after it. A mini-batch of the student costs the same on both sides.
+And when the pass of the teacher has paid for itself, against training that runs the teacher in every step: that pays for the
+teacher's forward pass on every image that it sees, the cache for one extraction (decoding and writing included) and for nothing
+after it. A mini-batch of the student costs the same on both sides.
 """
 
 import dataclasses
@@ -13,9 +12,10 @@ from typing import Any
 
 from tcs.runtime import say
 from tcs.training.feed import Feed
-from tcs.training.jobs import Job
 from tcs.training.stream import Stream
 from tcs.training.trainer import Trainer
+
+TIMED_STEPS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,6 @@ class BreakEven:
         return students * self.images_per_student * self.teacher_seconds_per_image - self.extraction_seconds
 
 
-TIMED_STEPS = 3
-
-
 def forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
     """Seconds that each unfinished student would take, and what it needs: one mapping a student, for --json as well.
 
@@ -54,9 +51,9 @@ def forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
     for stream in streams:
         with stream.feed() as feed:
             batch_seconds, wait_share = _batch_seconds(feed)
-            for job, trainer in zip(stream.jobs, stream.trainers, strict=True):
+            for trainer in stream.trainers:
                 step = _step_seconds(trainer, feed)
-                rows.append(_row(job, trainer, feed, step, batch_seconds / len(stream.jobs), wait_share))
+                rows.append(_row(trainer, feed, step, batch_seconds / len(stream.trainers), wait_share))
     return rows
 
 
@@ -75,8 +72,8 @@ def say_forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
     say(
         f"{len(rows)} student{'s' if len(rows) > 1 else ''}: about {readable_seconds(total)} in all. Nothing was written."
     )
-    job = streams[0].jobs[0]
-    say(describe_break_even(job.source.store.manifest.provenance, len(job.rows_n), rows[0]["images"], len(rows)))
+    provenance, epoch_images = streams[0].data.store.manifest.provenance, len(streams[0].job.rows.rows_n)
+    say(describe_break_even(provenance, epoch_images, rows[0]["images"], len(rows)))
     return rows
 
 
@@ -124,12 +121,12 @@ def _step_seconds(trainer: Trainer, feed: Feed) -> float:
     return min(times[1:] or times)
 
 
-def _row(job: Job, trainer: Trainer, feed: Feed, step: float, batch: float, wait_share: float) -> dict[str, Any]:
+def _row(trainer: Trainer, feed: Feed, step: float, batch: float, wait_share: float) -> dict[str, Any]:
     plan, parameters = feed.plan(feed.steps - 1), list(trainer.student.parameters())
     moments = [value for state in trainer.optimisation.optimiser.state.values() for value in state.values()]
     state_bytes = sum(value.nbytes for value in [*parameters, *moments] if hasattr(value, "nbytes"))
     return {
-        "model": job.spec.text,
+        "model": trainer.job.name,
         "steps": feed.steps,
         "batch_size": plan.rows,
         "images": feed.steps * plan.rows,

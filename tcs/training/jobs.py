@@ -1,7 +1,12 @@
-"""The students of a run, checked before anything is trained: what each learns from which rows, and where its files go."""
+"""The students of a run, checked before anything is trained: what each learns from which rows, and where its files go.
+
+Legend: n rows of this run, K coordinates.
+"""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,53 +14,69 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.checkpoint import ARGS, CONFIG
-from tcs.config.extract import as_json
 from tcs.config.train import DEFAULT_COMPONENTS, PLACES, SELECT_GATES, TrainConfig, may_score_labels
 from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError
+from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import HEADLESS, METHODS, PROBE_FROZEN, Method, resolve_method
 from tcs.splits.held_out import HeldOut, held_out_rows
-from tcs.splits.shots import Split, leave_out, without_labels
+from tcs.splits.pool import pool_rows
+from tcs.splits.shots import Split, leave_out, split_of, split_seed_of, without_labels
 from tcs.students.backbone import StudentSpec, parse_student
-from tcs.training.checks import _check_labels, _check_names, check_options
-from tcs.training.data import Source, check_needs, find_split, run_rows, vector_readout
+from tcs.students.student import StudentPlan
+from tcs.training.batches import BatchPlan
+from tcs.training.checks import check_labels, check_names, check_options
+from tcs.training.data import RunData, check_needs, hash_planes, vector_readout
+from tcs.training.phases import Phase, count_steps, plan_phases, plan_stages
 from tcs.training.probe_start import Probe, probe_for
 from tcs.training.views import check_views
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
-    """One student of a run, with everything that its students share. `size` is its image side in pixels."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RunRows:
+    """Rows of the store, int64: `split` carries labels, `rows_n` (sorted) are all that are trained on, held-out ones are neither."""
 
-    spec: StudentSpec
-    config: TrainConfig
-    source: Source
-    method: Method
     split: Split
     rows_n: NDArray[np.int64]
     held_out: HeldOut
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One student's run: all that decides its weights, but for what its rows hold. Students of one run differ in `spec` and `size`.
+
+    `size` is the image side in pixels; `classes` are those that it tells apart, in the order of its outputs, none without a
+    classifier; `components` counts the coordinates of its head or of its mimic losses, None where there are neither. `probe`,
+    `selection` and `planes` (on the CPU) are there where the method reads them. `identity` names all this as JSON does.
+    """
+
+    spec: StudentSpec
+    config: TrainConfig
+    method: Method
+    rows: RunRows
+    steps: int
     size: int
-    probe: Probe | None
-    selection: Selection | None
-    folder: pathlib.Path
+    classes: tuple[str, ...]
+    components: int | None = None
+    probe: Probe | None = None
+    selection: Selection | None = None
+    planes: HashPlanes | None = None
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def reads_targets(self) -> bool:
-        """Whether the method reads coordinates or bits, which come from a targets file."""
-        return bool(self.method.needs & {"coordinates", "bits"})
+    def name(self) -> str:
+        """The student as the command names it; its start and its draws are functions of it."""
+        return self.spec.text
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes that the student tells apart, in the order of its outputs; none without a classifier."""
-        return () if self.method.head == HEADLESS else tuple(self.source.store.classes)
+    def folder(self) -> pathlib.Path:
+        """Where its files go."""
+        return pathlib.Path(self.config.out) / self.spec.folder
 
     @property
-    def components(self) -> int | None:
-        """Coordinates of the student's head or of its mimic losses; None where there are neither."""
-        if not self.reads_targets and self.method.head != "tcs":
-            return None
-        targets = self.source.targets
-        return DEFAULT_COMPONENTS if targets is None else targets.coordinates.basis_DK.shape[1]
+    def fingerprint(self) -> str:
+        """Digest of the identity."""
+        return cache.digest_of_json(dict(self.identity))
 
     @property
     def gates(self) -> int | None:
@@ -64,38 +85,57 @@ class Job:
             return None
         return self.config.keep or max(1, self.components // 2)
 
+    @property
+    def student_plan(self) -> StudentPlan:
+        """What the student is built from."""
+        return StudentPlan(
+            spec=self.spec,
+            n_classes=len(self.classes),
+            components=self.components,
+            reads_coordinates=self.method.head == "tcs",
+            image_size=self.size,
+            pretrained=self.config.pretrained,
+            seed=self.config.seed,
+        )
 
-def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
-    """The students of a run. ConfigError or ArtefactError for whatever can be told without building them."""
+    @functools.cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """Its phases, in order."""
+        return plan_phases(self.config, self.method, self.steps)
+
+    @functools.cached_property
+    def stages(self) -> tuple[tuple[int, BatchPlan], ...]:
+        """(last step + 1, how its batches are split) of each phase."""
+        rows = self.rows
+        return plan_stages(self.config, self.method, self.steps, len(rows.split.rows_n), len(rows.rows_n))
+
+
+def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) -> list[Job]:
+    """The students of a run. ConfigError or ArtefactError for whatever can be told without building them.
+
+    `split` is the one that `config` names, from a caller that has drawn it already.
+    """
     method = resolve_method(
-        config.method, config.head, config.loss, source.targets is not None, not may_score_labels(config)
+        config.method, config.head, config.loss, data.targets is not None, not may_score_labels(config)
     )
-    name = _name_of(method, config)
-    check_needs(method, source, name)
-    _check_labels(method, config, source.store, name)
-    if config.readout is not None or method.needs & {"features", "probe"}:
-        vector_readout(source.store, config.readout)
-    specs = [parse_student(model) for model in config.models]
-    _check_names(specs)
-    _check_run_folder(pathlib.Path(config.out))
-    check_options(config, method)
-    check_views(source.store, config)
-    source.require_images()
-    split, rows_n, held_out = _choose_rows(config, source, method)
-    probe, selection = probe_for(method, source, config, split, config.seed)
+    specs = _checked_students(config, data, method)
+    rows = choose_rows(config, data.store, method, split)
+    probe, selection = probe_for(method, data, config, rows.split)
+    steps = count_steps(config, method, len(rows.split.rows_n), len(rows.rows_n))
     jobs = [
         Job(
             spec=spec,
             config=config,
-            source=source,
             method=method,
-            split=split,
-            rows_n=rows_n,
-            held_out=held_out,
+            rows=rows,
+            steps=steps,
             size=config.img_size or image_size(spec),
+            classes=() if method.head == HEADLESS else tuple(data.store.classes),
+            components=_components(method, data),
             probe=probe,
             selection=selection,
-            folder=pathlib.Path(config.out) / spec.folder,
+            planes=hash_planes(data.targets) if data.targets is not None and "bits" in method.needs else None,
+            identity=_identity(spec, config, method, data, rows.split, selection),
         )
         for spec in specs
     ]
@@ -103,18 +143,35 @@ def plan_jobs(config: TrainConfig, source: Source) -> list[Job]:
     return jobs
 
 
-def _choose_rows(config: TrainConfig, source: Source, method: Method) -> tuple[Split, NDArray[np.int64], HeldOut]:
-    """The labelled rows of a run, all its rows, and the held-out ones, which are neither. Labelled rows are held out only where
-    all of them are given and a number is asked for."""
-    store = source.store
-    split = find_split(store, config) if method.reads_labels else without_labels()
-    rows_n = run_rows(source, split, method, config)
-    split_seed = config.seed if config.split_seed is None else config.split_seed
+def _checked_students(config: TrainConfig, data: RunData, method: Method) -> list[StudentSpec]:
+    """The students that the command names, once data, options, method and folder are found to suit each other."""
+    name = _name_of(method, config)
+    check_needs(method, data, name)
+    check_labels(method, config, data.store, name)
+    if config.readout is not None or method.needs & {"features", "probe"}:
+        vector_readout(data.store, config.readout)
+    specs = [parse_student(model) for model in config.models]
+    check_names(specs)
+    _check_run_folder(pathlib.Path(config.out))
+    check_options(config, method)
+    check_views(data.store, config)
+    data.require_images()
+    return specs
+
+
+def choose_rows(config: TrainConfig, store: cache.Store, method: Method, split: Split | None = None) -> RunRows:
+    """The labelled rows of a run (of `split`, where it is drawn already), all its rows, and the held-out ones, which are neither.
+
+    Labelled rows are held out only where all of them are given and a number is asked for.
+    """
+    split = (split or split_of(store, config)) if method.reads_labels else without_labels()
+    split_seed = split_seed_of(config)
+    rows_n = pool_rows(store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
     may_take = config.held_out is not None and method.reads_labels and may_score_labels(config)
     held_out = held_out_rows(store.keys, rows_n, split.rows_n, config.held_out, split_seed, may_take_labelled=may_take)
     if np.isin(split.rows_n, held_out.dropped_d).any():
         split = leave_out(split, held_out.dropped_d, store.keys, store.labels_N, store.classes)
-    return split, held_out.kept(rows_n), held_out
+    return RunRows(split=split, rows_n=held_out.kept(rows_n), held_out=held_out)
 
 
 def image_size(spec: StudentSpec) -> int:
@@ -125,6 +182,17 @@ def image_size(spec: StudentSpec) -> int:
         return int(spec.kwargs["img_size"])
     configured = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.name.partition(".")[0]) else None
     return int(configured.input_size[-1]) if configured is not None else 224
+
+
+def reads_targets(method: Method) -> bool:
+    """Whether the method reads coordinates or bits, which come from a targets file."""
+    return bool(method.needs & {"coordinates", "bits"})
+
+
+def _components(method: Method, data: RunData) -> int | None:
+    if not reads_targets(method) and method.head != "tcs":
+        return None
+    return DEFAULT_COMPONENTS if data.targets is None else data.targets.coordinates.basis_DK.shape[1]
 
 
 def _name_of(method: Method, config: TrainConfig) -> str:
@@ -158,25 +226,31 @@ def _check_gates(job: Job) -> None:
     """Refuse gates that nothing would train, or more of them than there are coordinates."""
     if job.config.selection != SELECT_GATES:
         return
-    components = job.components
-    if components is None or job.method.head != "tcs" or job.method.classifier == PROBE_FROZEN:
+    if job.components is None or job.method.head != "tcs" or job.method.classifier == PROBE_FROZEN:
         raise ConfigError(
             f"--selection {SELECT_GATES} needs a classifier that is trained on coordinates; use --head tcs with a loss that "
             "has ce, such as --method tcs."
         )
-    if job.gates is not None and job.gates > components:
-        raise ConfigError(f"--keep is {job.gates}, and there are {components} coordinates; keep that many or fewer.")
+    if job.gates is not None and job.gates > job.components:
+        raise ConfigError(
+            f"--keep is {job.gates}, and there are {job.components} coordinates; keep that many or fewer."
+        )
 
 
-def fingerprint_of(job: Job) -> tuple[str, dict[str, Any]]:
-    """(digest, identity) of a student's run: all that decides its weights, and nothing that only says where things lie."""
-    settings = {key: value for key, value in as_json(job.config).items() if key not in PLACES}
-    targets = job.source.targets
-    identity = settings | {
-        "model": job.spec.text,
-        "store_identity": job.source.store.identity,
-        "targets_identity": None if targets is None or not job.reads_targets else targets.identity,
-        "split_digest": job.split.digest,
-        "selected": None if job.selection is None else [int(k) for k in job.selection.active_k],
+def _identity(
+    spec: StudentSpec,
+    config: TrainConfig,
+    method: Method,
+    data: RunData,
+    split: Split,
+    selection: Selection | None,
+) -> dict[str, Any]:
+    """All that decides a student's weights, and nothing that only says where things lie. A run is resumed where this is equal."""
+    settings = {key: value for key, value in config.options().items() if key not in PLACES}
+    return settings | {
+        "model": spec.text,
+        "store_identity": data.store.identity,
+        "targets_identity": None if data.targets is None or not reads_targets(method) else data.targets.identity,
+        "split_digest": split.digest,
+        "selected": None if selection is None else [int(k) for k in selection.active_k],
     }
-    return cache.digest_of_json(identity), identity

@@ -9,35 +9,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
-from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError
-from tcs.methods.named import Method
 from tcs.probes.logistic import probe_logits
 from tcs.runtime import seed_for
-from tcs.splits.shots import Split
-from tcs.training.data import Source, map_readouts, vector_readout
+from tcs.training.data import RunData, map_readouts, vector_readout
+from tcs.training.jobs import Job
 from tcs.training.rows import TrainingRows
 
 MAPS_BYTES = 8 << 30
 
 
-def load_rows(
-    source: Source,
-    split: Split,
-    method: Method,
-    config: TrainConfig,
-    rows_n: NDArray[np.int64],
-    device: torch.device,
-) -> TrainingRows:
-    """All that the steps read beside images, resident on `device`, of every cached view.
+def load_rows(job: Job, data: RunData, device: torch.device) -> TrainingRows:
+    """All that the steps of a run's students read beside images, resident on `device`, of every cached view.
 
     Labels outside the split are -1: they are never used.
     """
+    needs, targets, rows_n = job.method.needs, data.targets, job.rows.rows_n
     labels_n = np.full(len(rows_n), -1, np.int64)
-    labelled_m = np.searchsorted(rows_n, np.sort(split.rows_n))
-    labels_n[labelled_m] = source.store.labels_N[rows_n[labelled_m]]
-    needs, targets = method.needs, source.targets
-    readout = vector_readout(source.store, config.readout) if needs & {"features", "probe"} else None
+    labelled_m = np.searchsorted(rows_n, np.sort(job.rows.split.rows_n))
+    labels_n[labelled_m] = data.store.labels_N[rows_n[labelled_m]]
+    readout = vector_readout(data.store, job.config.readout) if needs & {"features", "probe"} else None
     coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
     packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
     return TrainingRows(
@@ -45,11 +36,9 @@ def load_rows(
         labelled_m=torch.from_numpy(labelled_m),
         coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
         packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
-        teacher_nD=_cached(source.store, readout, rows_n, device) if readout and "features" in needs else None,
-        teacher_maps=_cached_maps(source.store, rows_n, device) if "maps" in needs else (),
-        teacher_logits_nC=_teacher_logits(source, split, readout, rows_n, config, device)
-        if readout and "probe" in needs
-        else None,
+        teacher_nD=_cached(data.store, readout, rows_n, device) if readout and "features" in needs else None,
+        teacher_maps=_cached_maps(data.store, rows_n, device) if "maps" in needs else (),
+        teacher_logits_nC=_teacher_logits(job, data.store, readout, device) if readout and "probe" in needs else None,
     )
 
 
@@ -70,19 +59,17 @@ def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.de
     return tuple(_cached(store, name, rows_n, device) for name in names)
 
 
-def _teacher_logits(
-    source: Source, split: Split, readout: str, rows_n: NDArray[np.int64], config: TrainConfig, device: torch.device
-) -> Tensor:
+def _teacher_logits(job: Job, store: cache.Store, readout: str, device: torch.device) -> Tensor:
     """Logits of the rows, of each of their views, by a probe of the frozen teacher fitted on the split's labels alone."""
-    features, store = source.store.features(readout, resident_bytes=0), source.store
-    fitted, scored = features.gather(split.rows_n), features.gather(rows_n)
+    features, split_n = store.features(readout, resident_bytes=0), job.rows.split.rows_n
+    fitted, scored = features.gather(split_n), features.gather(job.rows.rows_n)
     views = 1 if fitted.ndim == 2 else fitted.shape[1]
     logits = probe_logits(
         fitted.reshape(-1, fitted.shape[-1]),
-        np.repeat(store.labels_N[split.rows_n], views),
+        np.repeat(store.labels_N[split_n], views),
         scored.reshape(-1, scored.shape[-1]),
         len(store.classes),
-        seed_for(config.seed, "probe"),
+        seed_for(job.config.seed, "probe"),
         views,
     )
     return torch.from_numpy(logits.reshape(*scored.shape[:-1], -1)).to(device)

@@ -1,8 +1,7 @@
 """The log of a student's training: metrics.jsonl as it goes, summary.csv at checkpoints, TensorBoard's events if asked for.
 
-Scalars for TensorBoard, in files that its own writer of records makes. The package is an extra, imported when asked for.
-
-Not through torch.utils.tensorboard: its writer is a thread, which a full disk ends with a traceback and no error.
+TensorBoard is an extra, imported when asked for. Its events are scalars, in files that its own writer of records makes, and not
+torch.utils.tensorboard: that writer is a thread, which a full disk ends with a traceback and no error.
 """
 
 import contextlib
@@ -16,6 +15,7 @@ from tcs.checkpoint import SUMMARY, save_table
 from tcs.errors import ConfigError
 from tcs.training.metrics import STEP, AppendedFile, Row, parse_lines, to_line
 
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 PATTERN = "events.out.tfevents.*"
 
 
@@ -59,9 +59,6 @@ class EventFile:
 
     def _add(self, **fields: Any) -> None:
         self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
-
-
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 
 class RunLog:

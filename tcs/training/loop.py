@@ -18,9 +18,8 @@ from tcs.training.finite import NotFiniteError
 from tcs.training.log import RunLog
 from tcs.training.trainer import Trainer
 
-LOG_POINTS = 50
-
-AGREE_STEPS = 10
+LOG_POINTS = 50  # rows of a log, unless --log-interval asks for others
+AGREE_STEPS = 10  # after which processes agree on whether to stop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Pace:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Cost:
     """What a student cost. The seconds are those of this process, of a resumed run its last part only: `wall_seconds` from
     the first step to the last, with other students between; `step_seconds` in the student's own steps; `wait_share` is
     the share of the wall time in which the stream of images was waited for."""
@@ -47,15 +46,13 @@ class Outcome:
 
 @dataclasses.dataclass(kw_only=True)
 class Runner:
-    """A student on a stream: its trainer, where its files go (None: nowhere), and how it fares.
+    """A student on a stream: its trainer, where its log and state go (None: nowhere), and how it fares.
 
     `look` scores the student on held-out rows. `failure` is what stopped it before the others.
     """
 
     trainer: Trainer
     folder: pathlib.Path | None
-    fingerprint: str
-    tensorboard: bool = False
     look: Callable[[Trainer], dict[str, float]] | None = None
     failure: NotFiniteError | None = None
     log: RunLog | None = None
@@ -67,30 +64,30 @@ class Runner:
         """Take up the state that an earlier process left, and cut the log back to it."""
         if self.folder is None:
             return
-        together = self.trainer.around.together
-        found = together.broadcast_json((self.folder / RESUME).exists())
+        ranks = self.trainer.ranks
+        found = ranks.broadcast_json((self.folder / RESUME).exists())
         if found:
             self._load(self.folder / RESUME)
         self.first_image = self.trainer.images_seen
-        if together.leads:
-            self.log = RunLog.open(self.folder, self.trainer.step if found else None, self.tensorboard)
+        if ranks.leads:
+            self.log = RunLog.open(
+                self.folder, self.trainer.step if found else None, self.trainer.job.config.tensorboard
+            )
 
     def _load(self, path: pathlib.Path) -> None:
         """Go on from the state of `path`, which the leading process has found."""
-        together = self.trainer.around.together
+        ranks = self.trainer.ranks
         shared = "; --out must lie on a file system that all ranks share."
         if not path.exists():
-            raise ArtefactError(f"rank {together.rank} cannot see {path}, which rank 0 resumes from{shared}")
+            raise ArtefactError(f"rank {ranks.rank} cannot see {path}, which rank 0 resumes from{shared}")
         state = load_resume(path)
-        if state.pop("fingerprint", None) != self.fingerprint:
+        if state.pop("fingerprint", None) != self.trainer.job.fingerprint:
             raise ArtefactError(
                 f"resume file {path} belongs to another configuration; use another --out, or --overwrite."
             )
-        first = together.broadcast_json(state["step"])
+        first = ranks.broadcast_json(state["step"])
         if state["step"] != first:
-            raise ArtefactError(
-                f"rank {together.rank} reads step {state['step']} in {path}, rank 0 step {first}{shared}"
-            )
+            raise ArtefactError(f"rank {ranks.rank} reads step {state['step']} in {path}, rank 0 step {first}{shared}")
         self.trainer.load_state(state)
 
     def write(self, row: dict[str, Any]) -> None:
@@ -103,7 +100,8 @@ class Runner:
         self.trainer.watch.settle()
         if self.folder is not None and self.log is not None:
             self.log.save()
-            save_resume(self.folder / RESUME, self.trainer.state() | {"fingerprint": self.fingerprint})
+            fingerprint = self.trainer.job.fingerprint
+            save_resume(self.folder / RESUME, self.trainer.state() | {"fingerprint": fingerprint})
 
     def seen(self) -> dict[str, float]:
         """What `look` scores. Where it finds features that are not finite, all processes raise its NotFiniteError."""
@@ -114,9 +112,9 @@ class Runner:
         except NotFiniteError as error:
             failure = error
         told = None if failure is None else [failure.term, failure.value, failure.step]
-        told = self.trainer.around.together.broadcast_json(told)
+        told = self.trainer.ranks.broadcast_json(told)
         if told is not None:
-            raise failure or NotFiniteError(self.trainer.name, *told)
+            raise failure or NotFiniteError(self.trainer.job.name, *told)
         return scores
 
     @contextlib.contextmanager
@@ -136,8 +134,8 @@ class Runner:
 
 
 def train_students(
-    feed: Feed, runners: Sequence[Runner], bar: Bar, pace: Pace, together: Collectives = ALONE
-) -> list[Outcome]:
+    feed: Feed, runners: Sequence[Runner], bar: Bar, pace: Pace, ranks: Collectives = ALONE
+) -> list[Cost]:
     """Run what is left of every student's steps on one stream of batches; returns their costs.
 
     States are saved as `pace` says, and on Ctrl-C or SIGTERM; with the same thread count on a CPU the result of a resumed
@@ -147,10 +145,10 @@ def train_students(
     try:
         for runner in runners:
             runner.resume()
-        loop = _Loop(feed, runners, bar, pace, together)
+        loop = _Loop(feed, runners, bar, pace, ranks)
         with stop_requests() as stop:
             loop.run(stop)
-        return [loop.outcome(runner) for runner in runners]
+        return [loop.cost(runner) for runner in runners]
     finally:
         for runner in runners:
             runner.close_log()
@@ -159,9 +157,9 @@ def train_students(
 class _Loop:
     """The state of one call of `train_students`."""
 
-    def __init__(self, feed: Feed, runners: Sequence[Runner], bar: Bar, pace: Pace, together: Collectives) -> None:
-        self._feed, self._runners, self._bar, self._pace, self._together = feed, runners, bar, pace, together
-        self._device = runners[0].trainer.around.device
+    def __init__(self, feed: Feed, runners: Sequence[Runner], bar: Bar, pace: Pace, ranks: Collectives) -> None:
+        self._feed, self._runners, self._bar, self._pace, self._ranks = feed, runners, bar, pace, ranks
+        self._device = runners[0].trainer.device
         self._started = time.perf_counter()
         self._waited = feed.wait_seconds
 
@@ -187,9 +185,9 @@ class _Loop:
 
     def _asks_to_stop(self, step: int, stop: StopRequest) -> bool:
         """Whether some process was asked to stop; several agree on it every few steps, because to ask takes a while."""
-        if self._together.world_size > 1 and step % AGREE_STEPS and step + 1 < self._feed.steps:
+        if self._ranks.world_size > 1 and step % AGREE_STEPS and step + 1 < self._feed.steps:
             return False
-        return self._together.any_of(stop.requested)
+        return self._ranks.any_of(stop.requested)
 
     def _step(self, runner: Runner, batch: Batch) -> None:
         started = time.perf_counter()
@@ -247,13 +245,13 @@ class _Loop:
             if runner.failure is None:
                 with runner.failing_alone():
                     runner.save()
-        self._together.barrier()  # who leaves early looks dead to who still writes
+        self._ranks.barrier()  # who leaves early looks dead to who still writes
         stop.leave()
 
-    def outcome(self, runner: Runner) -> Outcome:
+    def cost(self, runner: Runner) -> Cost:
         """What a student cost."""
         seconds = time.perf_counter() - self._started
-        return Outcome(
+        return Cost(
             wall_seconds=seconds,
             step_seconds=runner.step_seconds,
             wait_share=self._wait_share(seconds),

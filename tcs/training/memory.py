@@ -1,7 +1,4 @@
-"""Out of memory, said in a line that names the options which lower the need.
-
-How much memory can be had now: of the GPU, or of the machine and the control groups that bound this process.
-"""
+"""Memory: how much can be had now, and its end said in a line that names the options which lower the need."""
 
 import contextlib
 import os
@@ -11,9 +8,12 @@ from collections.abc import Iterator
 import torch
 
 from tcs.config.train import TrainConfig
-from tcs.errors import ResourceError
+from tcs.errors import ResourceError, either
 
 PAGE_CACHE = ("total_inactive_file", "inactive_file")  # counted as used, and given up when asked for
+
+# Of torch's allocator on a CPU (Windows, else), and of C++, which all come as RuntimeError.
+CPU_SIGNS = ("not enough memory", "can't allocate memory", "bad_alloc")
 
 
 def free_bytes(device: torch.device, root: pathlib.Path = pathlib.Path("/")) -> int:
@@ -77,10 +77,6 @@ def _lines(path: pathlib.Path) -> list[str]:
         return []
 
 
-# Of torch's allocator on a CPU (Windows, else), and of C++, which all come as RuntimeError.
-CPU_SIGNS = ("not enough memory", "can't allocate memory", "bad_alloc")
-
-
 @contextlib.contextmanager
 def naming_memory(config: TrainConfig) -> Iterator[None]:
     """Turn what torch and Python raise when memory runs out into a ResourceError with the options to lower."""
@@ -99,10 +95,10 @@ def _advice(config: TrainConfig) -> str:
         "a larger --grad-accum-steps",
         "a smaller --img-size",
     ]
-    if not config.amp:
+    if not config.optimiser.amp:
         advice.insert(2, "--amp")
     if len(config.models) > 1:
         advice.append(f"fewer --model at once (now {len(config.models)})")
     if config.resident_share > 0:
         advice.append("--resident-share 0")
-    return f"--device {config.device} ran out of memory; use {', '.join(advice[:-1])} or {advice[-1]}."
+    return f"--device {config.device} ran out of memory; use {either(advice)}."

@@ -1,9 +1,7 @@
 """metrics.jsonl: one JSON object a line, a line a row. The lines are strict JSON whatever the values.
 
 JSON has no word for numbers that are not finite, so they stand there as the texts "nan", "inf" and "-inf", which tell more
-than null and which `float()` reads; `load_metrics` gives the numbers back.
-
-A file that grows by whole pieces, each of them handed to the system at once.
+than null and which `float()` reads; `load_metrics` gives the numbers back. A line is handed to the system at once, and whole.
 """
 
 import json
@@ -16,49 +14,10 @@ from typing import Any
 from cache import write_error
 from tcs.errors import ArtefactError
 
-
-class AppendedFile:
-    """`path`, opened to append without a buffer: what was written survives a kill of this process.
-
-    A write that the system refuses raises StoreWriteError; the piece may then stand there in part.
-    """
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
-        try:
-            self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise write_error(path, error) from error
-
-    def write(self, piece: bytes) -> None:
-        """Append `piece`."""
-        rest = memoryview(piece)
-        try:
-            while rest:  # a disk that fills up takes a part of it first
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            raise write_error(self._path, error) from error
-
-    def sync(self) -> None:
-        """Let all that was written reach the disk, so that it survives a power cut too."""
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise write_error(self._path, error) from error
-
-    def close(self) -> None:
-        """Let go of the file; a second call changes nothing."""
-        self._file.close()
-
-
 Value = float | int | str | None
-
 Row = Mapping[str, Value]
-
 STEP = "step"
-
 MEASURED_COLUMNS = ("images_per_s", "data_wait")  # by the clock
-
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -116,3 +75,37 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
 
 def _refuse(word: str) -> None:
     raise ValueError(word)
+
+
+class AppendedFile:
+    """`path`, opened to append without a buffer: what was written survives a kill of this process.
+
+    A write that the system refuses raises StoreWriteError; the piece may then stand there in part.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def write(self, piece: bytes) -> None:
+        """Append `piece`."""
+        rest = memoryview(piece)
+        try:
+            while rest:  # a disk that fills up takes a part of it first
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise write_error(self._path, error) from error
+
+    def sync(self) -> None:
+        """Let all that was written reach the disk, so that it survives a power cut too."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise write_error(self._path, error) from error
+
+    def close(self) -> None:
+        """Let go of the file; a second call changes nothing."""
+        self._file.close()

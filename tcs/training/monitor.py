@@ -13,11 +13,9 @@ a student's features are moved, scaled or rotated.
 **Labels.** They are read where the run is given all of them, and only then: `may_score_labels`. Where --shots or
 --split-file hands the run a few, the labels of all other rows are outside the split and are not read, not even to look.
 
-Legend: N held-out rows, B rows of a block, S student dims, D teacher dims (K where they are coordinates). float64 inside.
+The scores themselves are those of tcs.probes.agreement.
 
-Looking at held-out rows while a student trains: their images and cached rows, and the scores of tcs.training.monitor.
-
-Legend: N held-out rows.
+Legend: N held-out rows, S student dims, D teacher dims (K where they are coordinates).
 """
 
 import dataclasses
@@ -35,13 +33,13 @@ from tcs.probes.agreement import (
     LEAST_ROWS,
     NEIGHBOURS,
     Array,
-    _check_rows,
-    _check_teacher,
     knn_top1,
     neighbour_agreement,
+    require_rows,
+    require_teacher,
     teacher_r2,
 )
-from tcs.training.data import vector_readout
+from tcs.training.data import RunData, vector_readout
 from tcs.training.feed import frame_size, show_clean
 from tcs.training.jobs import Job
 from tcs.training.trainer import EVAL_BATCH, Trainer
@@ -63,10 +61,10 @@ class Monitor:
     neighbours: int = NEIGHBOURS
 
     def __post_init__(self) -> None:
-        _check_rows("images", len(self.images_N3HW), len(self.teacher_ND), LEAST_ROWS)
-        _check_teacher(self.teacher_ND)
+        require_rows("images", len(self.images_N3HW), len(self.teacher_ND), LEAST_ROWS)
+        require_teacher(self.teacher_ND)
         if self.labels_N is not None:
-            _check_rows("labels", len(self.labels_N), len(self.teacher_ND), LEAST_ROWS)
+            require_rows("labels", len(self.labels_N), len(self.teacher_ND), LEAST_ROWS)
 
     def score(self, features_NS: Array) -> dict[str, float]:
         """The columns of a student's features (N, S), any float dtype. DivergedError where they are not finite.
@@ -88,20 +86,20 @@ class Monitor:
 Look = Callable[[Trainer], dict[str, float]]
 
 
-def look_at(job: Job, device: torch.device, *, leads: bool = True) -> Look | None:
+def look_at(job: Job, data: RunData, device: torch.device, *, leads: bool = True) -> Look | None:
     """A function that scores a student on the held-out rows of its run; None where there are none, or nothing is cached of them.
 
     Of several processes the leading one looks: the others have the same student, and get a function that says nothing.
     """
-    rows_N = job.held_out.rows_N
-    teacher_ND = _cached(job, rows_N)
+    rows_N = job.rows.held_out.rows_N
+    teacher_ND = _cached(job, data, rows_N)
     if len(rows_N) == 0 or teacher_ND is None:
         return None
     if not leads:
         return lambda _trainer: {}
     reads_labels = job.method.reads_labels and may_score_labels(job.config)
-    labels_N = job.source.store.labels_N[rows_N] if reads_labels else None
-    monitor = Monitor(images_N3HW=_shown(job, rows_N), teacher_ND=teacher_ND, labels_N=labels_N)
+    labels_N = data.store.labels_N[rows_N] if reads_labels else None
+    monitor = Monitor(images_N3HW=_shown(job, data, rows_N), teacher_ND=teacher_ND, labels_N=labels_N)
 
     def look(trainer: Trainer) -> dict[str, float]:
         with torch.no_grad():
@@ -111,22 +109,22 @@ def look_at(job: Job, device: torch.device, *, leads: bool = True) -> Look | Non
     return look
 
 
-def _shown(job: Job, rows_N: NDArray[np.int64]) -> Tensor:
+def _shown(job: Job, data: RunData, rows_N: NDArray[np.int64]) -> Tensor:
     """The images of the rows as they are without augmentation: the first of their cached views where there are several."""
-    views = cached_views(job.source.store, rows_N, job.config)
-    side = frame_size(job.config, job.size, views=views is not None)
-    frames_N3HW = decode_rows(job.source.store, rows_N, side, job.source.read, whole=views is not None)
+    views = cached_views(data.store, rows_N, job.config)
+    side = frame_size(job.config.augment, job.size, views=views is not None)
+    frames_N3HW = decode_rows(data.store, rows_N, side, data.read, whole=views is not None)
     if views is None:
         return show_clean(frames_N3HW, job.size)
     return views.show(frames_N3HW, torch.arange(len(rows_N)), views.first(len(rows_N)), job.size)
 
 
-def _cached(job: Job, rows_N: NDArray[np.int64]) -> NDArray[np.float32] | None:
+def _cached(job: Job, data: RunData, rows_N: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Coordinates of the rows, or else the store's vectors; None where there are neither, or several vectors to choose from."""
-    if job.source.targets is not None:
-        return job.source.targets.first_coordinates(rows_N)
-    store = job.source.store
-    view = FIRST_VIEW if job.source.has_views else None
+    if data.targets is not None:
+        return data.targets.first_coordinates(rows_N)
+    store = data.store
+    view = FIRST_VIEW if data.has_views else None
     try:
         readout = vector_readout(store, job.config.readout)
     except ArtefactError:

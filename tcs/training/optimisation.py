@@ -1,8 +1,7 @@
 """How the weights of one student move: parameter groups, optimiser, schedule, loss scale and running average.
 
-Everything is timm's or torch's; here is only what goes together, in which order, and what of it is saved.
-
-What is drawn inside a step: by dropout, drop-path and a few optimisers.
+Everything is timm's or torch's; here is only what goes together, in which order, and what of it is saved; and from which seed
+dropout, drop-path and a few optimisers draw inside a step.
 """
 
 import contextlib

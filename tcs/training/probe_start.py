@@ -16,7 +16,7 @@ from tcs.methods.named import PROBE_FROZEN, PROBED, TRAINED, Method
 from tcs.probes.ridge import fit_ridge
 from tcs.splits.shots import Split
 from tcs.students.student import Student
-from tcs.training.data import Source
+from tcs.training.data import RunData
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,19 +42,19 @@ def install_probe(student: Student, probe: Probe | None, classifier: str) -> Non
     student.classifier.requires_grad_(classifier != PROBE_FROZEN)
 
 
-def find_selection(source: Source, config: TrainConfig, split: Split, seed: int) -> Selection | None:
+def find_selection(data: RunData, config: TrainConfig, split: Split) -> Selection | None:
     """What --selection asks for: nothing (every coordinate), one computed from the split's labels, or one read from a file.
 
     Without it every coordinate is kept: on CIFAR-10 no selection beat the spectrum's first K (benchmarks/RESULTS.md). A
     selection that was computed on another split is refused.
     """
-    assert source.targets is not None
+    assert data.targets is not None
     if config.selection in (None, SELECT_GATES):
         return None
     assert config.selection is not None
     if config.selection != SELECT_RIDGE:
         system = load_coordinates(pathlib.Path(config.selection))
-        selection, made_on, ours = system.selection, system.identity, source.targets.coordinates.identity
+        selection, made_on, ours = system.selection, system.identity, data.targets.coordinates.identity
         if made_on != ours:
             raise ArtefactError(
                 f"--selection {config.selection} selects among coordinates {made_on}, the targets hold {ours}; "
@@ -66,17 +66,17 @@ def find_selection(source: Source, config: TrainConfig, split: Split, seed: int)
             )
         check_selection(selection, split)
         return selection
-    z_mK = source.targets.first_coordinates(split.rows_n)
-    labels_m = source.store.labels_N[split.rows_n]
-    return select_coordinates(z_mK, labels_m, len(source.store.classes), None, seed, split.digest)
+    z_mK = data.targets.first_coordinates(split.rows_n)
+    labels_m = data.store.labels_N[split.rows_n]
+    return select_coordinates(z_mK, labels_m, len(data.store.classes), None, config.seed, split.digest)
 
 
-def find_probe(source: Source, split: Split, selection: Selection | None) -> Probe:
+def find_probe(data: RunData, split: Split, selection: Selection | None) -> Probe:
     """The ridge probe of the labelled rows' cached coordinates (of the first view where there are several), on the selected
     coordinates (all of them without a selection)."""
-    assert source.targets is not None
-    z_mK = source.targets.first_coordinates(split.rows_n)
-    labels_m, n_classes = source.store.labels_N[split.rows_n], len(source.store.classes)
+    assert data.targets is not None
+    z_mK = data.targets.first_coordinates(split.rows_n)
+    labels_m, n_classes = data.store.labels_N[split.rows_n], len(data.store.classes)
     active_k = np.arange(z_mK.shape[1]) if selection is None else selection.active_k
     ridge = fit_ridge(z_mK[:, active_k], labels_m, n_classes)
     weight_CK = np.zeros((n_classes, z_mK.shape[1]))
@@ -85,14 +85,14 @@ def find_probe(source: Source, split: Split, selection: Selection | None) -> Pro
 
 
 def probe_for(
-    method: Method, source: Source, config: TrainConfig, split: Split, seed: int
+    method: Method, data: RunData, config: TrainConfig, split: Split
 ) -> tuple[Probe | None, Selection | None]:
     """The probe and selection that the method and --selection ask for; (None, None) where they ask for neither."""
     if (
         method.head != "tcs"
-        or source.targets is None
+        or data.targets is None
         or (method.classifier == TRAINED and config.selection in (None, SELECT_GATES))
     ):
         return None, None
-    selection = find_selection(source, config, split, seed)
-    return find_probe(source, split, selection), selection
+    selection = find_selection(data, config, split)
+    return find_probe(data, split, selection), selection

@@ -1,10 +1,10 @@
-"""The rows of a run: which images of the store take part, and what is cached of them.
+"""What is cached of a run's rows, and what the losses are given of a step: the student's output beside the same images' rows.
 
-Legend: N rows of the store, n rows of this run, K coordinates, H hash bits, P = H / 8 bytes, D teacher dims, C classes.
+Whatever else a run is to learn from (soft labels of a probe kept in a file beside it, rows of a further store) is a field of
+`TrainingRows`, read by tcs.training.loading, and of `StepRows`.
 
-What the losses are given of a step: the student's output beside the cached rows of the same images.
-
-Legend: B batch rows, L labelled ones, S student width, C classes, n rows of this run.
+Legend: n rows of this run, V views, K coordinates, H hash bits, P = H / 8 bytes, D teacher dims, C classes, B batch rows, L labelled
+ones.
 """
 
 import dataclasses

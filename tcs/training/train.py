@@ -11,7 +11,8 @@ from tcs.distributed.collectives import Collectives, joined_collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
 from tcs.runtime import pick_device
-from tcs.training.data import Source, open_source
+from tcs.splits.shots import Split
+from tcs.training.data import RunData, open_data
 from tcs.training.forecast import say_forecast
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.memory import naming_memory
@@ -19,49 +20,53 @@ from tcs.training.record import save_args
 from tcs.training.stream import Stream, open_streams
 
 
-def train(config: TrainConfig, source: Source | None = None) -> list[pathlib.Path]:
+def train(config: TrainConfig, data: RunData | None = None, split: Split | None = None) -> list[pathlib.Path]:
     """Train every student of `config` and return their folders RUN/<student>/.
 
     Students of one image size share one stream of decoded, augmented batches; each ends up with the weights that it would
     have alone. A folder holds last.safetensors (unfolded), folded.safetensors (a plain timm state dict), metrics.jsonl,
     summary.csv, config.json and seen.npy (content hashes of the images trained or fitted on). Finished students are left
     alone; unfinished ones resume. With `dry_run` the folders are those that would be: a few steps are timed, as `forecast` does,
-    and nothing is written. `source` shares an open store and its decoded images between calls.
+    and nothing is written. `data` shares an open store and its decoded images between calls; `split` is the one that
+    `config` names, where it has been drawn already.
 
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder; DivergedError after the others are done, where a student's loss was not finite.
     """
-    with _streams(config, source) as (jobs, streams, together):
+    with _streams(config, data, split) as (jobs, streams, ranks):
         if config.dry_run:
             say_forecast(streams)
             return [job.folder for job in jobs]
-        if streams and together.leads:
+        if streams and ranks.leads:
             pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
-            save_args(pathlib.Path(config.out) / ARGS, config)
+            save_args(pathlib.Path(config.out) / ARGS, config.options())
             for stream in streams:
                 stream.begin()
-        together.barrier()  # no process takes up a state that --overwrite is about to delete
+        ranks.barrier()  # no process takes up a state that --overwrite is about to delete
         failures = [failure for stream in streams for failure in stream.train()]
     if failures:
         raise DivergedError(" ".join(failures))
     return [job.folder for job in jobs]
 
 
-def forecast(config: TrainConfig, source: Source | None = None) -> list[dict[str, Any]]:
+def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str, Any]]:
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
     of the extraction. Raises what `train` raises before the first step.
     """
-    with _streams(config, source) as (_, streams, _):
+    with _streams(config, data, None) as (_, streams, _):
         return say_forecast(streams)
 
 
 @contextlib.contextmanager
-def _streams(config: TrainConfig, source: Source | None) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
+def _streams(
+    config: TrainConfig, data: RunData | None, split: Split | None
+) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
-    with joined_ranks() as ranks:  # first, so that an error of any process ends all with its message
-        jobs = plan_jobs(config, source or open_source(config.store, config.targets, config.data))
+    with joined_ranks() as joined:  # first, so that an error of any process ends all with its message
+        data = data or open_data(config.store, config.targets, config.data)
+        jobs = plan_jobs(config, data, split)
         device = pick_device(config.device)
-        with joined_collectives(device, ranks) as together, naming_memory(config):
-            yield jobs, open_streams(jobs, device, together), together
+        with joined_collectives(device, joined) as ranks, naming_memory(config):
+            yield jobs, open_streams(jobs, data, device, ranks), ranks

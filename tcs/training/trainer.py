@@ -11,42 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
+from tcs.config.train import TrainConfig
 from tcs.criteria.base import Setting, StepRows
 from tcs.criteria.losses import LOSSES, build_criteria, reads, reads_student_maps
 from tcs.distributed.collectives import ALONE, Collectives
-from tcs.functional.coordinates import HashPlanes
 from tcs.probes.ridge import fit_ridge_targets
 from tcs.runtime import seed_for
-from tcs.students.backbone import pre_logits
-from tcs.students.student import Student, StudentOutput, kept_after, period_ending
+from tcs.students.backbone import measured_maps, pre_logits
+from tcs.students.student import Student, StudentOutput, build_student, kept_after, normalisation, period_ending
 from tcs.training.feed import Batch, Feed
 from tcs.training.finite import FEATURES, GRADIENT, NotFiniteError, Watch
+from tcs.training.jobs import Job
 from tcs.training.optimisation import Averaged, Optimisation, all_frozen, freeze, own_randomness
-from tcs.training.probe_start import Probe, install_probe
-from tcs.training.recipe import Phase, Recipe, plan_phases
+from tcs.training.phases import Phase
+from tcs.training.probe_start import install_probe
 from tcs.training.rows import TrainingRows, changed_labels, step_rows
 from tcs.training.views import cached_at
 
+EVAL_BATCH = 256
 REFIT_ROWS = 4096
-
 # Of the mean eigenvalue: larger weights on directions that are faint now blow up the steps after it.
 REFIT_LEAST_PENALTY = 1e-2
-
-EVAL_BATCH = 256
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a student trains against besides its rows: hash planes, the teacher-space probe, its own normalisation, its
-    device, the shapes (channels, height, width) of its maps where a loss reads them, and the processes beside this one."""
-
-    planes: HashPlanes | None
-    probe: Probe | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    device: torch.device
-    student_maps: tuple[tuple[int, int, int], ...] = ()
-    together: Collectives = ALONE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,48 +46,58 @@ class Part:
 class Trainer:
     """One student, its phase and its step. Everything random is a pure function of (seed, purpose, step)."""
 
-    def __init__(self, student: Student, rows: TrainingRows, recipe: Recipe, around: Surroundings, name: str) -> None:
-        self.recipe, self.rows, self.around, self.name = recipe, rows, around, name
-        config, together = recipe.optimiser, around.together
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.student = student.to(device=around.device, memory_format=layout)  # type: ignore[call-overload]
-        if config.sync_bn:
-            together.sync_batch_norm(self.student.backbone)
-        self.mean = torch.tensor(around.mean, device=around.device).view(3, 1, 1)
-        self.std = torch.tensor(around.std, device=around.device).view(3, 1, 1)
-        self.phases = plan_phases(recipe)
+    def __init__(self, job: Job, rows: TrainingRows, device: torch.device, ranks: Collectives = ALONE) -> None:
+        """Build the student of `job`, ready for step 0. ModelError where its images or losses do not suit it.
+
+        `ranks` are the processes that share every batch. The feed comes with each step: it is opened once all students of a
+        run are built and checked, and serves all of them.
+        """
+        self.job, self.rows, self.device, self.ranks = job, rows, device, ranks
+        student = build_student(job.student_plan)
+        mean, std = normalisation(student.backbone)
+        self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
+        maps = len(rows.teacher_maps)
+        student_maps = measured_maps(student.backbone, job.spec, job.size, maps) if maps else ()
+        layout = torch.channels_last if self.config.optimiser.channels_last else torch.contiguous_format
+        self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        if self.config.optimiser.sync_bn:
+            ranks.sync_batch_norm(student.backbone)
         self.step, self.images_seen = 0, 0
         self._changed_labels: Tensor | None = None
-        install_probe(student, around.probe, recipe.method.classifier)
-        if recipe.gates is not None:
+        install_probe(student, job.probe, job.method.classifier)
+        if job.gates is not None:
             student.add_gates()
-        self._frozen = freeze(student, config.freeze)
-        self.criteria = build_criteria([term for phase in self.phases for term in phase.terms], self._setting()).to(
-            around.device
-        )
-        together.broadcast_state(self.student)
-        together.broadcast_state(self.criteria)
+        self._frozen = freeze(student, self.config.optimiser.freeze)
+        terms = [term for phase in job.phases for term in phase.terms]
+        self.criteria = build_criteria(terms, self._setting(student_maps)).to(device)
+        ranks.broadcast_state(student)
+        ranks.broadcast_state(self.criteria)
         self.statistics = nn.ModuleList(
             own for own in student.modules() if getattr(own, "running_mean", None) is not None
         )
-        self.averaged = Averaged(student, config) if config.model_ema else None
-        if config.torchcompile is not None:
-            self.student.compile(backend=config.torchcompile)
-        self.watch = Watch(name, around.device)
-        self._enter(self.phases[0])
+        self.averaged = Averaged(student, self.config.optimiser) if self.config.optimiser.model_ema else None
+        if self.config.optimiser.torchcompile is not None:
+            student.compile(backend=self.config.optimiser.torchcompile)
+        self.watch = Watch(job.name, device)
+        self._enter(job.phases[0])
 
-    def _setting(self) -> Setting:
+    @property
+    def config(self) -> TrainConfig:
+        """The options of the run."""
+        return self.job.config
+
+    def _setting(self, student_maps: tuple[tuple[int, int, int], ...]) -> Setting:
         """What the losses are built for; their own seeds derive from `seed`."""
-        rows, maps = self.rows, self.rows.teacher_maps
+        rows, maps, planes = self.rows, self.rows.teacher_maps, self.job.planes
         return Setting(
             student_dims=self.student.width,
             classes=self.student.n_classes,
             rows=len(rows.labels_n),
-            seed=seed_for(self.recipe.seed, "losses"),
+            seed=seed_for(self.config.seed, "losses"),
             teacher_nD=None if rows.teacher_nD is None else rows.teacher_nD.flatten(0, -2),  # every view a row
-            student_maps=self.around.student_maps,
+            student_maps=student_maps,
             teacher_maps=tuple((stage.shape[-1], stage.shape[-3], stage.shape[-2]) for stage in maps),
-            planes=self.around.planes,
+            planes=None if planes is None else planes.to(self.device),
         )
 
     def _enter(self, phase: Phase) -> None:
@@ -110,7 +105,7 @@ class Trainer:
         self.phase = phase
         self._groups = {LOSSES[term.name].rows for term in phase.terms}
         self.optimisation = Optimisation(
-            self.student, self.criteria, self.recipe.optimiser, self.recipe.steps, self.around.device
+            self.student, self.criteria, self.config.optimiser, self.job.steps, self.device
         )
 
     @property
@@ -124,15 +119,15 @@ class Trainer:
         assert self.student.projection is not None
         assert self.rows.coordinates_nK is not None
         total = len(self.rows.labels_n)
-        generator = torch.Generator().manual_seed(seed_for(self.recipe.seed, "refit"))
+        generator = torch.Generator().manual_seed(seed_for(self.config.seed, "refit"))
         chosen = torch.randperm(total, generator=generator)[:REFIT_ROWS].sort().values
         features = [self.features(feed.clean(part)).cpu().numpy() for part in torch.split(chosen, EVAL_BATCH)]
-        first = None if feed.views is None else feed.views.first(len(chosen)).to(self.around.device)
-        targets_nK = cached_at(self.rows.coordinates_nK, chosen.to(self.around.device), first).cpu().numpy()
+        first = None if feed.views is None else feed.views.first(len(chosen)).to(self.device)
+        targets_nK = cached_at(self.rows.coordinates_nK, chosen.to(self.device), first).cpu().numpy()
         weight_KS, bias_K = fit_ridge_targets(np.concatenate(features), targets_nK, REFIT_LEAST_PENALTY)
         self.student.projection.weight.copy_(torch.as_tensor(weight_KS))
         self.student.projection.bias.copy_(torch.as_tensor(bias_K))
-        self.around.together.broadcast_state(self.student.projection)
+        self.ranks.broadcast_state(self.student.projection)
 
     @torch.no_grad()
     def features(self, images_b3HW: Tensor) -> Tensor:
@@ -141,19 +136,19 @@ class Trainer:
         features_bS = pre_logits(self.student.backbone, self.normalised(images_b3HW)).float()
         broken = features_bS[~torch.isfinite(features_bS)]
         if len(broken):
-            raise NotFiniteError(self.name, FEATURES, float(broken[0]), max(0, self.step - 1))
+            raise NotFiniteError(self.job.name, FEATURES, float(broken[0]), max(0, self.step - 1))
         return features_bS
 
     def normalised(self, images_b3HW: Tensor) -> Tensor:
         """What the student is fed for uint8 images: normalised float32, in its memory layout, on its device."""
-        inputs = normalise(images_b3HW.to(self.around.device), self.mean, self.std)
-        return inputs.contiguous(memory_format=torch.channels_last) if self.recipe.optimiser.channels_last else inputs
+        inputs = normalise(images_b3HW.to(self.device), self.mean, self.std)
+        return inputs.contiguous(memory_format=torch.channels_last) if self.config.optimiser.channels_last else inputs
 
     def train_step(self, feed: Feed, batch: Batch) -> None:
         """One step on `batch`. NotFiniteError, before the update on a CPU, where a loss or the gradient is not finite."""
         assert batch.step == self.step
         if self.step >= self.phase.stop:
-            self._enter(self.phases[self.phases.index(self.phase) + 1])
+            self._enter(self.job.phases[self.job.phases.index(self.phase) + 1])
         if self.phase.refit and self.step == self.phase.start:
             self.refit_projection(feed)
         self._train_mode()
@@ -161,10 +156,10 @@ class Trainer:
         values = self._backward(batch)
         norm = self.optimisation.gradient_norm(self._join_gradients, self._see_gradients)
         self.watch.put(self.step, values if self.optimisation.scales else values | {GRADIENT: norm})
-        with own_randomness(seed_for(self.recipe.seed, f"update {self.name}", self.step), self.around.device):
+        with own_randomness(seed_for(self.config.seed, f"update {self.job.name}", self.step), self.device):
             self.optimisation.move(norm)  # a few optimisers draw
         # At every step, so that no result depends on when a state was saved or the student was looked at.
-        self.around.together.average_buffers(self.statistics)
+        self.ranks.average_buffers(self.statistics)
         self.step += 1
         self.images_seen += len(batch.positions_B)
         self._close_gates()
@@ -178,11 +173,11 @@ class Trainer:
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss and its terms (weighted sums over the parts of the batch), their gradients added to the parameters."""
-        total = {term.name: torch.zeros((), device=self.around.device) for term in self.phase.terms}
-        classes, smoothing = self.student.n_classes, self.recipe.augment.smoothing
+        total = {term.name: torch.zeros((), device=self.device) for term in self.phase.terms}
+        classes, smoothing = self.student.n_classes, self.config.augment.smoothing
         self._changed_labels = changed_labels(batch, self.rows.labels_n, classes, smoothing)
         trains = False
-        for number, part in enumerate(_parts(batch, self.recipe.optimiser.grad_accum_steps, self.around.together)):
+        for number, part in enumerate(_parts(batch, self.config.optimiser.grad_accum_steps, self.ranks)):
             values = self._loss_values(self._forward(batch, part, number), batch, part)
             loss = torch.stack([term.weight * values[term.name] for term in self.phase.terms]).sum()
             if loss.requires_grad:
@@ -190,24 +185,24 @@ class Trainer:
                 trains = True
             total = {name: value + values[name].detach() for name, value in total.items()}
         if not trains:
-            raise all_frozen(self.recipe.optimiser.freeze, self.phase.name)
+            raise all_frozen(self.config.optimiser.freeze, self.phase.name)
         loss = torch.stack([term.weight * total[term.name] for term in self.phase.terms]).sum()
         return {**{f"loss_{name}": value for name, value in total.items()}, "loss": loss}
 
     def _join_gradients(self) -> None:
         """Make the gradients those of all processes."""
-        self.around.together.sum_gradients(self.student.parameters())
-        self.around.together.average_gradients(self.criteria.parameters())
+        self.ranks.sum_gradients(self.student.parameters())
+        self.ranks.average_gradients(self.criteria.parameters())
 
     def _see_gradients(self) -> None:
         """Let the gates see how much they matter."""
-        if self.student.gates is not None and self.phase is self.phases[-1]:
+        if self.student.gates is not None and self.phase is self.job.phases[-1]:
             self.student.gates.observe()
 
     def _close_gates(self) -> None:
         """Close the weakest gates at the end of a period of the main phase."""
-        gates, keep = self.student.gates, self.recipe.gates
-        if gates is None or keep is None or self.phase is not self.phases[-1]:
+        gates, keep = self.student.gates, self.job.gates
+        if gates is None or keep is None or self.phase is not self.job.phases[-1]:
             return
         period = period_ending(self.step, self.phase.start, self.phase.stop)
         if period is not None:
@@ -215,18 +210,18 @@ class Trainer:
 
     def _forward(self, batch: Batch, part: Part, number: int) -> StudentOutput:
         """What the student says of the rows of `part`, on all processes: in float32, in the order of the batch."""
-        together = self.around.together
-        own = f" part {number} rank {together.rank}" if number or together.rank else ""
-        seed = seed_for(self.recipe.seed, f"forward {self.name}{own}", self.step)
-        with own_randomness(seed, self.around.device), self.optimisation.precision():
+        ranks = self.ranks
+        own = f" part {number} rank {ranks.rank}" if number or ranks.rank else ""
+        seed = seed_for(self.config.seed, f"forward {self.job.name}{own}", self.step)
+        with own_randomness(seed, self.device), self.optimisation.precision():
             maps = len(self.rows.teacher_maps) if reads_student_maps(self.phase.terms) else 0
             output: StudentOutput = self.student(self.normalised(batch.shown_b3HW[part.mine_b]), maps=maps)
-        return output.with_tensors(together.gather_rows(*map(Tensor.float, output.tensors()), total=len(part.rows_B)))
+        return output.with_tensors(ranks.gather_rows(*map(Tensor.float, output.tensors()), total=len(part.rows_B)))
 
     def _loss_values(self, output: StudentOutput, batch: Batch, part: Part) -> dict[str, Tensor]:
         """Each term's share of its value, unweighted. Labelled rows come first in a batch; mimic losses read every row, or
         the pool rows alone where those are shown un-augmented."""
-        first = batch.labelled if self.recipe.mimic_view == "clean" else 0
+        first = batch.labelled if self.config.mimic_view == "clean" else 0
         groups = {"labelled": (0, batch.labelled), "mimic": (first, len(batch.positions_B))}
         rows = {name: self._group(output, batch, part, *groups[name]) for name in self._groups}
         values = {}
@@ -248,8 +243,8 @@ class Trainer:
             return None, 0.0
         span = slice(int(at[0]), int(at[-1]) + 1)
         inside_B = part.rows_B[span]
-        place_B = batch.positions_B[inside_B].to(self.around.device)
-        view_B = None if batch.view_B is None else batch.view_B[inside_B].to(self.around.device)
+        place_B = batch.positions_B[inside_B].to(self.device)
+        view_B = None if batch.view_B is None else batch.view_B[inside_B].to(self.device)
         rows = step_rows(
             output.with_tensors([values[span] for values in output.tensors()]),
             self.rows,
@@ -258,7 +253,7 @@ class Trainer:
             view_B,
         )
         if self._changed_labels is not None and stop == batch.labelled:
-            soft_BC = self._changed_labels[inside_B.to(self.around.device)]
+            soft_BC = self._changed_labels[inside_B.to(self.device)]
             rows = dataclasses.replace(rows, soft_labels_BC=soft_BC)
         return rows, len(at) / (stop - start)
 
@@ -277,7 +272,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`, as if this process had run the steps before it."""
         self.step, self.images_seen = state["step"], state["images_seen"]
-        self._enter(next(phase for phase in self.phases if self.step <= phase.stop))
+        self._enter(next(phase for phase in self.job.phases if self.step <= phase.stop))
         self.student.load_state_dict(state["student"])
         self.criteria.load_state_dict(state["criteria"])
         if self.averaged is not None:
@@ -285,10 +280,9 @@ class Trainer:
         self.optimisation.load_state(state)
 
 
-def _parts(batch: Batch, count: int, together: Collectives) -> list[Part]:
+def _parts(batch: Batch, count: int, ranks: Collectives) -> list[Part]:
     """The batch in `count` parts: every count-th of each process's rows, so that each part has its share of labelled rows."""
     rows_B, mine_b = torch.arange(len(batch.positions_B)), torch.arange(len(batch.shown_b3HW))
     return [
-        Part(rows_B[(rows_B // together.world_size) % count == number], mine_b[number::count])
-        for number in range(count)
+        Part(rows_B[(rows_B // ranks.world_size) % count == number], mine_b[number::count]) for number in range(count)
     ]

@@ -21,7 +21,7 @@ from tcs.augmentation.replay import replay_views
 from tcs.augmentation.views import PARAMETERS, SEMANTICS
 from tcs.config.augment import AugmentConfig
 from tcs.config.train import TrainConfig
-from tcs.errors import ArtefactError, ConfigError
+from tcs.errors import ArtefactError, ConfigError, option_name
 from tcs.runtime import seed_for
 
 FIRST_VIEW = 0
@@ -76,16 +76,18 @@ def cached_views(store: cache.Store, rows_n: NDArray[np.int64], config: TrainCon
     if store.manifest.plan.views is None:
         return None
     parameters_nVP = torch.from_numpy(store.view_parameters(resident_bytes=0).gather(rows_n))
-    return CachedViews(parameters_nVP=parameters_nVP, interpolation=config.train_interpolation, seed=config.seed)
+    return CachedViews(
+        parameters_nVP=parameters_nVP, interpolation=config.augment.train_interpolation, seed=config.seed
+    )
 
 
 def check_views(store: cache.Store, config: TrainConfig) -> None:
     """ArtefactError for views that cannot be replayed, ConfigError for options that cannot go with replayed views."""
     views = store.manifest.plan.views
     if views is None:
-        if config.decode_size is not None and config.scale is None:
+        if config.augment.decode_size is not None and config.augment.scale is None:
             raise ConfigError(
-                f"--decode-size is {config.decode_size}; it goes with --scale, or with a store of several views: leave it out."
+                f"--decode-size is {config.augment.decode_size}; it goes with --scale, or with a store of several views: leave it out."
             )
         return
     made = store.manifest.plan.identity.get("views")
@@ -106,11 +108,10 @@ def _refuse_options(store: cache.Store, count: int, config: TrainConfig) -> None
         )
     defaults = {field.name: field.default for field in dataclasses.fields(AugmentConfig)}
     for name, off in UNUSED.items():
-        value = getattr(config, name)
-        value = tuple(value) if isinstance(value, list) else value
+        value = getattr(config.augment, name)
         if value not in (off, defaults[name]):
             raise ConfigError(
-                f"--{name.replace('_', '-')} is {value}, and {store.path} holds {count} views of each image, which are replayed: "
+                f"{option_name(name)} is {value}, and {store.path} holds {count} views of each image, which are replayed: "
                 "what is cached is of the view as it was; leave the option out, or extract with other --views."
             )
 

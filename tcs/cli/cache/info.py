@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tcs.errors import listed
+
 LISTED = 10
 
 
@@ -82,7 +84,7 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "gate": "not run"
     }
     bad = [f"{entry['key']} ({entry['reason']})" for entry in found["quarantine"]]
-    return told | {"quarantine": f"{len(bad)}: {_some(bad)}" if bad else "none"}
+    return told | {"quarantine": f"{len(bad)}: {listed(bad, LISTED)}" if bad else "none"}
 
 
 def _state(found: Mapping[str, Any]) -> str:
@@ -102,7 +104,7 @@ def _classes(found: Mapping[str, Any]) -> str:
     least, median, most = (found["rows_per_class"][name] for name in ("min", "median", "max"))
     spread = f"{least:,}" if least == most else f"{least:,} to {most:,}, median {median:,g}"
     count = len(found["classes"])
-    return f"{count} ({spread} rows each): {_some(found['classes'])}" if count else "none"
+    return f"{count} ({spread} rows each): {listed(found['classes'], LISTED)}" if count else "none"
 
 
 def _readout(name: str, item: Mapping[str, Any]) -> str:
@@ -130,11 +132,6 @@ def _plain(name: str, value: Any) -> str:
 
 def _times(sides: Sequence[Any]) -> str:
     return " x ".join(map(str, sides))
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return (", ".join(names[:LISTED]) or "none") + more
 
 
 def _print_table(found: Mapping[str, Any]) -> None:
