@@ -12,15 +12,19 @@ from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
 from tcs.errors import ConfigError
-from tcs.functional.lsh import draw_hash_weight, hash_bias, lsh, lshl2, lshl2_s
+from tcs.functional.lsh import draw_hash_weight, hash_bias, hash_bits, lsh, lsh_from_bits, lshl2, lshl2_s
 
 HASH_BITS = 2048
-
 BLOCK_ROWS = 65536
 
 # Spread of the teacher's projections about their thresholds: how far a student must go before the loss saturates. The
 # published rule (the spread of the teacher's classifier weight) has no meaning without a classifier.
 SPREAD = 2.0
+
+CHOICES = (
+    f"H = {HASH_BITS}, projections spread by {SPREAD:g} about their medians, both over the run's rows; the linear map stands "
+    "beside the classifier, where the original puts it before it"
+)
 
 
 class Hashed(Criterion):
@@ -85,40 +89,25 @@ class WhereRight(Hashed):
         return lshl2_s(*self.sides(rows), right_B)
 
 
-SOURCE = "Wang, Ge and Wu 2021 (Mimicking Features)"
-
-TRAINS = "linear S -> D unless S = D"
-
-CHOICES = (
-    f"H = {HASH_BITS}, projections spread by {SPREAD:g} about their medians, both over the run's rows; the linear map stands "
-    "beside the classifier, where the original puts it before it"
-)
-
-RELATED = tuple(
-    f"tcs.functional.lsh.{name}" for name in ("draw_hash_weight", "hash_bias", "hash_bits", "lsh_from_bits")
-)
-
 LSH = Loss(
     make=Bits,
-    function="tcs.functional.lsh.lsh",
+    function=lsh,
     about="signs of Gaussian projections of the teacher's features",
-    source=SOURCE,
+    source="Wang, Ge and Wu 2021 (Mimicking Features)",
     reads=frozenset({"features"}),
-    trains=TRAINS,
+    trains="linear S -> T unless S = T",
     weight=6.0,
-    related=RELATED,
+    related=(draw_hash_weight, hash_bias, hash_bits, lsh_from_bits),
     differs=CHOICES,
 )
 
 LOSSES: Mapping[str, Loss] = {
     "lsh": LSH,
-    "lshl2": dataclasses.replace(
-        LSH, make=BitsAndDistance, function="tcs.functional.lsh.lshl2", about="signs and squared distance, 1 : 1"
-    ),
+    "lshl2": dataclasses.replace(LSH, make=BitsAndDistance, function=lshl2, about="signs and squared distance, 1 : 1"),
     "lshl2_s": dataclasses.replace(
         LSH,
         make=WhereRight,
-        function="tcs.functional.lsh.lshl2_s",
+        function=lshl2_s,
         about="lshl2 over the labelled rows that a probe of the teacher classifies rightly",
         reads=frozenset({"features", "labels", "probe"}),
         rows="labelled",

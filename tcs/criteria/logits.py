@@ -8,17 +8,17 @@ from torch import Tensor
 from tcs.criteria.base import Loss, Plain, StepRows, there
 from tcs.functional.logits import dist, dkd, kd
 
+PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
+
 
 def _cross_entropy(rows: StepRows) -> Tensor:
     return F.cross_entropy(rows.logits_BC, there(rows.labels_B) if rows.soft_labels_BC is None else rows.soft_labels_BC)
 
 
-PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
-
 LOSSES: Mapping[str, Loss] = {
     "ce": Loss(
         make=lambda _: Plain(_cross_entropy),
-        function="torch.nn.functional.cross_entropy",
+        function=F.cross_entropy,
         about="cross-entropy on the labelled rows",
         source="-",
         reads=frozenset({"labels"}),
@@ -28,7 +28,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "kd": Loss(
         make=lambda _: Plain(lambda rows: kd(rows.logits_BC, there(rows.teacher_logits_BC))),
-        function="tcs.functional.logits.kd",
+        function=kd,
         about="KL of softened logits, T = 4, on labelled and unlabelled rows",
         source="Hinton et al. 2015",
         reads=frozenset({"labels", "probe"}),
@@ -39,7 +39,7 @@ LOSSES: Mapping[str, Loss] = {
         make=lambda _: Plain(
             lambda rows: dkd(rows.logits_BC, there(rows.teacher_logits_BC), there(rows.labels_B)),
         ),
-        function="tcs.functional.logits.dkd",
+        function=dkd,
         about="decoupled KD (alpha 1, beta 8, T = 4) on the labelled rows: it needs the label of each",
         source="Zhao et al. 2022",
         reads=frozenset({"labels", "probe"}),
@@ -50,7 +50,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "dist": Loss(
         make=lambda _: Plain(lambda rows: dist(rows.logits_BC, there(rows.teacher_logits_BC))),
-        function="tcs.functional.logits.dist",
+        function=dist,
         about="correlations of probabilities within rows and within classes",
         source="Huang et al. 2022",
         reads=frozenset({"labels", "probe"}),

@@ -10,13 +10,25 @@ from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
 from tcs.errors import ConfigError
-from tcs.functional.orthogonal import OrthogonalProjector
-from tcs.functional.vkd import vkd, vkd_standardised, vkd_whitened
-from tcs.functional.whitening import Whitening, fit_whitening
+from tcs.functional.orthogonal import OrthogonalProjector, expm, expm0
+from tcs.functional.vkd import map_mean, patch_mean, vkd, vkd_given_target, vkd_standardised, vkd_whitened
+from tcs.functional.whitening import Whitening, fit_whitening, whiten
 
+SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
+TRAINS = "orthogonal projector, exp of a skew matrix"
 FEATURES = frozenset({"features"})
-
 BLOCK_ROWS = 65536
+
+MAP = (
+    "the orthogonal map is the paper's exponential, as the published code's Householder products collapse under weight decay; "
+    "it reads the student's pooled vector, where the published student averages its patch tokens"
+)
+
+RELATED = (
+    *(expm0, expm, OrthogonalProjector),
+    *(vkd_given_target, patch_mean, map_mean),
+    *(Whitening, fit_whitening, whiten),
+)
 
 
 class Orthogonal(Criterion):
@@ -81,25 +93,10 @@ def _moments(features_nD: Tensor) -> tuple[Tensor, Tensor]:
     return mean_D, covariance_DD / len(features_nD)
 
 
-SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
-
-TRAINS = "orthogonal projector, exp of a skew matrix"
-
-MAP = (
-    "the orthogonal map is the paper's exponential, as the published code's Householder products collapse under weight decay; "
-    "it reads the student's pooled vector, where the published student averages its patch tokens"
-)
-
-RELATED = (
-    *(f"tcs.functional.orthogonal.{name}" for name in ("expm0", "expm", "OrthogonalProjector")),
-    *(f"tcs.functional.vkd.{name}" for name in ("vkd_given_target", "patch_mean", "map_mean")),
-    *(f"tcs.functional.whitening.{name}" for name in ("Whitening", "fit_whitening", "whiten")),
-)
-
 LOSSES: Mapping[str, Loss] = {
     "vkd": Loss(
         make=LayerNormed,
-        function="tcs.functional.vkd.vkd",
+        function=vkd,
         about="orthogonal projection against layer-normalised features",
         source=SOURCE,
         reads=FEATURES,
@@ -110,7 +107,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "vkd-standardised": Loss(
         make=Standardised,
-        function="tcs.functional.vkd.vkd_standardised",
+        function=vkd_standardised,
         about="both sides standardised over the batch (its detection form)",
         source=SOURCE,
         reads=FEATURES,
@@ -121,7 +118,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "vkd-whitened": Loss(
         make=Whitened,
-        function="tcs.functional.vkd.vkd_whitened",
+        function=vkd_whitened,
         about="features whitened (ZCA) by a map fitted on the cache (its generative form)",
         source=SOURCE,
         reads=FEATURES,

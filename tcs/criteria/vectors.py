@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
 from tcs.functional.mimicry import cosine, l2, smooth_l1
+from tcs.functional.norms import batch_norm, group_norm, l2_norm
 from tcs.functional.projector import (
-    NORMALISATIONS,
     correlation_log_sum,
     itrd_correlation,
     linear_projector,
@@ -26,6 +26,9 @@ from tcs.functional.projector import (
     projector_kd_mse,
     projector_kd_none,
 )
+
+ABLATION = "an ablation of the paper without published code: alpha 4 as in the ImageNet code"
+RELATED = (log_sum, correlation_log_sum, itrd_correlation, normalised_l2, batch_norm, group_norm, l2_norm)
 
 
 class Adapted(Criterion):
@@ -43,64 +46,49 @@ class Adapted(Criterion):
 
 
 class Projected(Criterion):
-    """Projector KD: a trained projector S -> D, both sides normalised the same way, a distance."""
+    """Projector KD: `function` of both sides' features and the weights of a trained projector S -> D."""
 
-    def __init__(
-        self, projector: nn.Module, normalise: Callable[[Tensor], Tensor], distance: Callable[[Tensor, Tensor], Tensor]
-    ) -> None:
+    def __init__(self, projector: nn.Module, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.projector = projector
-        self._normalise, self._distance = normalise, distance
+        self._function = function
 
     def forward(self, rows: StepRows) -> Tensor:
-        """The distance of the normalised sides."""
-        return self._distance(
-            self._normalise(self.projector(rows.features_BS)), self._normalise(there(rows.teacher_BD))
-        )
-
-
-RELATED = (
-    *(
-        f"tcs.functional.projector.{name}"
-        for name in ("log_sum", "correlation_log_sum", "itrd_correlation", "normalised_l2")
-    ),
-    *(f"tcs.functional.norms.{name}" for name in ("batch_norm", "group_norm", "l2_norm")),
-)
-
-ABLATION = "an ablation of the paper without published code: alpha 4 as in the ImageNet code"
+        """The function's value."""
+        # Weight, then bias, of each linear map from the student to the teacher: the order of the function's arguments.
+        return self._function(rows.features_BS, there(rows.teacher_BD), *self.projector.parameters())
 
 
 def _projector(
     about: str,
     function: Callable[..., Tensor],
-    distance: Callable[[Tensor, Tensor], Tensor] = log_sum,
-    normalisation: str = "bn",
     weight: float | None = None,
     projector: Callable[[int, int], nn.Module] = linear_projector,
+    across_rows: bool = True,
     differs: str = "",
 ) -> Loss:
     return Loss(
-        make=lambda s: Projected(projector(s.student_dims, s.teacher_dims), NORMALISATIONS[normalisation], distance),
-        function=f"tcs.functional.projector.{function.__name__}",
+        make=lambda setting: Projected(projector(setting.student_dims, setting.teacher_dims), function),
+        function=function,
         about=about,
         source="Miles and Mikolajczyk 2023 (projector KD)",
         reads=frozenset({"features"}),
-        across_rows=distance is not normalised_l2,  # the one without statistics or a logarithm over the batch
-        trains="linear S -> D" if projector is linear_projector else "two linear maps, ReLU between",
+        across_rows=across_rows,
+        trains="linear S -> T" if projector is linear_projector else "two linear maps, ReLU between",
         weight=weight,
         related=RELATED,
         differs=differs,
     )
 
 
-def _mimicry(function: Callable[[Tensor, Tensor], Tensor], about: str) -> Loss:
+def _mimicry(function: Callable[..., Tensor], about: str) -> Loss:
     return Loss(
-        make=lambda s: Adapted(s, function),
-        function=f"tcs.functional.mimicry.{function.__name__}",
+        make=lambda setting: Adapted(setting, function),
+        function=function,
         about=about,
         source="-",
         reads=frozenset({"features"}),
-        trains="linear S -> D unless S = D",
+        trains="linear S -> T unless S = T",
     )
 
 
@@ -112,30 +100,17 @@ LOSSES: Mapping[str, Loss] = {
     "projector-mlp": _projector(
         "the same through an MLP projector", projector_kd_mlp, projector=mlp_projector, differs=ABLATION
     ),
-    "projector-gn": _projector(
-        "log-sum of group-normalised sides (one group)", projector_kd_gn, normalisation="gn", differs=ABLATION
-    ),
-    "projector-l2": _projector(
-        "log-sum of sides of unit length", projector_kd_l2, normalisation="l2", differs=ABLATION
-    ),
-    "projector-none": _projector(
-        "log-sum without normalisation", projector_kd_none, normalisation="none", differs=ABLATION
-    ),
+    "projector-gn": _projector("log-sum of group-normalised sides (one group)", projector_kd_gn, differs=ABLATION),
+    "projector-l2": _projector("log-sum of sides of unit length", projector_kd_l2, differs=ABLATION),
+    "projector-none": _projector("log-sum without normalisation", projector_kd_none, differs=ABLATION),
     "projector-correlation": _projector(
-        "log-sum of correlations (the DeiT code)",
-        projector_kd_correlation,
-        correlation_log_sum,
-        normalisation="bn-exact",
-        weight=1.0,
+        "log-sum of correlations (the DeiT code)", projector_kd_correlation, weight=1.0
     ),
-    "projector-itrd": _projector(
-        "correlations as in ITRD, its ancestor", projector_kd_itrd, itrd_correlation, normalisation="none", weight=2.0
-    ),
+    "projector-itrd": _projector("correlations as in ITRD, its ancestor", projector_kd_itrd, weight=2.0),
     "projector-mse": _projector(
         "squared distance of sides of unit length",
         projector_kd_mse,
-        normalised_l2,
-        normalisation="none",
+        across_rows=False,
         differs="published on maps; pooled vectors here",
     ),
 }

@@ -1,11 +1,10 @@
 """What `tcs methods` lists: every loss, every named method and what else is compared with them, with what a user needs to choose."""
 
 import dataclasses
-import importlib
 import importlib.resources
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tcs.criteria.base import Loss
@@ -52,7 +51,10 @@ ROWS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Other:
-    """What is no loss of `tcs train` and stands beside them: `use` is its command, the rest as in `tcs.criteria.base.Loss`."""
+    """What is no loss of `tcs train` and stands beside them: `use` is its command, the rest as in `tcs.criteria.base.Loss`.
+
+    `function`, `call` and `related` are text: they name rooms that need timm and faiss, which a list of methods has no need of.
+    """
 
     about: str
     use: str
@@ -60,6 +62,7 @@ class Other:
     exact: str
     differs: str
     function: str
+    call: str
     related: tuple[str, ...]
 
 
@@ -72,6 +75,7 @@ OTHERS: Mapping[str, Other] = {
         differs="the clean accuracy of the threshold is that of a head fitted without noise by the final recipe, and the rate falls "
         "once an epoch: neither is published",
         function="tcs.functional.ibm2.ibm2",
+        call="ibm2(support_ND, labels_N, directions_CD, gains_C, epsilon, noise_NRD, std_D=None, smoothing=0.1, scale=10.0)",
         related=(
             *(
                 f"tcs.functional.ibm2.{name}"
@@ -94,6 +98,7 @@ OTHERS: Mapping[str, Other] = {
         exact="exact: the paper reads frozen features too",
         differs="the paper leaves the distribution open: N(0, 1/K), or orthonormal columns",
         function="tcs.coordinates.axes.jl_projection",
+        call="jl_projection(dims, components, seed)",
         related=(
             "tcs.coordinates.axes.random_axes",
             "tcs.coordinates.axes.principal_axes",
@@ -107,6 +112,7 @@ OTHERS: Mapping[str, Other] = {
         exact="exact: labels and cached coordinates alone",
         differs="the paper's scores and stopping rule are not in the texts at hand: one standard error of cross-validated accuracy",
         function="tcs.coordinates.selection.select_coordinates",
+        call="select_coordinates(z_nK, labels_n, n_classes, shots, seed, split_digest, minimum=8)",
         related=("tcs.coordinates.selection.rank_coordinates",),
     ),
     "selection-gates": Other(
@@ -116,6 +122,7 @@ OTHERS: Mapping[str, Other] = {
         exact="exact: labels and cached coordinates alone",
         differs="the paper's schedule is not in the texts at hand: 8 periods over the first 60 % of the steps, equal shares",
         function="tcs.students.student.Gates",
+        call="Gates(components)",
         related=("tcs.students.student.kept_after", "tcs.students.student.period_ending"),
     ),
 }
@@ -135,12 +142,16 @@ def cost_facts() -> dict[str, Any]:
     return {"percent_of": "a ResNet-18 training step at 224 px"} | where
 
 
-def call_of(function: str) -> str:
-    """How a function that is named by its full name is called, as text: its last name and its arguments with their defaults."""
-    module, _, name = function.rpartition(".")
-    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+def name_of(function: Callable[..., Any]) -> str:
+    """The full name by which a function or class is imported."""
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def call_of(function: Callable[..., Any]) -> str:
+    """How a function is called, as text: its name and its arguments with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
-    return f"{name}{inspect.Signature(bare)}"
+    return f"{function.__qualname__}{inspect.Signature(bare)}"
 
 
 def loss_facts() -> list[dict[str, Any]]:
@@ -159,9 +170,9 @@ def loss_facts() -> list[dict[str, Any]]:
             "source": loss.source,
             "exact": loss.exact,
             "differs": loss.differs,
-            "function": loss.function,
+            "function": name_of(loss.function),
             "call": call_of(loss.function),
-            "related": list(loss.related),
+            "related": [name_of(function) for function in loss.related],
         }
         for name, loss in LOSSES.items()
     ]
@@ -170,13 +181,7 @@ def loss_facts() -> list[dict[str, Any]]:
 def other_facts() -> list[dict[str, Any]]:
     """One JSON object for each of `OTHERS`."""
     return [
-        {
-            "name": name,
-            **dataclasses.asdict(other),
-            "call": call_of(other.function),
-            "related": list(other.related),
-        }
-        for name, other in OTHERS.items()
+        {"name": name, **dataclasses.asdict(other), "related": list(other.related)} for name, other in OTHERS.items()
     ]
 
 
@@ -197,7 +202,8 @@ def _functions_of(method: Method) -> list[str]:
     """Its losses' functions, then what makes its axes, then the losses' other forms."""
     losses = _losses_of(method)
     axes = [AXES[name] for name in method.axes or AXES] if "coordinates" in method.needs else []
-    return [*(loss.function for loss in losses), *axes, *(text for loss in losses for text in loss.related)]
+    others = [name_of(function) for loss in losses for function in loss.related]
+    return [*(name_of(loss.function) for loss in losses), *axes, *others]
 
 
 def _losses_of(method: Method) -> list[Loss]:
