@@ -113,7 +113,7 @@ def _embedded(
     bias_t_E: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Both sides in E dims."""
-    flat_BS, flat_BT = f_s.flatten(1), f_t.detach().flatten(1)
+    flat_BS, flat_BT = (side.flatten(1) if side.ndim > 1 else side for side in (f_s, f_t.detach()))
     require_shapes(
         loss,
         ("f_s (flattened)", flat_BS, "B S"),

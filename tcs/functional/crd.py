@@ -47,6 +47,9 @@ def crd(
     are at most 2^26 (peak about 4 B N floats: 55 MB at B = 64, N = 50,000), which is far faster than gathering B M E floats; beyond,
     the candidates are gathered block by block, and again in the backward pass. ConfigError: shapes, index, normalisers, temperature.
     """
+    if bank_s_NE.shape != bank_t_NE.shape:
+        shapes = f"{tuple(bank_s_NE.shape)} and {tuple(bank_t_NE.shape)}"
+        raise ConfigError(f"crd has banks of {shapes}; both need one row for each image of the run, of one width.")
     student_BM = _exponents(e_s_BE, bank_t_NE, index_BM, temperature) - _log_normaliser(z_s, "z_s")
     teacher_BM = _exponents(e_t_BE, bank_s_NE, index_BM, temperature) - _log_normaliser(z_t, "z_t")
     return _contrast(student_BM, bank_t_NE.shape[0]) + _contrast(teacher_BM, bank_s_NE.shape[0])

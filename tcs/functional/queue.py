@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_positive, require_same_shape, require_vectors
+from tcs.functional.checks import require_positive, require_same_shape, require_shapes, require_vectors
 from tcs.functional.norms import l2_norm, unit
 from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
@@ -91,6 +91,7 @@ def similarity_kl(
     require_vectors(f_s, "queue_kl")
     s_BT = adapted(f_s, adaptor_TS, adaptor_bias_T)
     require_same_shape(s_BT, f_t_BT, "queue_kl")
+    require_shapes("queue_kl", ("f_t_BT", f_t_BT, "B T"), ("rows_QT", rows_QT, "Q T"))
     require_positive(temperature, "the temperature of queue_kl")
     anchors_TQ = rows_QT.detach().T / temperature
     similar_s_BQ, similar_t_BQ = unit(s_BT) @ anchors_TQ, unit(f_t_BT.detach()) @ anchors_TQ

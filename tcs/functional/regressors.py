@@ -18,7 +18,11 @@ Size = tuple[int, int]
 
 
 def as_map(x: Tensor) -> Tensor:
-    """A vector (B, C) as a map (B, C, 1, 1); a map unchanged."""
+    """A vector (B, C) as a map (B, C, 1, 1); a map unchanged. ConfigError for what is neither."""
+    if x.ndim not in (2, 4):
+        raise ConfigError(
+            f"A loss of maps has an input of shape {tuple(x.shape)}; it takes maps (B, C, H, W), and vectors (B, C) as one position."
+        )
     return x[:, :, None, None] if x.ndim == 2 else x
 
 

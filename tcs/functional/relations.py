@@ -95,6 +95,9 @@ def sp(f_s: Tensor, f_t: Tensor) -> Tensor:
 
     Published for the last convolutional map; on pooled vectors it is another loss of the same form. ConfigError: rows, fewer than 2.
     """
+    for side in (f_s, f_t):
+        if side.ndim < 2:
+            raise ConfigError(f"sp has an input of shape {tuple(side.shape)}; it takes one vector or map a row.")
     _require_relations(f_s, f_t, "sp")
     difference_BB = _unit_gram(f_t.detach()) - _unit_gram(f_s)
     return difference_BB.square().sum() / (f_s.shape[0] * f_s.shape[0])
