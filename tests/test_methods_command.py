@@ -200,6 +200,30 @@ def test_what_is_trained_or_frozen_is_an_argument(name: str, arguments: set[str]
     assert arguments <= set(inspect.signature(imported(FACTS[name]["function"])).parameters)
 
 
+def test_the_page_shows_how_every_function_is_called() -> None:
+    sections = re.split(r"^#{2,3} ", PAGE.read_text(), flags=re.MULTILINE)
+    for name, fact in FACTS.items():
+        if fact.get("function", "").startswith("tcs.functional"):
+            (section,) = [text for text in sections if text.startswith(f"`{name}`")]
+            assert section.splitlines()[2] == f"    {fact['call']}"
+
+
+def test_the_page_explains_the_letters_of_all_shapes_and_uses_no_other() -> None:
+    """Capitals and numbers at the end of an argument's name, as `inspect.signature` has it, and the shapes in the text."""
+    page = PAGE.read_text()
+    start = page.index("B rows of a batch, N images")
+    legend = page[start : page.index("The functional", start)] + page[page.index("The letters are") :].split("```")[0]
+    known = set(re.findall(r"\b([A-Z])\b", legend))
+    calls = [fact["call"] for fact in FACTS.values() if fact.get("function", "").startswith("tcs.functional")]
+    suffixes = {suffix for call in calls for suffix in re.findall(r"\w_([A-Z0-9]+)\b", call)}
+    assert suffixes >= {"BT", "TS", "NE", "BM"}
+    assert {letter for suffix in suffixes for letter in suffix if letter.isalpha()} <= known
+    text = page.split("## Labels and logits")[1]
+    shapes = re.findall(r"\(([A-Z](?:, [A-Z0-9])+)\)", page) + re.findall(r"\b([A-Z]) -> ([A-Z])\b", text)
+    assert {letter for shape in shapes for letter in re.findall("[A-Z]", str(shape))} <= known
+    assert not re.search(r"\bD\b", text.split("## Beside the losses")[0])  # teacher dims are T
+
+
 def test_the_code_of_the_page_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
@@ -208,4 +232,7 @@ def test_the_code_of_the_page_runs() -> None:
         for block in blocks:
             exec(block, names)
             assert torch.isfinite(names["loss"])
-    assert len(blocks) == 2
+    assert names["memory"].z_s > 0
+    banks = names["memory"].bank_s_NE, names["start_crd"](rows=100, seed=0).bank_s_NE
+    assert 16 < (banks[0] != banks[1]).any(1).sum() <= 48  # three batches of 16 images wrote into it
+    assert len(blocks) == 4

@@ -93,9 +93,9 @@ LOSSES: Mapping[str, Loss] = {
         source="Tian, Krishnan and Isola 2020",
         reads=frozenset({"features"}),
         across_rows=True,
-        trains="two linear maps to 128 dims; remembers two banks of n x 128",
+        trains="two linear maps to 128 dims; remembers two banks of N x 128",
         weight=0.8,
-        differs=f"negatives are any other rows (labels are few), at most {NEGATIVES} and n - 1, without repetition",
+        differs=f"negatives are any other rows (labels are few), at most {NEGATIVES} and N - 1, without repetition",
         related=(crd_step, CrdState, start_crd, crd, crd_normalisers, update_bank, draw_index, start_bank, UnitEmbed),
     ),
     "queue-kl": Loss(

@@ -58,7 +58,10 @@ def _stages(
 
 
 class FitNet(Criterion):
-    """The hint loss on the middle stage (the second of three, as in the CRD benchmark)."""
+    """The hint loss on the middle stage (the second of three, as in the CRD benchmark).
+
+    Here and below norms normalise by the batch; their running statistics, which a run's file holds, are never read.
+    """
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
