@@ -121,6 +121,7 @@ CALLS: dict[str, Callable[[Function, StepRows, Tensors], Tensor]] = {
     "lshl2": hashed,
     "lshl2_s": lambda f, r, p: hashed(f, r, p, r.teacher_logits_BC.argmax(1) == r.labels_B),
     **dict.fromkeys(["cosine", "feature-l2", "smooth-l1"], mimicry),
+    "csd": lambda f, r, p: f(*features(r, p), p["projection_SK"], p["projection_DK"]),
     **dict.fromkeys(["projector", "projector-gn", "projector-l2", "projector-none"], projected),
     **dict.fromkeys(["projector-correlation", "projector-itrd", "projector-mse"], projected),
     "projector-mlp": mlp,

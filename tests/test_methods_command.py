@@ -14,7 +14,8 @@ from expressions import make_rows, make_setting
 
 from tcs.cli import main
 from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
-from tcs.methods.catalogue import OTHERS, call_of, loss_facts, method_facts, other_facts
+from tcs.methods.beside import OTHERS
+from tcs.methods.catalogue import call_of, loss_facts, method_facts, other_facts
 from tcs.methods.named import METHODS
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"

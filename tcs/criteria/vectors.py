@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.functional.fingerprints import csd, csd_cached, draw_projection
 from tcs.functional.mimicry import cosine, l2, smooth_l1
 from tcs.functional.norms import batch_norm, group_norm, l2_norm
 from tcs.functional.projector import (
@@ -26,6 +27,9 @@ from tcs.functional.projector import (
     projector_kd_mse,
     projector_kd_none,
 )
+from tcs.runtime import seed_for
+
+FINGERPRINT_DIMS = 128
 
 ABLATION = "an ablation of the paper without published code: alpha 4 as in the ImageNet code"
 RELATED = (log_sum, correlation_log_sum, itrd_correlation, normalised_l2, batch_norm, group_norm, l2_norm)
@@ -57,6 +61,24 @@ class Projected(Criterion):
         """The function's value."""
         # Weight, then bias, of each linear map from the student to the teacher: the order of the function's arguments.
         return self._function(rows.features_BS, there(rows.teacher_BD), *self.projector.parameters())
+
+
+class Fingerprints(Criterion):
+    """CSD: frozen random projections of both sides, at most 128 dims wide. Nothing is trained but the student."""
+
+    projection_SK: Tensor
+    projection_DK: Tensor
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        dims = min(FINGERPRINT_DIMS, setting.student_dims, setting.teacher_dims)
+        seed_s, seed_t = (seed_for(setting.seed, f"{side} fingerprint") for side in ("student", "teacher"))
+        self.register_buffer("projection_SK", draw_projection(setting.student_dims, dims, seed_s))
+        self.register_buffer("projection_DK", draw_projection(setting.teacher_dims, dims, seed_t))
+
+    def forward(self, rows: StepRows) -> Tensor:
+        """1 - mean cosine of the fingerprints."""
+        return csd(rows.features_BS, there(rows.teacher_BD), self.projection_SK, self.projection_DK)
 
 
 def _projector(
@@ -96,6 +118,15 @@ LOSSES: Mapping[str, Loss] = {
     "cosine": _mimicry(cosine, "1 - cosine of the features"),
     "feature-l2": _mimicry(l2, "mean squared difference of the features"),
     "smooth-l1": _mimicry(smooth_l1, "smooth L1 difference of the features"),
+    "csd": Loss(
+        make=Fingerprints,
+        function=csd,
+        about="1 - cosine of frozen random projections of both sides",
+        source="Wang (Cosine Similarity Distillation)",
+        reads=frozenset({"features"}),
+        differs=f"the write-up's code and sizes are not at hand: Gaussian projections to {FINGERPRINT_DIMS} dims or the narrower side's",
+        related=(csd_cached, draw_projection),
+    ),
     "projector": _projector("log-sum of batch-normalised sides, alpha 4 (the ImageNet code)", projector_kd, weight=2.0),
     "projector-mlp": _projector(
         "the same through an MLP projector", projector_kd_mlp, projector=mlp_projector, differs=ABLATION

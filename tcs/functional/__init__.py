@@ -23,6 +23,8 @@ from tcs.functional.composed import (
 from tcs.functional.contrast import nt_xent, projection_head
 from tcs.functional.coordinates import HashPlanes, coordinate_l2, elsh, hash_logits, unpack_bits
 from tcs.functional.crd import crd, crd_normalisers, draw_index, start_bank, update_bank, update_rows
+from tcs.functional.customised import customisation, customkd
+from tcs.functional.fingerprints import csd, csd_cached, draw_projection
 from tcs.functional.fusion import FusionWeights, ReviewFusion, fuse, start_fusion
 from tcs.functional.ibm2 import (
     EpsilonSearch,
@@ -81,6 +83,7 @@ from tcs.functional.regressors import (
     hint_step,
 )
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
+from tcs.functional.two_heads import dho, fold_heads, mixed_logits, mixed_probabilities
 from tcs.functional.vid import start_log_scale, variances, vid
 from tcs.functional.vkd import map_mean, patch_mean, vkd, vkd_given_target, vkd_standardised, vkd_whitened
 from tcs.functional.whitening import Whitening, fit_whitening, whiten
@@ -116,16 +119,23 @@ __all__ = [
     "crd_embedded",
     "crd_normalisers",
     "crd_step",
+    "csd",
+    "csd_cached",
+    "customisation",
+    "customkd",
     "dense_expm0",
+    "dho",
     "dist",
     "dkd",
     "draw_hash_weight",
     "draw_index",
+    "draw_projection",
     "elsh",
     "expm",
     "expm0",
     "fit_whitening",
     "fitnet",
+    "fold_heads",
     "fuse",
     "group_norm",
     "hash_bias",
@@ -152,6 +162,8 @@ __all__ = [
     "lshl2",
     "lshl2_s",
     "map_mean",
+    "mixed_logits",
+    "mixed_probabilities",
     "mlp_projector",
     "noisy_copies",
     "normalised_l2",
