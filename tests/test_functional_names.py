@@ -1,8 +1,11 @@
-"""`from tcs.functional import ...` gives every public function of the package, in whatever order its modules are loaded."""
+"""`from tcs.functional import ...` gives every public function, in whatever order modules are loaded; names say their shapes."""
 
+import ast
 import importlib
 import inspect
+import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -49,3 +52,25 @@ def test_a_name_is_the_function_though_its_module_was_imported_first():
     code = "import tcs.functional.crd; from tcs.functional import crd, lsh; print(crd.__name__, lsh.__name__)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["crd", "lsh"]
+
+
+ROOMS = [pathlib.Path(tcs.functional.__file__).parent, pathlib.Path(tcs.functional.__file__).parents[1] / "criteria"]
+FILES = [path for room in ROOMS for path in sorted(room.glob("*.py"))]
+
+
+def shape_letters(tree):
+    """Letters of the suffixes of names, as in bank_NE; constants have none."""
+    names = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    suffixes = [re.search(r"_([a-z0-9]*[A-Z][A-Za-z0-9]*)$", name) for name in names if not name.isupper()]
+    return {letter for found in suffixes if found for letter in found[1] if letter.isalpha()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_file_has_one_legend_with_every_letter_of_its_shapes(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    doc = ast.get_docstring(tree) or ""
+    assert text.count("Legend:") == doc.count("Legend:") <= 1
+    legend = doc.partition("Legend:")[2]
+    assert {letter for letter in shape_letters(tree) if not re.search(rf"\b{letter}\b", legend)} == set()

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tcs.functional.coordinates import HashPlanes
@@ -59,18 +58,13 @@ class Setting:
     @property
     def teacher_dims(self) -> int:
         """D, the width of the cached features."""
-        return there(self.teacher_nD).shape[1]
+        return filled(self.teacher_nD).shape[1]
 
 
-def there(value: Tensor | None) -> Tensor:
+def filled(value: Tensor | None) -> Tensor:
     """`value`, which the trainer has filled in because the loss says that it reads it."""
     assert value is not None
     return value
-
-
-def beside(cached: Tensor, student: Tensor) -> Tensor:
-    """Cached rows in the student's dtype, float32 at least, for a module that meets both."""
-    return cached.to(torch.promote_types(student.dtype, torch.float32))
 
 
 class Criterion(nn.Module):

@@ -1,6 +1,7 @@
 """Losses that remember earlier rows: CRD's banks and lightly-train's queue. What they remember is saved with the run.
 
-Legend: n rows of the run, B batch rows, S student dims, D teacher dims, E embedding dims, Q queue rows.
+Legend: n rows of the run (N of the functions), B batch rows, S student dims, D teacher dims (their T), E embedding dims, M
+candidates of a row, Q queue rows.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, filled
 from tcs.functional.composed import CrdState, crd_embedded, crd_step, start_crd
 from tcs.functional.crd import crd, crd_normalisers, draw_index, start_bank, update_bank
 from tcs.functional.queue import FeatureQueue, push, queue_kl, queue_step, similarity_kl, start_queue
@@ -19,7 +20,7 @@ NEGATIVES = 16384
 MOST_QUEUED, FEWEST_QUEUED = 8192, 16
 
 
-class Contrast(Criterion):
+class Crd(Criterion):
     """CRD: both sides embedded in 128 dims, each contrasted with a memory of the other. Negatives are any other rows.
 
     The candidates of step t are a pure function of (seed, t); banks, normalisers and t are buffers.
@@ -41,23 +42,23 @@ class Contrast(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch; afterwards its rows are written into both banks."""
-        place_B, first = there(rows.place_B), not self.steps
+        place_B, first = filled(rows.place_B), not self.steps
         generator = torch.Generator().manual_seed(seed_for(self._seed, "candidates", int(self.steps)))
         negatives = min(NEGATIVES, self._rows - 1)
         index_BM = draw_index(place_B.cpu(), self._rows, negatives, generator).to(place_B.device)
         z_s, z_t = (None, None) if first else self.normalisers.clone()
         before = CrdState(bank_s_NE=self.bank_s_nE, bank_t_NE=self.bank_t_nE, z_s=z_s, z_t=z_t)
         weights = (*self.embed_s.weights(), *self.embed_t.weights())
-        loss, after = crd_step(rows.features_BS, there(rows.teacher_BD), *weights, before, place_B, index_BM)
+        loss, after = crd_step(rows.features_BS, filled(rows.teacher_BD), *weights, before, place_B, index_BM)
         # New tensors in place of the old: the backward pass still reads those.
         self.bank_s_nE, self.bank_t_nE = after.bank_s_NE, after.bank_t_NE
         if first:
-            self.normalisers.copy_(torch.stack([there(after.z_s), there(after.z_t)]))
+            self.normalisers.copy_(torch.stack([filled(after.z_s), filled(after.z_t)]))
         self.steps += 1
         return loss
 
 
-class Queue(Criterion):
+class QueueKl(Criterion):
     """KL between similarities to a queue of earlier teacher rows, through a linear map S -> D."""
 
     queue_QD: Tensor
@@ -75,7 +76,7 @@ class Queue(Criterion):
         before = FeatureQueue(rows_QT=self.queue_QD, filled=int(self.filled))
         loss, after = queue_step(
             rows.features_BS,
-            there(rows.teacher_BD),
+            filled(rows.teacher_BD),
             before,
             adaptor_TS=self.adaptor.weight,
             adaptor_bias_T=self.adaptor.bias,
@@ -87,7 +88,7 @@ class Queue(Criterion):
 
 LOSSES: Mapping[str, Loss] = {
     "crd": Loss(
-        make=Contrast,
+        make=Crd,
         function=crd_embedded,
         about="each side's embedding contrasted with a memory bank of the other",
         source="Tian, Krishnan and Isola 2020",
@@ -99,7 +100,7 @@ LOSSES: Mapping[str, Loss] = {
         related=(crd_step, CrdState, start_crd, crd, crd_normalisers, update_bank, draw_index, start_bank, UnitEmbed),
     ),
     "queue-kl": Loss(
-        make=Queue,
+        make=QueueKl,
         function=similarity_kl,
         about="KL of similarities to a queue of teacher features, T = 0.07",
         source="lightly-train, its first distillation method",

@@ -1,6 +1,6 @@
 """Losses between maps. Stages are paired in order of depth; of two sizes the larger is average-pooled where the original does.
 
-Legend: maps are (B, channels, height, width), shallow to deep; B batch rows.
+Legend: maps are (B, channels, height, width), shallow to deep; B batch rows, S student dims, D teacher dims (T of the functions).
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, filled
 from tcs.errors import ConfigError
 from tcs.functional.composed import fitnet, ickd, reviewkd, vid_regressed
 from tcs.functional.fusion import FusionWeights, ReviewFusion, fuse, start_fusion
@@ -97,7 +97,7 @@ class Vid(Criterion):
         return total
 
 
-class Icc(Criterion):
+class Ickd(Criterion):
     """ICKD-C on the last stage: correlations between channels, the student's after an embedding. Nothing is pooled."""
 
     def __init__(self, setting: Setting) -> None:
@@ -110,7 +110,7 @@ class Icc(Criterion):
         return ickd(rows.student_maps[-1], rows.teacher_maps[-1], *self.embed.weights())
 
 
-class Review(Criterion):
+class ReviewKd(Criterion):
     """ReviewKD: every student stage and its pooled vector, fused deep to shallow, against the teacher's of the same depth."""
 
     def __init__(self, setting: Setting) -> None:
@@ -122,11 +122,11 @@ class Review(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The hierarchical context loss, summed over levels."""
-        levels_s, levels_t = [*rows.student_maps, rows.features_BS], [*rows.teacher_maps, there(rows.teacher_BD)]
+        levels_s, levels_t = [*rows.student_maps, rows.features_BS], [*rows.teacher_maps, filled(rows.teacher_BD)]
         return reviewkd(levels_s, levels_t, self.fusion.weights())
 
 
-class MapDistance(Criterion):
+class RdimkdMap(Criterion):
     """RdimKD on the last stage: a 1 x 1 convolution to the cached (projected) channels, mean squared error."""
 
     def __init__(self, setting: Setting) -> None:
@@ -199,13 +199,13 @@ LOSSES: Mapping[str, Loss] = {
         related=(vid, start_log_scale, VidRegressor),
     ),
     "ickd": dataclasses.replace(
-        _maps(Icc, ickd, "correlations between channels of the last map", "Liu et al. 2021", 2.5),
+        _maps(Ickd, ickd, "correlations between channels of the last map", "Liu et al. 2021", 2.5),
         across_rows=True,
         trains="1 x 1 convolution, batch norm",
         related=(icc, ChannelEmbed),
     ),
     "review": dataclasses.replace(
-        _maps(Review, reviewkd, "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
+        _maps(ReviewKd, reviewkd, "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
         reads=frozenset({"maps", "features"}),
         across_rows=True,
         trains="attention-based fusion",
@@ -214,7 +214,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "rdimkd-map": dataclasses.replace(
         _maps(
-            MapDistance,
+            RdimkdMap,
             rdimkd_cached,
             "RdimKD on the last map, projected when it was extracted",
             "RdimKD",

@@ -1,10 +1,13 @@
-"""Losses between relations among the rows of a batch; their value depends on the batch size."""
+"""Losses between relations among the rows of a batch; their value depends on the batch size.
+
+Legend: B batch rows, S student dims, D teacher dims.
+"""
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, filled
 from tcs.functional.composed import cc_embedded
 from tcs.functional.regressors import LinearEmbed
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
@@ -15,10 +18,10 @@ BATCH = "exact for the cached view; relations are those of the rows of a step"
 
 def _features(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Setting], Criterion]:
     """A criterion of both sides' pooled vectors, of any widths."""
-    return lambda _: Plain(lambda rows: function(rows.features_BS, there(rows.teacher_BD)))
+    return lambda _: Plain(lambda rows: function(rows.features_BS, filled(rows.teacher_BD)))
 
 
-class Congruence(Criterion):
+class Correlation(Criterion):
     """CC: both sides embedded in 128 dims by trained linear maps; neighbouring rows of the batch are compared."""
 
     def __init__(self, setting: Setting) -> None:
@@ -29,7 +32,7 @@ class Congruence(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch in its order."""
         weights = (*self.embed_s.weights(), *self.embed_t.weights())
-        return cc_embedded(rows.features_BS, there(rows.teacher_BD), *weights)
+        return cc_embedded(rows.features_BS, filled(rows.teacher_BD), *weights)
 
 
 def _relation(function: Callable[[Tensor, Tensor], Tensor], about: str, source: str, weight: float | None) -> Loss:
@@ -66,7 +69,7 @@ LOSSES: Mapping[str, Loss] = {
         exact=BATCH,
     ),
     "cc": Loss(
-        make=Congruence,
+        make=Correlation,
         function=cc_embedded,
         about="products of neighbouring rows' differences; the order of the batch matters",
         source="Peng et al. 2019, as in RepDistiller",

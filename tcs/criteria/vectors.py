@@ -1,13 +1,13 @@
 """Losses between the student's features and the teacher's pooled ones, through a linear adaptor where widths differ.
 
-Legend: B batch rows, S student dims, D teacher dims.
+Legend: B batch rows, S student dims, D teacher dims (T of the functions), K dims of a fingerprint.
 """
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, filled
 from tcs.functional.fingerprints import csd, csd_cached, draw_projection
 from tcs.functional.mimicry import cosine, l2, smooth_l1
 from tcs.functional.norms import batch_norm, group_norm, l2_norm
@@ -46,7 +46,7 @@ class Adapted(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
-        return self._function(self.adaptor(rows.features_BS), there(rows.teacher_BD))
+        return self._function(self.adaptor(rows.features_BS), filled(rows.teacher_BD))
 
 
 class Projected(Criterion):
@@ -60,10 +60,10 @@ class Projected(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
         # Weight, then bias, of each linear map from the student to the teacher: the order of the function's arguments.
-        return self._function(rows.features_BS, there(rows.teacher_BD), *self.projector.parameters())
+        return self._function(rows.features_BS, filled(rows.teacher_BD), *self.projector.parameters())
 
 
-class Fingerprints(Criterion):
+class Csd(Criterion):
     """CSD: frozen random projections of both sides, at most 128 dims wide. Nothing is trained but the student."""
 
     projection_SK: Tensor
@@ -78,7 +78,7 @@ class Fingerprints(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """1 - mean cosine of the fingerprints."""
-        return csd(rows.features_BS, there(rows.teacher_BD), self.projection_SK, self.projection_DK)
+        return csd(rows.features_BS, filled(rows.teacher_BD), self.projection_SK, self.projection_DK)
 
 
 def _projector(
@@ -119,7 +119,7 @@ LOSSES: Mapping[str, Loss] = {
     "feature-l2": _mimicry(l2, "mean squared difference of the features"),
     "smooth-l1": _mimicry(smooth_l1, "smooth L1 difference of the features"),
     "csd": Loss(
-        make=Fingerprints,
+        make=Csd,
         function=csd,
         about="1 - cosine of frozen random projections of both sides",
         source="Wang (Cosine Similarity Distillation)",

@@ -1,4 +1,7 @@
-"""What a loss cannot work on is refused by name before any arithmetic: the value, the rule, the remedy in one line."""
+"""What a loss cannot work on is refused by name before any arithmetic: the value, the rule, the remedy in one line.
+
+Legend: B batch, C classes or channels, H height, W width.
+"""
 
 import torch
 from torch import Tensor

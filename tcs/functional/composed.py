@@ -4,7 +4,8 @@ For weights that were made elsewhere, and for training loops of one's own; the c
 `tcs.functional.regressors` and `.fusion` hold such weights as modules, with their starts. Batch normalisation is that of the
 batch: biased variance, eps 1e-5, affine. Every function: ConfigError for shapes that do not go together.
 
-Legend: B batch, S student channels or dims, T teacher channels or dims, E embedding dims, N bank rows, M candidates of a row.
+Legend: B batch, S student channels or dims, T teacher channels or dims, E embedding dims, N bank rows, M candidates of a
+row, H height, W width.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@
 embeddings (`UnitEmbed`, both trained). A step is `crd_normalisers` once at the very first batch, `crd`, then `update_bank` for
 each side with detached embeddings.
 
-Legend: N bank rows (training images), B batch, M = 1 + k candidates of a row (its positive first), E embedding dims.
+Legend: N bank rows (training images), B batch (b: a block of it), M = 1 + k candidates of a row (its positive first), E embedding dims.
 """
 
 import math

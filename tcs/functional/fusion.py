@@ -3,7 +3,7 @@
 `ReviewFusion` owns its weights: its start draws from torch's global generator, as torch's own layers do (wrap the construction
 in `torch.random.fork_rng`). `fuse` is the same with the weights of every level as arguments; `start_fusion` starts them.
 
-Legend: B batch, S student channels, M middle channels, T teacher channels, H height, W width.
+Legend: B batch, S student channels, M middle channels, T teacher channels, H height, W width. 2 and 33 are sizes.
 """
 
 import dataclasses

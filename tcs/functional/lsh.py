@@ -4,7 +4,7 @@
 student of S dims gets a trained linear map (the adaptor) to the teacher's T before all this. For faiss hashes of coordinates
 (eLSH) see `tcs.functional.coordinates`.
 
-Legend: B batch, N images, S student dims, T teacher dims, H hash bits.
+Legend: B batch, N images, S student dims, T teacher dims, H hash bits (h: some of them).
 """
 
 import torch

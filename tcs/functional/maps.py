@@ -1,6 +1,7 @@
 """Losses between feature maps. A pooled vector is a map of one position, on which some of them are constant: those refuse it.
 
-Legend: B batch, C channels (S student, T teacher), H height, W width, P = H W positions.
+Legend: B batch, C channels (S student, T teacher), H height, W width, P = H W positions (Q: the
+teacher's, where sizes may differ).
 """
 
 from collections.abc import Sequence

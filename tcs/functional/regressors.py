@@ -2,7 +2,7 @@
 
 A start draws from torch's global generator, as torch's own layers do: wrap the construction in `torch.random.fork_rng`.
 
-Legend: B batch, S student channels or dims, T teacher channels or dims, E embedding dims, H height, W width.
+Legend: B batch, C channels of either, S student channels or dims, T teacher channels or dims, E embedding dims, H height, W width.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Losses between the relations of a batch's rows (or of neighbouring rows, in `cc`): widths of the two sides may differ.
 
-Legend: B batch, S student dims, T teacher dims, E embedding dims. All but `cc` see a row only beside the others, so the batch
-size is part of the loss: fix it when comparing.
+Legend: B batch, S student dims, T teacher dims, D dims of either, E embedding dims. All but `cc` see a row only beside the
+others, so the batch size is part of the loss: fix it when comparing.
 """
 
 import torch
