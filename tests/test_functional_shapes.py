@@ -19,12 +19,28 @@ from tcs.criteria.losses import LOSSES
 from tcs.errors import ConfigError
 from tcs.functional import (
     ChannelEmbed,
+    HashPlanes,
     HintRegressor,
     LinearEmbed,
     ReviewFusion,
     UnitEmbed,
     VidRegressor,
+    Whitening,
+    cc_embedded,
+    coordinate_l2,
+    elsh,
+    hash_bias,
+    hash_bits,
+    kd,
+    l2,
+    projector_kd,
+    reviewkd,
+    similarity_kl,
+    sp,
+    start_fusion,
     update_bank,
+    vkd_standardised,
+    whiten,
 )
 from tcs.functional.checks import require_shapes
 
@@ -165,3 +181,59 @@ def test_review_fusion_refuses_another_dtype_but_not_under_autocast() -> None:
 def test_places_are_rows_of_the_bank(places: Tensor, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         update_bank(torch.ones(9, 4), torch.ones(2, 4), places)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: l2(x, x, torch.ones(4, 4), torch.ones(3)),
+            r"adaptor's bias is \(3,\) for a weight of shape \(4, 4\); it must",
+        ),
+        (
+            lambda x: reviewkd([x[0]], [x], start_fusion([4], [4])),
+            r"loss of maps has an input of shape \(4,\); it takes maps",
+        ),
+        (lambda x: sp(x[0], x[0]), r"sp has an input of shape \(4,\); it takes one vector or map a row"),
+        (
+            lambda x: vkd_standardised(x, x[0], x),
+            r"vkd_standardised has an input of shape \(4,\); it takes \(..., dims\)",
+        ),
+        (lambda x: kd(x[None], x[None]), r"kd has an input of shape \(1, 4, 4\); it takes one vector a row"),
+        (lambda x: coordinate_l2(x[0], x[0]), r"coordinate_l2 has an input of shape \(4,\); it takes one vector a row"),
+        (lambda x: projector_kd(x, x[0], x, x[0]), r"projector_kd has an input of shape \(4,\)"),
+        (
+            lambda x: cc_embedded(x, x, x, x[0], x[:3], x[0]),
+            r"cc has weight_t_ET of shape \(3, 4\); .*E = 4 as in weight_s_ES",
+        ),
+        (
+            lambda x: cc_embedded(x[0], x, x, x[0], x, x[0]),
+            r"cc has f_s \(flattened\) of shape \(4,\); it must be \(B, S\)",
+        ),
+        (
+            lambda x: similarity_kl(x, x, x[:, :2]),
+            r"queue_kl has rows_QT of shape \(4, 2\); it must be \(Q, T\) with T = 4",
+        ),
+        (
+            lambda x: hash_bits(x, x, x),
+            r"lsh has bias_H of shape \(4, 4\); it must be \(H,\) with H = 4 as in weight_HT",
+        ),
+        (lambda x: hash_bias(x, x[0]), r"The hash bias has features \(4, 4\) and weight \(4,\); they must be"),
+        (lambda x: elsh(x, x, planes(x[:3])), r"elsh has thresholds_H of shape \(4,\); it must be \(H,\) with H = 3"),
+        (
+            lambda x: elsh(x, x[:, :3], planes(x)),
+            r"elsh has student \(4, 4\) and teacher \(4, 3\).*take the bits of the same",
+        ),
+        (
+            lambda x: whiten(x[:, :3], Whitening(mean_T=x[0], matrix_TT=x)),
+            r"whiten has t_BT of shape \(4, 3\); .*T = 4 as in m",
+        ),
+    ],
+)
+def test_each_rule_has_its_message(call: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        call(torch.eye(4))
+
+
+def planes(rotation_HK: Tensor) -> HashPlanes:
+    return HashPlanes(rotation_HK=rotation_HK, thresholds_H=torch.zeros(4), rms_H=torch.ones(4))
