@@ -58,10 +58,10 @@ class Setting:
     @property
     def teacher_dims(self) -> int:
         """D, the width of the cached features."""
-        return filled(self.teacher_nD).shape[1]
+        return given(self.teacher_nD).shape[1]
 
 
-def filled(value: Tensor | None) -> Tensor:
+def given(value: Tensor | None) -> Tensor:
     """`value`, which the trainer has filled in because the loss says that it reads it."""
     assert value is not None
     return value

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, filled
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, given
 from tcs.functional.composed import CrdState, crd_embedded, crd_step, start_crd
 from tcs.functional.crd import crd, crd_normalisers, draw_index, start_bank, update_bank
 from tcs.functional.queue import FeatureQueue, push, queue_kl, queue_step, similarity_kl, start_queue
@@ -42,18 +42,18 @@ class Crd(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch; afterwards its rows are written into both banks."""
-        place_B, first = filled(rows.place_B), not self.steps
+        place_B, first = given(rows.place_B), not self.steps
         generator = torch.Generator().manual_seed(seed_for(self._seed, "candidates", int(self.steps)))
         negatives = min(NEGATIVES, self._rows - 1)
         index_BM = draw_index(place_B.cpu(), self._rows, negatives, generator).to(place_B.device)
         z_s, z_t = (None, None) if first else self.normalisers.clone()
         before = CrdState(bank_s_NE=self.bank_s_nE, bank_t_NE=self.bank_t_nE, z_s=z_s, z_t=z_t)
         weights = (*self.embed_s.weights(), *self.embed_t.weights())
-        loss, after = crd_step(rows.features_BS, filled(rows.teacher_BD), *weights, before, place_B, index_BM)
+        loss, after = crd_step(rows.features_BS, given(rows.teacher_BD), *weights, before, place_B, index_BM)
         # New tensors in place of the old: the backward pass still reads those.
         self.bank_s_nE, self.bank_t_nE = after.bank_s_NE, after.bank_t_NE
         if first:
-            self.normalisers.copy_(torch.stack([filled(after.z_s), filled(after.z_t)]))
+            self.normalisers.copy_(torch.stack([given(after.z_s), given(after.z_t)]))
         self.steps += 1
         return loss
 
@@ -76,7 +76,7 @@ class QueueKl(Criterion):
         before = FeatureQueue(rows_QT=self.queue_QD, filled=int(self.filled))
         loss, after = queue_step(
             rows.features_BS,
-            filled(rows.teacher_BD),
+            given(rows.teacher_BD),
             before,
             adaptor_TS=self.adaptor.weight,
             adaptor_bias_T=self.adaptor.bias,

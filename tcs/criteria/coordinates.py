@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tcs.criteria.base import Loss, Plain, Setting, StepRows, filled
+from tcs.criteria.base import Loss, Plain, Setting, StepRows, given
 from tcs.functional.coordinates import HashPlanes, coordinate_l2, elsh, hash_logits, unpack_bits
 from tcs.functional.rdimkd import orthonormal, rdimkd, rdimkd_cached, rdimkd_encoded
 
@@ -19,14 +19,14 @@ def _elsh(setting: Setting) -> Plain:
     assert planes is not None
 
     def value(rows: StepRows) -> Tensor:
-        return elsh(filled(rows.z_BK), filled(rows.bits_BH), planes)
+        return elsh(given(rows.z_BK), given(rows.bits_BH), planes)
 
     return Plain(value)
 
 
 LOSSES: Mapping[str, Loss] = {
     "l2": Loss(
-        make=lambda _: Plain(lambda rows: coordinate_l2(filled(rows.z_BK), filled(rows.coordinates_BK))),
+        make=lambda _: Plain(lambda rows: coordinate_l2(given(rows.z_BK), given(rows.coordinates_BK))),
         function=coordinate_l2,
         about="mean squared distance of coordinates: RdimKD in the axes of the targets (pca, random, autoencoder, jl)",
         source="RdimKD (Guo et al.), section 2 of its method",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, filled
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, given
 from tcs.errors import ConfigError
 from tcs.functional.lsh import draw_hash_weight, hash_bias, hash_bits, lsh, lsh_from_bits, lshl2, lshl2_s
 
@@ -35,7 +35,7 @@ class Hashed(Criterion):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
-        features_nD = filled(setting.teacher_nD)
+        features_nD = given(setting.teacher_nD)
         same = setting.student_dims == setting.teacher_dims
         self.adaptor = nn.Identity() if same else nn.Linear(setting.student_dims, setting.teacher_dims)
         std = SPREAD / _spread(features_nD)
@@ -44,7 +44,7 @@ class Hashed(Criterion):
 
     def sides(self, rows: StepRows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The student in D dims, the teacher, hyperplanes, bias."""
-        return self.adaptor(rows.features_BS), filled(rows.teacher_BD), self.weight_HD, self.bias_H
+        return self.adaptor(rows.features_BS), given(rows.teacher_BD), self.weight_HD, self.bias_H
 
 
 def _spread(features_nD: Tensor) -> float:
@@ -85,7 +85,7 @@ class Lshl2Right(Hashed):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The mean over those rows; 0 where there is none."""
-        right_B = filled(rows.teacher_logits_BC).argmax(dim=1) == filled(rows.labels_B)
+        right_B = given(rows.teacher_logits_BC).argmax(dim=1) == given(rows.labels_B)
         return lshl2_s(*self.sides(rows), right_B)
 
 

@@ -8,16 +8,14 @@ from collections.abc import Mapping
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from tcs.criteria.base import Loss, Plain, StepRows, filled
+from tcs.criteria.base import Loss, Plain, StepRows, given
 from tcs.functional.logits import dist, dkd, kd
 
 PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
 
 
 def _cross_entropy(rows: StepRows) -> Tensor:
-    return F.cross_entropy(
-        rows.logits_BC, filled(rows.labels_B) if rows.soft_labels_BC is None else rows.soft_labels_BC
-    )
+    return F.cross_entropy(rows.logits_BC, given(rows.labels_B) if rows.soft_labels_BC is None else rows.soft_labels_BC)
 
 
 LOSSES: Mapping[str, Loss] = {
@@ -32,7 +30,7 @@ LOSSES: Mapping[str, Loss] = {
         exact="exact",
     ),
     "kd": Loss(
-        make=lambda _: Plain(lambda rows: kd(rows.logits_BC, filled(rows.teacher_logits_BC))),
+        make=lambda _: Plain(lambda rows: kd(rows.logits_BC, given(rows.teacher_logits_BC))),
         function=kd,
         about="KL of softened logits, T = 4, on labelled and unlabelled rows",
         source="Hinton et al. 2015",
@@ -42,7 +40,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "dkd": Loss(
         make=lambda _: Plain(
-            lambda rows: dkd(rows.logits_BC, filled(rows.teacher_logits_BC), filled(rows.labels_B)),
+            lambda rows: dkd(rows.logits_BC, given(rows.teacher_logits_BC), given(rows.labels_B)),
         ),
         function=dkd,
         about="decoupled KD (alpha 1, beta 8, T = 4) on the labelled rows: it needs the label of each",
@@ -54,7 +52,7 @@ LOSSES: Mapping[str, Loss] = {
         differs="no warm-up of the weight over the first 20 epochs",
     ),
     "dist": Loss(
-        make=lambda _: Plain(lambda rows: dist(rows.logits_BC, filled(rows.teacher_logits_BC))),
+        make=lambda _: Plain(lambda rows: dist(rows.logits_BC, given(rows.teacher_logits_BC))),
         function=dist,
         about="correlations of probabilities within rows and within classes",
         source="Huang et al. 2022",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, filled
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, given
 from tcs.errors import ConfigError
 from tcs.functional.composed import fitnet, ickd, reviewkd, vid_regressed
 from tcs.functional.fusion import FusionWeights, ReviewFusion, fuse, start_fusion
@@ -122,7 +122,7 @@ class ReviewKd(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The hierarchical context loss, summed over levels."""
-        levels_s, levels_t = [*rows.student_maps, rows.features_BS], [*rows.teacher_maps, filled(rows.teacher_BD)]
+        levels_s, levels_t = [*rows.student_maps, rows.features_BS], [*rows.teacher_maps, given(rows.teacher_BD)]
         return reviewkd(levels_s, levels_t, self.fusion.weights())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, filled
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, given
 from tcs.errors import ConfigError
 from tcs.functional.orthogonal import OrthogonalProjector, expm, expm0
 from tcs.functional.vkd import map_mean, patch_mean, vkd, vkd_given_target, vkd_standardised, vkd_whitened
@@ -53,7 +53,7 @@ class LayerNormed(Orthogonal):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Smooth L1."""
-        return vkd(rows.features_BS, filled(rows.teacher_BD), self.projector.weight())
+        return vkd(rows.features_BS, given(rows.teacher_BD), self.projector.weight())
 
 
 class Standardised(Orthogonal):
@@ -61,7 +61,7 @@ class Standardised(Orthogonal):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Smooth L1."""
-        return vkd_standardised(rows.features_BS, filled(rows.teacher_BD), self.projector.weight())
+        return vkd_standardised(rows.features_BS, given(rows.teacher_BD), self.projector.weight())
 
 
 class Whitened(Orthogonal):
@@ -72,14 +72,14 @@ class Whitened(Orthogonal):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        fitted = fit_whitening(*_moments(filled(setting.teacher_nD)))
+        fitted = fit_whitening(*_moments(given(setting.teacher_nD)))
         self.register_buffer("mean_D", fitted.mean_T)
         self.register_buffer("matrix_DD", fitted.matrix_TT)
 
     def forward(self, rows: StepRows) -> Tensor:
         """Smooth L1."""
         whitening = Whitening(mean_T=self.mean_D, matrix_TT=self.matrix_DD)
-        return vkd_whitened(rows.features_BS, filled(rows.teacher_BD), self.projector.weight(), whitening)
+        return vkd_whitened(rows.features_BS, given(rows.teacher_BD), self.projector.weight(), whitening)
 
 
 def _moments(features_nD: Tensor) -> tuple[Tensor, Tensor]:

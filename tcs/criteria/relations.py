@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, filled
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, given
 from tcs.functional.composed import cc_embedded
 from tcs.functional.regressors import LinearEmbed
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
@@ -18,7 +18,7 @@ BATCH = "exact for the cached view; relations are those of the rows of a step"
 
 def _features(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Setting], Criterion]:
     """A criterion of both sides' pooled vectors, of any widths."""
-    return lambda _: Plain(lambda rows: function(rows.features_BS, filled(rows.teacher_BD)))
+    return lambda _: Plain(lambda rows: function(rows.features_BS, given(rows.teacher_BD)))
 
 
 class Correlation(Criterion):
@@ -32,7 +32,7 @@ class Correlation(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch in its order."""
         weights = (*self.embed_s.weights(), *self.embed_t.weights())
-        return cc_embedded(rows.features_BS, filled(rows.teacher_BD), *weights)
+        return cc_embedded(rows.features_BS, given(rows.teacher_BD), *weights)
 
 
 def _relation(function: Callable[[Tensor, Tensor], Tensor], about: str, source: str, weight: float | None) -> Loss:

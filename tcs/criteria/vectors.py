@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, filled
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, given
 from tcs.functional.fingerprints import csd, csd_cached, draw_projection
 from tcs.functional.mimicry import cosine, l2, smooth_l1
 from tcs.functional.norms import batch_norm, group_norm, l2_norm
@@ -46,7 +46,7 @@ class Adapted(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
-        return self._function(self.adaptor(rows.features_BS), filled(rows.teacher_BD))
+        return self._function(self.adaptor(rows.features_BS), given(rows.teacher_BD))
 
 
 class Projected(Criterion):
@@ -60,7 +60,7 @@ class Projected(Criterion):
     def forward(self, rows: StepRows) -> Tensor:
         """The function's value."""
         # Weight, then bias, of each linear map from the student to the teacher: the order of the function's arguments.
-        return self._function(rows.features_BS, filled(rows.teacher_BD), *self.projector.parameters())
+        return self._function(rows.features_BS, given(rows.teacher_BD), *self.projector.parameters())
 
 
 class Csd(Criterion):
@@ -78,7 +78,7 @@ class Csd(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """1 - mean cosine of the fingerprints."""
-        return csd(rows.features_BS, filled(rows.teacher_BD), self.projection_SK, self.projection_DK)
+        return csd(rows.features_BS, given(rows.teacher_BD), self.projection_SK, self.projection_DK)
 
 
 def _projector(
