@@ -19,6 +19,7 @@ from tcs.criteria.losses import LOSSES
 from tcs.errors import ConfigError
 from tcs.functional import (
     ChannelEmbed,
+    FeatureQueue,
     HashPlanes,
     HintRegressor,
     LinearEmbed,
@@ -26,19 +27,40 @@ from tcs.functional import (
     UnitEmbed,
     VidRegressor,
     Whitening,
+    at_cached,
+    attention,
     cc_embedded,
     coordinate_l2,
+    cosine_logits,
+    crd,
+    csd_cached,
+    customisation,
+    customkd,
+    dho,
     elsh,
+    fold_heads,
     hash_bias,
     hash_bits,
+    hint,
+    ibm2,
+    icc,
     kd,
     l2,
+    lsh_from_bits,
+    mixed_logits,
+    nt_xent,
+    perturb,
     projector_kd,
+    queue_kl,
+    rdimkd,
     reviewkd,
     similarity_kl,
+    smoothed_loss,
     sp,
     start_fusion,
     update_bank,
+    vid,
+    vkd_given_target,
     vkd_standardised,
     whiten,
 )
@@ -79,6 +101,53 @@ def arguments_of(name: str) -> tuple[list[Any], dict[str, Any]]:
 
     CALLS[name](catch, rows, tensors)
     return caught[0]
+
+
+def x(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+LABELS = torch.tensor([0, 2, 1, 2])
+MAPS, TARGETS = x(4, 3, 4, 4), x(4, 5, 4, 4)
+OTHERS: dict[Callable[..., Any], list[Any]] = {  # public functions beside those of the table, each with a right call
+    at_cached: [MAPS, x(4, 4, 4)],
+    attention: [MAPS],
+    cosine_logits: [x(4, 5), x(3, 5), x(3)],
+    crd: [x(4, 6), x(4, 6), x(9, 6), x(9, 6), torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4]]), 3.0, 4.0],
+    csd_cached: [x(4, 5), x(4, 2), x(5, 2)],
+    customisation: [x(4, 7), LABELS, x(5, 7), x(5), x(3, 5), x(3)],
+    customkd: [x(4, 5), x(4, 7), x(5, 7), x(5), x(7, 5), x(7)],
+    dho: [x(4, 3), LABELS, x(4, 3), x(4, 3), x(6, 3), x(6, 3)],
+    fold_heads: [x(3, 5), x(3), x(3, 5), x(3)],
+    hint: [TARGETS, TARGETS],
+    ibm2: [x(4, 5), LABELS, x(3, 5), x(3), 0.1, x(4, 2, 5), x(5)],
+    icc: [TARGETS, TARGETS],
+    lsh_from_bits: [x(4, 5), x(4, 8) > 0, x(8, 7), x(8), x(7, 5), x(7)],
+    mixed_logits: [x(4, 3), x(4, 3)],
+    nt_xent: [x(4, 5), x(4, 5), 0.1],
+    perturb: [x(4, 5), x(5), 0.1, x(4, 2, 5)],
+    queue_kl: [x(4, 5), x(4, 5), FeatureQueue(rows_QT=x(6, 5), filled=6)],
+    rdimkd: [MAPS, TARGETS, x(5, 2), "mean", x(5, 3), x(5)],
+    smoothed_loss: [x(4, 3), LABELS],
+    vid: [TARGETS, TARGETS, x(5)],
+    vkd_given_target: [x(4, 3), x(4, 5), x(5, 3)],
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+@pytest.mark.parametrize("function", OTHERS, ids=lambda function: function.__name__)
+def test_a_wrong_shape_is_refused_by_every_public_function(function: Callable[..., Any], how: str) -> None:
+    function(*OTHERS[function])
+    refused = []
+    for where, args in replaced(OTHERS[function], WRONG[how]):
+        try:
+            function(*args)
+        except ConfigError as error:
+            refused.append(str(error))
+        except Exception as error:
+            pytest.fail(f"argument {where}: {type(error).__name__}: {error}")
+    assert refused or not how.startswith("an axis")
+    assert not any("\n" in message for message in refused)
 
 
 def wrong_calls(name: str, how: str) -> Iterator[tuple[str, list[Any], dict[str, Any]]]:
