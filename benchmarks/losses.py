@@ -12,7 +12,7 @@ import json
 import pathlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import timm
 import torch
@@ -108,7 +108,7 @@ def student_step(batch: int, device: torch.device) -> Callable[[], None]:
     return step
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("-b", "--batch-size", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--student-repeats", type=int, default=3)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     device = pick_device(args.device)
     setting, rows = make_setting(device), make_rows(args.batch_size, device)
     criteria = {name: build_criteria(parse_loss(name), setting).to(device)[name] for name in LOSSES}

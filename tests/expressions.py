@@ -349,6 +349,9 @@ ORIGINALS: dict[str, Callable[[StepRows, Tensors], Tensor]] = {
     "cosine": lambda r, p: 1 - (unit(adapted(r, p)) * unit(r.teacher_BD)).sum(1).mean(),
     "feature-l2": lambda r, p: (adapted(r, p) - r.teacher_BD).square().mean(),
     "smooth-l1": lambda r, p: smooth_l1(adapted(r, p), r.teacher_BD),
+    "csd": lambda r, p: (
+        1 - (unit(r.features_BS @ p["projection_SK"]) * unit(r.teacher_BD @ p["projection_DK"])).sum(1).mean()
+    ),
     "projector": log_sum(normed),
     "projector-mlp": log_sum(normed),
     "projector-gn": log_sum(row_normed),

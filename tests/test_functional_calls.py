@@ -3,7 +3,6 @@
 What an outside caller needs: every projector, hash weight, bank and regressor is an argument. Legend: as in `expressions`.
 """
 
-import importlib
 from collections.abc import Callable
 
 import pytest
@@ -122,6 +121,7 @@ CALLS: dict[str, Callable[[Function, StepRows, Tensors], Tensor]] = {
     "lshl2": hashed,
     "lshl2_s": lambda f, r, p: hashed(f, r, p, r.teacher_logits_BC.argmax(1) == r.labels_B),
     **dict.fromkeys(["cosine", "feature-l2", "smooth-l1"], mimicry),
+    "csd": lambda f, r, p: f(*features(r, p), p["projection_SK"], p["projection_DK"]),
     **dict.fromkeys(["projector", "projector-gn", "projector-l2", "projector-none"], projected),
     **dict.fromkeys(["projector-correlation", "projector-itrd", "projector-mse"], projected),
     "projector-mlp": mlp,
@@ -150,8 +150,7 @@ def test_the_named_function_with_plain_tensors_is_the_published_expression(name:
     setting = make_setting(sizes)
     criterion, rows = make_criterion(name, setting), make_rows(setting)
     p = {**dict(criterion.named_parameters()), **{k: b.clone() for k, b in criterion.named_buffers()}}
-    module, _, attribute = LOSSES[name].function.rpartition(".")
-    found = CALLS[name](getattr(importlib.import_module(module), attribute), rows, p)
+    found = CALLS[name](LOSSES[name].function, rows, p)
     expected = ORIGINALS[name](rows, p)
     assert (found.dtype, found.shape) == (torch.float64, ())
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
@@ -162,7 +161,7 @@ def test_the_named_function_with_plain_tensors_is_the_published_expression(name:
 
 @pytest.mark.parametrize("name", ["at", "nst"])
 def test_a_map_may_stand_for_a_list_of_one(name: str) -> None:
-    rows, module = make_rows(make_setting("student twice")), importlib.import_module("tcs.functional.maps")
-    s, t, function = rows.student_maps[0], rows.teacher_maps[0], getattr(module, name)
+    rows, function = make_rows(make_setting("student twice")), LOSSES[name].function
+    s, t = rows.student_maps[0], rows.teacher_maps[0]
     assert function(s, t).item() == function([s], [t]).item()
     assert len(s) == B

@@ -1,17 +1,21 @@
 """`tcs methods` on a terminal and piped, and docs/methods.md, which must say the same as the tables."""
 
 import importlib
+import inspect
 import json
 import pathlib
 import re
+import sys
 from typing import Any
 
 import pytest
 import torch
+from expressions import make_rows, make_setting
 
 from tcs.cli import main
-from tcs.criteria.losses import LOSSES, parse_loss
-from tcs.methods.catalogue import OTHERS, call_of, loss_facts, method_facts, other_facts
+from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
+from tcs.methods.beside import OTHERS
+from tcs.methods.catalogue import call_of, loss_facts, method_facts, other_facts
 from tcs.methods.named import METHODS
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"
@@ -95,18 +99,41 @@ def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert err.count("\n") == 1
 
 
-FUNCTIONS = [(name, text) for name, entry in {**LOSSES, **OTHERS}.items() for text in (entry.function, *entry.related)]
+def imported(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
 
 
-@pytest.mark.parametrize(("name", "function"), FUNCTIONS)
-def test_every_function_that_is_named_exists(name: str, function: str) -> None:
-    module, _, attribute = function.rpartition(".")
-    assert callable(getattr(importlib.import_module(module), attribute))
+@pytest.mark.parametrize("name", LOSSES)
+def test_names_of_a_loss_lead_to_its_functions(name: str) -> None:
+    functions = (LOSSES[name].function, *LOSSES[name].related)
+    names = (FACTS[name]["function"], *FACTS[name]["related"])
+    assert [imported(text) for text in names] == list(functions)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_texts_of_what_is_no_loss_are_those_of_functions_that_exist(name: str) -> None:
+    assert OTHERS[name].call == call_of(imported(OTHERS[name].function))
+    assert all(callable(imported(text)) for text in OTHERS[name].related)
 
 
 def test_a_call_names_the_arguments_and_their_defaults() -> None:
     assert FACTS["kd"]["call"] == "kd(logits_s_BC, logits_t_BC, temperature=4.0)"
-    assert call_of("tcs.students.student.Gates") == "Gates(components)"
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "ce"])
+def test_a_criterion_calls_the_function_that_it_names(name: str) -> None:
+    """By the code objects that run while it works: the table may name no function beside the one that trains."""
+    function, called = inspect.unwrap(LOSSES[name].function), []
+    setting = make_setting()
+    criterion = build_criteria(parse_loss(name), setting)[name].double()
+    rows = make_rows(setting)
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code) if event == "call" else None)
+    try:
+        criterion(rows)
+    finally:
+        sys.setprofile(None)
+    assert function.__code__ in called
 
 
 def test_methods_name_the_functions_of_their_losses_and_axes() -> None:
@@ -171,11 +198,31 @@ def _loss_row(weight: float | None, fact: dict) -> str:  # type: ignore[type-arg
     ],
 )
 def test_what_is_trained_or_frozen_is_an_argument(name: str, arguments: set[str]) -> None:
-    module, _, attribute = FACTS[name]["function"].rpartition(".")
-    function = getattr(importlib.import_module(module), attribute)
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    assert arguments <= set(function.__code__.co_varnames[: function.__code__.co_argcount])
+    assert arguments <= set(inspect.signature(imported(FACTS[name]["function"])).parameters)
+
+
+def test_the_page_shows_how_every_function_is_called() -> None:
+    sections = re.split(r"^#{2,3} ", PAGE.read_text(), flags=re.MULTILINE)
+    for name, fact in FACTS.items():
+        if fact.get("function", "").startswith("tcs.functional"):
+            (section,) = [text for text in sections if text.startswith(f"`{name}`")]
+            assert section.splitlines()[2] == f"    {fact['call']}"
+
+
+def test_the_page_explains_the_letters_of_all_shapes_and_uses_no_other() -> None:
+    """Capitals and numbers at the end of an argument's name, as `inspect.signature` has it, and the shapes in the text."""
+    page = PAGE.read_text()
+    start = page.index("B rows of a batch, N images")
+    legend = page[start : page.index("The functional", start)] + page[page.index("The letters are") :].split("```")[0]
+    known = set(re.findall(r"\b([A-Z])\b", legend))
+    calls = [fact["call"] for fact in FACTS.values() if fact.get("function", "").startswith("tcs.functional")]
+    suffixes = {suffix for call in calls for suffix in re.findall(r"\w_([A-Z0-9]+)\b", call)}
+    assert suffixes >= {"BT", "TS", "NE", "BM"}
+    assert {letter for suffix in suffixes for letter in suffix if letter.isalpha()} <= known
+    text = page.split("## Labels and logits")[1]
+    shapes = re.findall(r"\(([A-Z](?:, [A-Z0-9])+)\)", page) + re.findall(r"\b([A-Z]) -> ([A-Z])\b", text)
+    assert {letter for shape in shapes for letter in re.findall("[A-Z]", str(shape))} <= known
+    assert not re.search(r"\bD\b", text.split("## Beside the losses")[0])  # teacher dims are T
 
 
 def test_the_code_of_the_page_runs() -> None:
@@ -186,4 +233,7 @@ def test_the_code_of_the_page_runs() -> None:
         for block in blocks:
             exec(block, names)
             assert torch.isfinite(names["loss"])
-    assert len(blocks) == 2
+    assert names["memory"].z_s > 0
+    banks = names["memory"].bank_s_NE, names["start_crd"](rows=100, seed=0).bank_s_NE
+    assert 16 < (banks[0] != banks[1]).any(1).sum() <= 48  # three batches of 16 images wrote into it
+    assert len(blocks) == 4

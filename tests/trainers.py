@@ -51,6 +51,7 @@ def rows() -> TrainingRows:
         labelled_m=torch.arange(12),
         coordinates_nK=torch.randn(N, K, generator=generator),
         packed_nP=torch.from_numpy(np.packbits(bits_NH, axis=1, bitorder="little")),
+        teacher_nD=torch.randn(N, 10, generator=generator),
     )
 
 

@@ -6,16 +6,14 @@ A map is (B, channels, height, width); maps stand in the order of their depth.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tcs.functional.coordinates import HashPlanes
 
 CACHED = ("labels", "coordinates", "bits", "features", "maps", "probe")
-
 GROUPS = ("mimic", "labelled")
-
 ONE_VIEW = "exact where the cached view is the one the student sees"
 
 
@@ -60,18 +58,13 @@ class Setting:
     @property
     def teacher_dims(self) -> int:
         """D, the width of the cached features."""
-        return there(self.teacher_nD).shape[1]
+        return given(self.teacher_nD).shape[1]
 
 
-def there(value: Tensor | None) -> Tensor:
+def given(value: Tensor | None) -> Tensor:
     """`value`, which the trainer has filled in because the loss says that it reads it."""
     assert value is not None
     return value
-
-
-def beside(cached: Tensor, student: Tensor) -> Tensor:
-    """Cached rows in the student's dtype, float32 at least, for a module that meets both."""
-    return cached.to(torch.promote_types(student.dtype, torch.float32))
 
 
 class Criterion(nn.Module):
@@ -106,14 +99,14 @@ class Loss:
     maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels).
     `student_maps` says that it reads the student's maps. `across_rows` says that it looks at several rows of a batch at once
     (relations, batch statistics, memories), so that its value is no mean of values of single rows. `rows` is which rows of a
-    step it sees: `mimic` (all) or `labelled`. `function` is its plain functional form, with all that is trained or frozen as
-    arguments where there is one; `related` its parts and its forms with other arguments. `trains` is what it trains beside
+    step it sees: `mimic` (all) or `labelled`. `function` is its plain functional form, which the criterion calls, with all that
+    is trained or frozen as arguments; `related` its parts and its forms with other arguments. `trains` is what it trains beside
     the student, `weight` the published factor (None: none known), `exact` what differs from the online method, `differs`
     what differs from published code.
     """
 
     make: Callable[[Setting], Criterion]
-    function: str
+    function: Callable[..., Tensor]
     about: str
     source: str
     reads: frozenset[str]
@@ -124,7 +117,7 @@ class Loss:
     weight: float | None = None
     exact: str = ONE_VIEW
     differs: str = ""
-    related: tuple[str, ...] = ()
+    related: tuple[Callable[..., Any], ...] = ()
 
     def __post_init__(self) -> None:
         assert self.reads <= set(CACHED)

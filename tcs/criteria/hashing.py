@@ -1,6 +1,6 @@
 """LSH and LSHL2 as published: Gaussian hyperplanes in the teacher's feature space. eLSH is in `tcs.criteria.coordinates`.
 
-Legend: n rows of the run, S student dims, D teacher dims, H hash bits.
+Legend: n rows of the run, B rows of a step or block, C classes, S student dims, D teacher dims (T of the functions), H hash bits.
 """
 
 import dataclasses
@@ -10,17 +10,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, given
 from tcs.errors import ConfigError
-from tcs.functional.lsh import draw_hash_weight, hash_bias, lsh, lshl2, lshl2_s
+from tcs.functional.lsh import draw_hash_weight, hash_bias, hash_bits, lsh, lsh_from_bits, lshl2, lshl2_s
 
 HASH_BITS = 2048
-
 BLOCK_ROWS = 65536
 
 # Spread of the teacher's projections about their thresholds: how far a student must go before the loss saturates. The
 # published rule (the spread of the teacher's classifier weight) has no meaning without a classifier.
 SPREAD = 2.0
+
+CHOICES = (
+    f"H = {HASH_BITS}, projections spread by {SPREAD:g} about their medians, both over the run's rows; the linear map stands "
+    "beside the classifier, where the original puts it before it"
+)
 
 
 class Hashed(Criterion):
@@ -31,7 +35,7 @@ class Hashed(Criterion):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
-        features_nD = there(setting.teacher_nD)
+        features_nD = given(setting.teacher_nD)
         same = setting.student_dims == setting.teacher_dims
         self.adaptor = nn.Identity() if same else nn.Linear(setting.student_dims, setting.teacher_dims)
         std = SPREAD / _spread(features_nD)
@@ -40,7 +44,7 @@ class Hashed(Criterion):
 
     def sides(self, rows: StepRows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The student in D dims, the teacher, hyperplanes, bias."""
-        return self.adaptor(rows.features_BS), there(rows.teacher_BD), self.weight_HD, self.bias_H
+        return self.adaptor(rows.features_BS), given(rows.teacher_BD), self.weight_HD, self.bias_H
 
 
 def _spread(features_nD: Tensor) -> float:
@@ -60,7 +64,7 @@ def _spread(features_nD: Tensor) -> float:
     return math.sqrt(variance)
 
 
-class Bits(Hashed):
+class Lsh(Hashed):
     """LSH: the signs of the teacher's hash values."""
 
     def forward(self, rows: StepRows) -> Tensor:
@@ -68,7 +72,7 @@ class Bits(Hashed):
         return lsh(*self.sides(rows))
 
 
-class BitsAndDistance(Hashed):
+class Lshl2(Hashed):
     """LSHL2: signs and squared distance, weights 1 : 1."""
 
     def forward(self, rows: StepRows) -> Tensor:
@@ -76,49 +80,34 @@ class BitsAndDistance(Hashed):
         return lshl2(*self.sides(rows))
 
 
-class WhereRight(Hashed):
+class Lshl2Right(Hashed):
     """LSHL2_s: LSHL2 over the labelled rows that the probe of the teacher classifies rightly."""
 
     def forward(self, rows: StepRows) -> Tensor:
         """The mean over those rows; 0 where there is none."""
-        right_B = there(rows.teacher_logits_BC).argmax(dim=1) == there(rows.labels_B)
+        right_B = given(rows.teacher_logits_BC).argmax(dim=1) == given(rows.labels_B)
         return lshl2_s(*self.sides(rows), right_B)
 
 
-SOURCE = "Wang, Ge and Wu 2021 (Mimicking Features)"
-
-TRAINS = "linear S -> D unless S = D"
-
-CHOICES = (
-    f"H = {HASH_BITS}, projections spread by {SPREAD:g} about their medians, both over the run's rows; the linear map stands "
-    "beside the classifier, where the original puts it before it"
-)
-
-RELATED = tuple(
-    f"tcs.functional.lsh.{name}" for name in ("draw_hash_weight", "hash_bias", "hash_bits", "lsh_from_bits")
-)
-
 LSH = Loss(
-    make=Bits,
-    function="tcs.functional.lsh.lsh",
+    make=Lsh,
+    function=lsh,
     about="signs of Gaussian projections of the teacher's features",
-    source=SOURCE,
+    source="Wang, Ge and Wu 2021 (Mimicking Features)",
     reads=frozenset({"features"}),
-    trains=TRAINS,
+    trains="linear S -> T unless S = T",
     weight=6.0,
-    related=RELATED,
+    related=(draw_hash_weight, hash_bias, hash_bits, lsh_from_bits),
     differs=CHOICES,
 )
 
 LOSSES: Mapping[str, Loss] = {
     "lsh": LSH,
-    "lshl2": dataclasses.replace(
-        LSH, make=BitsAndDistance, function="tcs.functional.lsh.lshl2", about="signs and squared distance, 1 : 1"
-    ),
+    "lshl2": dataclasses.replace(LSH, make=Lshl2, function=lshl2, about="signs and squared distance, 1 : 1"),
     "lshl2_s": dataclasses.replace(
         LSH,
-        make=WhereRight,
-        function="tcs.functional.lsh.lshl2_s",
+        make=Lshl2Right,
+        function=lshl2_s,
         about="lshl2 over the labelled rows that a probe of the teacher classifies rightly",
         reads=frozenset({"features", "labels", "probe"}),
         rows="labelled",

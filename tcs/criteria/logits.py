@@ -1,24 +1,27 @@
-"""Cross-entropy, and losses against the logits of a probe of the frozen teacher."""
+"""Cross-entropy, and losses against the logits of a probe of the frozen teacher.
+
+Legend: B batch rows, C classes.
+"""
 
 from collections.abc import Mapping
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from tcs.criteria.base import Loss, Plain, StepRows, there
+from tcs.criteria.base import Loss, Plain, StepRows, given
 from tcs.functional.logits import dist, dkd, kd
+
+PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
 
 
 def _cross_entropy(rows: StepRows) -> Tensor:
-    return F.cross_entropy(rows.logits_BC, there(rows.labels_B) if rows.soft_labels_BC is None else rows.soft_labels_BC)
+    return F.cross_entropy(rows.logits_BC, given(rows.labels_B) if rows.soft_labels_BC is None else rows.soft_labels_BC)
 
-
-PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
 
 LOSSES: Mapping[str, Loss] = {
     "ce": Loss(
         make=lambda _: Plain(_cross_entropy),
-        function="torch.nn.functional.cross_entropy",
+        function=F.cross_entropy,
         about="cross-entropy on the labelled rows",
         source="-",
         reads=frozenset({"labels"}),
@@ -27,8 +30,8 @@ LOSSES: Mapping[str, Loss] = {
         exact="exact",
     ),
     "kd": Loss(
-        make=lambda _: Plain(lambda rows: kd(rows.logits_BC, there(rows.teacher_logits_BC))),
-        function="tcs.functional.logits.kd",
+        make=lambda _: Plain(lambda rows: kd(rows.logits_BC, given(rows.teacher_logits_BC))),
+        function=kd,
         about="KL of softened logits, T = 4, on labelled and unlabelled rows",
         source="Hinton et al. 2015",
         reads=frozenset({"labels", "probe"}),
@@ -37,9 +40,9 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "dkd": Loss(
         make=lambda _: Plain(
-            lambda rows: dkd(rows.logits_BC, there(rows.teacher_logits_BC), there(rows.labels_B)),
+            lambda rows: dkd(rows.logits_BC, given(rows.teacher_logits_BC), given(rows.labels_B)),
         ),
-        function="tcs.functional.logits.dkd",
+        function=dkd,
         about="decoupled KD (alpha 1, beta 8, T = 4) on the labelled rows: it needs the label of each",
         source="Zhao et al. 2022",
         reads=frozenset({"labels", "probe"}),
@@ -49,8 +52,8 @@ LOSSES: Mapping[str, Loss] = {
         differs="no warm-up of the weight over the first 20 epochs",
     ),
     "dist": Loss(
-        make=lambda _: Plain(lambda rows: dist(rows.logits_BC, there(rows.teacher_logits_BC))),
-        function="tcs.functional.logits.dist",
+        make=lambda _: Plain(lambda rows: dist(rows.logits_BC, given(rows.teacher_logits_BC))),
+        function=dist,
         about="correlations of probabilities within rows and within classes",
         source="Huang et al. 2022",
         reads=frozenset({"labels", "probe"}),

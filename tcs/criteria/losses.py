@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from tcs.criteria import coordinates, hashing, logits, maps, memory, orthogonal, relations, vectors
+from tcs.criteria import contrastive, coordinates, hashing, logits, maps, orthogonal, relations, vectors
 from tcs.criteria.base import Criterion, Loss, Setting
 from tcs.errors import ConfigError, did_you_mean
 from tcs.runtime import seed_for
@@ -19,7 +19,7 @@ LOSSES: Mapping[str, Loss] = {
     **vectors.LOSSES,
     **orthogonal.LOSSES,
     **relations.LOSSES,
-    **memory.LOSSES,
+    **contrastive.LOSSES,
     **maps.LOSSES,
 }
 

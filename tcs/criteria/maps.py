@@ -1,6 +1,6 @@
 """Losses between maps. Stages are paired in order of depth; of two sizes the larger is average-pooled where the original does.
 
-Legend: maps are (B, channels, height, width), shallow to deep; B batch rows.
+Legend: maps are (B, channels, height, width), shallow to deep; B batch rows, S student dims, D teacher dims (T of the functions).
 """
 
 import dataclasses
@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, beside, there
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, given
 from tcs.errors import ConfigError
-from tcs.functional.fusion import ReviewFusion
-from tcs.functional.maps import at, hcl, hint, icc, nst, pool_to_smaller
+from tcs.functional.composed import fitnet, ickd, reviewkd, vid_regressed
+from tcs.functional.fusion import FusionWeights, ReviewFusion, fuse, start_fusion
+from tcs.functional.maps import at, at_cached, at_stage, attention, hcl, hcl_level, hint, icc, nst, nst_stage
+from tcs.functional.rdimkd import orthonormal, rdimkd, rdimkd_cached, rdimkd_encoded
 from tcs.functional.regressors import ChannelEmbed, HintRegressor, VidRegressor
 from tcs.functional.vid import start_log_scale, vid
 
@@ -56,7 +58,10 @@ def _stages(
 
 
 class FitNet(Criterion):
-    """The hint loss on the middle stage (the second of three, as in the CRD benchmark)."""
+    """The hint loss on the middle stage (the second of three, as in the CRD benchmark).
+
+    Here and below norms normalise by the batch; their running statistics, which a run's file holds, are never read.
+    """
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
@@ -68,7 +73,8 @@ class FitNet(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Mean squared error between the regressed student map and the teacher's."""
-        return hint(self.regressor(rows.student_maps[self._stage]), rows.teacher_maps[self._stage])
+        stage = self._stage
+        return fitnet(rows.student_maps[stage], rows.teacher_maps[stage], *self.regressor.weights())
 
 
 class Vid(Criterion):
@@ -85,12 +91,13 @@ class Vid(Criterion):
         """The sum over stages of the Gaussian negative log-likelihood (without its constant); a larger student map is pooled first."""
         total = rows.features_BS.new_zeros(())
         for index, (student, teacher) in enumerate(zip(rows.student_maps, rows.teacher_maps, strict=True)):
-            mu = self.regressors[index](student, (int(teacher.shape[2]), int(teacher.shape[3])))
-            total = total + vid(mu, teacher, self.log_scales[index])
+            regressor = self.regressors[index]
+            assert isinstance(regressor, VidRegressor)
+            total = total + vid_regressed(student, teacher, *regressor.weights(), self.log_scales[index])
         return total
 
 
-class Icc(Criterion):
+class Ickd(Criterion):
     """ICKD-C on the last stage: correlations between channels, the student's after an embedding. Nothing is pooled."""
 
     def __init__(self, setting: Setting) -> None:
@@ -100,10 +107,10 @@ class Icc(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Squared distance of the two matrices of channel correlations."""
-        return icc(self.embed(rows.student_maps[-1]), rows.teacher_maps[-1])
+        return ickd(rows.student_maps[-1], rows.teacher_maps[-1], *self.embed.weights())
 
 
-class Review(Criterion):
+class ReviewKd(Criterion):
     """ReviewKD: every student stage and its pooled vector, fused deep to shallow, against the teacher's of the same depth."""
 
     def __init__(self, setting: Setting) -> None:
@@ -115,12 +122,11 @@ class Review(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The hierarchical context loss, summed over levels."""
-        targets = [*rows.teacher_maps, there(rows.teacher_BD)[:, :, None, None]]
-        sizes = [(int(target.shape[2]), int(target.shape[3])) for target in targets]
-        return hcl(self.fusion([*rows.student_maps, rows.features_BS[:, :, None, None]], sizes), targets)
+        levels_s, levels_t = [*rows.student_maps, rows.features_BS], [*rows.teacher_maps, given(rows.teacher_BD)]
+        return reviewkd(levels_s, levels_t, self.fusion.weights())
 
 
-class MapDistance(Criterion):
+class RdimkdMap(Criterion):
     """RdimKD on the last stage: a 1 x 1 convolution to the cached (projected) channels, mean squared error."""
 
     def __init__(self, setting: Setting) -> None:
@@ -130,15 +136,26 @@ class MapDistance(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Mean over rows, positions and channels."""
-        last_BSHW = rows.student_maps[-1]
-        return hint(*pool_to_smaller(self.adaptor(last_BSHW), beside(rows.teacher_maps[-1], last_BSHW)))
+        return rdimkd_cached(
+            rows.student_maps[-1],
+            rows.teacher_maps[-1],
+            projection_TK=None,  # the adaptor's channels are those of the projection
+            adaptor_TS=self.adaptor.weight,
+            adaptor_bias_T=self.adaptor.bias,
+        )
 
 
-def _maps(make: Callable[[Setting], Criterion], function: str, about: str, source: str, weight: float | None) -> Loss:
+def _maps(
+    make: Callable[[Setting], Criterion],
+    function: Callable[..., Tensor],
+    about: str,
+    source: str,
+    weight: float | None,
+) -> Loss:
     """The entry of a loss of maps that trains nothing and follows the published code."""
     return Loss(
         make=make,
-        function=f"tcs.functional.{function}",
+        function=function,
         about=about,
         source=source,
         reads=frozenset({"maps"}),
@@ -151,7 +168,7 @@ LOSSES: Mapping[str, Loss] = {
     "fitnet": dataclasses.replace(
         _maps(
             FitNet,
-            "composed.fitnet",
+            fitnet,
             "squared error of the middle stage after a regressor",
             "Romero et al. 2015",
             100.0,
@@ -159,56 +176,46 @@ LOSSES: Mapping[str, Loss] = {
         across_rows=True,
         trains="convolution by size, batch norm",
         differs="ReLU ends the regressor, as in RepDistiller: targets below zero cannot be matched",
-        related=("tcs.functional.maps.hint", "tcs.functional.regressors.HintRegressor"),
+        related=(hint, HintRegressor),
     ),
     "at": dataclasses.replace(
-        _maps(_stages("at", at), "maps.at", "attention maps of all stages", "Zagoruyko and Komodakis 2017", 1000.0),
-        related=tuple(f"tcs.functional.maps.{name}" for name in ("at_stage", "attention", "at_cached")),
+        _maps(_stages("at", at), at, "attention maps of all stages", "Zagoruyko and Komodakis 2017", 1000.0),
+        related=(at_stage, attention, at_cached),
     ),
     "nst": dataclasses.replace(
         _maps(
             _stages("nst", nst),
-            "maps.nst",
+            nst,
             "squared MMD between the channels' maps of all stages, polynomial kernel",
             "Huang and Wang 2017",
             50.0,
         ),
-        related=("tcs.functional.maps.nst_stage",),
+        related=(nst_stage,),
     ),
     "vid": dataclasses.replace(
-        _maps(Vid, "composed.vid_regressed", "Gaussian likelihood of all stages' maps", "Ahn et al. 2019", 1.0),
+        _maps(Vid, vid_regressed, "Gaussian likelihood of all stages' maps", "Ahn et al. 2019", 1.0),
         trains="three 1 x 1 convolutions a stage, a log-scale a channel",
         differs="the log-scales are trained, as in RepDistiller; mdistiller leaves them at their start",
-        related=(
-            "tcs.functional.vid.vid",
-            "tcs.functional.vid.start_log_scale",
-            "tcs.functional.regressors.VidRegressor",
-        ),
+        related=(vid, start_log_scale, VidRegressor),
     ),
     "ickd": dataclasses.replace(
-        _maps(Icc, "composed.ickd", "correlations between channels of the last map", "Liu et al. 2021", 2.5),
+        _maps(Ickd, ickd, "correlations between channels of the last map", "Liu et al. 2021", 2.5),
         across_rows=True,
         trains="1 x 1 convolution, batch norm",
-        related=("tcs.functional.maps.icc", "tcs.functional.regressors.ChannelEmbed"),
+        related=(icc, ChannelEmbed),
     ),
     "review": dataclasses.replace(
-        _maps(Review, "composed.reviewkd", "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
+        _maps(ReviewKd, reviewkd, "all stages fused deep to shallow", "Chen et al. 2021 (ReviewKD)", 5.0),
         reads=frozenset({"maps", "features"}),
         across_rows=True,
         trains="attention-based fusion",
         differs="no warm-up of the weight; maps as they were extracted, where the original takes them before the ReLU",
-        related=(
-            "tcs.functional.maps.hcl",
-            "tcs.functional.maps.hcl_level",
-            "tcs.functional.fusion.FusionWeights",
-            "tcs.functional.fusion.fuse",
-            "tcs.functional.fusion.ReviewFusion",
-        ),
+        related=(start_fusion, FusionWeights, fuse, hcl, hcl_level, ReviewFusion),
     ),
     "rdimkd-map": dataclasses.replace(
         _maps(
-            MapDistance,
-            "rdimkd.rdimkd_cached",
+            RdimkdMap,
+            rdimkd_cached,
             "RdimKD on the last map, projected when it was extracted",
             "RdimKD",
             None,
@@ -216,10 +223,6 @@ LOSSES: Mapping[str, Loss] = {
         trains="1 x 1 convolution to the cached channels",
         differs="reduction, weight and the adaptor's form are not published: mean over rows, positions and dims; the adaptor and "
         "the frozen projection of the student are trained as one linear map",
-        related=(
-            "tcs.functional.rdimkd.rdimkd",
-            "tcs.functional.rdimkd.rdimkd_encoded",
-            "tcs.functional.rdimkd.orthonormal",
-        ),
+        related=(rdimkd, rdimkd_encoded, orthonormal),
     ),
 }

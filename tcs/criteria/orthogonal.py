@@ -1,6 +1,6 @@
 """V_kD: the student's features through a trained orthogonal projector, against a normalised teacher.
 
-Legend: n rows of the run, S student dims, D teacher dims.
+Legend: n rows of the run, B rows of a step or block, S student dims, D teacher dims (T of the functions).
 """
 
 from collections.abc import Mapping
@@ -8,15 +8,27 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tcs.criteria.base import Criterion, Loss, Setting, StepRows, there
+from tcs.criteria.base import Criterion, Loss, Setting, StepRows, given
 from tcs.errors import ConfigError
-from tcs.functional.orthogonal import OrthogonalProjector
-from tcs.functional.vkd import vkd, vkd_standardised, vkd_whitened
-from tcs.functional.whitening import Whitening, fit_whitening
+from tcs.functional.orthogonal import OrthogonalProjector, expm, expm0
+from tcs.functional.vkd import map_mean, patch_mean, vkd, vkd_given_target, vkd_standardised, vkd_whitened
+from tcs.functional.whitening import Whitening, fit_whitening, whiten
 
+SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
+TRAINS = "orthogonal projector, exp of a skew matrix"
 FEATURES = frozenset({"features"})
-
 BLOCK_ROWS = 65536
+
+MAP = (
+    "the orthogonal map is the paper's exponential, as the published code's Householder products collapse under weight decay; "
+    "it reads the student's pooled vector, where the published student averages its patch tokens"
+)
+
+RELATED = (
+    *(expm0, expm, OrthogonalProjector),
+    *(vkd_given_target, patch_mean, map_mean),
+    *(Whitening, fit_whitening, whiten),
+)
 
 
 class Orthogonal(Criterion):
@@ -41,7 +53,7 @@ class LayerNormed(Orthogonal):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Smooth L1."""
-        return vkd(rows.features_BS, there(rows.teacher_BD), self.projector.weight())
+        return vkd(rows.features_BS, given(rows.teacher_BD), self.projector.weight())
 
 
 class Standardised(Orthogonal):
@@ -49,7 +61,7 @@ class Standardised(Orthogonal):
 
     def forward(self, rows: StepRows) -> Tensor:
         """Smooth L1."""
-        return vkd_standardised(rows.features_BS, there(rows.teacher_BD), self.projector.weight())
+        return vkd_standardised(rows.features_BS, given(rows.teacher_BD), self.projector.weight())
 
 
 class Whitened(Orthogonal):
@@ -60,14 +72,14 @@ class Whitened(Orthogonal):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        fitted = fit_whitening(*_moments(there(setting.teacher_nD)))
+        fitted = fit_whitening(*_moments(given(setting.teacher_nD)))
         self.register_buffer("mean_D", fitted.mean_T)
         self.register_buffer("matrix_DD", fitted.matrix_TT)
 
     def forward(self, rows: StepRows) -> Tensor:
         """Smooth L1."""
         whitening = Whitening(mean_T=self.mean_D, matrix_TT=self.matrix_DD)
-        return vkd_whitened(rows.features_BS, there(rows.teacher_BD), self.projector.weight(), whitening)
+        return vkd_whitened(rows.features_BS, given(rows.teacher_BD), self.projector.weight(), whitening)
 
 
 def _moments(features_nD: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,25 +93,10 @@ def _moments(features_nD: Tensor) -> tuple[Tensor, Tensor]:
     return mean_D, covariance_DD / len(features_nD)
 
 
-SOURCE = "Miles, Elezi and Deng 2024 (V_kD)"
-
-TRAINS = "orthogonal projector, exp of a skew matrix"
-
-MAP = (
-    "the orthogonal map is the paper's exponential, as the published code's Householder products collapse under weight decay; "
-    "it reads the student's pooled vector, where the published student averages its patch tokens"
-)
-
-RELATED = (
-    *(f"tcs.functional.orthogonal.{name}" for name in ("expm0", "expm", "OrthogonalProjector")),
-    *(f"tcs.functional.vkd.{name}" for name in ("vkd_given_target", "patch_mean", "map_mean")),
-    *(f"tcs.functional.whitening.{name}" for name in ("Whitening", "fit_whitening", "whiten")),
-)
-
 LOSSES: Mapping[str, Loss] = {
     "vkd": Loss(
         make=LayerNormed,
-        function="tcs.functional.vkd.vkd",
+        function=vkd,
         about="orthogonal projection against layer-normalised features",
         source=SOURCE,
         reads=FEATURES,
@@ -110,7 +107,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "vkd-standardised": Loss(
         make=Standardised,
-        function="tcs.functional.vkd.vkd_standardised",
+        function=vkd_standardised,
         about="both sides standardised over the batch (its detection form)",
         source=SOURCE,
         reads=FEATURES,
@@ -121,7 +118,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "vkd-whitened": Loss(
         make=Whitened,
-        function="tcs.functional.vkd.vkd_whitened",
+        function=vkd_whitened,
         about="features whitened (ZCA) by a map fitted on the cache (its generative form)",
         source=SOURCE,
         reads=FEATURES,

@@ -1,24 +1,27 @@
-"""Losses between relations among the rows of a batch; their value depends on the batch size."""
+"""Losses between relations among the rows of a batch; their value depends on the batch size.
+
+Legend: B batch rows, S student dims, D teacher dims.
+"""
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, beside, there
+from tcs.criteria.base import Criterion, Loss, Plain, Setting, StepRows, given
+from tcs.functional.composed import cc_embedded
 from tcs.functional.regressors import LinearEmbed
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
 
 FEATURES = frozenset({"features"})
-
 BATCH = "exact for the cached view; relations are those of the rows of a step"
 
 
 def _features(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Setting], Criterion]:
     """A criterion of both sides' pooled vectors, of any widths."""
-    return lambda _: Plain(lambda rows: function(rows.features_BS, there(rows.teacher_BD)))
+    return lambda _: Plain(lambda rows: function(rows.features_BS, given(rows.teacher_BD)))
 
 
-class Congruence(Criterion):
+class Correlation(Criterion):
     """CC: both sides embedded in 128 dims by trained linear maps; neighbouring rows of the batch are compared."""
 
     def __init__(self, setting: Setting) -> None:
@@ -28,14 +31,15 @@ class Congruence(Criterion):
 
     def forward(self, rows: StepRows) -> Tensor:
         """The loss of the batch in its order."""
-        return cc(self.embed_s(rows.features_BS), self.embed_t(beside(there(rows.teacher_BD), rows.features_BS)))
+        weights = (*self.embed_s.weights(), *self.embed_t.weights())
+        return cc_embedded(rows.features_BS, given(rows.teacher_BD), *weights)
 
 
 def _relation(function: Callable[[Tensor, Tensor], Tensor], about: str, source: str, weight: float | None) -> Loss:
     """The entry of a loss of pooled vectors that trains nothing."""
     return Loss(
         make=_features(function),
-        function=f"tcs.functional.relations.{function.__name__}",
+        function=function,
         about=about,
         source=source,
         reads=FEATURES,
@@ -55,7 +59,7 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "sp": Loss(
         make=lambda _: Plain(lambda rows: sp(rows.student_maps[-1], rows.teacher_maps[-1])),
-        function="tcs.functional.relations.sp",
+        function=sp,
         about="similarity matrices of the flattened last maps",
         source="Tung and Mori 2019",
         reads=frozenset({"maps"}),
@@ -65,8 +69,8 @@ LOSSES: Mapping[str, Loss] = {
         exact=BATCH,
     ),
     "cc": Loss(
-        make=Congruence,
-        function="tcs.functional.composed.cc_embedded",
+        make=Correlation,
+        function=cc_embedded,
         about="products of neighbouring rows' differences; the order of the batch matters",
         source="Peng et al. 2019, as in RepDistiller",
         reads=FEATURES,
@@ -75,6 +79,6 @@ LOSSES: Mapping[str, Loss] = {
         weight=0.02,
         exact=BATCH,
         differs="the teacher's embedding is trained as well, as in the published code",
-        related=("tcs.functional.relations.cc", "tcs.functional.regressors.LinearEmbed"),
+        related=(cc, LinearEmbed),
     ),
 }

@@ -1,9 +1,14 @@
-"""What a loss cannot work on is refused by name before any arithmetic: the value, the rule, the remedy in one line."""
+"""What a loss cannot work on is refused by name before any arithmetic: the value, the rule, the remedy in one line.
+
+Legend: B batch, C classes or channels, H height, W width.
+"""
 
 import torch
 from torch import Tensor
 
 from tcs.errors import ConfigError
+
+Shaped = tuple[str, Tensor | None, str]  # name, tensor (None: not given), its shape as letters, numbers and dots
 
 
 def require_pairs(rows: Tensor, loss: str) -> None:
@@ -61,3 +66,50 @@ def require_positive(value: float, name: str) -> None:
     """ConfigError unless `value` is positive and finite."""
     if not 0 < value < float("inf"):
         raise ConfigError(f"{name} is {value}; it must be a positive number.")
+
+
+def require_shapes(loss: str, *tensors: Shaped) -> None:
+    """ConfigError unless all tensors have the shapes that go with their names, a letter meaning the same size everywhere.
+
+    As in ("weight_TS", weight_TS, "T S"): a letter is bound by the first tensor that has it, a number is a size, "." any size.
+    """
+    bound: dict[str, tuple[int, str]] = {}
+    for name, tensor, shape in tensors:
+        if tensor is not None:
+            _require_shape(loss, name, tensor, shape.split(), bound)
+
+
+def _require_shape(loss: str, name: str, tensor: Tensor, symbols: list[str], bound: dict[str, tuple[int, str]]) -> None:
+    sizes = tuple(tensor.shape)
+    known = {symbol: bound[symbol] for symbol in symbols if symbol in bound}
+    wanted = {symbol: size for symbol, (size, _) in known.items()} | {s: int(s) for s in symbols if s.isdigit()}
+    if len(sizes) != len(symbols) or any(
+        size != wanted.get(symbol, size) for size, symbol in zip(sizes, symbols, strict=True)
+    ):
+        rule = ", ".join(symbols) + ("," if len(symbols) == 1 else "")
+        where = ", ".join(f"{symbol} = {size} as in {owner}" for symbol, (size, owner) in known.items())
+        raise ConfigError(
+            f"{loss} has {name} of shape {sizes}; it must be ({rule}){where and f' with {where}'}: "
+            "give each tensor the dims of those that it meets."
+        )
+    for size, symbol in zip(sizes, symbols, strict=True):
+        if symbol.isalpha():
+            bound.setdefault(symbol, (size, name))
+
+
+def require_dtype(features: Tensor, weight: Tensor, owner: str) -> None:
+    """ConfigError unless features and a module's weight have one dtype; under autocast torch brings them together itself."""
+    if features.dtype != weight.dtype and not torch.is_autocast_enabled(features.device.type):
+        raise ConfigError(
+            f"{owner} has weights of {weight.dtype} and features of {features.dtype}; convert one of them, as with .to(dtype)."
+        )
+
+
+def require_places(places_B: Tensor, batch: int, rows: int, loss: str) -> None:
+    """ConfigError unless `places_B` are `batch` integers from 0 to below `rows`: which image of a run each row shows."""
+    if places_B.shape != (batch,) or places_B.is_floating_point() or places_B.dtype == torch.bool:
+        kind = f"{places_B.dtype} of shape {tuple(places_B.shape)}"
+        raise ConfigError(f"{loss} has places that are {kind}; give {batch} integers, one for each row of the batch.")
+    if batch and not 0 <= int(places_B.min()) <= int(places_B.max()) < rows:
+        span = f"from {int(places_B.min())} to {int(places_B.max())}"
+        raise ConfigError(f"{loss} has places {span} in a bank of {rows} rows; number the run's images from 0.")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from tcs.functional.checks import require_same_shape
+from tcs.functional.checks import require_same_shape, require_shapes, require_vectors
 from tcs.functional.precision import full_precision
 
 ELSH_SHARPNESS = 2.0
@@ -39,13 +39,21 @@ def coordinate_l2(z_BK: Tensor, coordinates_BK: Tensor) -> Tensor:
     The stored scales make the mean variance of the cached coordinates 1, so the value starts near 1 for any teacher.
     `tcs.functional.rdimkd.rdimkd` takes both sides' features and the projection instead. ConfigError: shapes.
     """
+    require_vectors(z_BK, "coordinate_l2")
     require_same_shape(z_BK, coordinates_BK, "coordinate_l2", remedy="give the student as many coordinates")
     return F.mse_loss(z_BK, coordinates_BK.detach())
 
 
 @full_precision
 def hash_logits(z_BK: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
-    """Student logits of the H bits: sharpness * (R_h z - t_h) / rms_h, shape (B, H)."""
+    """Student logits of the H bits: sharpness * (R_h z - t_h) / rms_h, shape (B, H). ConfigError: shapes."""
+    require_shapes(
+        "elsh",
+        ("z_BK", z_BK, "B K"),
+        ("rotation_HK", planes.rotation_HK, "H K"),
+        ("thresholds_H", planes.thresholds_H, "H"),
+        ("rms_H", planes.rms_H, "H"),
+    )
     rotation_HK, thresholds_H, rms_H = (
         x.to(z_BK.dtype) for x in (planes.rotation_HK, planes.thresholds_H, planes.rms_H)
     )
@@ -54,8 +62,12 @@ def hash_logits(z_BK: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPN
 
 @full_precision
 def elsh(z_BK: Tensor, bits_BH: Tensor, planes: HashPlanes, sharpness: float = ELSH_SHARPNESS) -> Tensor:
-    """Mean binary cross-entropy of the hash logits against the teacher's bits (LSH loss of "Mimicking Features", faiss hashes)."""
+    """Mean binary cross-entropy of the hash logits against the teacher's bits (LSH loss of "Mimicking Features", faiss hashes).
+
+    ConfigError: shapes.
+    """
     logits_BH = hash_logits(z_BK, planes, sharpness)
+    require_same_shape(logits_BH, bits_BH, "elsh", remedy="take the bits of the same rows and targets")
     return F.binary_cross_entropy_with_logits(logits_BH, bits_BH.to(logits_BH.dtype))
 
 

@@ -1,9 +1,10 @@
 """CRD (Tian, Krishnan and Isola 2020): noise-contrastive loss between embeddings and memory banks of the other side, as pure functions.
 
-State is the caller's: two banks, two normalisers (checkpoint them), the two embeddings (`UnitEmbed`, both trained). A step is
-`crd_normalisers` once at the very first batch, `crd`, then `update_bank` for each side with detached embeddings.
+`tcs.functional.composed.crd_step` makes a whole step of them. By hand: two banks and two normalisers (save them), and two
+embeddings (`UnitEmbed`, both trained). A step is `crd_normalisers` once at the very first batch, `crd`, then `update_bank` for
+each side with detached embeddings.
 
-Legend: N bank rows (training images), B batch, M = 1 + k candidates of a row (its positive first), E embedding dims.
+Legend: N bank rows (training images), B batch (b: a block of it), M = 1 + k candidates of a row (its positive first), E embedding dims.
 """
 
 import math
@@ -13,14 +14,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_positive, require_same_shape
+from tcs.functional.checks import require_places, require_positive, require_same_shape
 from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
 
 TEMPERATURE = 0.07000000029802322  # 0.07 as the float32 buffer that the original keeps it in
-
 DENSE_FLOATS = 1 << 26  # of B N products; beyond, candidates are gathered in blocks of GATHERED_FLOATS
-
 GATHERED_FLOATS = 1 << 24
 
 
@@ -48,6 +47,9 @@ def crd(
     are at most 2^26 (peak about 4 B N floats: 55 MB at B = 64, N = 50,000), which is far faster than gathering B M E floats; beyond,
     the candidates are gathered block by block, and again in the backward pass. ConfigError: shapes, index, normalisers, temperature.
     """
+    if bank_s_NE.shape != bank_t_NE.shape:
+        shapes = f"{tuple(bank_s_NE.shape)} and {tuple(bank_t_NE.shape)}"
+        raise ConfigError(f"crd has banks of {shapes}; both need one row for each image of the run, of one width.")
     student_BM = _exponents(e_s_BE, bank_t_NE, index_BM, temperature) - _log_normaliser(z_s, "z_s")
     teacher_BM = _exponents(e_t_BE, bank_s_NE, index_BM, temperature) - _log_normaliser(z_t, "z_t")
     return _contrast(student_BM, bank_t_NE.shape[0]) + _contrast(teacher_BM, bank_s_NE.shape[0])
@@ -129,7 +131,12 @@ def _gathered(e_bE: Tensor, bank_NE: Tensor, index_bM: Tensor) -> Tensor:
 
 
 def update_rows(bank_NE: Tensor, e_BE: Tensor, rows_B: Tensor, momentum: float = 0.5) -> Tensor:
-    """(B, E): momentum * old + (1 - momentum) * new, of unit length, without gradient; for callers who write them in place."""
+    """(B, E): momentum * old + (1 - momentum) * new, of unit length, without gradient; for callers who write them in place.
+
+    `rows_B` are integers. ConfigError: shapes, rows that the bank has not.
+    """
+    require_places(rows_B, rows_B.numel(), len(bank_NE), "update_rows")
+    rows_B = rows_B.long()
     require_same_shape(
         bank_NE[rows_B], e_BE, "update_rows", remedy="give one embedding of the bank's width for each row"
     )
@@ -139,8 +146,7 @@ def update_rows(bank_NE: Tensor, e_BE: Tensor, rows_B: Tensor, momentum: float =
 
 def update_bank(bank_NE: Tensor, e_BE: Tensor, rows_B: Tensor, momentum: float = 0.5) -> Tensor:
     """The bank with `update_rows` in place of rows_B; a new tensor (N E floats), the given one is unchanged."""
-    rows_B = rows_B.long()
-    return bank_NE.detach().index_copy(0, rows_B, update_rows(bank_NE, e_BE, rows_B, momentum))
+    return bank_NE.detach().index_copy(0, rows_B.long(), update_rows(bank_NE, e_BE, rows_B, momentum))
 
 
 def draw_index(

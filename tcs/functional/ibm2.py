@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_labels
+from tcs.functional.checks import require_labels, require_shapes, require_vectors
 from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
 
@@ -24,7 +24,8 @@ COPIES = 200
 @full_precision
 def cosine_logits(x_BD: Tensor, directions_CD: Tensor, gains_C: Tensor, scale: float = 10.0) -> Tensor:
     """(B, C): scale * g_c (x . v_c) / ((|x| + 1e-5) |v_c|); directions v and gains g are trained, there is no bias."""
-    if x_BD.shape[1] != directions_CD.shape[1] or gains_C.shape != directions_CD.shape[:1]:
+    matrices = x_BD.ndim == directions_CD.ndim == 2
+    if not matrices or x_BD.shape[1] != directions_CD.shape[1] or gains_C.shape != directions_CD.shape[:1]:
         shapes = f"{tuple(x_BD.shape)}, {tuple(directions_CD.shape)} and {tuple(gains_C.shape)}"
         raise ConfigError(f"cosine_logits has the shapes {shapes}; they must be (B, D), (C, D) and (C,).")
     lengths_B1: Tensor = torch.linalg.vector_norm(x_BD, dim=1, keepdim=True)
@@ -35,6 +36,7 @@ def cosine_logits(x_BD: Tensor, directions_CD: Tensor, gains_C: Tensor, scale: f
 @full_precision
 def smoothed_loss(logits_BC: Tensor, labels_B: Tensor, smoothing: float = 0.1) -> Tensor:
     """Mean over rows of (1 - a) NLL + a times the mean over all classes of -log p, a = `smoothing`. ConfigError: labels, smoothing."""
+    require_vectors(logits_BC, "smoothed_loss")
     labels_B = require_labels(labels_B, logits_BC, "smoothed_loss")
     if not 0 <= smoothing < 1:
         raise ConfigError(f"The label smoothing is {smoothing}; it must be from 0 to below 1.")
@@ -52,7 +54,13 @@ def support_std(support_ND: Tensor) -> Tensor:
 
 @full_precision
 def perturb(support_ND: Tensor, std_D: Tensor, epsilon: float, noise_NRD: Tensor) -> Tensor:
-    """(N R, D): x + epsilon * std * noise, the R copies of a row together (labels: `labels_N.repeat_interleave(R)`)."""
+    """(N R, D): x + epsilon * std * noise, the R copies of a row together (labels: `labels_N.repeat_interleave(R)`).
+
+    ConfigError: shapes.
+    """
+    require_shapes(
+        "perturb", ("support_ND", support_ND, "N D"), ("std_D", std_D, "D"), ("noise_NRD", noise_NRD, "N R D")
+    )
     return (support_ND.unsqueeze(1) + epsilon * std_D * noise_NRD).flatten(0, 1)
 
 
@@ -72,6 +80,7 @@ def ibm2(
 
     `std_D` is that of the whole support where this is a batch of it; without it, of these rows. ConfigError: shapes, labels.
     """
+    require_shapes("ibm2", ("support_ND", support_ND, "N D"), ("labels_N", labels_N, "N"))
     std_D = support_std(support_ND) if std_D is None else std_D
     copies = perturb(support_ND, std_D, epsilon, noise_NRD)
     logits = cosine_logits(copies, directions_CD, gains_C, scale)

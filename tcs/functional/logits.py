@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_labels, require_pairs, require_positive, require_same_shape
+from tcs.functional.checks import require_labels, require_pairs, require_positive, require_same_shape, require_vectors
 from tcs.functional.precision import full_precision
 
 SAME_CLASSES = "give both heads the same classes in the same order"
@@ -22,6 +22,7 @@ def kd(logits_s_BC: Tensor, logits_t_BC: Tensor, temperature: float = 4.0) -> Te
 
 
 def _require_logits(logits_s_BC: Tensor, logits_t_BC: Tensor, temperature: float, loss: str) -> None:
+    require_vectors(logits_s_BC, loss)
     require_same_shape(logits_s_BC, logits_t_BC, loss, remedy=SAME_CLASSES)
     require_positive(temperature, f"the temperature of {loss}")
 

@@ -4,7 +4,7 @@
 student of S dims gets a trained linear map (the adaptor) to the teacher's T before all this. For faiss hashes of coordinates
 (eLSH) see `tcs.functional.coordinates`.
 
-Legend: B batch, N images, S student dims, T teacher dims, H hash bits.
+Legend: B batch, N images, S student dims, T teacher dims, H hash bits (h: some of them).
 """
 
 import torch
@@ -12,12 +12,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_positive, require_same_rows, require_same_shape
+from tcs.functional.checks import require_positive, require_same_rows, require_same_shape, require_shapes
 from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
 
 DISTANCES = ("bce", "l1", "l2")
-
 BIASES = ("median", "mean", "zero")
 
 
@@ -49,7 +48,12 @@ def hash_bias(features_NT: Tensor, weight_HT: Tensor, kind: str = "median", chun
 
 
 def _require_bank(features_NT: Tensor, weight_HT: Tensor) -> None:
-    if features_NT.ndim != 2 or features_NT.shape[0] < 1 or features_NT.shape[1] != weight_HT.shape[1]:
+    if (
+        features_NT.ndim != 2
+        or weight_HT.ndim != 2
+        or features_NT.shape[0] < 1
+        or features_NT.shape[1] != weight_HT.shape[1]
+    ):
         shapes = f"features {tuple(features_NT.shape)} and weight {tuple(weight_HT.shape)}"
         raise ConfigError(f"The hash bias has {shapes}; they must be (N, T) and (H, T) with one row or more.")
 
@@ -66,7 +70,8 @@ def _project(features_NT: Tensor, part_hT: Tensor, rows: int = 65536) -> Tensor:
 
 @full_precision
 def hash_values(f: Tensor, weight_HT: Tensor, bias_H: Tensor) -> Tensor:
-    """(B, H): W f + b."""
+    """(B, H): W f + b. ConfigError: shapes."""
+    require_shapes("lsh", ("weight_HT", weight_HT, "H T"), ("bias_H", bias_H, "H"))
     if f.ndim != 2 or f.shape[1] != weight_HT.shape[1]:
         shape = tuple(f.shape)
         raise ConfigError(

@@ -1,6 +1,7 @@
 """Losses between feature maps. A pooled vector is a map of one position, on which some of them are constant: those refuse it.
 
-Legend: B batch, C channels (S student, T teacher), H height, W width, P = H W positions.
+Legend: B batch, C channels (S student, T teacher), H height, W width, P = H W positions (Q: the
+teacher's, where sizes may differ).
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_map, require_same_rows, require_same_shape
+from tcs.functional.checks import require_map, require_same_rows, require_same_shape, require_shapes
 from tcs.functional.norms import unit
 from tcs.functional.precision import full_precision
 
@@ -62,6 +63,7 @@ def at_cached(f_s_BSHW: Tensor, q_t_BHW: Tensor, p: float = 2.0) -> Tensor:
     """
     require_same_rows(f_s_BSHW, q_t_BHW, "at_cached")
     require_map(f_s_BSHW, "at_cached", "every attention map would be 1 and the loss 0")
+    require_shapes("at_cached", ("f_s_BSHW", f_s_BSHW, "B S . ."), ("q_t_BHW", q_t_BHW, "B . ."))
     height, width = q_t_BHW.shape[1:]
     if f_s_BSHW.shape[2] < height or f_s_BSHW.shape[3] < width:
         sizes = f"{(height, width)} for student maps of {tuple(f_s_BSHW.shape[2:])}"

@@ -4,7 +4,7 @@ The map is the paper's (V_kD, Miles et al. 2024). Householder products, which th
 non-square weight, are not offered: they keep a +-1 flag on the parameter's diagonal, truncated to an integer when read, and
 the first step of weight decay turns that flag, and with it the whole projector, into zeros for ever.
 
-Legend: T teacher dims, S student dims (S <= T), R = 2 S.
+Legend: B batch, T teacher dims, S student dims (S <= T), R = 2 S.
 """
 
 import torch

@@ -23,9 +23,7 @@ from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
 
 IMAGENET_BN_EPSILON = 1e-4
-
 DEIT_BN_EPSILON = 0.0
-
 ITRD_ALPHA = 1.01
 
 NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -112,7 +110,7 @@ def projector_kd(
     bn_eps: float = IMAGENET_BN_EPSILON,
 ) -> Tensor:
     """The ImageNet code: `log_sum` of the batch-normalised projection of f_s and the batch-normalised f_t (published weight 2)."""
-    projected_BT = _projected(f_s_BS, weight_TS, bias_T)
+    projected_BT = _projected(f_s_BS, f_t_BT, weight_TS, bias_T)
     return log_sum(batch_norm(projected_BT, bn_eps), batch_norm(f_t_BT.detach(), bn_eps), alpha)
 
 
@@ -127,7 +125,7 @@ def projector_kd_correlation(
     bn_eps: float = DEIT_BN_EPSILON,
 ) -> Tensor:
     """The DeiT code: `correlation_log_sum` of the batch-normalised projection of f_s and the batch-normalised f_t (published weight 1)."""
-    projected_BT = _projected(f_s_BS, weight_TS, bias_T)
+    projected_BT = _projected(f_s_BS, f_t_BT, weight_TS, bias_T)
     return correlation_log_sum(batch_norm(projected_BT, bn_eps), batch_norm(f_t_BT.detach(), bn_eps), alpha, eps)
 
 
@@ -136,7 +134,7 @@ def projector_kd_itrd(
     f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None, alpha: float = ITRD_ALPHA
 ) -> Tensor:
     """`itrd_correlation` of the projection of f_s and of f_t (published weight 2)."""
-    return itrd_correlation(_projected(f_s_BS, weight_TS, bias_T), f_t_BT, alpha)
+    return itrd_correlation(_projected(f_s_BS, f_t_BT, weight_TS, bias_T), f_t_BT, alpha)
 
 
 @full_precision
@@ -150,7 +148,7 @@ def projector_kd_gn(
     eps: float = 1e-5,
 ) -> Tensor:
     """`log_sum` of the group-normalised projection of f_s and the group-normalised f_t."""
-    projected_BT = _projected(f_s_BS, weight_TS, bias_T)
+    projected_BT = _projected(f_s_BS, f_t_BT, weight_TS, bias_T)
     return log_sum(group_norm(projected_BT, groups, eps), group_norm(f_t_BT.detach(), groups, eps), alpha)
 
 
@@ -159,7 +157,7 @@ def projector_kd_l2(
     f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None, alpha: float = 4.0
 ) -> Tensor:
     """`log_sum` of the projection of f_s and of f_t, both with rows of unit length."""
-    return log_sum(l2_norm(_projected(f_s_BS, weight_TS, bias_T)), l2_norm(f_t_BT.detach()), alpha)
+    return log_sum(l2_norm(_projected(f_s_BS, f_t_BT, weight_TS, bias_T)), l2_norm(f_t_BT.detach()), alpha)
 
 
 @full_precision
@@ -167,7 +165,7 @@ def projector_kd_none(
     f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None, alpha: float = 4.0
 ) -> Tensor:
     """`log_sum` of the projection of f_s and of f_t as they are."""
-    return log_sum(_projected(f_s_BS, weight_TS, bias_T), f_t_BT, alpha)
+    return log_sum(_projected(f_s_BS, f_t_BT, weight_TS, bias_T), f_t_BT, alpha)
 
 
 @full_precision
@@ -188,10 +186,11 @@ def projector_kd_mlp(
     bn_eps: float = IMAGENET_BN_EPSILON,
 ) -> Tensor:
     """`projector_kd` behind two linear maps with ReLU between (`mlp_projector`)."""
-    hidden_BH = F.relu(_projected(f_s_BS, first_HS, first_bias_H))
+    hidden_BH = F.relu(_projected(f_s_BS, f_t_BT, first_HS, first_bias_H))
     return projector_kd(hidden_BH, f_t_BT, second_TH, second_bias_T, alpha, bn_eps)
 
 
-def _projected(f_s_BS: Tensor, weight_TS: Tensor, bias_T: Tensor | None) -> Tensor:
-    require_vectors(f_s_BS, "projector_kd")
+def _projected(f_s_BS: Tensor, f_t_BT: Tensor, weight_TS: Tensor, bias_T: Tensor | None) -> Tensor:
+    for side in (f_s_BS, f_t_BT):
+        require_vectors(side, "projector_kd")
     return adapted(f_s_BS, weight_TS, bias_T)

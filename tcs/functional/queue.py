@@ -1,7 +1,7 @@
 """KL between student and teacher similarities to a queue of earlier teacher features, as in lightly-train's first distillation method.
 
-The queue is a value: `push` gives a new one. A step pushes the batch's teacher features, then takes `queue_kl` against the
-queue with them in it. Rows that were never filled take no part (there they are zeros that do).
+The queue is a value: `push` gives a new one. A step (`queue_step`) pushes the batch's teacher features, then takes the loss
+against the queue with them in it. Rows that were never filled take no part (there they are zeros that do).
 
 Legend: B batch, Q queue rows, S student dims, T teacher dims.
 """
@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_positive, require_same_shape, require_vectors
+from tcs.functional.checks import require_positive, require_same_shape, require_shapes, require_vectors
 from tcs.functional.norms import l2_norm, unit
 from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
@@ -49,9 +49,29 @@ def push(queue: FeatureQueue, f_t_BT: Tensor) -> FeatureQueue:
 
 def queue_kl(f_s_BT: Tensor, f_t_BT: Tensor, queue: FeatureQueue, temperature: float = 0.07) -> Tensor:
     """`similarity_kl` against the queue's filled rows. ConfigError: shapes, temperature, fewer than 2 filled rows."""
+    return similarity_kl(f_s_BT, f_t_BT, _filled(queue), temperature)
+
+
+def queue_step(
+    f_s: Tensor,
+    f_t_BT: Tensor,
+    queue: FeatureQueue,
+    temperature: float = 0.07,
+    adaptor_TS: Tensor | None = None,
+    adaptor_bias_T: Tensor | None = None,
+) -> tuple[Tensor, FeatureQueue]:
+    """`similarity_kl` against the queue with this batch's teacher rows in it, and that queue, for the next step.
+
+    ConfigError: shapes, temperature, fewer than 2 filled rows.
+    """
+    after = push(queue, f_t_BT)
+    return similarity_kl(f_s, f_t_BT, _filled(after), temperature, adaptor_TS, adaptor_bias_T), after
+
+
+def _filled(queue: FeatureQueue) -> Tensor:
     if queue.filled < 2:
         raise ConfigError(f"The queue has {queue.filled} filled rows; push teacher features until it has 2 or more.")
-    return similarity_kl(f_s_BT, f_t_BT, queue.rows_QT[: queue.filled], temperature)
+    return queue.rows_QT[: queue.filled]
 
 
 @full_precision
@@ -71,6 +91,7 @@ def similarity_kl(
     require_vectors(f_s, "queue_kl")
     s_BT = adapted(f_s, adaptor_TS, adaptor_bias_T)
     require_same_shape(s_BT, f_t_BT, "queue_kl")
+    require_shapes("queue_kl", ("f_t_BT", f_t_BT, "B T"), ("rows_QT", rows_QT, "Q T"))
     require_positive(temperature, "the temperature of queue_kl")
     anchors_TQ = rows_QT.detach().T / temperature
     similar_s_BQ, similar_t_BQ = unit(s_BT) @ anchors_TQ, unit(f_t_BT.detach()) @ anchors_TQ

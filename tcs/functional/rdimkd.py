@@ -12,6 +12,7 @@ Legend: B batch, S student and T teacher dims or channels, K reduced dims, H hei
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
@@ -39,23 +40,28 @@ def rdimkd(
     """
     s, t = _pooled(adapted(f_s, adaptor_TS, adaptor_bias_T), f_t.detach())
     require_same_shape(s, t, "rdimkd", remedy="adapt the student to the teacher's channels and size (adaptor_TS)")
-    return _reduced(_projected(s - t, projection_TK), reduction)
+    difference_rK = _projected(s - t, projection_TK)  # before the product: a common mean would cost digits
+    return _reduced(difference_rK, torch.zeros_like(difference_rK), reduction)
 
 
 @full_precision
 def rdimkd_cached(
     f_s: Tensor,
     projected_t: Tensor,
-    projection_TK: Tensor,
+    projection_TK: Tensor | None,
     reduction: str = "mean",
     adaptor_TS: Tensor | None = None,
     adaptor_bias_T: Tensor | None = None,
 ) -> Tensor:
-    """`rdimkd` where only the teacher's projected features, (B, K) or (B, K, H, W), are cached. ConfigError: shapes, reduction."""
+    """`rdimkd` where only the teacher's projected features, (B, K) or (B, K, H, W), are cached.
+
+    None for a projection says that the (adapted) student is in the K dims already. ConfigError: shapes, reduction.
+    """
     s, target = _pooled(adapted(f_s, adaptor_TS, adaptor_bias_T), projected_t.detach())
-    projected_rK, target_rK = _projected(s, projection_TK), _as_rows(target)
-    require_same_shape(projected_rK, target_rK, "rdimkd_cached", remedy="cache the teacher through the same projection")
-    return _reduced(projected_rK - target_rK, reduction)
+    if projection_TK is not None:
+        s, target = _projected(s, projection_TK), _as_rows(target)
+    require_same_shape(s, target, "rdimkd_cached", remedy="cache the teacher through the same projection")
+    return _reduced(s, target, reduction)
 
 
 @full_precision
@@ -74,7 +80,7 @@ def rdimkd_encoded(
     )
     with torch.no_grad():
         target_rK = encoder(_as_rows(t))
-    return _reduced(encoder(_as_rows(s)) - target_rK, reduction)
+    return _reduced(encoder(_as_rows(s)), target_rK, reduction)
 
 
 def _pooled(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,12 +110,10 @@ def _projected(f: Tensor, projection_TK: Tensor) -> Tensor:
     return _as_rows(f) @ projection_TK.detach()
 
 
-def _reduced(difference_rK: Tensor, reduction: str) -> Tensor:
-    squares_rK = difference_rK.square()
-    if reduction == "mean":
-        return squares_rK.mean()
+def _reduced(s: Tensor, t: Tensor, reduction: str) -> Tensor:
+    """Of rows (r, K), or of maps with K channels."""
+    if reduction in ("mean", "sum"):
+        return F.mse_loss(s, t, reduction=reduction)
     if reduction == "rows":
-        return squares_rK.sum(1).mean()
-    if reduction == "sum":
-        return squares_rK.sum()
+        return (s - t).square().sum(1).mean()
     raise ConfigError(f"The reduction of rdimkd is '{reduction}'; known ones are {', '.join(REDUCTIONS)}.")

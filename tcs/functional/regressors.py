@@ -2,7 +2,7 @@
 
 A start draws from torch's global generator, as torch's own layers do: wrap the construction in `torch.random.fork_rng`.
 
-Legend: B batch, S student channels or dims, T teacher channels or dims, E embedding dims, H height, W width.
+Legend: B batch, C channels of either, S student channels or dims, T teacher channels or dims, E embedding dims, H height, W width.
 """
 
 import dataclasses
@@ -11,13 +11,18 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError
+from tcs.functional.checks import require_dtype
 from tcs.functional.norms import unit
 
 Size = tuple[int, int]
 
 
 def as_map(x: Tensor) -> Tensor:
-    """A vector (B, C) as a map (B, C, 1, 1); a map unchanged."""
+    """A vector (B, C) as a map (B, C, 1, 1); a map unchanged. ConfigError for what is neither."""
+    if x.ndim not in (2, 4):
+        raise ConfigError(
+            f"A loss of maps has an input of shape {tuple(x.shape)}; it takes maps (B, C, H, W), and vectors (B, C) as one position."
+        )
     return x[:, :, None, None] if x.ndim == 2 else x
 
 
@@ -39,6 +44,9 @@ def adapted(f_s: Tensor, weight_TS: Tensor | None, bias_T: Tensor | None = None)
     if f_s.ndim not in (2, 4) or kernel_TS11.shape[1:] != (f_s.shape[1], 1, 1):
         shapes = f"{tuple(weight_TS.shape)} for features of shape {tuple(f_s.shape)}"
         raise ConfigError(f"The adaptor's weight is {shapes}; it must be (T, S) for (B, S) or (B, S, H, W).")
+    if bias_T is not None and bias_T.shape != kernel_TS11.shape[:1]:
+        shapes = f"{tuple(bias_T.shape)} for a weight of shape {tuple(weight_TS.shape)}"
+        raise ConfigError(f"The adaptor's bias is {shapes}; it must be (T,), one number for each row of the weight.")
     return F.linear(f_s, kernel_TS11.flatten(1), bias_T) if f_s.ndim == 2 else F.conv2d(f_s, kernel_TS11, bias_T)
 
 
@@ -82,13 +90,31 @@ class HintRegressor(nn.Module):
 
     def __init__(self, channels_s: int, channels_t: int, size_s: Size = (1, 1), size_t: Size = (1, 1)) -> None:
         super().__init__()
+        self.channels_s = channels_s
         self.convolution = hint_convolution(channels_s, channels_t, size_s, size_t)
         self.norm = nn.BatchNorm2d(channels_t)
 
     def forward(self, f_s: Tensor) -> Tensor:
         """(B, S, H, W) to (B, T, H_t, W_t), or (B, S) to (B, T)."""
+        _require_input(self, f_s, self.channels_s, self.norm.weight)
         regressed = F.relu(_normalised(self.norm, self.convolution(as_map(f_s))))
         return regressed.flatten(1) if f_s.ndim == 2 else regressed
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The convolution's weight and bias, the norm's scale and shift, as `fitnet` takes them."""
+        weight, bias = self.convolution.parameters()
+        return weight, bias, self.norm.weight, self.norm.bias
+
+
+def _require_input(module: nn.Module, f_s: Tensor, channels_s: int, weight: Tensor) -> None:
+    """ConfigError unless a module can read these vectors or maps."""
+    owner = type(module).__name__
+    if f_s.ndim not in (2, 4) or f_s.shape[1] != channels_s:
+        shape = f"an input of shape {tuple(f_s.shape)}"
+        raise ConfigError(
+            f"{owner} has {shape}; it takes (B, {channels_s}) or (B, {channels_s}, H, W), as it was built."
+        )
+    require_dtype(f_s, weight, owner)
 
 
 def _normalised(norm: nn.BatchNorm2d, x_BCHW: Tensor) -> Tensor:
@@ -119,12 +145,19 @@ class VidRegressor(nn.Module):
 
     def forward(self, f_s: Tensor, size_t: Size | None = None) -> Tensor:
         """(B, S, H, W) to (B, T, H, W), or (B, S) to (B, T). A map larger than `size_t` is average-pooled to it first."""
+        first = self.weights()[0]
+        _require_input(self, f_s, first.shape[1], first)
         mu = as_map(f_s)
         if size_t is not None and (mu.shape[2] > size_t[0] or mu.shape[3] > size_t[1]):
             mu = F.adaptive_avg_pool2d(mu, size_t)
         for index, convolution in enumerate(self.convolutions):
             mu = convolution(F.relu(mu) if index else mu)
         return mu.flatten(1) if f_s.ndim == 2 else mu
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three convolutions' weights, as `vid_regressed` takes them."""
+        first, second, third = self.convolutions.parameters()
+        return first, second, third
 
 
 class ChannelEmbed(nn.Module):
@@ -137,7 +170,12 @@ class ChannelEmbed(nn.Module):
 
     def forward(self, f_s_BSHW: Tensor) -> Tensor:
         """(B, S, H, W) to (B, T, H, W)."""
-        return _normalised(self.norm, self.convolution(f_s_BSHW))
+        _require_input(self, f_s_BSHW, self.convolution.in_channels, self.norm.weight)
+        return _normalised(self.norm, self.convolution(as_map(f_s_BSHW)))
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The convolution's weight, the norm's scale and shift, as `ickd` takes them."""
+        return self.convolution.weight, self.norm.weight, self.norm.bias
 
 
 class LinearEmbed(nn.Module):
@@ -149,8 +187,13 @@ class LinearEmbed(nn.Module):
 
     def forward(self, f: Tensor) -> Tensor:
         """(B, ...) to (B, E)."""
+        _require_input(self, f.flatten(1), self.linear.in_features, self.linear.weight)
         embedded: Tensor = self.linear(f.flatten(1))
         return embedded
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias, as `cc_embedded` takes them."""
+        return self.linear.weight, self.linear.bias
 
 
 class UnitEmbed(nn.Module):
@@ -162,4 +205,9 @@ class UnitEmbed(nn.Module):
 
     def forward(self, f: Tensor) -> Tensor:
         """(B, ...) to (B, E), rows of length 1 (a zero row stays zero)."""
+        _require_input(self, f.flatten(1), self.linear.in_features, self.linear.weight)
         return unit(self.linear(f.flatten(1)), dim=1)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias, as `crd_embedded` and `crd_step` take them."""
+        return self.linear.weight, self.linear.bias

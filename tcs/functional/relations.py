@@ -1,7 +1,7 @@
 """Losses between the relations of a batch's rows (or of neighbouring rows, in `cc`): widths of the two sides may differ.
 
-Legend: B batch, S student dims, T teacher dims, E embedding dims. All but `cc` see a row only beside the others, so the batch
-size is part of the loss: fix it when comparing.
+Legend: B batch, S student dims, T teacher dims, D dims of either, E embedding dims. All but `cc` see a row only beside the
+others, so the batch size is part of the loss: fix it when comparing.
 """
 
 import torch
@@ -95,6 +95,9 @@ def sp(f_s: Tensor, f_t: Tensor) -> Tensor:
 
     Published for the last convolutional map; on pooled vectors it is another loss of the same form. ConfigError: rows, fewer than 2.
     """
+    for side in (f_s, f_t):
+        if side.ndim < 2:
+            raise ConfigError(f"sp has an input of shape {tuple(side.shape)}; it takes one vector or map a row.")
     _require_relations(f_s, f_t, "sp")
     difference_BB = _unit_gram(f_t.detach()) - _unit_gram(f_s)
     return difference_BB.square().sum() / (f_s.shape[0] * f_s.shape[0])

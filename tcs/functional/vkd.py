@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.errors import ConfigError
-from tcs.functional.checks import require_same_shape
+from tcs.functional.checks import require_same_shape, require_shapes
 from tcs.functional.norms import layer_norm, standardise
 from tcs.functional.precision import full_precision
 from tcs.functional.regressors import adapted
@@ -56,7 +56,14 @@ def vkd_standardised(
     The learned scale and bias after W cancel in the standardisation, but for the scale's sign. Constant channels give zeros,
     not NaN. Inputs are flattened to tokens. ConfigError: shapes, fewer than 2 tokens.
     """
+    for tokens in (f_s_BS, f_t_BT):
+        if tokens.ndim < 2:
+            shape = tuple(tokens.shape)
+            raise ConfigError(f"vkd_standardised has an input of shape {shape}; it takes (..., dims), a token a row.")
     projected_BT = adapted(f_s_BS.flatten(0, -2), weight_TS)
+    require_shapes(
+        "vkd_standardised", ("f_s W'", projected_BT, "B T"), ("scale_T", scale_T, "T"), ("bias_T", bias_T, "T")
+    )
     projected_BT = projected_BT if scale_T is None else projected_BT * scale_T
     projected_BT = projected_BT if bias_T is None else projected_BT + bias_T
     target_BT = f_t_BT.detach().flatten(0, -2)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tcs.errors import ConfigError
+from tcs.functional.checks import require_shapes
 from tcs.functional.precision import full_precision
 
 
@@ -66,7 +67,9 @@ def _apply(t_BT: Tensor, mean_T: Tensor, matrix_TT: Tensor) -> Tensor:
 
 
 def whiten(t_BT: Tensor, whitening: Whitening) -> Tensor:
-    """(B, T) whitened rows, in at least float32 (the map is brought to that dtype and to the rows' device)."""
+    """(B, T) whitened rows, in at least float32 (the map is brought to that dtype and to the rows' device). ConfigError: shapes."""
+    mean, matrix = ("mean_T", whitening.mean_T, "T"), ("matrix_TT", whitening.matrix_TT, "T T")
+    require_shapes("whiten", mean, matrix, ("t_BT", t_BT, "B T"))
     dtype = torch.promote_types(t_BT.dtype, torch.float32)
     mean_T, matrix_TT = (x.to(t_BT.device, dtype) for x in (whitening.mean_T, whitening.matrix_TT))
     return _apply(t_BT, mean_T, matrix_TT)

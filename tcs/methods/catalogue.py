@@ -1,15 +1,15 @@
 """What `tcs methods` lists: every loss, every named method and what else is compared with them, with what a user needs to choose."""
 
 import dataclasses
-import importlib
 import importlib.resources
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tcs.criteria.base import Loss
 from tcs.criteria.losses import LOSSES, parse_loss
+from tcs.methods.beside import OTHERS
 from tcs.methods.named import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method
 
 # Written by benchmarks/losses.py: name -> share of a ResNet-18 step at 224 px (percent), measured side by side.
@@ -50,77 +50,6 @@ ROWS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Other:
-    """What is no loss of `tcs train` and stands beside them: `use` is its command, the rest as in `tcs.criteria.base.Loss`."""
-
-    about: str
-    use: str
-    source: str
-    exact: str
-    differs: str
-    function: str
-    related: tuple[str, ...]
-
-
-OTHERS: Mapping[str, Other] = {
-    "ibm2": Other(
-        about="few-shot head on frozen features: a cosine classifier of noisy copies of the labelled rows, the noise searched",
-        use="tcs probe X.store --test Y.store --head ibm2 --shots 4 --compression 1; a reference row of tcs fewshot",
-        source="Fu, Zhu and Wu (IbM2, instance-based max-margin)",
-        exact="exact: the original reads frozen features too",
-        differs="the clean accuracy of the threshold is that of a head fitted without noise by the final recipe, and the rate falls "
-        "once an epoch: neither is published",
-        function="tcs.functional.ibm2.ibm2",
-        related=(
-            *(
-                f"tcs.functional.ibm2.{name}"
-                for name in (
-                    "cosine_logits",
-                    "smoothed_loss",
-                    "support_std",
-                    "perturb",
-                    "noisy_copies",
-                    "search_epsilon",
-                )
-            ),
-            "tcs.probes.ibm2.fit_ibm2",
-        ),
-    ),
-    "jll-head": Other(
-        about="a linear head on a random subspace of the features, beside principal axes and selected ones",
-        use="tcs probe X.store --test Y.store --projection jl --projection orthogonal --projection pca --projection selection",
-        source="JLL subspaces (arXiv 2512.23410)",
-        exact="exact: the paper reads frozen features too",
-        differs="the paper leaves the distribution open: N(0, 1/K), or orthonormal columns",
-        function="tcs.coordinates.axes.jl_projection",
-        related=(
-            "tcs.coordinates.axes.random_axes",
-            "tcs.coordinates.axes.principal_axes",
-            "tcs.probes.heads.fit_head",
-        ),
-    ),
-    "selection-ridge": Other(
-        about="coordinates that a ridge probe of the run's own labels keeps, weakest dropped round by round",
-        use="tcs train X.store --targets t.h5 --method tcs --selection ridge --shots 16; tcs fit --shots for a file",
-        source="TCS (iterative feature selection)",
-        exact="exact: labels and cached coordinates alone",
-        differs="the paper's scores and stopping rule are not in the texts at hand: one standard error of cross-validated accuracy",
-        function="tcs.coordinates.selection.select_coordinates",
-        related=("tcs.coordinates.selection.rank_coordinates",),
-    ),
-    "selection-gates": Other(
-        about="a trained gate a coordinate; those with the least |gate * dL/dgate| are closed on a schedule",
-        use="tcs train X.store --targets t.h5 --method tcs --selection gates --keep 64",
-        source="TCS (trainable mask)",
-        exact="exact: labels and cached coordinates alone",
-        differs="the paper's schedule is not in the texts at hand: 8 periods over the first 60 % of the steps, equal shares",
-        function="tcs.students.student.Gates",
-        related=("tcs.students.student.kept_after", "tcs.students.student.period_ending"),
-    ),
-}
-
-
 def _costs() -> dict[str, Any]:
     costs: dict[str, Any] = json.loads(COSTS.read_text()) if COSTS.is_file() else {}
     return costs
@@ -135,12 +64,16 @@ def cost_facts() -> dict[str, Any]:
     return {"percent_of": "a ResNet-18 training step at 224 px"} | where
 
 
-def call_of(function: str) -> str:
-    """How a function that is named by its full name is called, as text: its last name and its arguments with their defaults."""
-    module, _, name = function.rpartition(".")
-    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+def name_of(function: Callable[..., Any]) -> str:
+    """The full name by which a function or class is imported."""
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def call_of(function: Callable[..., Any]) -> str:
+    """How a function is called, as text: its name and its arguments with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
-    return f"{name}{inspect.Signature(bare)}"
+    return f"{function.__qualname__}{inspect.Signature(bare)}"
 
 
 def loss_facts() -> list[dict[str, Any]]:
@@ -159,9 +92,9 @@ def loss_facts() -> list[dict[str, Any]]:
             "source": loss.source,
             "exact": loss.exact,
             "differs": loss.differs,
-            "function": loss.function,
+            "function": name_of(loss.function),
             "call": call_of(loss.function),
-            "related": list(loss.related),
+            "related": [name_of(function) for function in loss.related],
         }
         for name, loss in LOSSES.items()
     ]
@@ -170,13 +103,7 @@ def loss_facts() -> list[dict[str, Any]]:
 def other_facts() -> list[dict[str, Any]]:
     """One JSON object for each of `OTHERS`."""
     return [
-        {
-            "name": name,
-            **dataclasses.asdict(other),
-            "call": call_of(other.function),
-            "related": list(other.related),
-        }
-        for name, other in OTHERS.items()
+        {"name": name, **dataclasses.asdict(other), "related": list(other.related)} for name, other in OTHERS.items()
     ]
 
 
@@ -197,7 +124,8 @@ def _functions_of(method: Method) -> list[str]:
     """Its losses' functions, then what makes its axes, then the losses' other forms."""
     losses = _losses_of(method)
     axes = [AXES[name] for name in method.axes or AXES] if "coordinates" in method.needs else []
-    return [*(loss.function for loss in losses), *axes, *(text for loss in losses for text in loss.related)]
+    others = [name_of(function) for loss in losses for function in loss.related]
+    return [*(name_of(loss.function) for loss in losses), *axes, *others]
 
 
 def _losses_of(method: Method) -> list[Loss]:

@@ -78,6 +78,11 @@ METHODS: Mapping[str, Method] = {
         axes=("jl",),
         about="subspace-native: the student ends in a random subspace, its classifier is trained along",
     ),
+    "csd-joint": Method(
+        head="linear",
+        loss="ce + 1.0*csd",
+        about="cosine between frozen random projections of both sides' features, and the labels",
+    ),
     "tcs": Method(
         head="tcs",
         loss="ce",

@@ -1,0 +1,105 @@
+"""What `tcs methods` lists beside losses and named methods: heads, selections, and losses that need more than one classifier."""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Other:
+    """What is no loss of `tcs train` and stands beside them: `use` is its command, the rest as in `tcs.criteria.base.Loss`.
+
+    `function`, `call` and `related` are text: they name rooms that need timm and faiss, which a list of methods has no need of.
+    """
+
+    about: str
+    use: str
+    source: str
+    exact: str
+    differs: str
+    function: str
+    call: str
+    related: tuple[str, ...]
+
+
+OTHERS: Mapping[str, Other] = {
+    "ibm2": Other(
+        about="few-shot head on frozen features: a cosine classifier of noisy copies of the labelled rows, the noise searched",
+        use="tcs probe X.store --test Y.store --head ibm2 --shots 4 --compression 1; a reference row of tcs fewshot",
+        source="Fu, Zhu and Wu (IbM2, instance-based max-margin)",
+        exact="exact: the original reads frozen features too",
+        differs="the clean accuracy of the threshold is that of a head fitted without noise by the final recipe, and the rate falls "
+        "once an epoch: neither is published",
+        function="tcs.functional.ibm2.ibm2",
+        call="ibm2(support_ND, labels_N, directions_CD, gains_C, epsilon, noise_NRD, std_D=None, smoothing=0.1, scale=10.0)",
+        related=(
+            *(
+                f"tcs.functional.ibm2.{name}"
+                for name in (
+                    "cosine_logits",
+                    "smoothed_loss",
+                    "support_std",
+                    "perturb",
+                    "noisy_copies",
+                    "search_epsilon",
+                )
+            ),
+            "tcs.probes.ibm2.fit_ibm2",
+        ),
+    ),
+    "dho": Other(
+        about="two linear heads on one backbone, one for the labels and one for the teacher, mixed into one when the student ships",
+        use="in Python: dho(...) is the loss of a step, fold_heads(...) makes the one head of the two",
+        source="Kang et al. 2025 (DHO)",
+        exact="exact for the probe's logits; the published teacher is CLIP with its text classifier",
+        differs="heads are mixed by their logits, which fold into one linear head; the published mix of softmaxes is mixed_probabilities",
+        function="tcs.functional.two_heads.dho",
+        call="dho(logits_BC, labels_B, distilled_BC, teacher_BC, distilled_UC=None, teacher_UC=None, balance=0.5, temperature=2.0)",
+        related=tuple(
+            f"tcs.functional.two_heads.{name}" for name in ("fold_heads", "mixed_logits", "mixed_probabilities")
+        ),
+    ),
+    "customkd": Other(
+        about="the teacher's features, mapped by labels to where the student's head reads them, are a second target for the student",
+        use="in Python, two stages in turn: customisation(...) trains the map, customkd(...) the student",
+        source="Lee et al. 2025 (CustomKD)",
+        exact="exact where the cached view is the one the student sees",
+        differs="distances and factors are not in the texts at hand: mean squared differences, 1 : 1",
+        function="tcs.functional.customised.customkd",
+        call="customkd(f_s_BS, f_t_BT, map_ST, map_bias_S, adaptor_TS=None, adaptor_bias_T=None, general=1.0, specific=1.0)",
+        related=("tcs.functional.customised.customisation",),
+    ),
+    "jll-head": Other(
+        about="a linear head on a random subspace of the features, beside principal axes and selected ones",
+        use="tcs probe X.store --test Y.store --projection jl --projection orthogonal --projection pca --projection selection",
+        source="JLL subspaces (arXiv 2512.23410)",
+        exact="exact: the paper reads frozen features too",
+        differs="the paper leaves the distribution open: N(0, 1/K), or orthonormal columns",
+        function="tcs.coordinates.axes.jl_projection",
+        call="jl_projection(dims, components, seed)",
+        related=(
+            "tcs.coordinates.axes.random_axes",
+            "tcs.coordinates.axes.principal_axes",
+            "tcs.probes.heads.fit_head",
+        ),
+    ),
+    "selection-ridge": Other(
+        about="coordinates that a ridge probe of the run's own labels keeps, weakest dropped round by round",
+        use="tcs train X.store --targets t.h5 --method tcs --selection ridge --shots 16; tcs fit --shots for a file",
+        source="TCS (iterative feature selection)",
+        exact="exact: labels and cached coordinates alone",
+        differs="the paper's scores and stopping rule are not in the texts at hand: one standard error of cross-validated accuracy",
+        function="tcs.coordinates.selection.select_coordinates",
+        call="select_coordinates(z_nK, labels_n, n_classes, shots, seed, split_digest, minimum=8)",
+        related=("tcs.coordinates.selection.rank_coordinates",),
+    ),
+    "selection-gates": Other(
+        about="a trained gate a coordinate; those with the least |gate * dL/dgate| are closed on a schedule",
+        use="tcs train X.store --targets t.h5 --method tcs --selection gates --keep 64",
+        source="TCS (trainable mask)",
+        exact="exact: labels and cached coordinates alone",
+        differs="the paper's schedule is not in the texts at hand: 8 periods over the first 60 % of the steps, equal shares",
+        function="tcs.students.student.Gates",
+        call="Gates(components)",
+        related=("tcs.students.student.kept_after", "tcs.students.student.period_ending"),
+    ),
+}
