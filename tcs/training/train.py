@@ -7,7 +7,7 @@ from typing import Any
 
 from tcs.checkpoint import ARGS
 from tcs.config.train import TrainConfig
-from tcs.distributed.collectives import Collectives, joined_collectives
+from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
 from tcs.runtime import pick_device
@@ -56,8 +56,9 @@ def forecast(config: TrainConfig, source: Source | None = None) -> list[dict[str
 @contextlib.contextmanager
 def _streams(config: TrainConfig, source: Source | None) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
-    with joined_ranks() as ranks:  # first, so that an error of any process ends all with its message
+    with joined_ranks(config.device) as ranks:
         jobs = plan_jobs(config, source or open_source(config.store, config.targets, config.data))
         device = pick_device(config.device)
-        with joined_collectives(device, ranks) as together, naming_memory(config):
+        together = Collectives(ranks, device)
+        with naming_memory(config):
             yield jobs, open_streams(jobs, device, together), together
