@@ -1,7 +1,10 @@
-"""Ranks as processes of their own, joined over gloo, with the test's process in the launcher's place."""
+"""Ranks as processes of their own: joined over gloo, with the test's process in the launcher's place, or under torchrun."""
 
 import multiprocessing
 import os
+import pathlib
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -10,11 +13,14 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
-from tcs.distributed.collectives import joined_collectives
+from tcs.distributed import ranks as ranks_module
+from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 
 Work = Callable[..., Any]
 ANSWER_SECONDS = 60.0
+ROOT = pathlib.Path(__file__).parents[1]
+LAUNCHER_SECONDS = 45.0  # torchrun ends the other ranks at once, and kills them after 30 s
 
 
 def run_ranks(world_size: int, work: Work, *arguments: Any) -> list[Any]:
@@ -23,15 +29,12 @@ def run_ranks(world_size: int, work: Work, *arguments: Any) -> list[Any]:
 
 
 def _joined(work: Work, *arguments: Any) -> Any:
-    with joined_ranks() as ranks, joined_collectives(torch.device("cpu"), ranks) as together:
-        return work(together, *arguments)
+    with joined_ranks() as ranks:
+        return work(Collectives(ranks, torch.device("cpu")), *arguments)
 
 
 def run_processes(world_size: int, work: Work, *arguments: Any) -> list[Any]:
-    """The same of `work(*arguments)` in processes that have joined nothing yet.
-
-    No process ends before all have answered: none hears of a failure by a closed connection.
-    """
+    """The same of `work(*arguments)` in processes that have joined nothing yet. A process that fails ends at once."""
     context = multiprocessing.get_context(
         "forkserver"
     )  # forked from a process that has torch and timm already, and no threads
@@ -66,9 +69,39 @@ def _rank(rank: int, world_size: int, port: int, pipe: Connection, work: Work, a
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    ranks_module.LAUNCHER_SECONDS = 0.0  # there is none
     try:
         found = work(*arguments)
     except (Exception, SystemExit) as error:
         found = error
     pipe.send(found)
-    pipe.poll(None)  # until the test's process has all answers
+    if not isinstance(found, BaseException):
+        pipe.poll(None)  # until the test's process has all answers: it fetches tensors from this one
+
+
+def torchrun(world_size: int, *program: str) -> list[str]:
+    """The command that starts `program` (a script or -m and a module, and its arguments) as so many ranks."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    return [*launcher, "--nproc-per-node", str(world_size), *program]
+
+
+def started(command: list[str]) -> subprocess.Popen[str]:
+    """A command that finds the packages of this checkout, whatever its script."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(command: list[str]) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of a command."""
+    process = started(command)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def told(err: str) -> list[str]:
+    """What the ranks of a failed launch have said on stderr: all but torchrun's log and its account of the failure."""
+    lines = err.splitlines()
+    own = [number for number, line in enumerate(lines) if "/elastic/" in line and line[0] in "EW"]
+    account = next(number for number in own if lines[number].startswith("E"))
+    return [line for number, line in enumerate(lines[:account]) if number not in own]

@@ -10,8 +10,7 @@ import torch
 from processes import run_ranks
 from torch import Tensor, nn
 
-from tcs.distributed.collectives import ALONE, Collectives, _Together
-from tcs.distributed.group import Group
+from tcs.distributed.collectives import ALONE, Collectives
 from tcs.distributed.ranks import Ranks
 from tcs.errors import ConfigError, ModelError, RankError
 from tcs.runtime import Place
@@ -237,22 +236,21 @@ def test_a_rank_with_another_model_is_refused() -> None:
     assert isinstance(second, ModelError)
     assert str(second) == message
     assert isinstance(first, RankError)
-    assert str(first).endswith(message)
 
 
 def test_batch_statistics_are_shared_on_cuda_only() -> None:
     from timm.layers import BatchNormAct2d  # not above: every rank's process would import it
 
-    group = Group(Ranks(Place(0, 0, 2)), "group")
+    ranks = Ranks(Place(0, 0, 2))
     with pytest.raises(
         ConfigError, match=r"^--sync-bn is set and --device is 'cpu'; torch shares .* leave --sync-bn out"
     ):
-        _Together(group, torch.device("cpu")).sync_batch_norm(nn.BatchNorm2d(3))
+        Collectives(ranks, torch.device("cpu")).sync_batch_norm(nn.BatchNorm2d(3))
     module = nn.Sequential(nn.BatchNorm2d(3), BatchNormAct2d(3, act_layer=nn.Tanh))
     images_B3HW = numbers(4, 3, 2, 2).float()
     module(images_B3HW)
     wanted = module.eval()(images_B3HW)
-    converted = _Together(group, torch.device("cuda:1")).sync_batch_norm(module)
+    converted = Collectives(ranks, torch.device("cuda:1")).sync_batch_norm(module)
     assert [type(layer).__name__ for layer in converted] == ["SyncBatchNorm", "SyncBatchNormAct"]
     assert torch.equal(converted(images_B3HW), wanted)
 
@@ -262,7 +260,7 @@ def test_one_process_gets_back_what_it_gives() -> None:
     module.weight.grad = torch.ones(2)
     before = values_of(module)
     assert (ALONE.rank, ALONE.world_size, ALONE.leads) == (0, 1, True)
-    assert ALONE.part(rows_B) is rows_B
+    assert torch.equal(ALONE.part(rows_B), rows_B)
     assert ALONE.gather_rows(rows_B, rows_B, total=3)[1] is rows_B
     with pytest.raises(ConfigError, match=r"^--sync-bn is set for one process, .* leave it out"):
         ALONE.sync_batch_norm(module)

@@ -1,25 +1,29 @@
-"""Ranks as threads over torch's in-process store: messages, shares, counts, failures, and the end."""
+"""Ranks as processes over gloo: what they tell each other, how they join and leave, and how a failure ends all of them."""
 
-import contextlib
 import os
+import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from crews import at_once, crew
-from torch.distributed import HashStore
+import torch
+import torch.distributed as dist
+from crews import crew
+from processes import run_processes, run_ranks
 
-from tcs.distributed.heartbeat import beating
-from tcs.distributed.ranks import ALONE, Ranks, ending_together, joined_ranks, shared_bar
+from tcs.distributed.collectives import ALONE, Collectives
+from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import ConfigError, DataError, RankError
-from tcs.runtime import Place
+from tcs.runtime import Place, stop_requests
 
-ROOT = Path(__file__).parents[1]
+WAYS: dict[str, Callable[[Collectives], Any]] = {
+    "any_of": lambda together: together.any_of(False),
+    "broadcast_json": lambda together: together.broadcast_json(1),
+    "gather_rows": lambda together: together.gather_rows(torch.ones(1), total=3),
+    "broadcast_state": lambda together: together.broadcast_state(torch.nn.Linear(2, 2)),
+}
 
 
 class Counted:
@@ -38,40 +42,9 @@ def test_shares_are_disjoint_and_cover_all() -> None:
         assert sorted(item for share in shares for item in share) == [10, 11, 12, 13, 14]
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert crew(2)[1].share([10, 11, 12, 13, 14]) == [11, 13]
-    assert ALONE.share([1, 2]) == [1, 2]
-    assert (ALONE.leads, list(ALONE.others)) == (True, [])
-
-
-def test_messages_arrive_as_json_whoever_comes_first() -> None:
-    first, second = crew(2)
-    value = {"pending": [1, 2], "name": "ä", "none": None}
-    seen: list[int] = []
-
-    def later() -> None:
-        time.sleep(0.2)
-        first.post("plan", value)
-
-    received, _ = at_once(lambda: second.receive("plan", meanwhile=lambda: seen.append(1)), later)
-    assert received == value
-    assert seen
-    second.post("plan", "mine")
-    assert (first.receive("plan", rank=1), second.receive("plan")) == ("mine", value)
-
-
-def test_scopes_keep_attempts_and_calls_apart() -> None:
-    store = HashStore()
-    crew(2, "tcs/0/0/", store)[1].fail("broken")
-    again = crew(2, "tcs/1/0/", store)
-    again[0].post("plan", 1)
-    assert again[1].receive("plan") == 1
-
-
-def test_torch_is_given_a_part_of_the_store_of_its_own() -> None:
-    first, second = crew(2, "tcs/0/0/")
-    first.store("group").set("plan", "torch's")
-    first.post("plan", "ours")
-    assert second.store("group").get("plan") == b"torch's"
-    assert second.receive("plan") == "ours"
+    assert ONE_RANK.share([1, 2]) == [1, 2]
+    assert ONE_RANK.gather_json("own") == ["own"]
+    assert (ONE_RANK.leads, ONE_RANK.broadcast_json("own")) == (True, "own")
 
 
 def test_a_bar_shows_what_all_ranks_have_done() -> None:
@@ -83,153 +56,125 @@ def test_a_bar_shows_what_all_ranks_have_done() -> None:
     bar.advance(0)
     bar.advance(1)
     assert shown.amounts == [3, 4, 1]
-    assert shared_bar(ALONE, alone) is alone
-
-
-def test_a_failure_reaches_ranks_that_wait_and_ranks_that_work() -> None:
-    first, second, third = crew(3)
-
-    def failing() -> None:
-        with ending_together(second):
-            time.sleep(0.1)
-            raise DataError("the disk is gone.\nmore")
-
-    def waiting() -> None:
-        with ending_together(first):
-            first.receive("never", rank=2)
-
-    def working() -> None:
-        bar = shared_bar(third, Counted())
-        with ending_together(third):
-            for _ in range(1000):
-                bar.advance(1)
-                time.sleep(0.01)
-
-    start = time.monotonic()
-    errors = at_once(failing, waiting, working)
-    assert time.monotonic() - start < 5
-    assert isinstance(errors[0], DataError)
-    for error in errors[1:]:
-        assert isinstance(error, RankError)
-        assert str(error).startswith("rank 1 on ")
-        assert str(error).endswith(": the disk is gone.")
-
-
-def test_the_first_failure_counts_and_hearing_of_one_is_none() -> None:
-    first, second, third = crew(3)
-    second.fail("broken")
-    third.fail("broken, too")
-    with pytest.raises(RankError, match=r"^rank 1 on .*: broken$"), ending_together(third):
-        third.count(1)
-    with pytest.raises(RankError, match=r"^rank 1 on .*: broken$"):
-        first.require_all_well()
-
-
-@pytest.mark.parametrize("slow", [0, 2])
-def test_nobody_passes_a_meeting_before_all_are_there(slow: int) -> None:
-    events: list[str] = []
-    ranks = crew(3)
-
-    def take_part(rank: int) -> None:
-        time.sleep(0.2 if rank == slow else 0)
-        events.append("came")
-        ranks[rank].meet("here")
-        events.append("left")
-
-    assert at_once(*(lambda r=rank: take_part(r) for rank in range(3))) == [None] * 3
-    assert events == ["came"] * 3 + ["left"] * 3
-
-
-@pytest.mark.parametrize("slow", [0, 1])
-def test_the_others_wait_for_rank_0_and_rank_0_leaves_last(slow: int) -> None:
-    events: list[str] = []
-    ranks = crew(2)
-
-    def take_part(rank: int) -> None:
-        with ending_together(ranks[rank]):
-            time.sleep(0.2 if rank == slow else 0)
-            events.append(f"{rank} through")
-        events.append(f"{rank} left")
-
-    assert at_once(lambda: take_part(0), lambda: take_part(1)) == [None, None]
-    assert events.index("0 through") < events.index("1 left")
-    assert events.index("1 through") < events.index("0 left")
-
-
-@pytest.mark.parametrize("dead", [0, 1])
-def test_a_rank_that_falls_silent_is_missed(monkeypatch: pytest.MonkeyPatch, dead: int) -> None:
-    """Ranks of other machines are not ended by torchrun when one is killed."""
-    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.05)
-    monkeypatch.setattr("tcs.distributed.heartbeat.SILENT_SECONDS", 2.0)
-    ranks = crew(3)
-    living = [rank for rank in range(3) if rank != dead]
-
-    def take_part(rank: int) -> None:
-        with beating(ranks[rank].add, rank), ending_together(ranks[rank]):
-            if rank == dead:
-                raise KeyboardInterrupt  # leaves without a word, as a killed one
-            ranks[rank].receive("never", rank=dead)
-
-    def die() -> None:
-        with contextlib.suppress(KeyboardInterrupt):
-            take_part(dead)
-
-    start = time.monotonic()
-    errors = at_once(die, *(lambda r=rank: take_part(r) for rank in living))
-    assert 1.9 < time.monotonic() - start < 20
-    for error in errors[1:]:
-        assert isinstance(error, RankError)
-        assert f"rank {dead} has given no sign of life for " in str(error)
-
-
-def test_ranks_that_are_slow_but_alive_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.02)
-    monkeypatch.setattr("tcs.distributed.heartbeat.SILENT_SECONDS", 1.0)
-    first, second = crew(2)
-
-    def slow() -> None:
-        time.sleep(0.6)  # late to begin
-        with beating(second.add, 1):
-            time.sleep(1.5)
-            second.post("written", [])
-
-    def waiting() -> Any:
-        with beating(first.add, 0):
-            return first.receive("written", rank=1)
-
-    assert at_once(waiting, slow) == [[], None]
-
-
-def test_a_rank_that_never_begins_is_missed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcs.distributed.heartbeat.BEAT_SECONDS", 0.02)
-    monkeypatch.setattr("tcs.distributed.heartbeat.FIRST_BEAT_SECONDS", 0.3)
-    with pytest.raises(RankError, match="rank 1 has given no sign of life for 0 s; run the same command again"):
-        crew(2)[0].receive("ready", rank=1)
+    assert shared_bar(ONE_RANK, alone) is alone
 
 
 def test_a_lost_store_is_one_line() -> None:
     class Gone:
-        def __getattr__(self, _: str) -> Callable[..., None]:
-            def fail(*_: object) -> None:
-                raise RuntimeError("Connection reset by peer\n  at frame 1")
+        def add(self, *_: object) -> int:
+            raise RuntimeError("Connection reset by peer\n  at frame 1")
 
-            return fail
-
-    lost = Ranks(Place(1, 1, 2), Gone())
     with pytest.raises(RankError, match=r"^rank 1 has lost the other ranks \(Connection reset by peer\); run the same"):
-        lost.receive("plan")
-    with pytest.raises(DataError, match="own trouble"), ending_together(lost):
-        raise DataError("own trouble")
+        Ranks(Place(1, 1, 2), Gone()).count(1)
 
 
-def test_a_process_that_is_alone_loads_no_torch() -> None:
-    code = (
-        "import sys\nfrom tcs.distributed.ranks import ALONE, joined_ranks\n"
-        "with joined_ranks() as ranks:\n    assert ranks is ALONE\n"
-        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
-    )
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+def telling() -> list[Any]:
+    """Two groups, one after the other, in each of which the ranks tell each other something; rank 0 comes late."""
+    found: list[Any] = []
+    for number in (1, 2):
+        with joined_ranks() as ranks:
+            looks: list[int] = []
+            if ranks.leads:
+                time.sleep(0.5)
+            told = {"rank": ranks.rank, "of": (1, None), "name": "ä" * (1 + 500 * ranks.rank)}
+            found.append(ranks.gather_json(told, lambda looks=looks: looks.append(1)))
+            assert looks or ranks.leads
+            ranks.count(number)
+            found += [ranks.broadcast_json([ranks.rank, number]), dist.get_backend(), ranks.count(0)]
+        assert not dist.is_initialized()
+    return found
+
+
+def test_ranks_tell_each_other_json_in_groups_that_follow_each_other() -> None:
+    gathered = [{"rank": rank, "of": [1, None], "name": "ä" * (1 + 500 * rank)} for rank in range(3)]
+    first, *others = run_processes(3, telling)
+    assert others == [first, first]
+    assert first == [gathered, [0, 1], "gloo", 3, gathered, [0, 2], "gloo", 6]
+
+
+def failing(together: Collectives, way: str) -> None:
+    """The second rank fails, and its process ends; the others wait for it in this or that way."""
+    together.any_of(False)
+    if together.rank == 1:
+        raise DataError("the disk is gone.\nmore")
+    WAYS[way](together)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_failure_ends_the_waits_of_the_others(way: str) -> None:
+    start = time.monotonic()
+    first, failed, third = run_ranks(3, failing, way)
+    assert time.monotonic() - start < 20
+    assert isinstance(failed, DataError)
+    for error in (first, third):
+        assert isinstance(error, RankError)
+        assert "\n" not in str(error)
+
+
+def dying(together: Collectives) -> None:
+    together.any_of(False)
+    if together.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    together.any_of(False)
+
+
+def test_a_rank_that_is_killed_is_missed_at_once() -> None:
+    start = time.monotonic()
+    first, second = run_ranks(2, dying)
+    assert time.monotonic() - start < 20
+    assert second is None
+    assert isinstance(first, RankError)
+    message = r"rank 0 has lost the other ranks \(.*Connection (closed|reset) by peer.*\); run the same command again to resume\."
+    assert re.fullmatch(message, str(first))
+
+
+def failing_late() -> None:
+    with joined_ranks() as ranks:
+        if not ranks.leads:
+            raise DataError("no images.")
+
+
+def test_a_failure_reaches_ranks_that_leave() -> None:
+    first, second = run_processes(2, failing_late)
+    assert isinstance(second, DataError)
+    assert isinstance(first, RankError)
+
+
+def stopping(together: Collectives) -> None:
+    """Steps until some rank was asked to stop; rank 1 is, in its fourth step."""
+    steps = []
+    with stop_requests() as stop:
+        for step in range(6):
+            if together.rank == 1 and step == 3:
+                signal.raise_signal(signal.SIGTERM)
+            steps.append(step)
+            if together.any_of(stop.requested):
+                together.barrier()
+                assert steps == [0, 1, 2, 3]
+                stop.leave()
+
+
+def test_sigterm_to_one_rank_stops_all_at_the_same_step() -> None:
+    left = run_ranks(3, stopping)
+    assert [type(error) for error in left] == [SystemExit] * 3
+    assert [error.code for error in left] == [143] * 3
+
+
+def test_one_process_joins_no_group() -> None:
+    with joined_ranks("meta") as ranks:
+        assert ranks is ONE_RANK
+        assert not dist.is_initialized()
+    assert (ALONE.rank, ALONE.world_size, ALONE.leads) == (0, 1, True)
+
+
+def test_devices_without_collectives_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tcs.distributed.ranks.place", lambda: Place(0, 0, 2))
+    monkeypatch.setattr("tcs.distributed.ranks.pick_device", torch.device)
+    with (
+        pytest.raises(ConfigError, match=r"^--device is 'meta'; several ranks work on cpu or cuda only, so use one of"),
+        joined_ranks("meta"),
+    ):
+        pass
 
 
 def test_ranks_that_nobody_started_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +193,7 @@ def test_sigterm_is_an_orderly_exit_that_rank_0_tells(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tcs.distributed.ranks.place", lambda: Place(0, 0, 2))
-    monkeypatch.setattr("tcs.distributed.ranks._launcher_store", lambda _: HashStore())
+    monkeypatch.setattr("tcs.distributed.ranks._join", lambda *_: None)
     before, children = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGCHLD)
     with pytest.raises(SystemExit) as left, joined_ranks():
         signal.raise_signal(signal.SIGTERM)

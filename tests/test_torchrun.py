@@ -5,20 +5,18 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from extraction import SIDE, config, fill
+from processes import LAUNCHER_SECONDS, finished, started, told, torchrun
 from store_folders import manifest_of, shard_files, stood
 
 from cache.files import FolderLock
 from tcs.extraction.extract import extract
 
 torch.set_num_threads(1)
-ROOT = pathlib.Path(__file__).parents[1]
 PROCESSES = pathlib.Path("/proc")
 SHARDS = 120
 
@@ -31,16 +29,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-def torchrun(world_size: int, data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, *more: str) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    launcher += ["--nproc-per-node", str(world_size), "-m", "tcs", "extract", str(data), "--out", str(out)]
-    launcher += ["--teacher", "test_vit", "--teacher-checkpoint", str(teacher), "--img-size", str(SIDE)]
-    return [*launcher, "--rows-per-shard", "2", "-b", "2", "-j", "0", "--max-bad", "1", *more]
-
-
-def finish(command: list[str]) -> tuple[int, str, str]:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout, done.stderr
+def command(world_size: int, data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, *program: str) -> list[str]:
+    options = ["extract", str(data), "--out", str(out), "--teacher", "test_vit", "--teacher-checkpoint", str(teacher)]
+    options += ["--img-size", str(SIDE), "--rows-per-shard", "2", "-b", "2", "-j", "0", "--max-bad", "1", "--json"]
+    return torchrun(world_size, *(program or ("-m", "tcs")), *options)
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +47,6 @@ def require_same(path: pathlib.Path, one: pathlib.Path) -> None:
     found, wanted = manifest_of(path), manifest_of(one)
     del found["provenance"], wanted["provenance"]
     assert found == wanted
-
-
-def test_two_processes_make_the_store_of_one_and_speak_with_one_voice(
-    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, one: pathlib.Path
-) -> None:
-    code, out, err = finish(torchrun(2, data, tmp_path / "s", teacher, "--json"))
-    assert code == 0, err
-    assert json.loads(out)["rows"] == 2 * SHARDS - 1  # one object: json.loads refuses two
-    assert err.count(f"{2 * SHARDS} images, {2 * SHARDS} labelled, 2 classes.") == 1
-    assert err.count(f"2 ranks take turns with the {SHARDS} shards to be written.") == 1
-    assert "Traceback" not in err
-    require_same(tmp_path / "s", one)
-    assert manifest_of(tmp_path / "s")["provenance"]["ranks"]["world_size"] == 2
 
 
 def process_of_rank(rank: int, launcher: int) -> int:
@@ -85,20 +64,21 @@ def process_of_rank(rank: int, launcher: int) -> int:
 
 
 @pytest.mark.skipif(not (PROCESSES / "self/environ").exists(), reason="finds the ranks in /proc")
-def test_a_killed_rank_ends_all_and_another_world_size_goes_on(
+def test_a_killed_rank_ends_all_and_another_world_size_goes_on_to_the_store_of_one_process(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, one: pathlib.Path
 ) -> None:
     path = tmp_path / "s"
-    launcher = subprocess.Popen(torchrun(2, data, path, teacher), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    launcher = started(command(2, data, path, teacher))
     while launcher.poll() is None and not (path / "manifest.json").exists():
         time.sleep(0.005)
     victim = process_of_rank(1, launcher.pid)
     while launcher.poll() is None and len(list(path.glob("shard-*.h5"))) < 10:
         time.sleep(0.001)
     os.kill(victim, signal.SIGKILL)
-    _, err = launcher.communicate(timeout=60)
+    _, err = launcher.communicate(timeout=LAUNCHER_SECONDS)
     assert launcher.returncode == 1
-    assert "stopped by SIGTERM; run the same command again to resume.\n" in err
+    assert told(err)[-1] == "stopped by SIGTERM; run the same command again to resume."
+    assert f"2 ranks take turns with the {SHARDS} shards to be written." in told(err)[-2]
     before = stood(path)
     assert 10 <= len(before) < SHARDS
     assert manifest_of(path)["state"] == "open"
@@ -108,11 +88,16 @@ def test_a_killed_rank_ends_all_and_another_world_size_goes_on(
     assert kept.items() <= stood(copy).items()
     require_same(copy, one)
 
-    code, _, err = finish(torchrun(3, data, path, teacher))
+    code, out, err = finished(command(3, data, path, teacher))
     assert code == 0, err
-    assert f"resuming: {len(before)} of {SHARDS} shards are there already." in err
+    assert json.loads(out)["rows"] == 2 * SHARDS - 1  # one object: json.loads refuses two
+    assert err.count(f"{2 * SHARDS} images, {2 * SHARDS} labelled, 2 classes.") == 1
+    assert err.count(f"3 ranks take turns with the {SHARDS - len(before)} shards to be written.") == 1
+    assert err.count(f"resuming: {len(before)} of {SHARDS} shards are there already.") == 1
+    assert "Traceback" not in err
     assert before.items() <= stood(path).items()
     require_same(path, one)
+    assert manifest_of(path)["provenance"]["ranks"]["world_size"] == 2  # as it was begun
 
 
 def test_a_locked_store_is_one_line_and_exit_code_1(
@@ -120,10 +105,35 @@ def test_a_locked_store_is_one_line_and_exit_code_1(
 ) -> None:
     (tmp_path / "s").mkdir()
     lock = FolderLock(tmp_path / "s")
-    code, out, err = finish(torchrun(2, data, tmp_path / "s", teacher))
+    code, out, err = finished(command(2, data, tmp_path / "s", teacher))
     lock.release()
     assert (code, out) == (1, "")
-    assert err.count("s is being written by another process; wait for it to end, or name another output.") == 1
-    told = err[: err.index("Sending process")]  # what torchrun adds comes after
-    assert "Traceback" not in told
+    (line,) = told(err)
+    assert line.endswith("s is being written by another process; wait for it to end, or name another output.")
     assert list((tmp_path / "s").iterdir()) == []
+
+
+FULL_DISK = """
+import sys, cache
+from cache.errors import StoreWriteError
+from tcs.cli import main
+
+def full(part, index, rows):
+    raise StoreWriteError("no space left; free some and run again.")
+
+cache.PartWriter.write_shard = full  # what ranks beside rank 0 write with
+main(sys.argv[1:])
+"""
+
+
+def test_an_error_of_one_rank_is_told_once_by_that_rank(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "script.py").write_text(FULL_DISK)
+    code, out, err = finished(command(2, data, tmp_path / "s", teacher, str(tmp_path / "script.py")))
+    assert (code, out) == (1, "")
+    assert told(err)[-2:] == [
+        "rank 1: Error: no space left; free some and run again.",
+        "stopped by SIGTERM; run the same command again to resume.",
+    ]
+    assert manifest_of(tmp_path / "s")["state"] == "open"

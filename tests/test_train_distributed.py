@@ -8,8 +8,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,23 +16,23 @@ import pytest
 import safetensors.torch
 import torch
 from artefacts import make_store, make_targets
-from processes import run_processes
+from processes import LAUNCHER_SECONDS, finished, run_processes, told, torchrun
 from torch import Tensor
 
 from tcs.config.train import TrainConfig
-from tcs.errors import DivergedError, RankError
+from tcs.errors import DivergedError
 from tcs.training.metrics import load_metrics
 from tcs.training.train import forecast, train
 from tcs.training.trainer import Trainer
 
 torch.set_num_threads(1)
-ROOT = pathlib.Path(__file__).parents[1]
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
 RESNET = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8),drop_path_rate=0.3"
 STEPS = 10
-TOLERANCE = (
-    1e-4  # of a tensor's norm, after 10 steps in float32 of an optimiser that divides by the gradient's own size
-)
+# Of a tensor's norm, after 10 steps in float32 of an optimiser that divides by the gradient's own size.
+TOLERANCE = 1e-4
+# The features of a student that has made ten steps are nearly collinear: their ridge regression multiplies rounding by some 1e3.
+REFIT_TOLERANCE = 1e-3
 FILES = {"config.json", "folded.safetensors", "last.safetensors", "metrics.jsonl", "seen.npy", "summary.csv"}
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -144,12 +142,13 @@ def require_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert all(torch.equal(found[name], values) for name, values in wanted.items())
 
 
-def require_close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Equal within TOLERANCE of each tensor's norm, or of 1 for tensors that began at 0."""
+def require_close(found: dict[str, Tensor], wanted: dict[str, Tensor], refitted: bool) -> None:
+    """Equal within TOLERANCE of each tensor's norm, or of 1 for tensors that began at 0; a refitted projection in REFIT_TOLERANCE."""
     assert found.keys() == wanted.keys()
     for name, values in wanted.items():
         apart = float((found[name].float() - values.float()).norm())
-        assert apart <= TOLERANCE * max(1.0, float(values.float().norm())), f"{name} is {apart} away"
+        tolerance = REFIT_TOLERANCE if refitted and name.startswith("projection.") else TOLERANCE
+        assert apart <= tolerance * max(1.0, float(values.float().norm())), f"{name} is {apart} away"
 
 
 @pytest.mark.parametrize("at", range(len(RUNS)), ids=list(RUNS))
@@ -158,9 +157,10 @@ def test_a_student_is_that_of_one_process(
     ranks: str, at: int, folder: pathlib.Path, alone: list[States], request: pytest.FixtureRequest
 ) -> None:
     states, wanted = [found[0][at][VIT] for found in request.getfixturevalue(ranks)], alone[at][VIT]
+    refitted = list(RUNS.values())[at].get("method") == "tcs+elsh"
     for part in ("student", "criteria", "averaged"):
         if wanted[part]:
-            require_close(states[0][part], wanted[part])
+            require_close(states[0][part], wanted[part], refitted)
             for other in states[1:]:
                 require_same(other[part], states[0][part])
     run, name = folder / f"{ranks} {list(RUNS)[at]}", list(RUNS)[at]
@@ -202,67 +202,87 @@ def test_a_forecast_of_ranks_writes_nothing(folder: pathlib.Path, two: list[Any]
     assert not (folder / "two dry").exists()
 
 
-def ended(config: TrainConfig, number: int, rank: int, model: str) -> float:
-    """Sends `rank` a signal after its 12th step of a student; seconds from then to the end of this process's training."""
-    at = [0.0]
+def stopped_at_12(config: TrainConfig, rank: int) -> None:
+    """Asks `rank` to end after its 12th step of the first student."""
 
     def act(trainer: Trainer) -> None:
-        if (trainer.job.name, trainer.step) == (model, 12):
-            at[0] = time.monotonic()
-            if os.environ["RANK"] == str(rank):
-                os.kill(os.getpid(), number)
+        if (trainer.job.name, trainer.step) == (VIT, 12) and os.environ["RANK"] == str(rank):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     after_steps(act)
-    try:
-        train(config)
-    except (SystemExit, RankError) as end:
-        end.seconds = time.monotonic() - at[0]  # type: ignore[union-attr]
-        raise
+    train(config)
     raise AssertionError("was not stopped")
 
 
-def again(configs: list[TrainConfig], finished: TrainConfig) -> None:
+def again(stopped: TrainConfig, finished: TrainConfig) -> None:
     train(finished)
-    for each in configs:
-        train(each)
+    train(stopped)
 
 
-def test_ranks_that_were_stopped_or_killed_go_on_to_the_same_students(folder: pathlib.Path, two: list[Any]) -> None:
-    stopped, killed = config(folder, "stopped", **BOTH), config(folder, "killed", **BOTH)
-    ends = run_processes(2, ended, stopped, signal.SIGTERM, 1, VIT)
+def test_ranks_that_were_stopped_go_on_to_the_same_students(folder: pathlib.Path, two: list[Any]) -> None:
+    stopped = config(folder, "stopped", **BOTH)
+    ends = run_processes(2, stopped_at_12, stopped, 1)
     assert [end.code for end in ends] == [143, 143]
     assert torch.load(path_of(folder / "stopped") / "resume.pt", weights_only=True)["step"] == 21
 
-    first, second = run_processes(2, ended, killed, signal.SIGKILL, 1, VIT)
-    assert second is None
-    assert isinstance(first, RankError)
-    assert "\n" not in str(first)
-    assert first.seconds < 10
-    for model in ("vit", "resnet"):
-        assert torch.load(path_of(folder / "killed", model) / "resume.pt", weights_only=True)["step"] == 10
-
-    shutil.copytree(folder / "killed", folder / "killed alone")
     done = folder / "two few labels"
     before = (path_of(done) / "last.safetensors").stat().st_mtime_ns
-    finished = config(folder, done.name, **RUNS["few labels"])
-    assert run_processes(2, again, [stopped, killed], finished) == [None, None]
+    assert run_processes(2, again, stopped, config(folder, done.name, **RUNS["few labels"])) == [None, None]
     assert (path_of(done) / "last.safetensors").stat().st_mtime_ns == before
     for model in ("vit", "resnet"):
-        for name in ("stopped", "killed"):
-            require_same(last(folder / name, model), last(folder / "two both", model))
+        require_same(last(folder / "stopped", model), last(folder / "two both", model))
+
+
+KILLED_AT_12 = """
+import os, pathlib, signal, sys, time
+from tcs.cli import main
+from tcs.training.trainer import Trainer
+
+step = Trainer.train_step
+
+def dying(trainer, *arguments):
+    step(trainer, *arguments)
+    if trainer.job.name.startswith("vit") and trainer.step == 12 and os.environ["RANK"] == "1":
+        pathlib.Path(__file__).with_name("killed_at").write_text(str(time.time()))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Trainer.train_step = dying
+main(sys.argv[1:])
+"""
+
+
+def test_a_rank_that_is_killed_under_torchrun_ends_all_and_the_same_command_goes_on_to_the_same_students(
+    folder: pathlib.Path, two: list[Any]
+) -> None:
+    assert not isinstance(two[0], Exception)
+    command = [
+        "train",
+        str(folder / "train.store"),
+        "--targets",
+        str(folder / "pca.h5"),
+        "--out",
+        str(folder / "killed"),
+    ]
+    command += ["--model", VIT, "--model", RESNET, "--method", "tcs+elsh", "--model-ema", "--model-ema-decay", "0.9"]
+    command += ["--steps", "24", "--checkpoint-every", "5", "--shots", "4", "-b", "16", "--img-size", "16"]
+    command += ["--seed", "3", "--json"]
+    (folder / "script.py").write_text(KILLED_AT_12)
+    code, out, err = finished(torchrun(2, str(folder / "script.py"), *command))
+    assert time.time() - float((folder / "killed_at").read_text()) < LAUNCHER_SECONDS
+    assert (code, out) == (1, "")
+    (line,) = [line for line in told(err) if line.endswith("run the same command again to resume.")]
+    assert line == told(err)[-1]
+    assert line.startswith(("stopped by SIGTERM;", "Error: rank 0 has lost the other ranks ("))
+    for model in ("vit", "resnet"):
+        assert torch.load(path_of(folder / "killed", model) / "resume.pt", weights_only=True)["step"] == 10
+    shutil.copytree(folder / "killed", folder / "killed alone")
+
+    code, out, err = finished(torchrun(2, "-m", "tcs", *command))
+    assert code == 0, err
+    assert json.loads(out) == {"students": [str(path_of(folder / "killed", model)) for model in ("vit", "resnet")]}
+    assert err.count(f"{VIT}: tcs with the eLSH loss") == 1
+    for model in ("vit", "resnet"):
+        require_same(last(folder / "killed", model), last(folder / "two both", model))
 
     train(config(folder, "killed alone", **BOTH))
-    require_close(last(folder / "killed alone"), last(folder / "two both"))
-
-
-def test_the_command_under_torchrun(folder: pathlib.Path, two: list[Any]) -> None:
-    assert not isinstance(two[0], Exception)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command += ["--nproc-per-node", "2", "-m", "tcs", "train", str(folder / "train.store"), "--model", VIT]
-    command += ["--targets", str(folder / "pca.h5"), "--out", str(folder / "command"), "--json", "--seed", "3"]
-    command += ["--method", "tcs+elsh", "--shots", "4", "--steps", str(STEPS), "-b", "15", "--img-size", "16"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"students": [str(path_of(folder / "command"))]}
-    assert done.stderr.count("10 steps of 15 images") == 1
-    require_same(last(folder / "command"), last(folder / "two two phases"))
+    require_close(last(folder / "killed alone"), last(folder / "two both"), refitted=True)

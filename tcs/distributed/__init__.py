@@ -1,1 +1,1 @@
-"""Processes of torchrun: how they talk, watch each other, and end together."""
+"""Processes of torchrun, joined in one process group of torch.distributed."""

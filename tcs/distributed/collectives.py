@@ -6,87 +6,37 @@ losses are those of one process, on every rank. A rank's backward pass reaches i
 the gradient of the student, as long as no loss reads its parameters directly: that part would count W times. The gradients
 of what the losses own are whole on every rank, and are averaged.
 
-Legend: W ranks, B rows of the batch, b rows of it that fall to one rank, m the largest b, Y bytes of a row.
+That is why torch's DistributedDataParallel is not used: it takes the mean of the gradients of losses that each rank has
+computed of its own rows, and a mean over pairs, or over the labelled rows of a batch, is no mean of such means.
 
-Tensors laid out flat, so that one collective carries many of them; nothing here knows of other processes.
-
-Legend: b rows, Y bytes of a row.
+Legend: W ranks, B rows of the batch, b rows of it that fall to one rank, m the largest b, V all values of some tensors.
 """
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tcs.distributed.group import Group, joined_group
-from tcs.distributed.ranks import Ranks
+from tcs.distributed.ranks import ONE_RANK, Ranks
 from tcs.errors import ConfigError, ModelError
 
 
-def row_bytes(rows: Tensor) -> Tensor:
-    """The rows of a tensor (b x any shape, any dtype) as uint8, b x Y."""
-    return rows.detach().contiguous().unsqueeze(-1).flatten(1).view(torch.uint8)
+class Collectives:
+    """What training needs of the ranks: every rank makes the same calls in the same order.
 
-
-def rows_of(bytes_bY: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `row_bytes`, for any number of rows: dtype and shape of a row are those of `like`."""
-    aligned = bytes_bY.clone(memory_format=torch.contiguous_format).view(-1)
-    return aligned.view(like.dtype).view(len(bytes_bY), *like.shape[1:])
-
-
-def to_bytes(tensors: Sequence[Tensor]) -> Tensor:
-    """All values of `tensors` (any shapes and dtypes), one after the other, as uint8."""
-    return torch.cat([tensor.detach().contiguous().view(-1).view(torch.uint8) for tensor in tensors])
-
-
-def fill_from_bytes(tensors: Sequence[Tensor], flat: Tensor) -> None:
-    """The inverse of `to_bytes`: write the values into `tensors`, in place."""
-    for tensor, part in zip(tensors, torch.split(flat, [tensor.nbytes for tensor in tensors]), strict=True):
-        tensor.detach().copy_(part.clone().view(tensor.dtype).view(tensor.shape))
-
-
-def added_up(tensors: Sequence[Tensor], add_up: Callable[[Tensor], None]) -> list[Tensor]:
-    """The `tensors` after `add_up`, which works in place: new ones of the same shapes, in float32 or wider.
-
-    `add_up` is called once for each dtype of the results, in the same order wherever the dtypes are the same.
-    """
-    wide = [torch.promote_types(tensor.dtype, torch.float32) for tensor in tensors]
-    sums: dict[int, Tensor] = {}
-    for dtype in dict.fromkeys(wide):
-        members = [index for index, own in enumerate(wide) if own == dtype]
-        flat = torch.cat([tensors[index].detach().reshape(-1).to(dtype) for index in members])
-        add_up(flat)
-        parts = torch.split(flat, [tensors[index].numel() for index in members])
-        sums |= {index: part.view(tensors[index].shape) for index, part in zip(members, parts, strict=True)}
-    return [sums[index] for index in range(len(tensors))]
-
-
-_group_numbers = itertools.count()  # all ranks make the same calls in the same order
-
-
-class Collectives(Protocol):
-    """What training needs of the ranks. Every rank makes the same calls in the same order.
-
-    Where another rank has failed, each call raises RankError with that rank's message, within about a second.
+    A call raises RankError where a rank that it waits for has ended. A process that is alone gets back what it gives.
     """
 
-    @property
-    def rank(self) -> int:
-        """The number of this process, from 0 on."""
-
-    @property
-    def world_size(self) -> int:
-        """The number of processes, W."""
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is rank 0, which alone writes files and speaks."""
+    def __init__(self, ranks: Ranks, device: torch.device) -> None:
+        """Of all `ranks`, for tensors on `device`."""
+        self._ranks, self._device = ranks, device
+        self.rank, self.world_size, self.leads = ranks.rank, ranks.world_size, ranks.leads
 
     def part(self, positions_B: Tensor) -> Tensor:
         """The positions (b) of a batch that fall to this rank: every W-th, from its own number on; none where B is small."""
+        return positions_B[self.rank :: self.world_size]
 
     def gather_rows(self, *parts: Tensor, total: int) -> tuple[Tensor, ...]:
         """Tensors of this rank's rows (b x any shape, any dtype) made whole, in the order of `part`: `total` = B rows each.
@@ -94,181 +44,103 @@ class Collectives(Protocol):
         The values are the same bits on every rank. A gradient reaches this rank's rows only, and is not reduced: it is
         right once `sum_gradients` has run, if all ranks compute the same loss.
         """
+        mine = slice(self.rank, total, self.world_size)
+        expected = len(range(total)[mine])
+        found = [len(part_b) for part_b in parts]
+        assert set(found) <= {expected}, f"rank {self.rank} has {found} rows, of {total} it should have {expected}"
+        return parts if self.world_size == 1 else tuple(self._whole(part_b, mine, total) for part_b in parts)
+
+    def _whole(self, part_b: Tensor, mine: slice, total: int) -> Tensor:
+        padded_m = part_b.new_zeros(-(-total // self.world_size), *part_b.shape[1:])
+        padded_m[: len(part_b)] = part_b.detach()
+        # Row i of the batch is row i // W of rank i % W, so what pads is last.
+        whole_B = self._ranks.all_gather(padded_m).transpose(0, 1).flatten(0, 1)[:total]
+        whole_B[mine] = part_b  # the same values, with their gradient
+        return whole_B
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace the gradients of the trained `parameters` by their sums over ranks, in at least float32.
 
         A gradient that is None counts as zero, and stays None where it is so on every rank.
         """
-
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """`sum_gradients`, divided by W: for what every rank has the whole gradient of, so that rounding cannot part them."""
-
-    def broadcast_state(self, module: nn.Module) -> None:
-        """Give `module` the parameters and buffers of rank 0. ModelError where theirs have other names, shapes or dtypes."""
-
-    def average_buffers(self, module: nn.Module) -> None:
-        """Replace floating buffers by their means over ranks, and the others by those of rank 0.
-
-        What is equal on all ranks stays as it is, bit for bit. Running variances become means of variances within ranks.
-        """
-
-    def any_of(self, flag: bool) -> bool:
-        """Whether any rank says so: the same answer on all, so that they stop at the same step.
-
-        Before a rank leaves for it, `barrier`: a connection that is closed early looks like a failure to a slower rank.
-        """
-
-    def broadcast_json(self, value: Any) -> Any:
-        """What rank 0 gave, as JSON brings it back (tuples become lists); the values of the others are not read."""
-
-    def barrier(self) -> None:
-        """Wait without limit until all ranks are here."""
-
-    def sync_batch_norm(self, module: nn.Module) -> nn.Module:
-        """`module` with batch statistics over the rows of all ranks. ConfigError for one process, and on a CPU."""
-
-
-class _Alone:
-    """One process: everything is there already. What is given is given back."""
-
-    rank, world_size, leads = 0, 1, True
-
-    def part(self, positions_B: Tensor) -> Tensor:
-        return positions_B
-
-    def gather_rows(self, *parts: Tensor, total: int) -> tuple[Tensor, ...]:
-        assert all(len(part) == total for part in parts), "the only rank has all rows"
-        return parts
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        pass
-
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        pass
-
-    def broadcast_state(self, module: nn.Module) -> None:
-        pass
-
-    def average_buffers(self, module: nn.Module) -> None:
-        pass
-
-    def any_of(self, flag: bool) -> bool:
-        return flag
-
-    def broadcast_json(self, value: Any) -> Any:
-        return value
-
-    def barrier(self) -> None:
-        pass
-
-    def sync_batch_norm(self, module: nn.Module) -> nn.Module:  # noqa: ARG002
-        raise ConfigError(
-            "--sync-bn is set for one process, which has no others to share batch statistics with; leave it out."
-        )
-
-
-ALONE: Collectives = _Alone()
-
-
-@contextlib.contextmanager
-def joined_collectives(device: torch.device, ranks: Ranks) -> Iterator[Collectives]:
-    """The collectives of all `ranks`, for tensors on `device`; ALONE for one process, and no group is made.
-
-    They go over gloo on a CPU and NCCL on CUDA. Inside `tcs.distributed.ranks.joined_ranks`, and left before it. An error inside ends
-    all ranks: this one raises it, the others RankError with its message. ConfigError for devices other than cpu and cuda.
-    """
-    if ranks.world_size == 1:
-        yield ALONE
-        return
-    with joined_group(device, ranks, f"group {next(_group_numbers)}") as group:
-        yield _Together(group, device)
-
-
-class _Together:
-    def __init__(self, group: Group, device: torch.device) -> None:
-        self._group, self._device = group, device
-        self.rank, self.world_size, self.leads = group.ranks.rank, group.ranks.world_size, group.ranks.leads
-
-    def part(self, positions_B: Tensor) -> Tensor:
-        return positions_B[self.rank :: self.world_size]
-
-    def gather_rows(self, *parts: Tensor, total: int) -> tuple[Tensor, ...]:
-        mine = slice(self.rank, total, self.world_size)
-        bytes_bY = torch.cat([row_bytes(part) for part in parts], dim=1)
-        expected = len(range(total)[mine])
-        assert len(bytes_bY) == expected, (
-            f"rank {self.rank} has {len(bytes_bY)} rows, of {total} it should have {expected}"
-        )
-        padded_mY = bytes_bY.new_zeros(-(-total // self.world_size), bytes_bY.shape[1])
-        padded_mY[: len(bytes_bY)] = bytes_bY
-        # Row i of the batch is row i // W of rank i % W, so what pads is last.
-        bytes_BY = self._group.all_gather(padded_mY).transpose(0, 1).flatten(0, 1)[:total]
-        widths = [row_bytes(part).shape[1] for part in parts]
-        wholes = [rows_of(own, part) for own, part in zip(torch.split(bytes_BY, widths, dim=1), parts, strict=True)]
-        for whole, part in zip(wholes, parts, strict=True):
-            whole[mine] = part  # the same values, with their gradient
-        return tuple(wholes)
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         self._reduce_gradients(parameters, 1)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """`sum_gradients`, divided by W: for what every rank has the whole gradient of, so that rounding cannot part them."""
         self._reduce_gradients(parameters, self.world_size)
 
     def _reduce_gradients(self, parameters: Iterable[nn.Parameter], divisor: int) -> None:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        if not trained:
+        if not trained or self.world_size == 1:
             return
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in trained]
-        present = trained[0].new_tensor([one.grad is not None for one in trained])
-        *sums, owners = added_up([*gradients, present], self._group.add_up)
+        present = torch.tensor([float(one.grad is not None) for one in trained], device=gradients[0].device)
+        flat_V = torch.cat(
+            [*(one.reshape(-1) for one in gradients), present]
+        )  # as wide as the widest, at least float32
+        self._ranks.add_up(flat_V)
+        *sums, owners = torch.split(flat_V, [*(one.numel() for one in gradients), len(trained)])
         for parameter, gradient, total, count in zip(trained, gradients, sums, owners.tolist(), strict=True):
             if count:
-                parameter.grad = gradient.copy_(total / divisor)
+                parameter.grad = gradient.copy_((total / divisor).view_as(gradient))
 
     def broadcast_state(self, module: nn.Module) -> None:
+        """Give `module` the parameters and buffers of rank 0. ModelError where theirs have other names, shapes or dtypes."""
         named = [*module.named_parameters(), *module.named_buffers()]
-        found = [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in named]
+        if not named or self.world_size == 1:
+            return
+        self._require_model_of_first([f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in named])
+        tensors = [tensor.detach() for _, tensor in named]
+        bytes_V = packed(tensors)
+        self._ranks.take_from_first(bytes_V)
+        for tensor, (first,) in zip(tensors, unpacked(bytes_V[None], tensors), strict=True):
+            tensor.copy_(first)
+
+    def _require_model_of_first(self, found: list[str]) -> None:
         for own, first in itertools.zip_longest(found, self.broadcast_json(found), fillvalue="nothing more"):
             if own != first:
                 raise ModelError(
                     f"rank {self.rank} has built another model than rank 0: {own} where that has {first}; use the same "
                     "versions of torch and timm for all ranks."
                 )
-        self._take_from_first([tensor for _, tensor in named])
-
-    def _take_from_first(self, tensors: list[Tensor]) -> None:
-        if tensors:
-            flat = to_bytes(tensors)
-            self._group.take_from_first(flat)
-            fill_from_bytes(tensors, flat)
 
     def average_buffers(self, module: nn.Module) -> None:
+        """Replace floating buffers by their means over ranks, and the others by those of rank 0.
+
+        What is equal on all ranks stays as it is, bit for bit. Running variances become means of variances within ranks.
+        """
         buffers = list(module.buffers())
-        floating = [buffer for buffer in buffers if buffer.is_floating_point()]
-        own = [buffer.clone() for buffer in floating]
-        self._take_from_first(buffers)
-        # The differences to rank 0 are averaged: the mean of W equal numbers may differ from them in its last bit.
-        apart = [torch.where(mine == first, 0, mine - first) for mine, first in zip(own, floating, strict=True)]
-        for buffer, total in zip(floating, added_up(apart, self._group.add_up), strict=True):
-            buffer.copy_(buffer + total / self.world_size)
+        if not buffers or self.world_size == 1:
+            return
+        for buffer, values_W in zip(buffers, unpacked(self._ranks.all_gather(packed(buffers)), buffers), strict=True):
+            first = values_W[0]
+            if buffer.is_floating_point():
+                # The differences to rank 0 are averaged: the mean of W equal numbers may differ from them in its last bit.
+                apart_W = torch.where(values_W == first, 0, values_W - first)
+                first = first + apart_W.mean(0, dtype=torch.promote_types(buffer.dtype, torch.float32))
+            buffer.copy_(first)
 
     def any_of(self, flag: bool) -> bool:
-        count = torch.tensor([int(flag)], device=self._device)
-        self._group.add_up(count)
-        return bool(count.item())
+        """Whether any rank says so: the same answer on all, so that they stop at the same step.
+
+        Before a rank leaves for it, `barrier`: a rank that leaves early looks failed to a slower one.
+        """
+        return any(self._ranks.gather_json(flag))
 
     def broadcast_json(self, value: Any) -> Any:
-        ranks, name = self._group.ranks, self._group.new_name()
-        if self.leads:
-            ranks.post(name, value)
-        return ranks.receive(name)
+        """What rank 0 gave, as JSON brings it back (tuples become lists); the values of the others are not read."""
+        return self._ranks.broadcast_json(value)
 
     def barrier(self) -> None:
-        self._group.ranks.meet(self._group.new_name())
+        """Wait until all ranks are here."""
+        self._ranks.gather_json(None)
 
     def sync_batch_norm(self, module: nn.Module) -> nn.Module:
+        """`module` with batch statistics over the rows of all ranks. ConfigError for one process, and on a CPU."""
+        if self.world_size == 1:
+            raise ConfigError(
+                "--sync-bn is set for one process, which has no others to share batch statistics with; leave it out."
+            )
         if self._device.type != "cuda":
             raise ConfigError(
                 f"--sync-bn is set and --device is '{self._device}'; torch shares batch statistics between ranks on CUDA only, "
@@ -278,3 +150,19 @@ class _Together:
 
         converted: nn.Module = convert_sync_batchnorm(module)
         return converted
+
+
+ALONE = Collectives(ONE_RANK, torch.device("cpu"))
+
+
+def packed(tensors: Sequence[Tensor]) -> Tensor:
+    """All values of `tensors` (any shapes and dtypes), one after the other, as uint8, V: one collective carries them."""
+    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+
+
+def unpacked(bytes_WV: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The inverse of `packed`, for what W ranks packed: for each of `tensors` W of its shape and dtype."""
+    parts = torch.split(bytes_WV, [tensor.nbytes for tensor in tensors], dim=1)
+    # A clone begins at an address that every dtype can be read from.
+    flat = [part.clone(memory_format=torch.contiguous_format).view(-1) for part in parts]
+    return [own.view(like.dtype).view(len(bytes_WV), *like.shape) for own, like in zip(flat, tensors, strict=True)]

@@ -1,8 +1,10 @@
-"""The processes that torchrun started for one command: what they tell each other, and how they end together.
+"""The processes that torchrun started for one command: one process group, and what they tell each other in JSON.
 
-They talk through the launcher's key-value store, in small JSON texts that are polled for: a rank that waits hears within
-a second that another has failed, whatever that one was doing, and nothing is unpickled. There are no collectives here;
-those that training needs are in `tcs.distributed.collectives`.
+torchrun starts the ranks, and ends those of a machine where one has failed. Whatever one rank waits for is a collective, and
+gloo ends a collective as soon as the process of a peer is gone. So nothing here watches anybody: a rank that fails tells its
+own error and ends, and the others end for that.
+
+Legend: W ranks, x any shape, T bytes of a text.
 """
 
 import contextlib
@@ -10,172 +12,115 @@ import functools
 import itertools
 import json
 import os
-import platform
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from tcs.distributed.heartbeat import Watch, beating
-from tcs.errors import ConfigError, RankError
-from tcs.runtime import Bar, Place, place, say
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-JOIN_MINUTES = 10
+from tcs.errors import ConfigError, RankError, first_line
+from tcs.runtime import Bar, Place, pick_device, place, say
 
-LOOK_SECONDS = (0.01, 0.5)  # the first and the longest pause between two looks for a message
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+JOIN_TIMEOUT = timedelta(minutes=10)
+WAIT_TIMEOUT = timedelta(minutes=30)  # for ranks that take equal steps: rank 0 alone looks at held-out rows, and saves
+LAUNCHER_SECONDS = 2.0  # torchrun sees within a tenth of a second that a rank has ended, and then ends the others
+LOOK_SECONDS = 0.2
 
-LEAVE_SECONDS = 10.0
-
-_FAILED, _END, _LEFT, _COUNT = "failed", "end", "left", "count"
-
-_Result = TypeVar("_Result")
-
-_call_numbers = itertools.count()  # all ranks make the same calls in the same order
-
-
-class Messages(Protocol):
-    """What is used of `torch.distributed.Store`."""
-
-    def set(self, key: str, value: str) -> None:
-        """Put a text under a name."""
-
-    def get(self, key: str) -> bytes:
-        """The text under a name that is there."""
-
-    def check(self, keys: list[str]) -> bool:
-        """Whether all names are there."""
-
-    def add(self, key: str, amount: int) -> int:
-        """Add to a counter; returns the sum."""
-
-
-def _nothing() -> None:
-    pass
+_Item = TypeVar("_Item")
+_joins = itertools.count()  # groups that follow each other in one launch keep their keys apart
 
 
 class Ranks:
-    """This process among `world_size`, of which rank 0 leads: it alone speaks, judges, and holds locks."""
+    """This process among `world_size`, of which rank 0 leads: it alone speaks, judges, and holds locks.
 
-    def __init__(self, here: Place, messages: Messages | None = None, scope: str = "") -> None:
-        """`messages` reach all ranks, None for a process that is alone; `scope` goes before every name."""
+    All ranks make the same calls in the same order, but for `share` and `count`. A call raises RankError where a rank that it
+    waits for has ended.
+    """
+
+    def __init__(self, here: Place, store: Store | None = None) -> None:
+        """`store` counts for all ranks; None for a process that is alone."""
         self.rank, self.world_size = here.rank, here.world_size
-        self._messages, self._scope = messages, scope
-        self._watch = Watch(self.add, self.others if self.leads else [0])
+        self._store = store
 
     @property
     def leads(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
 
-    @property
-    def others(self) -> range:
-        """The ranks beside the leading one."""
-        return range(1, self.world_size)
-
-    def share(self, items: Sequence[_Result]) -> list[_Result]:
-        """The items that fall to this rank: every `world_size`-th, so that each rank's first ones are the first."""
+    def share(self, items: Sequence[_Item]) -> list[_Item]:
+        """The items that fall to this rank: every W-th, so that each rank's first ones are the first."""
         return list(items[self.rank :: self.world_size])
 
-    def post(self, name: str, value: Any) -> None:
-        """Tell the other ranks a JSON value, once for each name and rank. RankError where they are out of reach."""
-        self._set(f"{name}/{self.rank}", value)
+    def gather_json(self, value: Any, meanwhile: Callable[[], None] | None = None) -> list[Any]:
+        """The values of all ranks, in their order, as JSON brings them back (tuples become lists).
 
-    def receive(self, name: str, rank: int = 0, meanwhile: Callable[[], None] = _nothing) -> Any:
-        """What `rank` posted under `name`, waited for without limit; RankError as soon as some rank has failed."""
-        key = f"{name}/{rank}"
-        pause, longest = LOOK_SECONDS
-        while not self._has(key):
-            self.require_all_well()
-            meanwhile()
-            time.sleep(pause)
-            pause = min(2 * pause, longest)
-        return self._get(key)
+        `meanwhile` is called now and then while this rank waits, which it then does without deafness to signals.
+        """
+        if self.world_size == 1:
+            return [value]
+        text_T = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = self.all_gather(torch.tensor([len(text_T)]), meanwhile).flatten().tolist()
+        padded_T = text_T.new_zeros(max(sizes))
+        padded_T[: len(text_T)] = text_T
+        texts_WT = self.all_gather(padded_T).numpy()
+        return [json.loads(text_T[:size].tobytes()) for text_T, size in zip(texts_WT, sizes, strict=True)]
 
-    def meet(self, name: str) -> None:
-        """Wait without limit until all ranks have come to `name`, once for each name; RankError where one has failed."""
-        if self.leads:
-            for other in self.others:
-                self.receive(name, other)
-            self.post(name, True)
-        else:
-            self.post(name, True)
-            self.receive(name)
+    def broadcast_json(self, value: Any) -> Any:
+        """What rank 0 gave; the values of the others are not read."""
+        return self.gather_json(value if self.leads else None)[0]
 
     def count(self, amount: int) -> int:
-        """Add to the units done by all ranks; returns their sum. RankError where some rank has failed."""
-        total = self.add(_COUNT, amount)
-        self.require_all_well()
+        """Add to the units done by all ranks; returns their sum so far, and waits for nobody."""
+        assert self._store is not None, "a process that is alone has nobody to count with"
+        with self._hearing():
+            total: int = self._store.add("units", amount)
         return total
 
-    def require_all_well(self) -> None:
-        """Raise RankError with the message of the rank that failed, if one has, or naming one that has fallen silent."""
-        if self._has(_FAILED):
-            failure = self._get(_FAILED)
-            raise RankError(f"rank {failure['rank']} on {failure['host']}: {failure['message']}")
-        if silent := self._watch.silent():
-            message = f"rank {silent[0]} has given no sign of life for {silent[1]:.0f} s; run the same command again to resume."
-            self.fail(message)
-            raise RankError(message)
+    def all_gather(self, part_x: Tensor, meanwhile: Callable[[], None] | None = None) -> Tensor:
+        """The tensors of all ranks (one shape of a dimension or more, any one dtype), in their order: W x x."""
+        stacked_Wx = part_x.new_empty((self.world_size, *part_x.shape))
+        # Not all_gather_into_tensor, which some versions deprecate for a name that others lack; bytes, as gloo lacks dtypes.
+        parts = [own.view(torch.uint8) for own in stacked_Wx.unbind()]
+        with self._hearing():
+            work = dist.all_gather(parts, part_x.contiguous().view(torch.uint8), async_op=True)
+            assert work is not None
+            while meanwhile is not None and not work.is_completed():
+                time.sleep(LOOK_SECONDS)
+                meanwhile()
+            work.wait()
+        return stacked_Wx
 
-    def fail(self, message: str) -> None:
-        """Tell all ranks that this one cannot go on; the first failure counts."""
-        with contextlib.suppress(RankError):
-            if not self._has(_FAILED):
-                self._set(_FAILED, {"rank": self.rank, "host": platform.node(), "message": message})
+    def add_up(self, values_x: Tensor) -> None:
+        """Replace `values_x` (contiguous) by their sum over ranks, the same bits on every rank."""
+        with self._hearing():
+            dist.all_reduce(values_x)
 
-    def lost(self, error: Exception) -> RankError:
-        """What to raise for an `error` of the connection to the other ranks."""
-        return RankError(
-            f"rank {self.rank} has lost the other ranks ({_first_line(error)}); run the same command again to resume."
-        )
+    def take_from_first(self, values_x: Tensor) -> None:
+        """Replace `values_x` (contiguous, a dtype of gloo's) by those of rank 0."""
+        with self._hearing():
+            dist.broadcast(values_x, src=0)
 
-    def store(self, name: str) -> Any:
-        """The launcher's store, for torch: its keys get this command's scope and `name` before them."""
-        from torch.distributed.distributed_c10d import PrefixStore, Store
-
-        assert isinstance(self._messages, Store)
-        return PrefixStore(self._scope + name, self._messages)
-
-    def end(self) -> None:
-        """Wait until rank 0 is through. Rank 0 leaves last: without torchrun the messages live in its process."""
-        if self.leads:
-            self.post(_END, True)
-            deadline = time.monotonic() + LEAVE_SECONDS
-            while self.add(_LEFT, 0) < len(self.others) and time.monotonic() < deadline:
-                time.sleep(LOOK_SECONDS[0])
-        else:
-            self.receive(_END)
-            self.add(_LEFT, 1)
-
-    def _has(self, name: str) -> bool:
-        return bool(self._ask(lambda messages: messages.check([self._scope + name])))
-
-    def _get(self, name: str) -> Any:
-        return json.loads(self._ask(lambda messages: messages.get(self._scope + name)))
-
-    def _set(self, name: str, value: Any) -> None:
-        self._ask(lambda messages: messages.set(self._scope + name, json.dumps(value)))
-
-    def add(self, name: str, amount: int) -> int:
-        """Add to the counter `name` of all ranks; returns the sum."""
-        return self._ask(lambda messages: messages.add(self._scope + name, amount))
-
-    def _ask(self, question: Callable[[Messages], _Result]) -> _Result:
-        assert self._messages is not None, "a process that is alone has nobody to talk to"
+    @contextlib.contextmanager
+    def _hearing(self) -> Iterator[None]:
+        """Make RankError of what torch raises where a peer is gone: a DistError, or from gloo a plain RuntimeError."""
         try:
-            return question(self._messages)
-        except RuntimeError as error:  # torch.distributed.DistError and its kinds
-            raise self.lost(error) from error
+            yield
+        except RuntimeError as error:
+            what = first_line(error).partition(". ")[0].rpartition("] ")[2]  # without gloo's file and advice
+            raise RankError(
+                f"rank {self.rank} has lost the other ranks ({what}); run the same command again to resume."
+            ) from error
 
 
-ALONE = Ranks(Place())
-
-
-def shared_bar(ranks: Ranks, bar: Bar) -> Bar:
-    """`bar`, or where there are other ranks one that counts with them, and shows on `bar` what all have done."""
-    return bar if ranks.world_size == 1 else _SharedBar(ranks, bar)
+ONE_RANK = Ranks(Place())
 
 
 class _SharedBar:
@@ -189,59 +134,74 @@ class _SharedBar:
         self._shown = total
 
 
-@contextlib.contextmanager
-def joined_ranks() -> Iterator[Ranks]:
-    """The ranks of this command, from the environment that torchrun sets; ALONE without it, and torch is not asked.
+def shared_bar(ranks: Ranks, bar: Bar) -> Bar:
+    """`bar`, or where there are other ranks one that counts with them, and shows on `bar` what all have done."""
+    return bar if ranks.world_size == 1 else _SharedBar(ranks, bar)
 
-    An error inside is told to the other ranks, which then raise RankError; on success all leave together. ConfigError
-    where the environment names other ranks that cannot be reached. SIGTERM becomes SystemExit(143).
+
+@contextlib.contextmanager
+def joined_ranks(device: str = "cpu", longest_wait: timedelta = WAIT_TIMEOUT) -> Iterator[Ranks]:
+    """The ranks of this command in torch's default process group, from the environment that torchrun sets; ONE_RANK without it.
+
+    Tensors of a CPU go over gloo; where `device` is of CUDA, its own go over NCCL. A collective that takes longer than
+    `longest_wait` fails. On success all leave together. After an error the group is left as it is, since its end would wait for
+    collectives that never end, and so the process is expected to end, too: that is how the other ranks hear of it.
+
+    SIGTERM becomes SystemExit(143). ConfigError for other devices, and where the other ranks cannot be reached.
     """
     here = place()
     if here.world_size == 1:
-        yield ALONE
+        yield ONE_RANK
         return
+    ranks = Ranks(here, _join(here, device, longest_wait))
+    with _sigterm_exits(), _aborting_kernels(device):
+        try:
+            yield ranks
+            ranks.gather_json(None)  # a connection that is closed early looks like a failure to a slower rank
+        except RankError:
+            time.sleep(LAUNCHER_SECONDS)  # its SIGTERM comes first, where it has seen the failure as well
+            raise
+    dist.destroy_process_group()
+
+
+def _join(here: Place, device: str, longest_wait: timedelta) -> Store:
+    """Makes the default process group; returns a store of its own for all its ranks."""
+    picked = pick_device(device)
+    if picked.type not in BACKENDS:
+        raise ConfigError(
+            f"--device is '{device}'; several ranks work on {' or '.join(BACKENDS)} only, so use one of these, or one process."
+        )
+    if picked.type == "cuda":
+        torch.cuda.set_device(picked)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun --max-restarts may keep one store for all
-    ranks = Ranks(here, _launcher_store(here), scope=f"tcs/{attempt}/{next(_call_numbers)}/")
-    with _sigterm_exits(), beating(ranks.add, here.rank), ending_together(ranks):
-        yield ranks
-
-
-@contextlib.contextmanager
-def ending_together(ranks: Ranks) -> Iterator[None]:
-    """Tell an error inside to the other ranks; without one, leave when all can."""
-    with telling_failures(ranks):
-        yield
-        ranks.end()
-
-
-@contextlib.contextmanager
-def telling_failures(ranks: Ranks) -> Iterator[None]:
-    """Tell an error inside to the other ranks, at once; RankError comes from them and is not told again."""
     try:
-        yield
-    except RankError:
-        raise
-    except Exception as error:
-        ranks.fail(_first_line(error))
-        raise
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-@functools.cache
-def _launcher_store(here: Place) -> Messages:
-    from torch.distributed.rendezvous import rendezvous
-
-    try:
-        store: Messages = next(rendezvous("env://", timeout=timedelta(minutes=JOIN_MINUTES)))[0]
+        store = PrefixStore(f"tcs/{attempt}/{next(_joins)}", _launcher_store())
+        dist.init_process_group(
+            BACKENDS[picked.type], store=store, rank=here.rank, world_size=here.world_size, timeout=longest_wait
+        )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"this is rank {here.rank} of {here.world_size} (RANK, WORLD_SIZE), but the others cannot be reached "
-            f"({_first_line(error)}); start all with torchrun, or unset WORLD_SIZE."
+            f"({first_line(error)}); start all with torchrun, or unset WORLD_SIZE."
         ) from error
     return store
+
+
+@functools.cache  # without torchrun's own, rank 0 serves it, as long as it lives
+def _launcher_store() -> Store:
+    store: Store = next(rendezvous("env://", timeout=JOIN_TIMEOUT))[0]
+    return store
+
+
+@contextlib.contextmanager
+def _aborting_kernels(device: str) -> Iterator[None]:
+    """On an error, end the kernels of NCCL that wait for other ranks: the end of a process waits for its kernels."""
+    try:
+        yield
+    except BaseException:
+        if device.startswith("cuda") and dist.group.WORLD is not None:
+            dist.group.WORLD.abort()
+        raise
 
 
 @contextlib.contextmanager

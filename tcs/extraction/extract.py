@@ -8,24 +8,28 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Generator, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 import cache
 from tcs.config.extract import ExtractConfig
-from tcs.distributed.ranks import ALONE, Ranks, joined_ranks, shared_bar
+from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import DataError, listed
 from tcs.extraction.decoding import Collate, DecodedBatch, cut, decoded_batches
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import LISTED, Extraction, _recorded, prepare
 from tcs.extraction.projections import projected, projections_of
-from tcs.extraction.ranks import adopt_parts, hosts_of, introduce, report, share_of, share_out
+from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
 from tcs.runtime import Bar, environment, progress_bar, say
 
 # A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
 MIN_BATCH = 8
+
+# A rank that is through waits for the slowest one, which has all of its share to write.
+WAIT_TIMEOUT = timedelta(days=1)
 
 
 def extract(config: ExtractConfig) -> pathlib.Path:
@@ -34,7 +38,7 @@ def extract(config: ExtractConfig) -> pathlib.Path:
     A finished store is left as it is. Raises TcsError or CacheError, one line each; the shards written stay, and the
     same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
     """
-    with joined_ranks() as ranks:
+    with joined_ranks(longest_wait=WAIT_TIMEOUT) as ranks:
         # The plan's constants are made by rank 0 alone: a PCA is not the same to the last bit on every device.
         extraction = prepare(config if ranks.leads else dataclasses.replace(config, dry_run=True))
         if config.dry_run:
@@ -61,7 +65,7 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
     with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
         if writer.finished:
             say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
-            share_out(writer.plan, [], ranks)
+            nothing_to_share(ranks)
         else:
             _run(extraction, writer, ranks)
     add_gate(out)
@@ -69,8 +73,11 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
 
 def _follow(extraction: Extraction, ranks: Ranks) -> None:
     """Write this rank's share of the shards that rank 0 found pending, and report them."""
-    introduce(extraction.plan, ranks)
-    plan_identity, share = share_of(ranks)
+    hosts_of(extraction.plan, ranks)
+    told = share_of(ranks)
+    if told is None:
+        return
+    plan_identity, share = told
     if not share:
         report([], ranks)
         return
@@ -106,7 +113,7 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
 
 
 def write_pending(
-    extraction: Extraction, writer: cache.StoreWriter, share: Sequence[int] | None = None, ranks: Ranks = ALONE
+    extraction: Extraction, writer: cache.StoreWriter, share: Sequence[int] | None = None, ranks: Ranks = ONE_RANK
 ) -> int:
     """Run the teacher over the pending shards of `share` (None: all), write each, and take over the other ranks'.
 
@@ -133,7 +140,7 @@ def _announce(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -
         say(note)
     extraction.teacher.announce()
     say(extraction.cost().among(ranks.world_size).describe())
-    if ranks.others:
+    if ranks.world_size > 1:
         say(f"{ranks.world_size} ranks take turns with the {len(writer.pending())} shards to be written.")
     if writer.damaged:
         say(f"damaged and written again: {', '.join(writer.damaged)}.")

@@ -12,52 +12,51 @@ from tcs.errors import DataError
 SETTLED_BY_RANK_0 = ("batch_size", "constants")
 
 
-def introduce(plan: cache.Plan, ranks: Ranks) -> None:
-    """Tell rank 0 where this rank runs and what it would extract."""
-    ranks.post("ready", {"host": platform.node(), "plan": _digests(plan)})
-
-
 def hosts_of(plan: cache.Plan, ranks: Ranks) -> list[str]:
-    """The host of every rank, on rank 0, once all have introduced themselves.
+    """The host of every rank. All ranks take part, each with the plan that it would extract.
 
-    Raises DataError naming the fields in which a rank's plan differs: nothing is written, or deleted, before all agree.
+    Raises DataError, on rank 0, naming the fields in which a rank's plan differs: nothing is written, or deleted, before all
+    agree.
     """
-    hosts, wanted = [platform.node()], _digests(plan)
-    for rank in ranks.others:
-        ready = ranks.receive("ready", rank)
-        found = ready["plan"]
-        differing = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    found = ranks.gather_json({"host": platform.node(), "plan": _digests(plan)})
+    hosts = [one["host"] for one in found]
+    for rank, one in enumerate(found if ranks.leads else []):
+        fields = {**found[0]["plan"], **one["plan"]}
+        differing = [name for name in fields if one["plan"].get(name) != found[0]["plan"].get(name)]
         if differing:
             raise DataError(
-                f"rank {rank} on {ready['host']} would extract something else than rank 0 on {hosts[0]}: "
+                f"rank {rank} on {hosts[rank]} would extract something else than rank 0 on {hosts[0]}: "
                 f"{', '.join(differing)} differ; give all ranks the same images, teacher and release."
             )
-        hosts.append(ready["host"])
     return hosts
 
 
 def share_out(plan: cache.Plan, pending: list[int], ranks: Ranks) -> list[int]:
     """Tell the other ranks, from rank 0, the plan on disk and its pending shards; returns those that fall to rank 0."""
-    if ranks.others:  # a process that is alone has nobody to tell
-        ranks.post("pending", {"plan_identity": plan.plan_identity, "shards": pending})
+    ranks.broadcast_json({"plan_identity": plan.plan_identity, "shards": pending})
     return ranks.share(pending)
 
 
-def share_of(ranks: Ranks) -> tuple[str, list[int]]:
-    """The identity of the plan on disk, and the shards that fall to this rank, which is not rank 0."""
-    pending = ranks.receive("pending")
-    return pending["plan_identity"], ranks.share(pending["shards"])
+def nothing_to_share(ranks: Ranks) -> None:
+    """Tell the other ranks, from rank 0, that the store is finished."""
+    ranks.broadcast_json(None)
+
+
+def share_of(ranks: Ranks) -> tuple[str, list[int]] | None:
+    """The identity of the plan on disk, and the shards that fall to this rank, which is not rank 0; None if all is done."""
+    told = ranks.broadcast_json(None)
+    return told and (told["plan_identity"], ranks.share(told["shards"]))
 
 
 def report(written: list[cache.WrittenShard], ranks: Ranks) -> None:
-    """Tell rank 0 what this rank has written."""
-    ranks.post("written", [dataclasses.asdict(shard) for shard in written])
+    """Tell rank 0 what this rank has written. Every rank does, once, unless the store was finished."""
+    ranks.gather_json([dataclasses.asdict(shard) for shard in written])
 
 
 def adopt_parts(writer: cache.StoreWriter, ranks: Ranks, meanwhile: Callable[[], None]) -> None:
     """Wait, on rank 0, for the reports of all other ranks, and take over their shards; CacheError for one not there."""
-    for rank in ranks.others:
-        for shard in ranks.receive("written", rank, meanwhile):
+    for shards in ranks.gather_json([], meanwhile):
+        for shard in shards:
             writer.adopt(cache.WrittenShard(**shard))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tcs.checkpoint import ARGS
 from tcs.config.train import TrainConfig
-from tcs.distributed.collectives import Collectives, joined_collectives
+from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
 from tcs.runtime import pick_device
@@ -64,9 +64,10 @@ def _streams(
     config: TrainConfig, data: RunData | None, split: Split | None
 ) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
-    with joined_ranks() as joined:  # first, so that an error of any process ends all with its message
+    with joined_ranks(config.device) as joined:
         data = data or open_data(config.store, config.targets, config.data)
         jobs = plan_jobs(config, data, split)
         device = pick_device(config.device)
-        with joined_collectives(device, joined) as ranks, naming_memory(config):
+        ranks = Collectives(joined, device)
+        with naming_memory(config):
             yield jobs, open_streams(jobs, data, device, ranks), ranks
