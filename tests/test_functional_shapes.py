@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from built_losses import make_criterion
 from expressions import make_rows, make_setting
-from test_criteria import make_criterion
-from test_functional_calls import CALLS
+from functional_calls import CALLS
 from torch import Tensor, nn
 
 from tcs.criteria.losses import LOSSES

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from built_losses import make_criterion
 from expressions import B, D, N, S, draws, make_rows, make_setting
-from test_criteria import make_criterion
 from torch import Tensor
 
 from tcs.criteria.base import Criterion, StepRows
