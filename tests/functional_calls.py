@@ -6,7 +6,7 @@ What an outside caller needs: every projector, hash weight, bank and regressor i
 from collections.abc import Callable
 
 import torch
-from expressions import N, Tensors
+from expressions import N, Tensors, make_setting
 from torch import Tensor
 
 from tcs.criteria.base import StepRows
