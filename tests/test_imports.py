@@ -39,7 +39,7 @@ ROOMS = {
     "teacher": "coordinates students",
     "extraction": "augmentation coordinates distributed images probes teacher",
     "training": "augmentation checkpoint coordinates criteria distributed functional images methods probes splits students",
-    "evaluation": "artefact augmentation checkpoint coordinates images metrics probes reporting splits students",
+    "evaluation": "artefact augmentation checkpoint coordinates images methods metrics probes reporting splits students",
     "maintenance": "extraction images teacher",
     "grid": "checkpoint coordinates criteria evaluation functional images methods metrics probes splits students training",
     "pretraining": "checkpoint functional images students",

@@ -20,6 +20,7 @@ from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_json, load_weights
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import decode_quietly, find_images
+from tcs.methods.named import name_of
 from tcs.metrics import _known_hashes, accuracy, count_known, match_classes
 from tcs.probes.ridge import RidgeProbe, fit_ridge
 from tcs.runtime import pick_device, progress_bar
@@ -160,7 +161,7 @@ def _row(
     logits_NC, seconds = predict_rows(dataclasses.replace(student, model=model), store, rows_N, config)
     return {
         "model": student.record["identity"]["model"],
-        "method": student.record["config"]["method"],
+        "method": student.record["config"]["method"] or name_of(student.record["method"]),
         "store": str(store.path),
         "rows": len(rows_N),
         **accuracy(logits_NC, labels_N[rows_N]),
