@@ -39,6 +39,11 @@ class CountingBar:
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         self.steps, self.interrupt_at = 0, interrupt_at
+        self.begun: list[int] = []
+
+    def begin_at(self, done: int) -> None:
+        self.begun.append(done)
+        self.steps = done
 
     def advance(self, amount: int, note: str = "") -> None:
         self.steps += amount
@@ -149,8 +154,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(method: str, stop: int, tmp_path
         )
     resumed = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
     torch.manual_seed(999)
-    outcome = run(resumed, tmp_path / "cut")
+    bar = CountingBar()
+    outcome = run(resumed, tmp_path / "cut", bar)
     assert same(whole, resumed)
+    assert (bar.begun, bar.steps) == ([stop], resumed.recipe.steps)
     assert outcome.images_seen == expected.images_seen
     one, other = (load_metrics(tmp_path / name / "metrics.jsonl", measured=False) for name in ("whole", "cut"))
     assert one == other

@@ -20,7 +20,7 @@ from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.errors import ArtefactError, DivergedError
 from tcs.functional.contrast import nt_xent, projection_head
 from tcs.grid.view_pairs import view_pairs
-from tcs.runtime import Bar, resident_mib, seed_for, stop_requests
+from tcs.runtime import ResumableBar, resident_mib, seed_for, stop_requests
 from tcs.students.backbone import pre_logits
 from tcs.students.student import Student, normalisation
 from tcs.training.batches import draw
@@ -143,7 +143,9 @@ def _make_optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.opt
     return make_optimiser(groups, recipe.optimiser)
 
 
-def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path, fingerprint: str, every: int) -> Outcome:
+def train_pixels(
+    trainer: PixelTrainer, bar: ResumableBar, folder: pathlib.Path, fingerprint: str, every: int
+) -> Outcome:
     """Run what is left of the steps and return the cost.
 
     The state is saved in `folder` `every` so many steps and on Ctrl-C or SIGTERM; an earlier state of the same `fingerprint`
@@ -151,7 +153,7 @@ def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path, fingerpr
     """
     if (folder / RESUME).exists():
         _resume(trainer, folder / RESUME, fingerprint)
-        bar.advance(trainer.step)
+        bar.begin_at(trainer.step)
     started, peak_mib, interval = time.perf_counter(), 0.0, max(1, trainer.recipe.steps // LOG_POINTS)
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.device)
