@@ -15,7 +15,7 @@ from tcs.extraction.projections import Facts, constants_of, find_projections, pr
 from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
 from tcs.runtime import Stopwatch
-from tcs.teacher.model import Teacher, load_teacher
+from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 LISTED = 10
 
@@ -42,6 +42,7 @@ class Extraction:
 
 def prepare(config: ExtractConfig) -> Extraction:
     """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+    require_obtainable(config)
     images = open_images(config)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
