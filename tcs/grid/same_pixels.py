@@ -46,6 +46,7 @@ from tcs.training.recipe import Recipe, make_recipe
 from tcs.training.record import as_plain
 
 SEMANTICS = 2  # raised by hand, when the same settings would give other weights
+KEPT_SEMANTICS = (1,)  # of finished students that stay as they are: other random views, from the same distributions
 
 METHOD = Method(
     head="linear", loss="nt-xent", about="SimCLR on the pixels of the pool, then a ridge probe of the labels"
@@ -78,7 +79,7 @@ class PixelRun:
         recipe.pop("method")
         return {**recipe, **nested[0], **nested[1]} | {
             "reference": "same-pixels",
-            "semantics": SEMANTICS,
+            "semantics": _semantics_of(self.folder),
             "temperature": TEMPERATURE,
             "model": self.spec.text,
             "image_size": self.size,
@@ -155,6 +156,13 @@ def _refuse_options(config: TrainConfig) -> None:
                 f"same-pixels does not follow --{name.replace('_', '-')} (now {value}), and would not be trained as the other "
                 "cells are; leave it out of `references`, or the option out of `options`."
             )
+
+
+def _semantics_of(folder: pathlib.Path) -> int:
+    """The number of this release, or that of the finished student of an earlier one in `folder`."""
+    found = load_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
+    recorded = found.get("identity", {}).get("semantics")
+    return int(recorded) if found.get("state") == "finished" and recorded in KEPT_SEMANTICS else SEMANTICS
 
 
 def _is_finished(run: PixelRun) -> bool:
