@@ -25,9 +25,7 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
-
 Progress = Callable[[int], None]
-
 Int64Array = npt.NDArray[np.int64]
 
 

@@ -23,7 +23,6 @@ from cache.reader import open as open_store
 from cache.schema import READOUT_PATTERN
 
 EXPORT_FORMAT = "tcs-feature-export"
-
 ABOUT, KEYS, CLASSES, LABELS, HASHES = "store.json", "keys.txt", "classes.txt", "labels.npy", "hashes.npy"
 
 

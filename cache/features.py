@@ -52,13 +52,11 @@ class MappedRows:
 
 
 FeatureArray = npt.NDArray[np.floating[Any]]
-
 Int64Array = npt.NDArray[np.int64]
 
 # A gather that takes longer read from a disk: 1.5 kB rows in memory take 0.3 us each (1 us from 128 maps), on a disk 100 us,
 # announced 10 us.
 DISK_SECONDS_PER_ROW = 2e-6
-
 DISK_SECONDS_PER_BYTE = 1e-9
 
 

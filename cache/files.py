@@ -24,9 +24,7 @@ except ImportError:  # not POSIX: no advisory locks, a second writer is not noti
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".lock"
-
 NOT_ORDINARY = "it is a link, or no ordinary file"
-
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

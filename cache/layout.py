@@ -22,7 +22,6 @@ ALIGNMENT_BYTES = 64
 
 # HDF5 passes values of at least 64 kB (its sieve buffer) on in one call, and nothing else it writes is that long.
 LARGE_BYTES = 1 << 20
-
 PAGE_BYTES = 1 << 16
 
 

@@ -25,7 +25,6 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
-
 Progress = Callable[[int], None]
 
 

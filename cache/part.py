@@ -73,7 +73,6 @@ def standing_shard(shard: Shard, file: str, size_bytes: int, digest: str) -> Sta
 
 # Network file systems keep file attributes for up to a minute (NFS: acregmax, acdirmax = 60 s).
 VISIBLE_SECONDS = 60.0
-
 LOOK_SECONDS = 0.25
 
 

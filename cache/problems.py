@@ -16,7 +16,6 @@ from cache.manifest import MANIFEST_NAME
 from cache.schema import Plan, shard_name
 
 PIECE_BYTES = 4 << 20
-
 Progress = Callable[[int], None]
 
 

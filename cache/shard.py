@@ -21,7 +21,6 @@ from cache.manifest import Quarantined
 from cache.schema import Plan, Readout
 
 QUARANTINED_BYTES = 65_536  # of JSON for one input in quarantine: a key and a reason
-
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 

@@ -15,11 +15,8 @@ from click.core import ParameterSource
 from tcs.errors import did_you_mean
 
 NULLS = f"{__name__}.nulls"  # where a context keeps those of `nullable` that the file sets to null
-
 YAML_TAG = "tag:yaml.org,2002:"
-
 PLAIN_TAGS = frozenset(YAML_TAG + kind for kind in ("str", "int", "float", "bool", "timestamp"))
-
 NOT_FINITE = (".inf", ".nan")  # YAML's words, which Python reads without the dot
 
 

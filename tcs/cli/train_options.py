@@ -11,9 +11,7 @@ from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
 from tcs.config.train import HEADS, MIMIC_VIEWS, TrainConfig
 
 Decorator = Callable[[Any], Any]
-
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-
 PAIR = {"nargs": 2, "type": float}
 
 

@@ -14,7 +14,6 @@ from tcs.errors import ArtefactError
 from tcs.runtime import progress_bar, seed_for
 
 ENCODE_ROWS = 8192
-
 ROUNDING_BAND = 1e-5
 
 

@@ -22,11 +22,8 @@ from tcs.probes.ridge import RidgeProbe, balanced_folds, cross_validated_accurac
 from tcs.splits.shots import Split
 
 DROP_SHARE = 0.2
-
 LEAST_LABELS = 4  # a class; below it a fold has nothing to validate on
-
 MOST_FOLDS = 5
-
 MINIMUM_SIZE = 8
 
 

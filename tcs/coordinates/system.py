@@ -28,13 +28,9 @@ from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError, DataError
 
 DEFAULT_COMPONENTS = 256
-
 FORMAT = "tcs-coordinates"
-
 FORMAT_VERSION = 1
-
 ARRAY_SHAPES = {"basis_DK": "DK", "origin_D": "D", "scales_K": "K", "spectrum_D": "D"}
-
 F32 = NDArray[np.float32]
 
 

@@ -16,7 +16,6 @@ Vectors = NDArray[np.floating[Any]]
 
 # A block of maps is converted to float32 at once.
 BLOCK_VALUES = 1 << 24
-
 RESIDENT_BYTES = 4 << 30
 
 

@@ -32,7 +32,6 @@ from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.shots import Split, choose_split
 
 F64 = NDArray[np.float64]
-
 Ints = NDArray[np.int64]
 
 

@@ -22,7 +22,6 @@ from tcs.runtime import progress_bar
 from tcs.splits.shots import Split
 
 BLOCK_ROWS = 2048
-
 MOST_RANKED = 5  # top-5 accuracy
 
 

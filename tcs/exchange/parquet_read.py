@@ -18,7 +18,6 @@ from tcs.errors import DataError, did_you_mean
 from tcs.exchange.arrays import FeatureTable, FolderImages, load_array, names_of, row_numbers
 
 METADATA = b"tcs"
-
 HASH_COLUMN, INDEX_COLUMN = "hash", "label_index"
 
 

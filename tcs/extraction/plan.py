@@ -18,9 +18,7 @@ from tcs.runtime import Stopwatch
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 LISTED = 10
-
 MAX_ORIGINAL_BYTES = 10_000_000_000
-
 RESIZED_NOTE = "shorter side resized (bicubic) where larger; JPEG stays JPEG, quality 95; all else becomes PNG"
 
 

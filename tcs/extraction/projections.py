@@ -22,11 +22,8 @@ from tcs.teacher.model import Teacher
 from tcs.teacher.projection import Projection, fitted_projection, orthogonal_projection, stored_projection
 
 NAMES = {"pca": "PCA", "autoencoder": "Auto-encoder"}
-
 SAMPLE_VECTORS = 65_536
-
 SAMPLE_BATCH = 32  # not --batch-size: the sample's arithmetic should not depend on it
-
 Facts = Mapping[str, Mapping[str, Any]]
 
 

@@ -24,9 +24,7 @@ class Source:
 
 
 FOLDER = Source("a folder of images", open_folder, frozenset({"split", "class_map", "labels"}))
-
 TAR = Source("a tar of images", open_tar, frozenset({"split", "class_map", "labels"}))
-
 TABLE = Source("a table of paths", open_table, frozenset({"data_dir", "input_key", "target_key", "class_map"}))
 
 # By the end of the file name, for what is not a folder

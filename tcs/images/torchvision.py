@@ -25,9 +25,7 @@ from tcs.images.folder import open_folder
 from tcs.images.listing import ImageList, index_keys, make_list
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
 GREY, RGB = 0, 2
-
 BLOCK_BYTES = 65535
 
 
@@ -69,7 +67,6 @@ ARRAY_SETS = {
 }
 
 FOLDER_NAMES = ("image_folder", "folder")
-
 AS_FILES = "its images are files; give their folder as DATA, with --split, "
 
 FILE_SETS = {

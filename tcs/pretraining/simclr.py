@@ -29,7 +29,6 @@ from tcs.training.batches import draw
 # Of photographs: boxes of a fifth of the area or more, from frames of at most so many times the side of a view.
 NATURAL_VIEWS = dataclasses.replace(PAIR_VIEWS, scale=(0.2, 1.0))
 FRAME_SIDES = 2
-
 Views = Callable[[Image.Image, int], Tensor]  # (image, seed) -> uint8 (2, 3, S, S)
 
 

@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 from tcs.errors import DataError
 
 Array = NDArray[np.floating]
-
 F64 = NDArray[np.float64]
 
 # Times the mean of the K eigenvalues of X'X, that is n times the mean variance of a coordinate.
 RELATIVE_PENALTIES = 10.0 ** np.arange(-6, 4.25, 0.5)
-
 LOO_ROWS = 8192
-
 LOO_BLOCK = 4096
 
 

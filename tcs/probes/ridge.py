@@ -20,11 +20,8 @@ from tcs.probes.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, pen
 from tcs.runtime import seed_for
 
 Array = NDArray[np.floating]
-
 Labels = NDArray[np.integer]
-
 BLOCK_ROWS = 4096
-
 VOTE_TEMPERATURE = 0.07  # of the similarity-weighted vote, as usual for k-NN evaluation of self-supervised features
 
 

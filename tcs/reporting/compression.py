@@ -68,9 +68,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 UNCOMPRESSED = "uncompressed"
-
 DRAWN = ("jl", "orthogonal")  # projections that a seed draws
-
 FLOAT_BYTES = 4
 
 
@@ -99,7 +97,6 @@ def head_parameters(dims: int, size: int, classes: int, projection: str) -> dict
 
 
 CLAIM_SEEDS = 5
-
 Cells = dict[tuple[str, int], Interval]
 
 

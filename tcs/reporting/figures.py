@@ -15,9 +15,7 @@ from tcs.reporting.intervals import Interval
 from tcs.reporting.results import Table
 
 COLUMNS = 3
-
 TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
-
 MARKERS = "osD^vP*X"
 
 

@@ -16,9 +16,7 @@ from tcs.reporting.intervals import Interval, holm, paired_difference
 from tcs.reporting.results import COSTS, ORIGINS, Run, Table, group_tables, load_runs
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
-
 CLAIM_SEEDS = 5  # design rule: fewer seeds are for looking, not for saying that one method beats another
-
 COST_TITLES = ("parameters (M)", "steps", "images seen", "seconds", "images/s", "peak memory (MB)")
 
 

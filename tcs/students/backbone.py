@@ -21,7 +21,6 @@ from tcs.errors import ConfigError, ModelError, did_you_mean
 from tcs.students.zoo.cifar import register
 
 FOLD_TOLERANCE = 1e-4
-
 WORKING_STUDENTS = "resnet18, mobilenetv3_small_100, vit_tiny_patch16_224"
 
 

@@ -40,7 +40,6 @@ RESERVED_KWARGS = (
 )
 
 RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
-
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Raised by hand, only when the same inputs would give other features.

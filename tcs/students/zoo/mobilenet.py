@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from tcs.students.zoo.network import Layers, Stage, conv_norm
 
 EXPANSION = 6
-
 LAST = 1280  # the paper leaves the last convolution at full width for factors below 1
 
 # (channels at full width, blocks, stride of the first) of the paper's bottlenecks, grouped by the size of their map

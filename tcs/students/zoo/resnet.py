@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from tcs.students.zoo.network import Layers, Stage, conv_norm
 
 Widths = tuple[int, int, int, int]
-
 THIN: Widths = (16, 16, 32, 64)  # stem and stages of the paper
-
 WIDE: Widths = (32, 64, 128, 256)  # the benchmark's "x4": stages four times as wide, the stem twice
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from tcs.students.zoo.network import Layers, Stage, conv_norm
 
 STEM = 24
-
 BLOCKS = (4, 8, 4)  # of each stage, in both versions
 
 
