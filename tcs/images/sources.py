@@ -1,4 +1,4 @@
-"""Every kind of DATA by one function: a folder, a .tar, a .csv or .parquet table, or a timm data set string."""
+"""DATA, whatever it is, as one list of images: a folder, a .tar, a .csv or .parquet table, or a timm data set string."""
 
 import dataclasses
 import pathlib

@@ -9,11 +9,17 @@ from tcs.errors import DataError, DivergedError
 from tcs.probes.ridge import fit_ridge_targets, knn_accuracy
 
 Array = NDArray[np.floating[Any]]
+
 F64 = NDArray[np.float64]
+
 NEIGHBOURS = 10
+
 BLOCK_ROWS = 512
+
 LEAST_ROWS = 4  # two halves of two rows: the fewest that a ridge regression takes
+
 ROUNDING = 1e-6  # of a column's largest value: less spread than this is the float32 rounding of a constant
+
 TIE_DECIMALS = 9  # equal rows give cosines that differ by float64 rounding
 
 
