@@ -1,13 +1,11 @@
-"""Extraction, prepare, identity of the store."""
+"""What an extraction consists of, before anything is written: images, teacher, and the plan of the store that follows."""
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import cache
 from tcs.augmentation.views import PARAMETERS, ViewPolicy
-from tcs.config.extract import ExtractConfig, as_json
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError
 from tcs.extraction.cost import Cost, estimate_cost, readable_bytes
 from tcs.extraction.decoding import ImagePositions, inputs_maker, view_policy
@@ -17,7 +15,6 @@ from tcs.images.sources import open_images
 from tcs.runtime import Stopwatch
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
-LISTED = 10
 MAX_ORIGINAL_BYTES = 10_000_000_000
 RESIZED_NOTE = "shorter side resized (bicubic) where larger; JPEG stays JPEG, quality 95; all else becomes PNG"
 
@@ -90,13 +87,3 @@ def _image_policy(config: ExtractConfig, images: ImageList) -> str:
             " into a store unasked; choose --images original, --images resized:256 or --images none."
         )
     return "original"
-
-
-def _recorded(config: ExtractConfig) -> dict[str, Any]:
-    """The configuration as JSON types, for provenance."""
-    plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
-    return plain
-
-
-def _listed(bad: Sequence[cache.Quarantined]) -> str:
-    return ", ".join(f"{entry.key} ({entry.reason})" for entry in bad)

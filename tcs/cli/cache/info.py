@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 LISTED = 10
+Stamp = tuple[int, int] | None
 
 
 @click.command(name="info")
@@ -22,9 +23,6 @@ def command(store: str, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         _print_table(found)
-
-
-Stamp = tuple[int, int] | None
 
 
 def stamp(out: str) -> Stamp:
