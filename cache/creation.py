@@ -1,6 +1,6 @@
 """Make a store from arrays that somebody holds already: features, keys, and what else is known of the rows.
 
-Letters: N rows, D dims, H W grid.
+Legend: N rows, D dims, H W grid.
 """
 
 import operator

@@ -1,6 +1,6 @@
 """Write the rows of a store as plain arrays and text files, for programs that know nothing of stores.
 
-Letters: N rows.
+Legend: N rows.
 """
 
 import contextlib

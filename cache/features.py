@@ -2,7 +2,7 @@
 
 The system is told which rows of a memory map will be read next, so that they come from a disk together.
 
-Letters: N rows of the store, B rows asked for, n rows of a map, V views, H W grid, D dims. A row is (D,), (H, W, D), (V, D) or
+Legend: N rows of the store, B rows asked for, n rows of a map, V views, H W grid, D dims. A row is (D,), (H, W, D), (V, D) or
 (V, H, W, D).
 """
 

@@ -1,6 +1,6 @@
 """A packed store: a whole closed store in one HDF5 file, each readout as one array. This module reads and checks it.
 
-Letters: N rows of the store, M shards of its plan. The rows of shard i are the i-th range of every dataset.
+Legend: N rows of the store, M shards of its plan. The rows of shard i are the i-th range of every dataset.
 """
 
 import dataclasses

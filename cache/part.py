@@ -3,7 +3,7 @@
 One process has the `StoreWriter`; it tells the others which shards are whose, and adopts what they report. Between them
 there is the folder alone, perhaps on a file system that shows a new file to other machines only after some seconds.
 
-Letters: N rows of the shard.
+Legend: N rows of the shard.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""What a verification says, and the checks of rows that digests would cover up had they been written wrong.
+"""The report of a verification, and checks of rows that were written wrong, whose digests therefore fit.
 
-Letters: N rows.
+Legend: N rows.
 """
 
 import dataclasses

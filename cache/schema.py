@@ -1,6 +1,6 @@
 """The plan of a store: all that decides its content, settled before the first shard. FORMAT.md is the prose.
 
-Letters: V views, H W grid height and width, D dims, P parameters of a view.
+Legend: V views, H W grid height and width, D dims, P parameters of a view.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Axes of a feature space and their scales, from a covariance: principal, random, learned, or the features themselves.
 
-Shapes: D features, K coordinates. Axes are columns; arithmetic is float64.
+Legend: D features, K coordinates. Axes are columns; arithmetic is float64.
 """
 
 import numpy as np

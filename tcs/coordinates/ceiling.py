@@ -4,7 +4,7 @@ A ridge probe is fitted to the coordinates of k shots a class (or of all labels)
 head on these coordinates can transmit more to a student. Split seeds from 100 on are development splits (design,
 section 8), so that a K chosen by this curve was not chosen on the splits of a reported table.
 
-Shapes: N rows of the store, n labelled rows of a split, m scored rows, D features, K coordinates, C classes.
+Legend: N rows of the store, n labelled rows of a split, m scored rows, D features, K coordinates, C classes.
 """
 
 import dataclasses

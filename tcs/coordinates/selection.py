@@ -6,7 +6,7 @@ without each fold and scored on it, beside the spectrum's first coordinates at t
 one standard error of the best wins. Cross-validating the sets found with all labels was refused: it costs as many fits,
 and its accuracy rises as the set overfits the labels.
 
-Shapes: n labelled rows, K coordinates, C classes, A active coordinates.
+Legend: n labelled rows, K coordinates, C classes, A active coordinates.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eige
 `random` (the Q of a seeded Gaussian matrix, RdimKD-R), `autoencoder` (RdimKD-A), `jl` (a Gaussian matrix, not
 orthonormal) and `identity` (the features themselves).
 
-Shapes: N rows, D features, K coordinates.
+Legend: N rows, D features, K coordinates.
 """
 
 import dataclasses

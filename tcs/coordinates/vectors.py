@@ -1,6 +1,6 @@
 """A readout of any shape as a matrix, read block by block: one vector a row, or every position of every view as a row.
 
-Letters: N rows of the store, V views, H W grid, D dims, M = N V H W vectors, B vectors asked for.
+Legend: N rows of the store, V views, H W grid, D dims, M = N V H W vectors, B vectors asked for.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ elimination with a ridge probe on the split's labels keeps (`selection`). Princi
 training store, labelled or not, and never from the test store. The first K columns of one D x D draw are taken for every
 K, so that a curve over K is of one draw.
 
-Letters: N rows of the store, M scored rows, D features, K coordinates, H heads.
+Legend: N rows of the store, M scored rows, D features, K coordinates, H heads.
 """
 
 import dataclasses

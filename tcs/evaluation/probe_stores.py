@@ -1,6 +1,6 @@
 """Two stores of one teacher for `tcs probe`: rows to fit heads on, and rows to score them on.
 
-Letters: N labelled rows of a split, M scored rows, B rows of a block, D features, C classes.
+Legend: N labelled rows of a split, M scored rows, B rows of a block, D features, C classes.
 """
 
 import dataclasses

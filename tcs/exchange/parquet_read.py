@@ -1,6 +1,6 @@
 """Features in a parquet file, read for a new store. Needs pyarrow (the extra `data`).
 
-Letters: N rows, R rows of a row group, D numbers of a row.
+Legend: N rows, R rows of a row group, D numbers of a row.
 """
 
 import contextlib

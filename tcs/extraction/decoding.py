@@ -4,7 +4,7 @@ A batch is cut inside a shard at fixed positions and padded with zeros to full s
 kill, does the same arithmetic. A broken image is zeros at its own place, with a reason; nothing is ever substituted
 (timm's ImageDataset would serve the next image).
 
-Letters: B batch, n images in the batch, V views, P parameters of a view, H W height and width.
+Legend: B batch, n images in the batch, V views, P parameters of a view, H W height and width.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """`tcs extract`: one pass of a teacher over images into a feature store, resumable, complete or refused.
 
-Letters: B batch, D teacher dims, V views, P parameters of a view, R rows of a shard (its inputs without the bad ones).
+Legend: B batch, D teacher dims, V views, P parameters of a view, R rows of a shard (its inputs without the bad ones).
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """A quick check after extraction: is this teacher sane? Nearest neighbours and a linear probe on held-out rows.
 
-Letters: N rows sampled, n all rows of the store, D teacher dims, C classes.
+Legend: N rows sampled, n all rows of the store, D teacher dims, C classes.
 """
 
 import math

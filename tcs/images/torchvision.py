@@ -5,7 +5,7 @@ nothing but the pixels. PNG writers agree on the pixels, not on the bytes, which
 hash must not, so the pixels are stored as they are: deflate's stored blocks (RFC 1951, 3.2.4), rows without a filter (PNG, third
 edition, 9).
 
-Letters: N images, H height, W width, B = channels x W bytes of a row.
+Legend: N images, H height, W width, B = channels x W bytes of a row.
 """
 
 import contextlib

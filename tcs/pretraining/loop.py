@@ -1,6 +1,6 @@
 """The pretraining loop of a teacher: images -> encoder; killed anywhere, the same call goes on from the last checkpoint.
 
-Letters: B images in a batch, S image side, V = 2 views.
+Legend: B images in a batch, S image side, V = 2 views.
 """
 
 import json

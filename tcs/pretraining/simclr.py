@@ -2,7 +2,7 @@
 
 The step and the views of photographs are tcs.simclr. Every draw is a pure function of (seed, purpose, step).
 
-Letters: B images in a batch, D encoder dims, S image side, V = 2 views.
+Legend: B images in a batch, D encoder dims, S image side, V = 2 views.
 """
 
 import contextlib

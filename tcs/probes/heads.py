@@ -1,6 +1,6 @@
 """Linear classifiers of compressed features: fitted on g = R'f, served as the one linear map W R' of f.
 
-Letters: N rows of a split, M rows to score, D features, K coordinates, C classes.
+Legend: N rows of a split, M rows to score, D features, K coordinates, C classes.
 """
 
 import dataclasses

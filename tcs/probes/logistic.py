@@ -1,6 +1,6 @@
 """Logits of the frozen teacher without a teacher head: a logistic probe of cached features, fitted on the run's own labels.
 
-Letters: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
+Legend: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
 """
 
 import warnings

@@ -3,7 +3,7 @@
 The folder holds compression.csv, compression.md, compression.png, and probe.json, which has the recipe and the rows, so that the
 same command reads instead of measuring, and another is refused.
 
-Letters: D features, K coordinates, C classes, R the projection (D, K), W the head (C, K).
+Legend: D features, K coordinates, C classes, R the projection (D, K), W the head (C, K).
 """
 
 import csv

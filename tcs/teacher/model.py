@@ -1,6 +1,6 @@
 """The frozen teacher: a model with its weights, its own preprocessing, and its readouts.
 
-Letters: B batch, H W height and width, D teacher dims.
+Legend: B batch, H W height and width, D teacher dims.
 """
 
 import dataclasses

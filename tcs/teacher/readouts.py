@@ -10,7 +10,8 @@
 
 Where a model norms after pooling (timm's ``fc_norm``, ConvNeXt's ``head.norm``), cls, avg and map are taken before that
 norm and pool after it. `global_pool` is never passed to timm: it would swap a trained final norm for an untrained one.
-Letters: B batch, L tokens, D teacher dims, H W height and width of a map.
+
+Legend: B batch, L tokens, D teacher dims, H W height and width of a map.
 """
 
 import dataclasses

@@ -2,7 +2,9 @@
 
 One of the paper's five strides is missing, that of the 24 channels: 32 px become 2. Widths are halved and not rounded to
 multiples of 8, the first block has its 1x1 convolution though it expands nothing, and ReLU stands for ReLU6; the published
-0.81 M parameters hold for that. Legend: B batch rows, F channels.
+0.81 M parameters hold for that.
+
+Legend: B batch rows, F channels.
 """
 
 from torch import Tensor, nn
