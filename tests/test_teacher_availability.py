@@ -2,6 +2,7 @@
 
 import pathlib
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +59,9 @@ def put_in_cache(folder: pathlib.Path) -> None:
 
 
 def passed(**options: Any) -> None:
-    extract(ExtractConfig(data="no such folder", out="never.store", **options))
+    """As far as the images, of which there are none: listing them is the next that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        extract(ExtractConfig(data=folder, out="never.store", **options))
 
 
 @pytest.mark.parametrize("name", [NAME, f"hf-hub:{REPOSITORY}", f"hf-hub:{REPOSITORY}@v1"])
@@ -78,6 +81,13 @@ def test_a_hub_that_cannot_be_reached_is_told_before_images_are_listed(
     assert asked == ["huggingface.co"]  # one attempt for the whole process
 
 
+def test_data_that_is_none_is_told_before_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = unreachable(monkeypatch)
+    with pytest.raises(DataError, match="'no such folder' does not exist; DATA must be a folder"):
+        extract(ExtractConfig(data="no such folder", out="never.store", teacher=NAME))
+    assert asked == []
+
+
 def test_the_hub_switched_off_is_told_without_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = unreachable(monkeypatch)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -94,7 +104,7 @@ def test_what_is_in_the_cache_is_read_from_there_without_a_request(
 ) -> None:
     asked = unreachable(monkeypatch)
     put_in_cache(cache_folder)
-    with pytest.raises(DataError, match="no such folder"):  # so the teacher was no obstacle
+    with pytest.raises(DataError, match="holds no images"):  # so the teacher was no obstacle
         passed(teacher=NAME)
     teacher = load_teacher(ExtractConfig(data="d", out="o", teacher=NAME))
     assert teacher.weights.matched == len(timm.create_model("test_vit").state_dict())
@@ -124,7 +134,7 @@ def test_half_a_repository_in_the_cache_fails_at_once(
 )
 def test_teachers_that_need_no_hub_ask_for_none(monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
     asked = unreachable(monkeypatch)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="holds no images"):
         passed(**options)
     assert asked == []
 

@@ -11,7 +11,7 @@ from tcs.extraction.cost import Cost, estimate_cost, readable_bytes
 from tcs.extraction.decoding import ImagePositions, inputs_maker, view_policy
 from tcs.extraction.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
 from tcs.images.listing import ImageList
-from tcs.images.sources import open_images
+from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
@@ -37,6 +37,7 @@ class Extraction:
 
 def prepare(config: ExtractConfig) -> Extraction:
     """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+    choose_source(config)
     require_obtainable(config)
     images = open_images(config)
     policy = _image_policy(config, images)
