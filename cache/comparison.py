@@ -11,7 +11,6 @@ from cache.fingerprint import digest_of_bytes
 from cache.schema import Plan
 
 _ABSENT = object()
-
 _NAMED_AT_MOST = 3
 
 

@@ -14,9 +14,7 @@ import numpy.typing as npt
 from cache.fields import require, require_all, take
 
 CONSTANT_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]*")
-
 DTYPES = ("<f4", "<f8")
-
 MAX_BYTES = 64 << 20
 
 

@@ -1,6 +1,6 @@
 """Make a store from arrays that somebody holds already: features, keys, and what else is known of the rows.
 
-Letters: N rows, D dims, H W grid.
+Legend: N rows, D dims, H W grid.
 """
 
 import operator
@@ -20,9 +20,7 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 ROWS_PER_SHARD = 8192
-
 MAX_NUMBERED_CLASSES = 1 << 20  # a number gone astray must not make names until the memory is full
-
 UNKNOWN = "unknown"
 
 TEACHER, FEATURES = (

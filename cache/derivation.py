@@ -1,6 +1,6 @@
 """Write a store from the rows of others: same features bit for bit, in a plan of its own. Every byte read is checked first.
 
-Letters: P positions of the new plan, B those of one of its shards, n those of them that have a row.
+Legend: P positions of the new plan, B those of one of its shards, n those of them that have a row.
 """
 
 import dataclasses
@@ -25,9 +25,7 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
-
 Progress = Callable[[int], None]
-
 Int64Array = npt.NDArray[np.int64]
 
 

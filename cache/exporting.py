@@ -1,6 +1,6 @@
 """Write the rows of a store as plain arrays and text files, for programs that know nothing of stores.
 
-Letters: N rows.
+Legend: N rows.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ from cache.reader import open as open_store
 from cache.schema import READOUT_PATTERN
 
 EXPORT_FORMAT = "tcs-feature-export"
-
 ABOUT, KEYS, CLASSES, LABELS, HASHES = "store.json", "keys.txt", "classes.txt", "labels.npy", "hashes.npy"
 
 

@@ -1,6 +1,6 @@
-"""The layout of a file of ours found on disk. Nothing of it is believed: links, layouts, dtypes and shapes come first.
+"""Where the values of each dataset lie in a file found on disk; links, layouts, dtypes and shapes are checked before they are used.
 
-Letters: N rows, V views, P parameters of a view.
+Legend: N rows, V views, P parameters of a view.
 """
 
 import contextlib

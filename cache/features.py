@@ -1,8 +1,9 @@
 """The features of one readout as one array, memory-mapped from the shards or gathered into memory.
 
-Letters: N rows of the store, B rows asked for, V views, H W grid, D dims. A row is (D,), (H, W, D), (V, D) or (V, H, W, D).
+The system is told which rows of a memory map will be read next, so that they come from a disk together.
 
-Rows that lie in a memory map, and a word to the system about which of them will be read next.
+Legend: N rows of the store, B rows asked for, n rows of a map, V views, H W grid, D dims. A row is (D,), (H, W, D), (V, D) or
+(V, H, W, D).
 """
 
 import math
@@ -17,8 +18,16 @@ import numpy.typing as npt
 from cache.errors import SchemaError
 from cache.extents import Extent
 
+FeatureArray = npt.NDArray[np.floating[Any]]
+Int64Array = npt.NDArray[np.int64]
+
 # Not on Windows. Without it rows on a disk are read one after another, each with as much around it as the system likes.
 _WILL_NEED: int | None = getattr(mmap, "MADV_WILLNEED", None)
+
+# A gather that takes longer read from a disk: 1.5 kB rows in memory take 0.3 us each (1 us from 128 maps), on a disk 100 us,
+# announced 10 us.
+DISK_SECONDS_PER_ROW = 2e-6
+DISK_SECONDS_PER_BYTE = 1e-9
 
 
 class MappedRows:
@@ -49,17 +58,6 @@ class MappedRows:
         for start in (self._offset + numbers * row_bytes).tolist():
             page_start = start - start % mmap.PAGESIZE
             self._buffer.madvise(_WILL_NEED, page_start, start + row_bytes - page_start)
-
-
-FeatureArray = npt.NDArray[np.floating[Any]]
-
-Int64Array = npt.NDArray[np.int64]
-
-# A gather that takes longer read from a disk: 1.5 kB rows in memory take 0.3 us each (1 us from 128 maps), on a disk 100 us,
-# announced 10 us.
-DISK_SECONDS_PER_ROW = 2e-6
-
-DISK_SECONDS_PER_BYTE = 1e-9
 
 
 class Features:

@@ -10,7 +10,6 @@ from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, manifest_bytes
 from cache.schema import FORMAT
 
 _HEAD_BYTES = 4096
-
 _PARTIAL_PATTERN = re.compile(rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern})\.[0-9a-f]{{8}}\.partial")
 
 

@@ -1,6 +1,6 @@
 """Checks of a shard file found on disk: its layout, then its place in the plan, then, if asked, every byte.
 
-Letters: N rows of the shard.
+Legend: N rows of the shard.
 """
 
 import dataclasses

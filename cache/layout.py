@@ -1,12 +1,9 @@
-"""The HDF5 file around datasets, without a copy of them: pieces that are the file, one after the other.
+"""The HDF5 file around datasets, without a copy of them: pieces that are the file, or the places where values will lie.
 
-HDF5 itself writes into a record that keeps what it says about the datasets and drops their values: those are where they
-were, and HDF5 tells at which byte it wants them. So a shard is in memory once, and HDF5 never meets a full disk or a kill.
-
-The skeleton of an HDF5 file: its metadata, and where the values of each dataset will lie, before any value is written.
-
-HDF5 writes into memory only, and only its metadata; so a file of any size is laid out at once, and the values can go to the
-disk with plain writes. Datasets are contiguous and start at a multiple of 64 bytes.
+HDF5 itself writes into a record in memory that keeps what it says about the datasets and drops their values, and it tells at
+which byte it wants those. `file_pieces` puts values that are there between: a shard is in memory once, and HDF5 never meets a full
+disk or a kill. `skeleton` lays out a file of any size before any value is written; they go to the disk with plain writes.
+Datasets are contiguous and start at a multiple of 64 bytes.
 """
 
 import dataclasses
@@ -22,8 +19,9 @@ ALIGNMENT_BYTES = 64
 
 # HDF5 passes values of at least 64 kB (its sieve buffer) on in one call, and nothing else it writes is that long.
 LARGE_BYTES = 1 << 20
-
 PAGE_BYTES = 1 << 16
+
+Form = tuple[str, tuple[int, ...]]  # what a dataset is: numpy's dtype string, shape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +98,35 @@ def _placeholder(values: Values) -> npt.NDArray[Any]:
     return values if isinstance(values, np.ndarray) else np.frombuffer(b"".join(values.pieces), dtype=np.uint8)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """`pieces` are the bytes to be written first, by their offsets; `offsets` says where each dataset begins (0 if empty)."""
+
+    pieces: Mapping[int, bytes]
+    offsets: Mapping[str, int]
+    size_bytes: int
+
+
+def skeleton(attributes: Mapping[str, Any], datasets: Mapping[str, Form]) -> Skeleton:
+    """Lay out a file with these root attributes and datasets, in this order. Equal arguments give equal bytes."""
+    record = Record()
+    with h5py.File(record, "w", driver="fileobj", alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES) as file:
+        file.attrs.update(attributes)
+        offsets = {name: _allocated(file, name, form) for name, form in datasets.items()}
+    return Skeleton(pieces=record.pages(), offsets=offsets, size_bytes=record.size_bytes)
+
+
+def _allocated(file: Any, name: str, form: Form) -> int:
+    """Give a dataset its place at once, unwritten; returns its first byte."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    dtype, shape = form
+    dataset = file.create_dataset(name, shape, dtype, dcpl=properties)
+    return int(dataset.id.get_offset() or 0)
+
+
 class Record(io.RawIOBase):
     """A file in memory that forgets writes of LARGE_BYTES and more."""
 
@@ -155,35 +182,3 @@ def _by_page(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """The pages between two places of the file, each with the first and last + 1 byte that are meant in it."""
     for page in range(start // PAGE_BYTES, -(-stop // PAGE_BYTES)):
         yield page, max(start - page * PAGE_BYTES, 0), min(stop - page * PAGE_BYTES, PAGE_BYTES)
-
-
-Form = tuple[str, tuple[int, ...]]  # what a dataset is: numpy's dtype string, shape
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Skeleton:
-    """`pieces` are the bytes to be written first, by their offsets; `offsets` says where each dataset begins (0 if empty)."""
-
-    pieces: Mapping[int, bytes]
-    offsets: Mapping[str, int]
-    size_bytes: int
-
-
-def skeleton(attributes: Mapping[str, Any], datasets: Mapping[str, Form]) -> Skeleton:
-    """Lay out a file with these root attributes and datasets, in this order. Equal arguments give equal bytes."""
-    record = Record()
-    with h5py.File(record, "w", driver="fileobj", alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES) as file:
-        file.attrs.update(attributes)
-        offsets = {name: _allocated(file, name, form) for name, form in datasets.items()}
-    return Skeleton(pieces=record.pages(), offsets=offsets, size_bytes=record.size_bytes)
-
-
-def _allocated(file: Any, name: str, form: Form) -> int:
-    """Give a dataset its place at once, unwritten; returns its first byte."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_layout(h5py.h5d.CONTIGUOUS)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    dtype, shape = form
-    dataset = file.create_dataset(name, shape, dtype, dcpl=properties)
-    return int(dataset.id.get_offset() or 0)

@@ -15,15 +15,10 @@ from cache.files import atomic_write_bytes, open_ordinary
 from cache.schema import FORMAT, READABLE_VERSIONS, Plan, shard_name
 
 MANIFEST_NAME = "manifest.json"
-
 _LOST_REMEDY = "delete this file and rerun the command that made the store: it takes over the shards that are whole"
-
 MAX_MANIFEST_BYTES = 4 << 30  # 14 million keys of 60 letters take a quarter of that
-
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.h5")
-
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{32}")
-
 STATES = ("open", "closed")
 
 
@@ -120,7 +115,6 @@ class Manifest:
 
 
 _ENTRY_FIELDS: Mapping[str, type] = {"file": str, "rows": int, "bytes": int, "digest": str}
-
 _QUARANTINED_FIELDS: Mapping[str, type] = {"position": int, "key": str, "reason": str}
 
 _MANIFEST_FIELDS: Mapping[str, type | None] = {

@@ -1,6 +1,6 @@
 """A packed store: a whole closed store in one HDF5 file, each readout as one array. This module reads and checks it.
 
-Letters: N rows of the store, M shards of its plan. The rows of shard i are the i-th range of every dataset.
+Legend: N rows of the store, M shards of its plan. The rows of shard i are the i-th range of every dataset.
 """
 
 import dataclasses
@@ -32,13 +32,9 @@ from cache.schema import FORMAT, READABLE_VERSIONS, Plan
 from cache.shard import content_digest, key_bytes, quarantine_bytes
 
 KIND = "packed"
-
 KINDS = {"format": f"|S{len(FORMAT)}", "format_version": "<i8", "kind": f"|S{len(KIND)}", "manifest_digest": "|S32"}
-
 BEFORE_ROWS = ["manifest", "content_digests", "positions", "labels", "hashes"]  # before features, views and images
-
 _HEAD_BYTES = 4096
-
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 

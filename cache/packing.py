@@ -1,6 +1,6 @@
 """Pack a store folder into one file, and unpack it into such a folder again. Every byte is checked on the way.
 
-Letters: N rows of the store, M shards of its plan.
+Legend: N rows of the store, M shards of its plan.
 """
 
 import dataclasses
@@ -25,7 +25,6 @@ from cache.shard import ShardRows
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
-
 Progress = Callable[[int], None]
 
 

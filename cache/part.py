@@ -1,11 +1,9 @@
-"""A part of a store's shards, written by a process beside the one that holds the lock.
+"""Shards of a store that is still open: written or found on disk, by the process that holds the lock or by others beside it.
 
 One process has the `StoreWriter`; it tells the others which shards are whose, and adopts what they report. Between them
 there is the folder alone, perhaps on a file system that shows a new file to other machines only after some seconds.
 
-What stands on disk of a store that is still open: one shard each, just written or found and checked.
-
-Letters: N rows of the shard.
+Legend: N rows of the shard.
 """
 
 import dataclasses
@@ -24,6 +22,10 @@ from cache.inspection import Shard, digest_of_shard, inspect_shard, verify_shard
 from cache.manifest import MANIFEST_NAME, Manifest, Quarantined, ShardEntry, read_manifest
 from cache.schema import Plan, shard_name
 from cache.shard import ShardRows, shard_pieces
+
+# Network file systems keep file attributes for up to a minute (NFS: acregmax, acdirmax = 60 s).
+VISIBLE_SECONDS = 60.0
+LOOK_SECONDS = 0.25  # between two looks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,12 +71,6 @@ def standing_shard(shard: Shard, file: str, size_bytes: int, digest: str) -> Sta
         hashes=shard.hashes_N16.tobytes(),
         quarantine=shard.quarantine,
     )
-
-
-# Network file systems keep file attributes for up to a minute (NFS: acregmax, acdirmax = 60 s).
-VISIBLE_SECONDS = 60.0
-
-LOOK_SECONDS = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

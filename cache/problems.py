@@ -1,6 +1,6 @@
-"""What a verification says, and the checks of rows that digests would cover up had they been written wrong.
+"""The report of a verification, and checks of rows that were written wrong, whose digests therefore fit.
 
-Letters: N rows.
+Legend: N rows.
 """
 
 import dataclasses
@@ -16,7 +16,6 @@ from cache.manifest import MANIFEST_NAME
 from cache.schema import Plan, shard_name
 
 PIECE_BYTES = 4 << 20
-
 Progress = Callable[[int], None]
 
 

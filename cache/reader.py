@@ -1,6 +1,6 @@
 """Open a closed store and read it. Nothing here writes, and no HDF5 handle stays open.
 
-Letters: N rows of the store, in shard order, positions ascending; quarantined inputs have no row.
+Legend: N rows of the store, in shard order, positions ascending; quarantined inputs have no row.
 """
 
 import bisect

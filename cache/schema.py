@@ -1,6 +1,6 @@
 """The plan of a store: all that decides its content, settled before the first shard. FORMAT.md is the prose.
 
-Letters: V views, H W grid height and width, D dims, P parameters of a view.
+Legend: V views, H W grid height and width, D dims, P parameters of a view.
 """
 
 import dataclasses
@@ -16,17 +16,11 @@ from cache.fields import json_object, require, require_all, require_names, requi
 from cache.fingerprint import digest_of_json
 
 FORMAT = "tcs-feature-store"
-
 FORMAT_VERSION = 2  # what is written
-
 READABLE_VERSIONS = (1, 2)
-
 MAX_SHARDS = 100_000
-
 READOUT_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-
 IMAGE_POLICY_PATTERN = re.compile(r"original|none|resized:[1-9][0-9]*")
-
 DTYPES = ("float16", "float32")
 
 
@@ -205,7 +199,6 @@ def _views_from_json(value: Any) -> Views | None:
 
 
 _READOUT_FIELDS: Mapping[str, type | None] = {"name": str, "dims": int, "dtype": str}
-
 _PLAN_FIELDS_2: Mapping[str, type | None] = {"views": None, "constants": dict}
 
 _PLAN_FIELDS: Mapping[str, type | None] = {

@@ -1,6 +1,6 @@
 """One shard: from rows to the bytes of its HDF5 file.
 
-Letters: N rows of the shard, V views, P parameters of a view; a row of a readout has the plan's row_shape. All datasets
+Legend: N rows of the shard, V views, P parameters of a view; a row of a readout has the plan's row_shape. All datasets
 are contiguous and uncompressed, and start at a multiple of 64 bytes, so a reader maps them into memory without HDF5. The
 same rows give the same bytes (same h5py release).
 """
@@ -21,7 +21,6 @@ from cache.manifest import Quarantined
 from cache.schema import Plan, Readout
 
 QUARANTINED_BYTES = 65_536  # of JSON for one input in quarantine: a key and a reason
-
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 

@@ -1,6 +1,6 @@
 """Every byte of a store checked: files against the manifest's digests, shards against the plan and their own digests.
 
-Letters: N rows of a shard.
+Legend: N rows of a shard.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""Write a store shard by shard: whatever kills the writer, the same call goes on where it stopped.
-
-Shards written in the background while the next ones are made.
-"""
+"""Write a store shard by shard, in the background if asked: whatever kills the writer, the same call goes on where it stopped."""
 
 import collections
 import concurrent.futures

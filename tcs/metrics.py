@@ -1,4 +1,7 @@
-"""Accuracy, match_classes, count_known: numpy only, so `tcs probe` and references need no training code."""
+"""Scores of a classifier on a store: classes matched by name, accuracy, and images known from training. No torch is needed.
+
+Legend: N rows of the store, n known images, C classes.
+"""
 
 import io
 import pathlib
@@ -34,7 +37,7 @@ def accuracy(logits_NC: NDArray[np.floating[Any]], labels_N: NDArray[np.int64]) 
     return {"top1": top1, "top1_err": round(100 - top1, 4), "top5": top5, "top5_err": round(100 - top5, 4)}
 
 
-def _known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
+def known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
     """Content hashes (n, 16) of the images that a student was trained or fitted on."""
     try:
         known_n16: NDArray[np.uint8] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)

@@ -5,6 +5,7 @@ Ctrl-C and SIGTERM as requests that a loop answers between two steps.
 
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import os
 import pathlib
@@ -14,11 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any, Protocol
 
 from tcs.errors import ConfigError
+
+RATE_SECONDS = {"s": 1, "min": 60, "h": 3600}  # what rates are told by, the first that gives one unit or more
 
 
 class StopRequest:
@@ -185,46 +188,88 @@ class Bar(Protocol):
         """Count `amount` more units; show `note` beside them."""
 
 
+class ResumableBar(Bar, Protocol):
+    """What a stage needs that may go on where an earlier process stopped."""
+
+    def begin_at(self, done: int) -> None:
+        """Start now, with `done` units of an earlier process: the bar shows them, its rate leaves them out."""
+
+
+class Rate:
+    """How fast units are done by this process: their number over the time since it began, whatever they come in."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds."""
+        self._total, self._clock = total, clock
+        self.begin_at(0)
+
+    def begin_at(self, done: int) -> None:
+        """Count from now on, with `done` units there."""
+        self._before, self._here, self._started = done, 0, self._clock()
+        self._seconds_per_unit = 0.0
+
+    def advance(self, amount: int) -> None:
+        """Count `amount` more."""
+        self._here += amount
+        if self._here:
+            self._seconds_per_unit = (self._clock() - self._started) / self._here
+
+    def speed(self, unit: str) -> str:
+        """Units a second; a minute or an hour where that is less than one. Empty before the first."""
+        if not self._seconds_per_unit:
+            return ""
+        period = next((name for name, most in RATE_SECONDS.items() if self._seconds_per_unit <= most), "h")
+        rate = RATE_SECONDS[period] / self._seconds_per_unit
+        return f"{rate:,.0f} {unit}/{period}" if rate >= 10 else f"{rate:.1f} {unit}/{period}"
+
+    def left(self) -> str:
+        """The time that the rest takes at this rate, as h:mm:ss; `-:--:--` before the first unit."""
+        if not self._seconds_per_unit:
+            return "-:--:--"
+        rest = max(0, self._total - self._before - self._here)
+        return str(datetime.timedelta(seconds=round(rest * self._seconds_per_unit)))
+
+
 class _SilentBar:
+    """Off a terminal nothing is drawn."""
+
+    def begin_at(self, done: int) -> None:
+        """Nothing to draw."""
+
     def advance(self, amount: int, note: str = "") -> None:
-        """Off a terminal nothing is drawn."""
+        """Nothing to draw."""
 
 
 class _RichBar:
-    def __init__(self, progress: Any, task: Any) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Any, task: Any, rate: Rate, unit: str) -> None:
+        self._progress, self._task, self._rate, self._unit = progress, task, rate, unit
+
+    def begin_at(self, done: int) -> None:
+        """Draw the bar from `done` on."""
+        self._rate.begin_at(done)
+        self._progress.update(self._task, completed=done)
 
     def advance(self, amount: int, note: str = "") -> None:
         """Draw the bar `amount` units further."""
-        self._progress.update(self._task, advance=amount, note=note)
+        self._rate.advance(amount)
+        shown = {"speed": self._rate.speed(self._unit), "left": self._rate.left(), "note": note}
+        self._progress.update(self._task, advance=amount, **shown)
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, title: str, unit: str) -> Iterator[Bar]:
+def progress_bar(total: int, title: str, unit: str) -> Iterator[ResumableBar]:
     """A bar on stderr with units/s and time left; nothing where stderr is no terminal, or on ranks other than 0."""
     if not sys.stderr.isatty() or place().rank > 0:
         yield _SilentBar()
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    class _Speed(ProgressColumn):
-        def render(self, task: Task) -> str:
-            return f"{task.finished_speed or task.speed or 0:,.0f} {unit}/s"
-
-    left = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *left, _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
-    ) as progress:
-        yield _RichBar(progress, progress.add_task(title, total=total, note=""))
+    fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("speed", "left", "note")]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *fields)
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=total, speed="", left="", note="")
+        yield _RichBar(progress, task, Rate(total), unit)
 
 
 def say(message: str) -> None:

@@ -93,6 +93,31 @@ def test_help_version_and_wrong_usage_have_their_exit_codes(capsys: pytest.Captu
     assert tcs(capsys)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("extrac", "No such command 'extrac'. Did you mean extract or train?"),
+        ("cache verfy", "No such command 'verfy'. Did you mean verify?"),
+        ("help extrac", "No such command 'extrac'. Did you mean extract or train?"),
+        ("help cache verfy", "No such command 'verfy'. Did you mean verify?"),
+        ("help fit it", "'tcs fit' has no commands of its own; type tcs fit --help."),
+        ("zzz", "No such command 'zzz'."),
+    ],
+)
+def test_a_command_that_is_none_is_told_with_the_nearest(
+    capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    code, out, err = tcs(capsys, *line.split())
+    assert (code, out, err.splitlines()[-1]) == (2, "", f"Error: {message}")
+
+
+@pytest.mark.parametrize("line", ["", "train", "cache", "cache verify", "help"])
+def test_help_of_a_command_is_the_commands_help(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    expected = tcs(capsys, *line.split(), "--help")
+    assert expected[1].startswith(f"Usage: tcs {line}".rstrip())
+    assert tcs(capsys, "help", *line.split()) == expected
+
+
 def test_errors_of_user_and_store_are_one_line_with_exit_code_1(
     capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, arguments: list[str]
 ) -> None:

@@ -1,5 +1,7 @@
 """The stage `tcs eval`. Legend: N rows, C classes."""
 
+import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -18,6 +20,7 @@ from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation import students as evaluation
 from tcs.evaluation.students import evaluate, load_student, predict, predict_rows
 from tcs.images.decode import decode_square
+from tcs.methods.named import METHODS, name_of
 from tcs.metrics import accuracy, match_classes
 from tcs.training.train import train
 
@@ -140,6 +143,35 @@ def test_images_are_scored_in_turns_of_whole_batches(
     assert np.array_equal(logits_NC, expected_NC)
     assert seconds > 0
     assert most == ([8, 8, 8, 6] if turn_bytes < 3 * 16 * 16 * 16 else [16, 14])
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "labels"),
+        ({"targets": "pca.h5"}, "tcs-probe"),
+        ({"method": "bottleneck", "targets": "pca.h5"}, "bottleneck"),
+        ({"loss": "ce + 0.5*rkd"}, "ce + 0.5*rkd"),
+    ],
+)
+def test_the_method_is_named_though_no_option_named_it(
+    folder: pathlib.Path, tmp_path: pathlib.Path, options: dict[str, str], name: str
+) -> None:
+    if "targets" in options:
+        options |= {"targets": str(folder / options["targets"])}
+    store = str(folder / "train.store")
+    config = TrainConfig(store=store, models=(STUDENT,), out=str(tmp_path / "run"), steps=1, img_size=16, **options)  # type: ignore[arg-type]
+    train(config)
+    (row,) = evaluate(EvalConfig(run=config.out, store=str(folder / "test.store")))
+    assert row["method"] == name
+
+
+def test_a_recorded_method_has_its_name_whatever_was_said_about_it() -> None:
+    for name, method in METHODS.items():
+        recorded = json.loads(json.dumps(dataclasses.asdict(method))) | {"about": "in other words"}
+        assert name_of(recorded) == name
+        assert name_of(recorded | {"loss": "ce + 3*l2"}) == "ce + 3*l2"
+        assert name_of({"loss": method.loss}) == method.loss  # a record with fewer fields
 
 
 def test_a_batch_has_images() -> None:

@@ -40,11 +40,12 @@ ROOMS = {
     "teacher": "coordinates students",
     "extraction": "augmentation coordinates distributed images probes teacher",
     "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods probes splits students",
-    "evaluation": "artefact augmentation checkpoint coordinates images metrics probes reporting splits students",
+    "simclr": "augmentation functional training",
+    "evaluation": "artefact augmentation checkpoint coordinates images methods metrics probes reporting splits students",
     "maintenance": "extraction images teacher",
-    "grid": "artefact checkpoint coordinates criteria evaluation functional images methods metrics probes reporting splits students "
-    "training",
-    "pretraining": "artefact checkpoint functional images students",
+    "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images methods metrics probes reporting "
+    "simclr splits students training",
+    "pretraining": "artefact augmentation checkpoint functional images simclr students training",
     "demonstration": "coordinates extraction grid reporting",
     "cli": "coordinates demonstration evaluation exchange extraction grid maintenance methods reporting splits training",
     "__main__": "cli",

@@ -133,7 +133,7 @@ def test_infinite_loss_stops_before_the_update(folder):
     with torch.no_grad():
         next(run.projector.parameters()).fill_(torch.nan)
     before = next(run.encoder.parameters()).clone()
-    with pytest.raises(DivergedError, match=r"NT-Xent loss is nan at step 0, learning rate 0.001; use a smaller --lr"):
+    with pytest.raises(DivergedError, match=r"resnet18: loss 'nt-xent' is nan at step 0; lower --lr and train again"):
         run.train_step(torch.zeros(4, 2, 3, 16, 16, dtype=torch.uint8), 3)
     assert torch.equal(next(run.encoder.parameters()), before)
     assert run.step == 0

@@ -13,7 +13,7 @@ import yaml
 from artefacts import make_store, make_targets
 
 import cache
-from tcs.checkpoint import load_json, load_weights
+from tcs.checkpoint import load_json, load_weights, save_json
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
@@ -289,6 +289,23 @@ def test_a_folder_of_another_run_is_refused(folder: pathlib.Path, monkeypatch: p
     torch.save(state, done / "resume.pt")
     (done / "config.json").unlink()
     with pytest.raises(ArtefactError, match=r"resume\.pt belongs to another configuration; use another --out"):
+        train(folder)
+
+
+def test_a_finished_student_of_an_earlier_release_is_kept_and_an_unfinished_one_is_not_mixed(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = train(folder)
+    record = load_json(done / "config.json")
+    assert record["identity"]["semantics"] == 2
+    record["identity"]["semantics"] = 1
+    save_json(done / "config.json", record)
+    before = {path.name: path.read_bytes() for path in done.iterdir()}
+    assert train(folder) == done
+    assert "is finished; nothing to do" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in done.iterdir()} == before
+    save_json(done / "config.json", record | {"state": "training"})
+    with pytest.raises(ArtefactError, match="was made with semantics 1, this run has 2; use another --out"):
         train(folder)
 
 

@@ -56,6 +56,21 @@ def test_views_differ_between_equal_images(tmp_path):
     assert not torch.equal(batch[0], batch[1])
 
 
+def test_natural_views_are_of_the_centre_square(tmp_path):
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[..., 0] = 255
+    pixels[:, 20:40] = np.random.default_rng(0).integers(0, 256, (20, 20, 1), dtype=np.uint8)  # grey, and red around
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for size in (8, 16):  # from a smaller frame, and from the image as it is
+        pairs = ViewPairs(list_images(tmp_path), VIEWS["natural"](size))
+        views = torch.stack([pairs[(0, seed)] for seed in range(20)]).flatten(0, 1)
+        red, green, blue = views.int().unbind(1)
+        assert views.shape == (40, 3, size, size)
+        assert (red - green).abs().max() <= 8  # colour changes round; red would be 100 and more off
+        assert (blue - green).abs().max() <= 8
+        assert red.float().std() > 20
+
+
 def test_glyph_views_never_mirror(tmp_path):
     ramp = np.zeros((20, 20), np.uint8)
     ramp[:, :10] = 255

@@ -61,8 +61,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(method: str, stop: int, tmp_path
         )
     resumed = make(method, student=DROPOUT_STUDENT, warmup_phase_share=0.25)
     torch.manual_seed(999)
-    cost = run(resumed, tmp_path / "cut")
+    bar = CountingBar()
+    cost = run(resumed, tmp_path / "cut", bar)
     assert same(whole, resumed)
+    assert (bar.begun, bar.steps) == ([stop], resumed.job.steps)
     assert cost.images_seen == expected.images_seen
     one, other = (load_metrics(tmp_path / name / "metrics.jsonl", measured=False) for name in ("whole", "cut"))
     assert one == other

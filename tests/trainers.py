@@ -34,6 +34,11 @@ class CountingBar:
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         self.steps, self.interrupt_at = 0, interrupt_at
+        self.begun: list[int] = []
+
+    def begin_at(self, done: int) -> None:
+        self.begun.append(done)
+        self.steps = done
 
     def advance(self, amount: int, note: str = "") -> None:
         self.steps += amount

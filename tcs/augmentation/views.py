@@ -2,7 +2,9 @@
 
 A view is a box of the image resized to the input, perhaps mirrored, its colours perhaps changed. The box is kept relative to the
 image, so a student at another size, or reading a smaller copy of the image, sees the same part. Parameters are float32 before
-they are used, so what is stored is what was shown. Neither torch nor a teacher is needed here. Letters: V views, P parameters.
+they are used, so what is stored is what was shown. Neither torch nor a teacher is needed here.
+
+Legend: V views, P parameters.
 """
 
 import dataclasses

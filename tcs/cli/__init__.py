@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List losses and methods: what they need, train and cost, and where they come from.",
     ),
     "cache": ("tcs.cli.cache", "Look after a feature store."),
+    "help": ("tcs.cli.help", "Show what a command takes, as COMMAND --help does."),
 }
 
 

@@ -1,5 +1,9 @@
 """`-c FILE.yaml`: options of a click command from a file, under those of the command line.
 
+The values become click's `default_map`: click fills in what the command line leaves open, converts, and knows what was given
+where. What it does not do stands here: it passes over unknown keys in silence, tells a wrong value as if it had been typed, has no
+word for null, and does not look at values that the command line sets.
+
 The file is read as text: a value is what one would type after the option, and click converts and refuses both alike. So 1e-3
 is a number although YAML 1.1 calls it a text, 007 keeps its zeros, and 10.5 steps are refused instead of cut to 10.
 """
@@ -15,11 +19,8 @@ from click.core import ParameterSource
 from tcs.errors import did_you_mean
 
 NULLS = f"{__name__}.nulls"  # where a context keeps those of `nullable` that the file sets to null
-
 YAML_TAG = "tag:yaml.org,2002:"
-
 PLAIN_TAGS = frozenset(YAML_TAG + kind for kind in ("str", "int", "float", "bool", "timestamp"))
-
 NOT_FINITE = (".inf", ".nan")  # YAML's words, which Python reads without the dot
 
 

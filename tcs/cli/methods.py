@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 LABEL_WIDTH = 18
-
 NARROWEST = 40
 
 

@@ -11,9 +11,7 @@ from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
 from tcs.config.train import HEADS, MIMIC_VIEWS, option_defaults
 
 Decorator = Callable[[Any], Any]
-
 DEFAULTS = option_defaults()
-
 PAIR = {"nargs": 2, "type": float}
 
 

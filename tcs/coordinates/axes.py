@@ -1,6 +1,6 @@
 """Axes of a feature space and their scales, from a covariance: principal, random, learned, or the features themselves.
 
-Shapes: D features, K coordinates. Axes are columns; arithmetic is float64.
+Legend: D features, K coordinates. Axes are columns; arithmetic is float64.
 """
 
 import numpy as np
@@ -10,11 +10,8 @@ from tcs.errors import ConfigError, DataError, did_you_mean
 from tcs.runtime import seed_for
 
 SPECTRUM_FLOOR = 1e-3  # times lambda_1: keeps directions that are mostly noise from being blown up when power > 0
-
 F64 = NDArray[np.float64]
-
 METHODS = ("pca", "random", "jl", "autoencoder", "identity")
-
 AUTOENCODER_STEPS, AUTOENCODER_RATE = 1000, 0.03
 
 

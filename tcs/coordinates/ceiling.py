@@ -4,7 +4,7 @@ A ridge probe is fitted to the coordinates of k shots a class (or of all labels)
 head on these coordinates can transmit more to a student. Split seeds from 100 on are development splits (design,
 section 8), so that a K chosen by this curve was not chosen on the splits of a reported table.
 
-Shapes: N rows of the store, n labelled rows of a split, m scored rows, D features, K coordinates, C classes.
+Legend: N rows of the store, n labelled rows of a split, m scored rows, D features, K coordinates, C classes.
 """
 
 import dataclasses
@@ -23,19 +23,12 @@ from tcs.runtime import seed_for
 from tcs.splits.shots import k_shot_split
 
 POWERS = (0.0, 0.5, 1.0)
-
 SPLIT_SEEDS = (100, 101, 102, 103, 104)
-
 MOST_SCORED_ROWS = 10_000
-
 MOST_LABELLED_ROWS = 50_000
-
 HELD_OUT_SHARE = 0.2
-
 F32 = NDArray[np.float32]
-
 F64 = NDArray[np.float64]
-
 Ints = NDArray[np.int64]
 
 

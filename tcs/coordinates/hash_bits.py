@@ -1,7 +1,8 @@
 """Hash bits of coordinates by eLSH: faiss's IndexLSH with a random orthogonal rotation and trained (median) thresholds.
 
-The only module that loads faiss. Bits are what `sa_encode` gave. Legend: M vectors, K coordinates, H hash bits, P = H / 8 bytes,
-B rows of a block.
+The only module that loads faiss. Bits are what `sa_encode` gave.
+
+Legend: M vectors, K coordinates, H hash bits, P = H / 8 bytes, B rows of a block.
 """
 
 import dataclasses
@@ -14,7 +15,6 @@ from tcs.errors import ArtefactError
 from tcs.runtime import progress_bar, seed_for
 
 ENCODE_ROWS = 8192
-
 ROUNDING_BAND = 1e-5
 
 

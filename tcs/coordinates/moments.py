@@ -5,7 +5,7 @@ teachers lie farther from zero than they spread, and float32 products of uncentr
 block is converted to float32 and multiplied in float32; blocks are summed in float64. Doing the products in float64 as
 well was refused: it doubles the time, and the eigenvalues agree to 1e-4 of the first without it. Memory O(D^2 + block).
 
-Shapes: N rows, D features, B rows of a block.
+Legend: N rows, D features, B rows of a block.
 """
 
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ without each fold and scored on it, beside the spectrum's first coordinates at t
 one standard error of the best wins. Cross-validating the sets found with all labels was refused: it costs as many fits,
 and its accuracy rises as the set overfits the labels.
 
-Shapes: n labelled rows, K coordinates, C classes, A active coordinates.
+Legend: n labelled rows, K coordinates, C classes, A active coordinates.
 """
 
 import dataclasses
@@ -22,11 +22,8 @@ from tcs.probes.ridge import RidgeProbe, balanced_folds, cross_validated_accurac
 from tcs.splits.shots import Split
 
 DROP_SHARE = 0.2
-
 LEAST_LABELS = 4  # a class; below it a fold has nothing to validate on
-
 MOST_FOLDS = 5
-
 MINIMUM_SIZE = 8
 
 

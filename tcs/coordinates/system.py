@@ -5,7 +5,7 @@ loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eige
 `random` (the Q of a seeded Gaussian matrix, RdimKD-R), `autoencoder` (RdimKD-A), `jl` (a Gaussian matrix, not
 orthonormal) and `identity` (the features themselves).
 
-Shapes: N rows, D features, K coordinates.
+Legend: N rows, D features, K coordinates.
 """
 
 import dataclasses
@@ -28,13 +28,9 @@ from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError, DataError
 
 DEFAULT_COMPONENTS = 256
-
 FORMAT = "tcs-coordinates"
-
 FORMAT_VERSION = 1
-
 ARRAY_SHAPES = {"basis_DK": "DK", "origin_D": "D", "scales_K": "K", "spectrum_D": "D"}
-
 F32 = NDArray[np.float32]
 
 

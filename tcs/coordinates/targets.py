@@ -30,7 +30,6 @@ from tcs.errors import ArtefactError
 from tcs.runtime import environment, progress_bar, say
 
 FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
-
 SYSTEM_PREFIX = "system/"
 
 ARRAYS: Mapping[str, tuple[str, str]] = {
@@ -43,7 +42,6 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
 }
 
 VIEW_ARRAYS = {**ARRAYS, "coordinates": ("float32", "NVK"), "bits": ("uint8", "NVP")}
-
 FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": dict, "system": dict}
 
 

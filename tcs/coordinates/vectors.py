@@ -1,6 +1,6 @@
 """A readout of any shape as a matrix, read block by block: one vector a row, or every position of every view as a row.
 
-Letters: N rows of the store, V views, H W grid, D dims, M = N V H W vectors, B vectors asked for.
+Legend: N rows of the store, V views, H W grid, D dims, M = N V H W vectors, B vectors asked for.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ Vectors = NDArray[np.floating[Any]]
 
 # A block of maps is converted to float32 at once.
 BLOCK_VALUES = 1 << 24
-
 RESIDENT_BYTES = 4 << 30
 
 

@@ -15,11 +15,8 @@ from sklearn.datasets import load_digits
 from tcs.errors import ArtefactError
 
 SIDE = 32
-
 TRAIN_IMAGES = 1297
-
 MEAN = (0.309, 0.309, 0.309)  # of the training images, as STD
-
 STD = (0.349, 0.349, 0.349)
 
 

@@ -7,7 +7,7 @@ elimination with a ridge probe on the split's labels keeps (`selection`). Princi
 training store, labelled or not, and never from the test store. The first K columns of one D x D draw are taken for every
 K, so that a curve over K is of one draw.
 
-Letters: N rows of the store, M scored rows, D features, K coordinates, H heads.
+Legend: N rows of the store, M scored rows, D features, K coordinates, H heads.
 """
 
 import dataclasses
@@ -40,7 +40,6 @@ from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.shots import Split, choose_split
 
 F64 = NDArray[np.float64]
-
 Ints = NDArray[np.int64]
 
 

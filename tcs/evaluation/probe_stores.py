@@ -1,6 +1,6 @@
 """Two stores of one teacher for `tcs probe`: rows to fit heads on, and rows to score them on.
 
-Letters: N labelled rows of a split, M scored rows, B rows of a block, D features, C classes.
+Legend: N labelled rows of a split, M scored rows, B rows of a block, D features, C classes.
 """
 
 import dataclasses
@@ -22,7 +22,6 @@ from tcs.runtime import progress_bar
 from tcs.splits.shots import Split
 
 BLOCK_ROWS = 2048
-
 MOST_RANKED = 5  # top-5 accuracy
 
 

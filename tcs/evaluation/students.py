@@ -20,7 +20,8 @@ from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import decode_quietly, find_images
-from tcs.metrics import _known_hashes, accuracy, count_known, match_classes
+from tcs.methods.named import name_of
+from tcs.metrics import accuracy, count_known, known_hashes, match_classes
 from tcs.probes.ridge import RidgeProbe, fit_ridge
 from tcs.runtime import pick_device, progress_bar
 from tcs.splits.shots import all_labelled
@@ -98,7 +99,7 @@ def _require_classifier(student: FinishedStudent, config: EvalConfig) -> None:
 def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> dict[str, Any]:
     """The metrics of one student on every labelled row of `store`."""
     labels_N = match_classes(store, student.record["classes"])
-    return _row(student, student.model, store, labels_N, config, _known_hashes(student.folder / SEEN))
+    return _row(student, student.model, store, labels_N, config, known_hashes(student.folder / SEEN))
 
 
 def probe_student(
@@ -117,7 +118,7 @@ def probe_student(
     frozen = dataclasses.replace(student, model=_Features(student.model))
     features_mS, _ = predict_rows(frozen, probe_store, rows_m, dataclasses.replace(config, data=None))
     ridge = fit_ridge(features_mS, probe_store.labels_N[rows_m], len(probe_store.classes))
-    known_n16 = np.concatenate([_known_hashes(student.folder / SEEN), probe_store.hashes_N16[rows_m]])
+    known_n16 = np.concatenate([known_hashes(student.folder / SEEN), probe_store.hashes_N16[rows_m]])
     row = _row(student, _Probed(student.model, ridge), store, labels_N, config, known_n16)
     return row | {"probe": str(probe_store.path), "probe_rows": len(rows_m)}
 
@@ -161,7 +162,7 @@ def _row(
     logits_NC, seconds = predict_rows(dataclasses.replace(student, model=model), store, rows_N, config)
     return {
         "model": student.record["identity"]["model"],
-        "method": student.record["config"]["method"],
+        "method": student.record["config"]["method"] or name_of(student.record["method"]),
         "store": str(store.path),
         "rows": len(rows_N),
         **accuracy(logits_NC, labels_N[rows_N]),

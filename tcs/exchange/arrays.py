@@ -1,6 +1,6 @@
 """Features that somebody holds as .npy and text files, or in the folder of an export: read for a new store.
 
-Letters: N rows, D dims.
+Legend: N rows, D dims.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Features in a parquet file, read for a new store. Needs pyarrow (the extra `data`).
 
-Letters: N rows, R rows of a row group, D numbers of a row.
+Legend: N rows, R rows of a row group, D numbers of a row.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ from tcs.errors import DataError, did_you_mean
 from tcs.exchange.arrays import FeatureTable, FolderImages, load_array, names_of, row_numbers
 
 METADATA = b"tcs"
-
 HASH_COLUMN, INDEX_COLUMN = "hash", "label_index"
 
 

@@ -1,6 +1,6 @@
 """The rows of a store in one parquet file, for programs that know nothing of stores. Needs pyarrow (the extra `data`).
 
-Letters: N rows, R rows of a row group.
+Legend: N rows, R rows of a row group.
 """
 
 import io

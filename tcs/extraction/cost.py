@@ -14,11 +14,8 @@ from tcs.images.listing import ImageList
 from tcs.teacher.model import Teacher
 
 SAMPLE_IMAGES = 16
-
 SAMPLE_BATCH = 8
-
 LARGE_FEATURE_BYTES = 50_000_000_000
-
 LARGE_REMARK = " That is much: --project map=64 and --map-size 7x7 make maps smaller."
 
 

@@ -1,13 +1,10 @@
-"""Worker processes that read, hash, decode and transform images for the teacher, in batches that never change.
+"""What the teacher is given for each image, its clean centre view or V augmented ones, made by worker processes in batches.
 
 A batch is cut inside a shard at fixed positions and padded with zeros to full size, so whoever runs a shard, after any
 kill, does the same arithmetic. A broken image is zeros at its own place, with a reason; nothing is ever substituted
-(timm's ImageDataset would serve the next image). Letters: B batch, V views, P parameters of a view, H W height and
-width, n images in the batch.
+(timm's ImageDataset would serve the next image).
 
-What the teacher is given for an image: its clean centre view, or V augmented ones with their parameters.
-
-Letters: V views, P parameters of a view, H W height and width.
+Legend: B batch, n images in the batch, V views, P parameters of a view, H W height and width.
 """
 
 import dataclasses
@@ -30,6 +27,8 @@ from tcs.config.extract import ExtractConfig
 from tcs.errors import DataError
 from tcs.images.decode import BadImageError, decode_image, shrink
 from tcs.images.listing import ImageList
+
+WATCH_SECONDS = 0.2  # between a worker's looks at whether its parent is alive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,9 +103,6 @@ def inputs_maker(
     return (
         CleanInputs(transform=transform) if policy is None else ViewInputs(policy=policy, preprocessing=preprocessing)
     )
-
-
-WATCH_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

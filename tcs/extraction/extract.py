@@ -1,10 +1,11 @@
 """`tcs extract`: one pass of a teacher over images into a feature store, resumable, complete or refused.
 
-Letters: B batch, D teacher dims, V views, P parameters of a view, R rows of a shard (its inputs without the bad ones).
+Legend: B batch, D teacher dims, V views, P parameters of a view, R rows of a shard (its inputs without the bad ones).
 """
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -14,12 +15,12 @@ from typing import Any
 import numpy as np
 
 import cache
-from tcs.config.extract import ExtractConfig
+from tcs.config.extract import ExtractConfig, as_json
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import DataError, listed
 from tcs.extraction.decoding import Collate, DecodedBatch, cut, decoded_batches
 from tcs.extraction.gate import add_gate
-from tcs.extraction.plan import LISTED, Extraction, _recorded, prepare
+from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
@@ -27,6 +28,7 @@ from tcs.runtime import Bar, environment, progress_bar, say
 
 # A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
 MIN_BATCH = 8
+LISTED = 10  # bad images by name
 
 # A rank that is through waits for the slowest one, which has all of its share to write.
 WAIT_TIMEOUT = timedelta(days=1)
@@ -188,3 +190,9 @@ def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Q
             f"{len(bad)} of {len(plan.keys)} images are bad, --max-bad is {config.max_bad}: {listed(told[:LISTED])}{more};"
             f" run again when they are fixed, or leave them out: --max-bad {len(bad)}."
         )
+
+
+def _recorded(config: ExtractConfig) -> dict[str, Any]:
+    """The configuration as JSON types, for provenance."""
+    plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
+    return plain

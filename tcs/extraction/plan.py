@@ -1,25 +1,21 @@
-"""Extraction, prepare, identity of the store."""
+"""What an extraction consists of, before anything is written: images, teacher, and the plan of the store that follows."""
 
 import dataclasses
-import json
 from typing import Any
 
 import cache
 from tcs.augmentation.views import PARAMETERS, ViewPolicy
-from tcs.config.extract import ExtractConfig, as_json
+from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError
 from tcs.extraction.cost import Cost, estimate_cost, readable_bytes
 from tcs.extraction.decoding import ImagePositions, inputs_maker, view_policy
 from tcs.extraction.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
 from tcs.images.listing import ImageList
-from tcs.images.sources import open_images
+from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch
-from tcs.teacher.model import Teacher, load_teacher
-
-LISTED = 10
+from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 MAX_ORIGINAL_BYTES = 10_000_000_000
-
 RESIZED_NOTE = "shorter side resized (bicubic) where larger; JPEG stays JPEG, quality 95; all else becomes PNG"
 
 
@@ -41,6 +37,8 @@ class Extraction:
 
 def prepare(config: ExtractConfig) -> Extraction:
     """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+    choose_source(config)
+    require_obtainable(config)
     images = open_images(config)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
@@ -90,9 +88,3 @@ def _image_policy(config: ExtractConfig, images: ImageList) -> str:
             " into a store unasked; choose --images original, --images resized:256 or --images none."
         )
     return "original"
-
-
-def _recorded(config: ExtractConfig) -> dict[str, Any]:
-    """The configuration as JSON types, for provenance."""
-    plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
-    return plain

@@ -1,7 +1,8 @@
 """Which readouts of an extraction are projected, and by what: a seeded matrix, axes fitted to a sample, or another store's.
 
 Whatever stands in the plan of the store on disk is used again: fitted axes are not the same to the last bit on every device.
-Letters: D teacher dims, d projected dims, M vectors of the sample, n images of a batch.
+
+Legend: D teacher dims, d projected dims, M vectors of the sample, n images of a batch.
 """
 
 import contextlib
@@ -22,11 +23,8 @@ from tcs.teacher.model import Teacher
 from tcs.teacher.projection import Projection, fitted_projection, orthogonal_projection, stored_projection
 
 NAMES = {"pca": "PCA", "autoencoder": "Auto-encoder"}
-
 SAMPLE_VECTORS = 65_536
-
 SAMPLE_BATCH = 32  # not --batch-size: the sample's arithmetic should not depend on it
-
 Facts = Mapping[str, Mapping[str, Any]]
 
 

@@ -1,6 +1,6 @@
 """The rows of a shard, from the batches of images that the teacher has seen.
 
-Letters: n good images of a batch, R rows of a shard, V views, P parameters of a view, D teacher dims.
+Legend: n good images of a batch, R rows of a shard, V views, P parameters of a view, D teacher dims.
 """
 
 from collections.abc import Sequence

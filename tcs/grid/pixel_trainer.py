@@ -1,14 +1,12 @@
-"""SimCLR steps of one student on resident pixels: no label, no teacher, nothing of a cache. The loss is tcs.functional.contrast.
-
-Everything random is a pure function of (seed, purpose, step), so a resumed run equals an uninterrupted one.
+"""One student trained by SimCLR (tcs.simclr) on resident pixels: no label, no teacher, nothing of a cache.
 
 Legend: n rows of this run, B images of a step, V = 2B views, P projection dims, S student width, m rows asked for.
 """
 
 import dataclasses
-import math
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.config.optimiser import OptimiserConfig
-from tcs.errors import ArtefactError, DivergedError
-from tcs.functional.contrast import nt_xent, projection_head
-from tcs.grid.view_pairs import view_pairs
-from tcs.runtime import Bar, resident_mib, seed_for, stop_requests
+from tcs.errors import ArtefactError
+from tcs.functional.contrast import projection_head
+from tcs.runtime import ResumableBar, resident_mib, seed_for
+from tcs.simclr import PAIR_VIEWS, PairLearner, PairTask, run_steps, view_pairs
 from tcs.students.backbone import pre_logits
 from tcs.students.student import build_student, normalisation
 from tcs.training.batches import draw
@@ -60,50 +59,42 @@ class PixelTrainer:
             self.head = projection_head(student.width).to(device)
         mean, std = normalisation(student.backbone)
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
-        self.parameters = [*student.backbone.parameters(), *self.head.parameters()]
-        self.optimiser = _make_optimiser(self.parameters, optimiser)
-        self.scheduler = make_schedule(self.optimiser, optimiser, job.steps)
-        self.step, self.images_seen = 0, 0
+        self.optimiser = _make_optimiser([*student.backbone.parameters(), *self.head.parameters()], optimiser)
+        scheduler = make_schedule(self.optimiser, optimiser, job.steps)
+        task = PairTask(name=job.name, seed=config.seed, temperature=TEMPERATURE, clip_grad=optimiser.clip_grad)
+        self.pairs = PairLearner(self._project, self.optimiser, scheduler.step_update, task, device)
+        self.images_seen = 0
         self.summary: list[dict[str, Any]] = []
+
+    @property
+    def step(self) -> int:
+        """Steps made so far, by this process and those before it."""
+        return self.pairs.step
 
     def train_step(self) -> tuple[float, float]:
         """One step; the loss and the share of views that find their pair. DivergedError, before the update, if not finite."""
         self.student.train()
-        self.scheduler.step_update(self.step)
-        first_BP, second_BP = self._project(self._views()).chunk(2)
-        loss, match = nt_xent(first_BP, second_BP, TEMPERATURE)
-        if not math.isfinite(loss.item()):
-            raise DivergedError(
-                f"student {self.job.name}: loss 'nt-xent' is {loss.item()} at step {self.step}; lower --lr and train again."
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.job.config.optimiser.clip_grad:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.job.config.optimiser.clip_grad)
-        self.optimiser.step()
-        self.step += 1
+        made = self.pairs.train_step(self._views())
         self.images_seen += 2 * self.images
-        return loss.item(), match.item()
+        return made
 
     def _views(self) -> Tensor:
         """The normalised views (V, 3, H, W) of this step's images."""
         place_B = draw(len(self.images_n3HW), self.images, self.job.config.seed, "pool", self.step)
         generator = torch.Generator().manual_seed(seed_for(self.job.config.seed, "augment", self.step))
-        views_V3HW = view_pairs(self.images_n3HW[place_B.to(self.device)], self.job.config.augment.hflip, generator)
-        return self._normalised(views_V3HW)
+        views = dataclasses.replace(PAIR_VIEWS, hflip=self.job.config.augment.hflip)
+        images_B3HW = self.images_n3HW[place_B.to(self.device)]
+        return self._normalised(view_pairs(images_B3HW, views, images_B3HW.shape[-1], generator))
 
     def _normalised(self, images_B3HW: Tensor) -> Tensor:
-        """What the student is fed for images on a 0..1 scale."""
-        inputs = (images_B3HW - self.mean) / self.std
+        """What the student is fed for uint8 images."""
+        inputs = normalise(images_B3HW, self.mean, self.std)
         return (
             inputs.contiguous(memory_format=torch.channels_last) if self.job.config.optimiser.channels_last else inputs
         )
 
     def _project(self, views_V3HW: Tensor) -> Tensor:
-        """(V, P); dropout and drop-path draw from the step's own seed, and the process's generators stay as they were."""
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [], device_type="cuda"):
-            torch.manual_seed(seed_for(self.job.config.seed, f"forward {self.job.name}", self.step))
-            projected_VP: Tensor = self.head(pre_logits(self.student.backbone, views_V3HW))
+        projected_VP: Tensor = self.head(pre_logits(self.student.backbone, views_V3HW))
         return projected_VP
 
     @torch.no_grad()
@@ -111,7 +102,7 @@ class PixelTrainer:
         """float32 (m, S): the frozen student's pre-logits of un-augmented rows, at positions of this run."""
         self.student.eval()
         parts = [
-            pre_logits(self.student.backbone, self._normalised(images.float() / 255)).float().cpu()
+            pre_logits(self.student.backbone, self._normalised(images)).float().cpu()
             for images in torch.split(self.images_n3HW[place_m.to(self.device)], EVAL_BATCH)
         ]
         features_mS: NDArray[np.float32] = torch.cat(parts).numpy()
@@ -130,7 +121,8 @@ class PixelTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`, as if this process had run the steps before it."""
-        self.step, self.images_seen, self.summary = state["step"], state["images_seen"], list(state["summary"])
+        self.pairs.step, self.images_seen = state["step"], state["images_seen"]
+        self.summary = list(state["summary"])
         self.student.load_state_dict(state["student"])
         self.head.load_state_dict(state["head"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -146,7 +138,7 @@ def _make_optimiser(parameters: list[nn.Parameter], config: OptimiserConfig) -> 
     return make_optimiser(groups, config)
 
 
-def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path) -> PixelRun:
+def train_pixels(trainer: PixelTrainer, bar: ResumableBar, folder: pathlib.Path) -> PixelRun:
     """Run what is left of the steps and return the cost.
 
     The state is saved in `folder` every --checkpoint-every steps and on Ctrl-C or SIGTERM; an earlier state of the same
@@ -155,27 +147,31 @@ def train_pixels(trainer: PixelTrainer, bar: Bar, folder: pathlib.Path) -> Pixel
     fingerprint, every = trainer.job.fingerprint, trainer.job.config.checkpoint_every
     if (folder / RESUME).exists():
         _resume(trainer, folder / RESUME, fingerprint)
-        bar.advance(trainer.step)
-    started, peak_mib, interval = time.perf_counter(), 0.0, max(1, trainer.job.steps // LOG_POINTS)
-    if trainer.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(trainer.device)
-    with stop_requests() as stop:
-        while trainer.step < trainer.job.steps:
-            loss, match = trainer.train_step()
-            bar.advance(1, f"loss {loss:.3f}, pairs found {match:.0%}")
-            if trainer.step % interval == 0 or trainer.step == trainer.job.steps:
-                peak_mib = max(peak_mib, _memory_mib(trainer.device))
-                trainer.summary.append(_summary_row(trainer, loss, match))
-            if trainer.step % every == 0 or stop.requested:
-                save_resume(folder / RESUME, trainer.state() | {"fingerprint": fingerprint})
-            if stop.requested:
-                stop.leave()
+    started, peak = time.perf_counter(), _Peak(trainer.device)
+    run_steps(
+        _steps(trainer, peak),
+        trainer.step,
+        bar,
+        lambda: save_resume(folder / RESUME, trainer.state() | {"fingerprint": fingerprint}),
+        every,
+    )
     return PixelRun(
         wall_seconds=time.perf_counter() - started,
         images_seen=trainer.images_seen,
-        peak_mib=peak_mib,
+        peak_mib=peak.mib,
         summary=tuple(trainer.summary),
     )
+
+
+def _steps(trainer: PixelTrainer, peak: "_Peak") -> Iterator[tuple[float, float]]:
+    """What is left of the steps; a row of the summary every so often and at the end."""
+    interval = max(1, trainer.job.steps // LOG_POINTS)
+    while trainer.step < trainer.job.steps:
+        loss, match = trainer.train_step()
+        if trainer.step % interval == 0 or trainer.step == trainer.job.steps:
+            peak.look()
+            trainer.summary.append(_summary_row(trainer, loss, match))
+        yield loss, match
 
 
 def _resume(trainer: PixelTrainer, path: pathlib.Path, fingerprint: str) -> None:
@@ -190,6 +186,16 @@ def _summary_row(trainer: PixelTrainer, loss: float, match: float) -> dict[str, 
     return where | {"loss": loss, "pairs_found": match}
 
 
-def _memory_mib(device: torch.device) -> float:
-    """Peak of the device's allocator on CUDA; on CPU the resident memory of the process now."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
+class _Peak:
+    """The most memory seen: of the device's allocator on CUDA; on CPU of the process, when it was looked at."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self.mib = device, 0.0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def look(self) -> None:
+        """Take a look now."""
+        on_cuda = self._device.type == "cuda"
+        now = torch.cuda.max_memory_allocated(self._device) / 2**20 if on_cuda else resident_mib()
+        self.mib = max(self.mib, now)

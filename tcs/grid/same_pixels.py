@@ -11,7 +11,7 @@ forward passes of the student in training. A step of b forwards (b is the batch,
 shows b / 2 images, two views each: steps and forwards are those of `tcs-probe`, whose batch comes from the pool as a whole;
 the distinct images of a step are halved. The probe's one clean pass over the labelled rows is not counted.
 
-Published and not tuned: views by appendix B.9 (tcs.grid.view_pairs; the mirror image as the recipe's `hflip` says), temperature
+Published and not tuned: views by appendix B.9 (tcs.simclr; the mirror image as the recipe's `hflip` says), temperature
 0.5 (B.9, and the authors' command for CIFAR-10), two-layer projection head (section 4.2). Not the published optimiser
 (LARS), nor its length.
 
@@ -26,7 +26,18 @@ import numpy as np
 import torch
 
 from tcs.artefact import plain_json
-from tcs.checkpoint import FOLDED, LAST, RESUME, SEEN, SUMMARY, save_record, save_table, save_weights
+from tcs.checkpoint import (
+    CONFIG,
+    FOLDED,
+    LAST,
+    RESUME,
+    SEEN,
+    SUMMARY,
+    load_record,
+    save_record,
+    save_table,
+    save_weights,
+)
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, option_name
@@ -43,7 +54,8 @@ from tcs.training.jobs import Job, RunRows, image_size
 from tcs.training.phases import DEFAULT_STEPS
 from tcs.training.record import begin, is_finished, numbers_of, run_record, save_seen
 
-SEMANTICS = 1  # raised by hand, when the same settings would give other weights
+SEMANTICS = 2  # raised by hand, when the same settings would give other weights
+KEPT_SEMANTICS = (1,)  # of finished students that stay as they are: other random views, from the same distributions
 
 METHOD = Method(
     head="linear",
@@ -126,7 +138,7 @@ def _identity(
     parts = [numbers.pop(part) for part in ("optimiser", "augment")]
     return {**numbers, **parts[0], **parts[1]} | {
         "reference": "same-pixels",
-        "semantics": SEMANTICS,
+        "semantics": _semantics_of(pathlib.Path(config.out) / spec.folder),
         "temperature": TEMPERATURE,
         "model": spec.text,
         "image_size": size,
@@ -146,6 +158,13 @@ def _refuse_options(config: OptimiserConfig) -> None:
                 f"same-pixels does not follow {option_name(name)} (now {value}), and would not be trained as the other cells "
                 "are; leave it out of `references`, or the option out of `options`."
             )
+
+
+def _semantics_of(folder: pathlib.Path) -> int:
+    """The number of this release, or that of the finished student of an earlier one in `folder`."""
+    found = load_record(folder) if (folder / CONFIG).exists() else {}
+    recorded = found.get("identity", {}).get("semantics")
+    return int(recorded) if found.get("state") == "finished" and recorded in KEPT_SEMANTICS else SEMANTICS
 
 
 def _install_probe(trainer: PixelTrainer, data: RunData) -> None:

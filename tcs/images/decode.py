@@ -24,9 +24,7 @@ except ImportError:  # an extra: pip install "tcs-distill[fast]"
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
 MAX_ASPECT_RATIO = 1000
-
 JPEG_QUALITY = 95
-
 MOST_QUICK_PIXELS = 80_000_000  # below what Pillow takes for a decompression bomb
 
 

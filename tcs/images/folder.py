@@ -1,8 +1,7 @@
-"""What paths say about images: which names are images, what is hidden, what is a split, and which class an image has.
+"""Folders of images, in natural order, with class = first-level folder; and what paths say about images.
 
-One set of rules for folders and tars, so that a tar of a folder lists the same keys and labels as the folder.
-
-Image folders: what lies in them, and in which order. Class = first-level folder.
+Which names are images, what is hidden, what is a split and which class an image has are one set of rules for folders and tars,
+so that a tar of a folder lists the same keys and labels as the folder.
 """
 
 import os
@@ -20,63 +19,6 @@ EXTENSIONS = frozenset(
 )
 
 SPLIT_SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"), ("test", "testing"))
-
-
-def is_image(name: str) -> bool:
-    """Whether the file name ends as images do."""
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS
-
-
-def is_hidden(name: str, *, folder: bool) -> bool:
-    """Whether a file or folder of that name is passed over: dot files, and the folders that macOS puts into archives."""
-    return name.startswith((".", "__MACOSX") if folder else ".")
-
-
-def find_split(split: str, folders: Iterable[str], root: str) -> str:
-    """The one of `folders` that is the split `split`, under that name or a synonym of it. DataError if none is."""
-    folders = set(folders)
-    synonyms: tuple[str, ...] = next((group for group in SPLIT_SYNONYMS if split in group), ())
-    for name in (split, *synonyms):
-        if name in folders:
-            return name
-    hint = did_you_mean(split, folders)
-    raise DataError(f"--split is '{split}', but {root} has no such split (it has {listed(sorted(folders), 5)}).{hint}")
-
-
-def list_paths(
-    config: DataConfig, *, root: str, keys: Sequence[str], ignored: int, files: ImageFiles, origin: Mapping[str, Any]
-) -> ImageList:
-    """The list of the images `keys`, relative posix paths: class = first folder. DataError, as `list_images` says."""
-    if not keys:
-        extensions = ", ".join(sorted(EXTENSIONS))
-        raise DataError(f"{root} holds no images ({ignored} other files); put files there that end in {extensions}.")
-    names = {key: first_folder(key) for key in keys}
-    _check_classes(config, root, {name for name in names.values() if name is not None}, keys)
-    return make_list(config, root=root, names=names, files=files, ignored=ignored, origin=origin)
-
-
-def first_folder(key: str) -> str | None:
-    """The first folder of a relative posix path; None where it has none."""
-    first, slash, _ = key.partition("/")
-    return first if slash else None
-
-
-def _check_classes(config: DataConfig, root: str, folders: set[str], keys: Sequence[str]) -> None:
-    """Raise DataError where there are no folders but must be, or where they are likely no classes."""
-    if config.labels == "folder" and not folders:
-        raise DataError(f"--labels is folder, but {root} has no class sub-folders; use --labels none.")
-    if config.labels != "auto" or config.split is not None or not folders:
-        return
-    splits = {name for group in SPLIT_SYNONYMS for name in group}
-    found = sorted(folders, key=natural_key)
-    if folders <= splits:
-        shown = ", ".join(found)
-        raise DataError(f"{root} holds the splits {shown}, not classes; choose one, as --split {found[0]}.")
-    if len(folders) == 1 and len({key.split("/")[1] for key in keys if key.count("/") > 1}) > 1:
-        raise DataError(
-            f"all images of {root} lie in its one folder {found[0]}; choose --split {found[0]} (the folders in it are the"
-            " classes), --labels folder (it is the only class) or --labels none."
-        )
 
 
 def list_images(data: str | pathlib.Path, labels: str = "auto", split: str | None = None) -> ImageList:
@@ -137,3 +79,60 @@ def _leads_back(root: pathlib.Path, folder: pathlib.Path) -> bool:
     target = folder.resolve()
     above = [folder.parent, *folder.parent.parents]
     return any(place.resolve().is_relative_to(target) for place in above[: above.index(root) + 1])
+
+
+def is_image(name: str) -> bool:
+    """Whether the file name ends as images do."""
+    return posixpath.splitext(name)[1].lower() in EXTENSIONS
+
+
+def is_hidden(name: str, *, folder: bool) -> bool:
+    """Whether a file or folder of that name is passed over: dot files, and the folders that macOS puts into archives."""
+    return name.startswith((".", "__MACOSX") if folder else ".")
+
+
+def find_split(split: str, folders: Iterable[str], root: str) -> str:
+    """The one of `folders` that is the split `split`, under that name or a synonym of it. DataError if none is."""
+    folders = set(folders)
+    synonyms: tuple[str, ...] = next((group for group in SPLIT_SYNONYMS if split in group), ())
+    for name in (split, *synonyms):
+        if name in folders:
+            return name
+    hint = did_you_mean(split, folders)
+    raise DataError(f"--split is '{split}', but {root} has no such split (it has {listed(sorted(folders), 5)}).{hint}")
+
+
+def list_paths(
+    config: DataConfig, *, root: str, keys: Sequence[str], ignored: int, files: ImageFiles, origin: Mapping[str, Any]
+) -> ImageList:
+    """The list of the images `keys`, relative posix paths: class = first folder. DataError, as `list_images` says."""
+    if not keys:
+        extensions = ", ".join(sorted(EXTENSIONS))
+        raise DataError(f"{root} holds no images ({ignored} other files); put files there that end in {extensions}.")
+    names = {key: first_folder(key) for key in keys}
+    _check_classes(config, root, {name for name in names.values() if name is not None}, keys)
+    return make_list(config, root=root, names=names, files=files, ignored=ignored, origin=origin)
+
+
+def first_folder(key: str) -> str | None:
+    """The first folder of a relative posix path; None where it has none."""
+    first, slash, _ = key.partition("/")
+    return first if slash else None
+
+
+def _check_classes(config: DataConfig, root: str, folders: set[str], keys: Sequence[str]) -> None:
+    """Raise DataError where there are no folders but must be, or where they are likely no classes."""
+    if config.labels == "folder" and not folders:
+        raise DataError(f"--labels is folder, but {root} has no class sub-folders; use --labels none.")
+    if config.labels != "auto" or config.split is not None or not folders:
+        return
+    splits = {name for group in SPLIT_SYNONYMS for name in group}
+    found = sorted(folders, key=natural_key)
+    if folders <= splits:
+        shown = ", ".join(found)
+        raise DataError(f"{root} holds the splits {shown}, not classes; choose one, as --split {found[0]}.")
+    if len(folders) == 1 and len({key.split("/")[1] for key in keys if key.count("/") > 1}) > 1:
+        raise DataError(
+            f"all images of {root} lie in its one folder {found[0]}; choose --split {found[0]} (the folders in it are the"
+            " classes), --labels folder (it is the only class) or --labels none."
+        )

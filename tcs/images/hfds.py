@@ -14,9 +14,7 @@ from tcs.images.folder import find_split
 from tcs.images.listing import ImageList, index_keys, make_list
 
 IMAGE, LABEL, PARQUET = "image", "label", "parquet"
-
 SAVED_TO_DISK = ("state.json", "dataset_dict.json")
-
 BATCH_ROWS = 1000
 
 

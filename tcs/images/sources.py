@@ -1,8 +1,9 @@
-"""Every kind of DATA by one function: a folder, a .tar, a .csv or .parquet table, or a timm data set string."""
+"""DATA, whatever it is, as one list of images: a folder, a .tar, a .csv or .parquet table, or a timm data set string."""
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tcs.config.extract import DataConfig
 from tcs.errors import ConfigError, DataError, option_name
@@ -24,9 +25,7 @@ class DataKind:
 
 
 FOLDER = DataKind("a folder of images", open_folder, frozenset({"split", "class_map", "labels"}))
-
 TAR = DataKind("a tar of images", open_tar, frozenset({"split", "class_map", "labels"}))
-
 TABLE = DataKind("a table of paths", open_table, frozenset({"data_dir", "input_key", "target_key", "class_map"}))
 
 # By the end of the file name, for what is not a folder
@@ -56,10 +55,22 @@ OPTIONS = {field.name: field.default for field in dataclasses.fields(DataConfig)
 
 def open_images(config: DataConfig) -> ImageList:
     """The images that `config` describes. DataError: they cannot be listed; ConfigError: an option without a meaning."""
-    try:
+    with _readable(config):
+        return choose_source(config).open(config)
+
+
+def choose_source(config: DataConfig) -> DataKind:
+    """The kind of source that `config` describes, before any image is listed. Errors as of `open_images`."""
+    with _readable(config):
         source = find_source(config.data)
         _refuse_idle_options(config, source)
-        return source.open(config)
+        return source
+
+
+@contextlib.contextmanager
+def _readable(config: DataConfig) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:  # a folder that may not be read, a name that is too long
         raise DataError(f"{config.data[:200]} cannot be read ({error.strerror or error}); correct DATA.") from error
 

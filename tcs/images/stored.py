@@ -21,9 +21,7 @@ from tcs.images.sources import find_source, open_images
 from tcs.runtime import progress_bar
 
 DECODE_CHUNK = 256
-
 THREAD_NAME = "decode"
-
 ReadRow = Callable[[int], bytes]
 
 

@@ -1,7 +1,9 @@
 """A sample of a store's rows computed again by its teacher, and how far the stored features are from that.
 
 The very batches of the plan that hold the sampled rows go through the teacher, so that on the same hardware with the same
-versions the difference is exactly 0. Letters: B sampled rows, D numbers of a row.
+versions the difference is exactly 0.
+
+Legend: B sampled rows, D numbers of a row.
 """
 
 import collections

@@ -1,6 +1,6 @@
-"""What has become of the data set since a store was made from it: images changed, missing and new, by key.
+"""`tcs cache verify`: images against the data set that a store was made from, and every byte of the store.
 
-A store verified under a progress bar, and the result in words. Loads neither torch nor a teacher.
+Loads neither torch nor a teacher.
 """
 
 import dataclasses

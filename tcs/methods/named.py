@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from tcs.criteria.losses import CLASSIFIER_LOSSES, LOSSES, mimics, parse_loss, reads
 from tcs.errors import ConfigError, did_you_mean
@@ -125,6 +126,20 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise ConfigError(f"--method is '{name}'; known methods are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
     return METHODS[name]
+
+
+def name_of(recorded: Mapping[str, Any]) -> str:
+    """The name of a method from the fields that a run recorded of it (as JSON); its loss where no name stands for them.
+
+    What `about` says does not count: it is for people, and may be put in other words by a later release.
+    """
+    for name, method in METHODS.items():
+        fields = {key: value for key, value in dataclasses.asdict(method).items() if key != "about"}
+        if all(
+            recorded.get(key) == (list(value) if isinstance(value, tuple) else value) for key, value in fields.items()
+        ):
+            return name
+    return str(recorded["loss"])
 
 
 def resolve_method(

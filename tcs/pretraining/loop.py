@@ -1,6 +1,6 @@
 """The pretraining loop of a teacher: images -> encoder; killed anywhere, the same call goes on from the last checkpoint.
 
-Letters: B images in a batch, S image side, V = 2 views.
+Legend: B images in a batch, S image side, V = 2 views.
 """
 
 import json
@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from cache import digest_of_json
 from tcs.artefact import plain_json
+from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import load_resume, save_resume, save_weights
 from tcs.config.extract import as_json
-from tcs.errors import ArtefactError, DataError, DivergedError
-from tcs.functional.contrast import nt_xent
+from tcs.errors import ArtefactError, DataError
 from tcs.images.listing import ImageList
 from tcs.pretraining.simclr import (
     VIEWS,
@@ -29,15 +29,18 @@ from tcs.pretraining.simclr import (
     build_projector,
     collate,
     encoder_dims,
-    seeded,
 )
-from tcs.runtime import progress_bar, seed_for
+from tcs.runtime import progress_bar
+from tcs.simclr import PairLearner, PairTask, run_steps
+
+SEMANTICS = 2  # raised by hand, when the same settings would give other weights
 
 
 def identity_of(images: ImageList, config: PretrainConfig) -> dict[str, Any]:
     """What must not change between a kill and the rerun: the settings, and names and sizes of the image files."""
     files = [[key, images.files.size(key)] for key in images.keys]
-    return {**plain_json(as_json(config)), "images": len(files), "image_digest": digest_of_json(files)}
+    identity = plain_json(as_json(config))
+    return {**identity, "images": len(files), "image_digest": digest_of_json(files), "semantics": SEMANTICS}
 
 
 def learning_rate(config: PretrainConfig, step: int, steps: int) -> float:
@@ -59,37 +62,33 @@ class Pretraining:
         self.optimizer = create_optimizer_v2(
             self.network, opt=config.opt, lr=config.lr, weight_decay=config.weight_decay
         )
-        self.step = 0
+        task = PairTask(name=config.model, seed=config.seed, temperature=config.temperature, amp=config.amp)
+        self.pairs = PairLearner(self.network, self.optimizer, self._set_rate, task, device)
         self.epochs: list[list[float]] = []  # mean loss and mean match of each finished epoch
         self._sums = [0.0, 0.0]
-        self._scale = torch.tensor([config.mean, config.std], device=device).mul(255).view(2, 1, 3, 1, 1)
+        self._steps = 0
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(3, 1, 1) for values in (config.mean, config.std)
+        )
+
+    @property
+    def step(self) -> int:
+        """Updates made so far, by this process and those before it."""
+        return self.pairs.step
 
     def train_step(self, views_BVCHW: Tensor, steps_per_epoch: int) -> tuple[float, float]:
         """One update from uint8 (B, 2, 3, S, S); DivergedError, with nothing updated, where the loss is not finite."""
-        batch = views_BVCHW.transpose(0, 1).to(self.device)
-        mean, std = self._scale
-        views = ((batch.float() - mean) / std).flatten(0, 1)  # (2B, 3, S, S)
-        rate = learning_rate(self.config, self.step, steps_per_epoch * self.config.epochs)
-        with (
-            seeded(seed_for(self.config.seed, "dropout", self.step)),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp),
-        ):
-            first_BP, second_BP = self.network(views).chunk(2)
-        loss, match = nt_xent(first_BP, second_BP, self.config.temperature)
-        if not math.isfinite(loss.item()):
-            raise DivergedError(
-                f"NT-Xent loss is {loss.item()} at step {self.step}, learning rate {rate:.3g}; use a smaller --lr."
-            )
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._steps = steps_per_epoch * self.config.epochs
+        views_V3HW = views_BVCHW.transpose(0, 1).flatten(0, 1).to(self.device)
+        loss, match = self.pairs.train_step(normalise(views_V3HW, self._mean, self._std))
+        self._count(loss, match, steps_per_epoch)
+        return loss, match
+
+    def _set_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self._count(loss.item(), match.item(), steps_per_epoch)
-        return loss.item(), match.item()
+            group["lr"] = learning_rate(self.config, step, self._steps)
 
     def _count(self, loss: float, match: float, steps_per_epoch: int) -> None:
-        self.step += 1
         self._sums = [self._sums[0] + loss / steps_per_epoch, self._sums[1] + match / steps_per_epoch]
         if self.step % steps_per_epoch == 0:
             self.epochs.append(self._sums)
@@ -115,7 +114,7 @@ class Pretraining:
         refuse_other(path, state["identity"], self.identity)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.epochs, self._sums = state["step"], state["epochs"], state["sums"]
+        self.pairs.step, self.epochs, self._sums = state["step"], state["epochs"], state["sums"]
 
 
 def refuse_other(path: pathlib.Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -157,17 +156,19 @@ def pretrain(
         generator=torch.Generator(),
     )
     run.network.train()
-    with progress_bar(len(order), "pretrain", "step") as bar:
-        for views in loader:
-            if isinstance(views, str):
-                raise DataError(f"image {views}; remove it from {images.root} and start again.")
-            loss, match = run.train_step(views, order.steps_per_epoch)
-            bar.advance(1, f"loss {loss:.3f}, pairs found {match:.0%}")
-            if run.step % checkpoint_every == 0:
-                run.save(resume)
+    steps = (run.train_step(_readable(views, images), order.steps_per_epoch) for views in loader)
+    with progress_bar(order.steps_per_epoch * config.epochs, "pretrain", "steps") as bar:
+        run_steps(steps, run.step, bar, lambda: run.save(resume), checkpoint_every)
     run.save(resume)
     run.network.eval()
     return run
+
+
+def _readable(views: Tensor | str, images: ImageList) -> Tensor:
+    """The views of a batch; DataError where there is the reason why an image could not be read instead."""
+    if isinstance(views, str):
+        raise DataError(f"image {views}; remove it from {images.root} and start again.")
+    return views
 
 
 def save_encoder(path: pathlib.Path, encoder: nn.Module) -> None:

@@ -1,7 +1,8 @@
-"""SimCLR (Chen et al. 2020, arXiv 2002.05709): pretraining of a teacher from images alone; no label is ever read.
+"""What a teacher is pretrained from: settings, pairs of views of image files, their order, and networks drawn from the seed.
 
-Letters: B images in a batch, D encoder dims, S image side, V = 2 views.
-Randomness: every draw is a pure function of (seed, purpose, step), so a resumed run equals an uninterrupted one.
+The step and the views of photographs are tcs.simclr. Every draw is a pure function of (seed, purpose, step).
+
+Legend: B images in a batch, D encoder dims, S image side, V = 2 views.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -20,24 +22,30 @@ from tcs.functional.contrast import PROJECTION_DIMS, projection_head
 from tcs.images.decode import BadImageError, decode_image
 from tcs.images.listing import ImageList
 from tcs.runtime import seed_for
+from tcs.simclr import PAIR_VIEWS, view_pairs
 from tcs.students.backbone import StudentSpec, create_backbone
+from tcs.training.batches import draw
+
+# Of photographs: boxes of a fifth of the area or more, from frames of at most so many times the side of a view.
+NATURAL_VIEWS = dataclasses.replace(PAIR_VIEWS, scale=(0.2, 1.0))
+FRAME_SIDES = 2
+Views = Callable[[Image.Image, int], Tensor]  # (image, seed) -> uint8 (2, 3, S, S)
 
 
-def natural_views(size: int) -> v2.Transform:
-    """Crop, flip, colour, grey: for photographs (the recipe of the paper, blur left out as it is for small images)."""
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, scale=(0.2, 1.0), antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-            v2.RandomGrayscale(0.2),
-        ]
-    )
+def natural_views(size: int) -> Views:
+    """Crop, mirror, colour, grey, of the centre square: for photographs."""
+
+    def views(image: Image.Image, seed: int) -> Tensor:
+        side = min(*image.size, FRAME_SIDES * size)
+        frame_3FF = v2.functional.pil_to_tensor(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+        return view_pairs(frame_3FF[None], NATURAL_VIEWS, size, torch.Generator().manual_seed(seed))
+
+    return views
 
 
-def glyph_views(size: int) -> v2.Transform:
+def glyph_views(size: int) -> Views:
     """Affine map, erasing, contrast: for handwriting, where a mirror image is another sign and a crop cuts strokes off."""
-    return v2.Compose(
+    transform = v2.Compose(
         [
             v2.Resize((size, size), antialias=True),
             v2.RandomAffine(
@@ -52,8 +60,15 @@ def glyph_views(size: int) -> v2.Transform:
         ]
     )
 
+    def views(image: Image.Image, seed: int) -> Tensor:
+        image_3HW = v2.functional.pil_to_tensor(image)
+        with seeded(seed):  # torchvision draws from the global generator, one random set for a whole batch
+            return torch.stack([transform(image_3HW), transform(image_3HW)])
 
-VIEWS: Mapping[str, Callable[[int], v2.Transform]] = {"natural": natural_views, "glyphs": glyph_views}
+    return views
+
+
+VIEWS: Mapping[str, Callable[[int], Views]] = {"natural": natural_views, "glyphs": glyph_views}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,22 +109,19 @@ class PretrainConfig:
 class ViewPairs(Dataset[Tensor | str]):
     """(row, seed) -> uint8 (2, 3, S, S): two views of one image; a pure function of its arguments, in any worker.
 
-    torchvision draws one random set for a whole batched tensor, hence one image at a time. An unreadable image gives its
-    reason as text: an exception would cross the worker boundary as a page of traceback.
+    An unreadable image gives its reason as text: an exception would cross the worker boundary as a page of traceback.
     """
 
-    def __init__(self, images: ImageList, transform: v2.Transform) -> None:
-        self._images, self._transform = images, transform
+    def __init__(self, images: ImageList, views: Views) -> None:
+        self._images, self._views = images, views
 
     def __getitem__(self, item: tuple[int, int]) -> Tensor | str:
         row, seed = item
         key = self._images.keys[row]
         try:
-            image_HWC = v2.functional.pil_to_tensor(decode_image(self._images.read(key)))
+            return self._views(decode_image(self._images.read(key)), seed)
         except (BadImageError, OSError) as error:
             return f"{key}: {error}"
-        with seeded(seed):
-            return torch.stack([self._transform(image_HWC), self._transform(image_HWC)])
 
 
 def collate(views: list[Tensor | str]) -> Tensor | str:
@@ -138,9 +150,7 @@ class BatchOrder:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.start, self.start + len(self)):
-            epoch, batch = divmod(step, self.steps_per_epoch)
-            shuffle = torch.Generator().manual_seed(seed_for(self.seed, "order", epoch))
-            rows_B = torch.randperm(self.rows, generator=shuffle)[batch * self.batch_size :][: self.batch_size]
+            rows_B = draw(self.rows, self.batch_size, self.seed, "pool", step)
             first = step * self.batch_size
             yield [(row, seed_for(self.seed, "views", first + place)) for place, row in enumerate(rows_B.tolist())]
 

@@ -5,7 +5,7 @@ head on projected rows needs the projected sums and never the projected rows. Th
 (y_i - yhat_i) / (1 - h_ii) (Allen's PRESS); above LOO_ROWS rows the residuals of that many evenly spaced rows choose the
 penalty, and those rows are kept with the sums.
 
-Shapes: N rows, K coordinates (J after a map, A kept), C outputs, P penalties, B rows of a block, M rows that choose the
+Legend: N rows, K coordinates (J after a map, A kept), C outputs, P penalties, B rows of a block, M rows that choose the
 penalty. All arithmetic is float64.
 """
 
@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 from tcs.errors import DataError
 
 Array = NDArray[np.floating]
-
 F64 = NDArray[np.float64]
 
 # Times the mean of the K eigenvalues of X'X, that is n times the mean variance of a coordinate.
 RELATIVE_PENALTIES = 10.0 ** np.arange(-6, 4.25, 0.5)
-
 LOO_ROWS = 8192
-
 LOO_BLOCK = 4096
 
 

@@ -1,6 +1,6 @@
 """Linear classifiers of compressed features: fitted on g = R'f, served as the one linear map W R' of f.
 
-Letters: N rows of a split, M rows to score, D features, K coordinates, C classes.
+Legend: N rows of a split, M rows to score, D features, K coordinates, C classes.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from tcs.probes.ibm2 import Ibm2Recipe, fit_ibm2
 from tcs.probes.logistic import fit_logistic
 
 F64 = NDArray[np.float64]
+READS_ROWS = ("logistic", "ibm2")  # the others need the sums only
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,5 +89,3 @@ HEAD_FITS: Mapping[str, Callable[[SplitRows, F64, HeadOptions], LinearHead]] = {
     "logistic": _logistic,
     "ibm2": _ibm2,
 }
-
-READS_ROWS = ("logistic", "ibm2")  # the others need the sums only

@@ -31,7 +31,6 @@ from tcs.functional.norms import unit
 from tcs.runtime import seed_for
 
 CHUNK_VALUES = 1 << 21  # of noisy copies at once: what fits a processor's cache is twice as fast as all at once
-
 SCALE = 10.0
 
 

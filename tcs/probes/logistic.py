@@ -1,6 +1,6 @@
 """Logits of the frozen teacher without a teacher head: a logistic probe of cached features, fitted on the run's own labels.
 
-Letters: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
+Legend: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
 """
 
 import warnings
@@ -13,13 +13,9 @@ from tcs.probes.ridge import balanced_folds
 
 # Inverse penalties of scikit-learn, on features centred and divided by their one root mean square.
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 3))
-
 FEW_SHOT_PENALTY = 0.1  # below two rows a class there is nothing to cross-validate
-
 CHOICE_ROWS = 4096
-
 MOST_FOLDS = 5
-
 MAX_ITERATIONS = 1000
 
 

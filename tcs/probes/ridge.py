@@ -5,7 +5,7 @@ exact leave-one-out residual of row i is (y_i - yhat_i) / (1 - h_ii) (Allen's PR
 which replaces h_ii by its mean, was refused: with few shots rows differ much). One decomposition serves all penalties:
 of the n x n Gram matrix where n < K, else of the K x K scatter matrix with rows read in blocks (tcs.probes.gram).
 
-Shapes: N rows, K coordinates (S where they are a student's), C outputs or classes, P penalties, B rows of a block.
+Legend: N rows, K coordinates (S where they are a student's), C outputs or classes, P penalties, B rows of a block.
 All arithmetic is float64.
 """
 
@@ -22,11 +22,8 @@ from tcs.runtime import seed_for
 
 Array = NDArray[np.floating]
 Float = TypeVar("Float", bound=np.floating[Any])
-
 Labels = NDArray[np.integer]
-
 BLOCK_ROWS = 4096
-
 VOTE_TEMPERATURE = 0.07  # of the similarity-weighted vote, as usual for k-NN evaluation of self-supervised features
 
 

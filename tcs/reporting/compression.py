@@ -1,8 +1,9 @@
-"""The results of `tcs probe` as Markdown, means with 95 % intervals, and as the files of its folder.
+"""The results of `tcs probe`: its folder, and its page of means with 95 % intervals.
 
-The folder of `tcs probe`: compression.csv, compression.md and compression.png, and probe.json, which says of what.
+The folder holds compression.csv, compression.md, compression.png, and probe.json, which has the recipe and the rows, so that the
+same command reads instead of measuring, and another is refused.
 
-probe.json holds the recipe and the rows, so that the same command reads instead of measuring, and another is refused.
+Legend: D features, K coordinates, C classes, R the projection (D, K), W the head (C, K).
 """
 
 import dataclasses
@@ -20,6 +21,12 @@ from tcs.reporting.intervals import Interval, t_interval
 from tcs.reporting.tables import markdown
 
 RECORD, TABLE, PAGE, FIGURE = "probe.json", "compression.csv", "compression.md", "compression.png"
+UNCOMPRESSED = "uncompressed"
+DRAWN = ("jl", "orthogonal")  # projections that a seed draws
+FLOAT_BYTES = 4
+CLAIM_SEEDS = 5  # fewer are for looking, and the page says so
+
+Cells = dict[tuple[str, int], Interval]  # by projection and K
 
 
 def load_finished(out: str | None, recipe: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
@@ -59,13 +66,6 @@ def write_tables(folder: pathlib.Path, record: Mapping[str, Any], page: str) -> 
     atomic_write_bytes(folder / PAGE, page.encode())
 
 
-UNCOMPRESSED = "uncompressed"
-
-DRAWN = ("jl", "orthogonal")  # projections that a seed draws
-
-FLOAT_BYTES = 4
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compression:
     """`rows`: one a head and seed, with its accuracy in percent, parameters and bytes; `recipe`: all that decides them."""
@@ -88,11 +88,6 @@ def head_parameters(dims: int, size: int, classes: int, projection: str) -> dict
         "params_merged": dims * classes + classes,
         "bytes": FLOAT_BYTES * stored,
     }
-
-
-CLAIM_SEEDS = 5
-
-Cells = dict[tuple[str, int], Interval]
 
 
 def write_compression(result: Compression, out: pathlib.Path) -> None:

@@ -1,6 +1,6 @@
-"""accuracy.png: accuracy over shots with 95 % intervals, one panel per student and pool.
+"""The figures of reports, with 95 % intervals: accuracy over shots, and accuracy over compression.
 
-compression.png: accuracy over compression with 95 % intervals, a line a projection, the uncompressed head in grey.
+accuracy.png has a panel for each student and pool; compression.png a line for each projection, the uncompressed head in grey.
 """
 
 import io
@@ -15,9 +15,7 @@ from tcs.reporting.intervals import Interval
 from tcs.reporting.results import Table
 
 COLUMNS = 3
-
 TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
-
 MARKERS = "osD^vP*X"
 
 

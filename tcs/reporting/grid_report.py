@@ -16,9 +16,7 @@ from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Standing, stand
 from tcs.reporting.tables import markdown
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
-
 CLAIM_SEEDS = 5  # design rule: fewer seeds are for looking, not for saying that one method beats another
-
 COST_TITLES = ("parameters (M)", "steps", "images seen", "seconds", "images/s", "peak memory (MB)")
 
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 from scipy import stats
 
 CONFIDENCE = 0.95
-
 Key = TypeVar("Key", bound=Hashable)
 
 

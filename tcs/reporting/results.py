@@ -10,14 +10,10 @@ from tcs.errors import ArtefactError
 from tcs.reporting.intervals import Interval, t_interval
 
 TEACHER = "teacher"  # the model of a reference row
-
 NO_POOL = "none"
-
 COSTS = ("params_m", "steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb")
-
 ORIGINS = ("teacher", "cache_id", "targets_id", "commit")
 LATER_ORIGINS = ("test_id", "recipe_id", "semantics")  # which rows of earlier releases lack
-
 NEEDED = ("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", *COSTS, *ORIGINS)
 
 

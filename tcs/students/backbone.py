@@ -1,10 +1,8 @@
-"""Students: any timm model whose classifier can be folded, with the head that is trained on top.
+"""timm models as students: named with their arguments, built, checked before training, and read as features and maps.
 
-Legend: B batch rows, S student width (measured pre-logits), K coordinates, C classes. A map is (B, channels, height, width).
+Widths and the shapes of maps are measured, not looked up.
 
-The maps that a student can give to losses: their shapes, measured before training. A map is (B, channels, height, width).
-
-Legend: B batch rows, S student width.
+Legend: B batch rows, S student width (of the measured pre-logits), C classes. A map is (B, channels, height, width).
 """
 
 import ast
@@ -21,7 +19,6 @@ from tcs.errors import ConfigError, ModelError, did_you_mean
 from tcs.students.zoo.cifar import register
 
 FOLD_TOLERANCE = 1e-4
-
 WORKING_STUDENTS = "resnet18, mobilenetv3_small_100, vit_tiny_patch16_224"
 
 

@@ -1,6 +1,6 @@
 """Weights of a teacher from a local file into its model, complete or refused, with a report of what was taken.
 
-Reading a file of weights: tensors only. Nothing that a pickle could run is ever run, and no network is used.
+Of a file tensors only are read: nothing that a pickle could run is ever run, and no network is used.
 """
 
 import argparse

@@ -15,6 +15,11 @@ from torch import nn
 from tcs.errors import ModelError, first_line
 from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, watched_loads
 
+NOT_AT_HAND = (
+    "they are not in the local cache, and the Hub cannot be reached",
+    "connect once, or give a local file with --teacher-checkpoint",
+)
+
 # The client's exceptions by name (its class tree has moved between versions), particular ones first: what, and the remedy.
 HUB_ERRORS = (
     (
@@ -28,11 +33,7 @@ HUB_ERRORS = (
         "check the name, or log in with `hf auth login`",
     ),
     ("RevisionNotFoundError", "no such revision", "check what follows the @"),
-    (
-        "LocalEntryNotFoundError",
-        "they are not in the local cache, and the Hub cannot be reached",
-        "connect once, or give a local file with --teacher-checkpoint",
-    ),
+    ("LocalEntryNotFoundError", *NOT_AT_HAND),
     ("OfflineModeIsEnabled", "the Hub is switched off", "unset HF_HUB_OFFLINE once, or use --teacher-checkpoint"),
     (
         "EntryNotFoundError",
@@ -89,14 +90,19 @@ def hub_refusal(name: str, error: Exception) -> str:
     """One line on why the weights or the configuration of `name` could not be had."""
     known = _hub_error(error)
     if known is not None:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        return f"the weights of teacher {name} could not be loaded: {known[0]}{offline}; {known[1]}."
+        return refusal(name, *known)
     if _is_foreign_config(error):
         return f"the config.json of teacher {name} names no timm architecture; use timm's copy of the model, if it has one."
     return (
         f"the weights of teacher {name} could not be loaded ({first_line(error)}); check the connection and"
         " --teacher-kwargs, or give a local file with --teacher-checkpoint."
     )
+
+
+def refusal(name: str, what: str, remedy: str) -> str:
+    """The line that says what keeps the weights of `name` away, and the remedy."""
+    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return f"the weights of teacher {name} could not be loaded: {what}{offline}; {remedy}."
 
 
 def _hub_error(error: Exception) -> tuple[str, str] | None:

@@ -31,7 +31,6 @@ CONTAINERS = (
 )
 
 CONTAINER_DEPTH = 2
-
 SEPARATOR = "/"  # between the names of nested dicts in --checkpoint-key
 
 # Prefixes that wrap every key of a file: DistributedDataParallel, torch.compile, Lightning modules.
@@ -39,7 +38,6 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
 
 # Counters and queues, by their whole name: no part of any encoder.
 BOOKKEEPING = ("n_averaged", "num_updates", "decay", "queue", "queue_ptr", "masked_embed")
-
 DROP = "-"  # as NEW in --key-map OLD=NEW: leave those keys out
 
 

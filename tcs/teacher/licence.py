@@ -7,7 +7,6 @@ UNKNOWN = "unknown"
 
 # Every licence in timm's registry falls under one of these; a name that is in none of them counts as custom.
 PERMISSIVE = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc0-1.0")
-
 NON_COMMERCIAL_SIGNS = ("-nc", "noncommercial", "non-commercial", "amlr", "seer-license")
 
 

@@ -1,6 +1,6 @@
 """The frozen teacher: a model with its weights, its own preprocessing, and its readouts.
 
-Letters: B batch, H W height and width, D teacher dims.
+Legend: B batch, H W height and width, D teacher dims.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from torch import nn
 from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError, ModelError, TcsError, first_line
 from tcs.runtime import pick_device, say
+from tcs.teacher.availability import from_cache_alone, require_at_hand
 from tcs.teacher.checkpoint import fill, from_file
 from tcs.teacher.hub import build, from_hub, read_folder, weights_in
 from tcs.teacher.licence import licence_line, licence_of
@@ -39,7 +40,6 @@ RESERVED_KWARGS = (
 )
 
 RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
-
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Raised by hand, only when the same inputs would give other features.
@@ -109,6 +109,11 @@ class _Loaded:
     code: Mapping[str, str] | None = None  # of a Python function's file
 
 
+def require_obtainable(config: ExtractConfig) -> None:
+    """Raise ModelError where it is plain that `load_teacher` cannot get the weights; for use before long work."""
+    require_at_hand(parse_source(config.teacher), config.teacher_checkpoint is not None)
+
+
 def load_teacher(config: ExtractConfig) -> Teacher:
     """The teacher that `config` names, weights complete, in eval mode on its device.
 
@@ -120,7 +125,8 @@ def load_teacher(config: ExtractConfig) -> Teacher:
     require_possible(config)
     require_known_teacher(config.teacher)
     device = pick_device(config.device)
-    loaded = _load(config, source)
+    with from_cache_alone(source, config.teacher_checkpoint is not None):
+        loaded = _load(config, source)
     model = loaded.model.eval().requires_grad_(False)
     if has_feature_map(model):
         require_readouts(config.readouts)

@@ -1,6 +1,6 @@
 """Readouts of a module that timm did not make: what its forward returns, by name.
 
-Letters: B batch, D teacher dims.
+Legend: B batch, D teacher dims.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,8 @@
 Stored is ``(x - origin) @ matrix``. The loss of RdimKD is a norm of ``(student - teacher) @ matrix``, from which the origin
 cancels; it is subtracted because float16 keeps 11 bits, and the mean of a teacher's features is often larger than their
 spread. A random matrix has origin zero: it then depends on the seed alone. Matrix and origin are constants of the store's plan.
-Letters: B batch, H W height and width, D teacher dims, d projected dims.
+
+Legend: B batch, H W height and width, D teacher dims, d projected dims.
 """
 
 import dataclasses

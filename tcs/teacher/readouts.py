@@ -10,7 +10,8 @@
 
 Where a model norms after pooling (timm's ``fc_norm``, ConvNeXt's ``head.norm``), cls, avg and map are taken before that
 norm and pool after it. `global_pool` is never passed to timm: it would swap a trained final norm for an untrained one.
-Letters: B batch, L tokens, D teacher dims, H W height and width of a map.
+
+Legend: B batch, L tokens, D teacher dims, H W height and width of a map.
 """
 
 import dataclasses
@@ -26,14 +27,11 @@ from torch import nn
 from tcs.errors import ConfigError, ModelError, did_you_mean
 
 READOUTS = ("cls", "avg", "pool", "map")
-
 LAYER_PATTERN = re.compile(r"(block|stage)(0|[1-9][0-9]*)(\+norm)?\.(cls|avg|map)")
-
 GRAMMAR = f"{', '.join(READOUTS)}, or of an inner layer block3.cls, block3+norm.avg, stage2.map and so on"
 
 # Two ways to the same features, compared at loading: rounding is far below this share of the largest value.
 SAME_SHARE = 1e-3
-
 Layer = tuple[torch.Tensor, torch.Tensor | None]  # map (B, D, H, W), and prefix tokens (B, P, D) where there are any
 
 

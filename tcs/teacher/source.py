@@ -17,9 +17,7 @@ from tcs.errors import ModelError, did_you_mean, first_line
 from tcs.students.zoo.cifar import register
 
 HUB_PREFIXES = ("hf-hub", "hf_hub")
-
 FOLDER_PREFIX = "local-dir"
-
 FACTORY_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 

@@ -12,7 +12,7 @@ import torch
 from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.distributed.collectives import ALONE, Collectives
 from tcs.errors import ArtefactError
-from tcs.runtime import Bar, StopRequest, resident_mib, stop_requests
+from tcs.runtime import ResumableBar, StopRequest, resident_mib, stop_requests
 from tcs.training.feed import Batch, Feed
 from tcs.training.finite import NotFiniteError
 from tcs.training.log import RunLog
@@ -134,7 +134,7 @@ class Runner:
 
 
 def train_students(
-    feed: Feed, runners: Sequence[Runner], bar: Bar, pace: Pace, ranks: Collectives = ALONE
+    feed: Feed, runners: Sequence[Runner], bar: ResumableBar, pace: Pace, ranks: Collectives = ALONE
 ) -> list[Cost]:
     """Run what is left of every student's steps on one stream of batches; returns their costs.
 
@@ -157,7 +157,9 @@ def train_students(
 class _Loop:
     """The state of one call of `train_students`."""
 
-    def __init__(self, feed: Feed, runners: Sequence[Runner], bar: Bar, pace: Pace, ranks: Collectives) -> None:
+    def __init__(
+        self, feed: Feed, runners: Sequence[Runner], bar: ResumableBar, pace: Pace, ranks: Collectives
+    ) -> None:
         self._feed, self._runners, self._bar, self._pace, self._ranks = feed, runners, bar, pace, ranks
         self._device = runners[0].trainer.device
         self._started = time.perf_counter()
@@ -170,7 +172,7 @@ class _Loop:
         for runner in self._runners:
             self._first_look(runner)
         first = min(runner.trainer.step for runner in self._runners)
-        self._bar.advance(first)
+        self._bar.begin_at(first)
         for step in range(first, self._feed.steps):
             active = [runner for runner in self._runners if runner.failure is None]
             if not active:

@@ -10,6 +10,7 @@ import click
 from tcs.errors import listed
 
 LISTED = 10
+Stamp = tuple[int, int] | None
 
 
 @click.command(name="info")
@@ -24,9 +25,6 @@ def command(store: str, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         _print_table(found)
-
-
-Stamp = tuple[int, int] | None
 
 
 def stamp(out: str) -> Stamp:

@@ -2,7 +2,9 @@
 
 One of the paper's five strides is missing, that of the 24 channels: 32 px become 2. Widths are halved and not rounded to
 multiples of 8, the first block has its 1x1 convolution though it expands nothing, and ReLU stands for ReLU6; the published
-0.81 M parameters hold for that. Legend: B batch rows, F channels.
+0.81 M parameters hold for that.
+
+Legend: B batch rows, F channels.
 """
 
 from torch import Tensor, nn
@@ -10,7 +12,6 @@ from torch import Tensor, nn
 from tcs.students.zoo.network import Layers, Stage, conv_norm
 
 EXPANSION = 6
-
 LAST = 1280  # the paper leaves the last convolution at full width for factors below 1
 
 # (channels at full width, blocks, stride of the first) of the paper's bottlenecks, grouped by the size of their map

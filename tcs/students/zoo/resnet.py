@@ -1,7 +1,9 @@
 """ResNets for 32-px images (He et al. 2016, arXiv 1512.03385, section 4.2), and the wider ones of the CRD benchmark.
 
 Depth is 6n + 2. Where the size of a map changes, the shortcut is a 1x1 convolution (the paper's option B), as in the
-benchmark (Tian et al. 2020, arXiv 1910.10699). Legend: B batch rows, F channels.
+benchmark (Tian et al. 2020, arXiv 1910.10699).
+
+Legend: B batch rows, F channels.
 """
 
 from torch import Tensor, nn
@@ -9,9 +11,7 @@ from torch import Tensor, nn
 from tcs.students.zoo.network import Layers, Stage, conv_norm
 
 Widths = tuple[int, int, int, int]
-
 THIN: Widths = (16, 16, 32, 64)  # stem and stages of the paper
-
 WIDE: Widths = (32, 64, 128, 256)  # the benchmark's "x4": stages four times as wide, the stem twice
 
 

@@ -1,7 +1,9 @@
 """ShuffleNets for 32-px images, as in the CRD benchmark: the stem is a 1x1 convolution, and nothing is pooled before the stages.
 
 V1: Zhang et al. 2018, arXiv 1707.01083, figure 2 and table 1 (three groups); unlike the paper, and like the benchmark, a ReLU
-follows the depthwise convolution. V2: Ma et al. 2018, arXiv 1807.11164, figure 3 and table 5. Legend: B batch rows, F channels.
+follows the depthwise convolution. V2: Ma et al. 2018, arXiv 1807.11164, figure 3 and table 5.
+
+Legend: B batch rows, F channels.
 """
 
 import torch
@@ -10,7 +12,6 @@ from torch import Tensor, nn
 from tcs.students.zoo.network import Layers, Stage, conv_norm
 
 STEM = 24
-
 BLOCKS = (4, 8, 4)  # of each stage, in both versions
 
 

@@ -9,7 +9,6 @@ from torch import nn
 from tcs.students.zoo.network import Layers, Stage, convolution
 
 WIDTHS = (64, 128, 256, 512, 512)
-
 POOLED = 3  # stages that begin with a 2x2 max pooling: the second to the fourth
 
 

@@ -1,6 +1,8 @@
 """Wide residual networks for 32-px images (Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1): WRN-depth-factor.
 
-Blocks are pre-activated (B(3,3)); depth is 6n + 4. Legend: B batch rows, F channels.
+Blocks are pre-activated (B(3,3)); depth is 6n + 4.
+
+Legend: B batch rows, F channels.
 """
 
 from torch import Tensor, nn

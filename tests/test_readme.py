@@ -1,0 +1,60 @@
+"""What README.md says of a finished student works as it is printed there, with timm alone."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from artefacts import make_store
+
+from tcs.config.train import TrainConfig
+from tcs.evaluation.students import load_student
+from tcs.training.train import train
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+PRINT = """
+import sys, torch
+size = config["student"]["image_size"]
+pixels = torch.linspace(-1, 1, 3 * size * size).view(1, 3, size, size)
+with torch.no_grad():
+    logits = model(pixels)[0].tolist()
+print(json.dumps([logits, model.training, [name for name in sys.modules if name in ("tcs", "cache")]]))
+"""
+
+
+def snippet() -> str:
+    """The block of Python under the heading `Use a student`."""
+    (block,) = re.findall(r"^## Use a student$.*?^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)[
+        :1
+    ]
+    return str(block)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)",
+        "vit_tiny_patch16_224,img_size=32,patch_size=4,embed_dim=12,depth=1,num_heads=2",
+    ],
+)
+def test_the_snippet_loads_a_student_whatever_its_arguments(tmp_path: pathlib.Path, model: str) -> None:
+    make_store(tmp_path / "train.store", rows=12)
+    options: dict[str, Any] = {"store": str(tmp_path / "train.store"), "models": (model,), "img_size": 32}
+    (folder,) = train(TrainConfig(**options, out=str(tmp_path / "trained"), steps=1, batch_size=4, held_out=0))
+    (tmp_path / "run").mkdir()
+    folder.rename(tmp_path / "run" / "resnet18")  # the one student of the page
+    (tmp_path / "snippet.py").write_text(snippet() + PRINT)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "snippet.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    logits, is_training, ours = json.loads(done.stdout)
+    pixels = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = load_student(tmp_path / "run" / "resnet18").model(pixels)[0]
+    assert torch.allclose(torch.tensor(logits), expected, atol=1e-5)
+    assert (is_training, ours) == (False, [])
