@@ -150,7 +150,9 @@ def _dual(
 
 def _unit_rows(x_NK: Array) -> NDArray[np.float32]:
     x_NK = np.asarray(x_NK, np.float32)
-    unit_NK: NDArray[np.float32] = x_NK / np.maximum(np.linalg.norm(x_NK, axis=1, keepdims=True), 1e-12)
+    norms_N1 = np.linalg.norm(x_NK, axis=1, keepdims=True)
+    # float32 by itself; the stubs of numpy 2.5 take the quotient for float64
+    unit_NK: NDArray[np.float32] = (x_NK / np.maximum(norms_N1, 1e-12)).astype(np.float32, copy=False)
     return unit_NK
 
 
