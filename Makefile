@@ -1,9 +1,16 @@
 # make demo | test | lint. The virtual environment is made on first use; another one: make test VENV=/path/to/it
+# Versions: make constraints | test-newest | test-lowest (CONTRIBUTING.md); make test PINS= leaves versions to pip.
 PYTHON ?= python3
 VENV ?= .venv
+PINS ?= -c constraints.txt
 STAMP := $(VENV)/.tcs-installed
+PIP := -m pip --disable-pip-version-check install
+EVERYTHING := .[test,lint]
 
-.PHONY: demo test lint venv
+# One release behind the newest: not every machine that mirrors packages has the newest yet.
+HELD := torch==2.14.1 torchvision==0.29.1
+
+.PHONY: constraints demo lint test test-lowest test-newest venv
 
 demo: venv
 	$(VENV)/bin/tcs demo
@@ -18,7 +25,27 @@ lint: venv
 
 venv: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check -e ".[test,lint,plots]"
+	$(VENV)/bin/python $(PIP) $(PINS) -e "$(EVERYTHING)"
 	touch $@
+
+# What `make venv` installs, resolved anew in an empty environment; nothing but metadata is installed.
+constraints:
+	rm -rf .venv-constraints
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/python $(PIP) --quiet --dry-run --ignore-installed --report .venv-constraints/report.json "$(EVERYTHING)" $(HELD)
+	.venv-constraints/bin/python scripts/pins.py resolved .venv-constraints/report.json > .venv-constraints/pins.txt
+	mv .venv-constraints/pins.txt constraints.txt
+	rm -rf .venv-constraints
+
+# The newest releases that pip finds, and the lowest that pyproject.toml allows: each in its own environment, neither in CI.
+test-newest:
+	rm -f .venv-newest/.tcs-installed
+	$(MAKE) test VENV=.venv-newest PINS="--upgrade --upgrade-strategy eager"
+
+test-lowest:
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python scripts/pins.py lowest pyproject.toml > .venv-lowest/pins.txt
+	rm -f .venv-lowest/.tcs-installed
+	$(MAKE) test VENV=.venv-lowest PINS="-c .venv-lowest/pins.txt"
