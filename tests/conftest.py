@@ -1,10 +1,30 @@
-"""Shared by all tests: one thread, so that two cores are not fought over, and no network."""
+"""Shared by all tests: one thread, so that two cores are not fought over, and no network; a tiny teacher, made once a process."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import pathlib
+
+import pytest
 import torch
+from artefacts import save_vit
+from extraction import SIDE
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Weights of a tiny ViT for images of `SIDE` pixels; to be read only."""
+    path = save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
+    path.chmod(0o444)
+    return path
+
+
+@pytest.fixture
+def results(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The folder that benchmarks write their tables into, for this test alone."""
+    monkeypatch.setattr("benchmarks.turns.RESULTS", tmp_path / "results")
+    return tmp_path / "results"

@@ -8,28 +8,12 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from expressions import ORIGINALS, SIZES, B, D, N, S, draws, embedded, make_rows, make_setting, unit
-from torch import Tensor
+from built_losses import gradients, make_criterion
+from expressions import ORIGINALS, SIZES, B, D, N, S, embedded, make_rows, make_setting, unit
 
-from tcs.criteria.base import Criterion, Setting, StepRows
-from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
+from tcs.criteria.base import StepRows
+from tcs.criteria.losses import LOSSES
 from tcs.errors import ConfigError
-
-
-def make_criterion(name: str, setting: Setting) -> Criterion:
-    """The loss in float64 with its parameters moved off their start, where some of them are zeros."""
-    criterion = build_criteria(parse_loss(name), setting)[name].double()
-    draw = draws(5)
-    with torch.no_grad():
-        for parameter in criterion.parameters():
-            parameter.add_(0.1 * draw(*parameter.shape))
-    assert isinstance(criterion, Criterion)
-    return criterion
-
-
-def gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(value, leaves, allow_unused=True)
-    return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
 
 
 @pytest.mark.parametrize(

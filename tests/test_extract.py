@@ -11,15 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
-from artefacts import save_vit
+from extraction import SIDE, break_some, config, encoded, fill
 from PIL import Image
 from safetensors.torch import save_file
+from store_folders import shard_files
 from timm.data import create_transform
 
 import cache
@@ -31,28 +31,6 @@ from tcs.extraction.plan import prepare
 
 torch.set_num_threads(1)
 ROOT = pathlib.Path(__file__).parents[1]
-SIDE = 32
-
-
-def encoded(seed: int, kind: str = "PNG") -> bytes:
-    height, width = 20 + seed % 30, 20 + seed % 17
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def fill(folder: pathlib.Path, count: int, classes: int = 2) -> pathlib.Path:
-    for i in range(count):
-        path = folder / f"c{i % classes}" / f"{i}.{'png' if i % 3 else 'jpg'}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(i, "PNG" if i % 3 else "JPEG"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +38,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return fill(tmp_path_factory.mktemp("data"), 26)
 
 
-def config(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, **options: Any) -> ExtractConfig:
-    plain = {"img_size": SIDE, "rows_per_shard": 7, "batch_size": 3, "workers": 0}
-    return ExtractConfig(
-        data=str(data), out=str(out), teacher="test_vit", teacher_checkpoint=str(teacher), **(plain | options)
-    )
-
-
 def opened(path: pathlib.Path) -> Image.Image:
     return Image.open(io.BytesIO(path.read_bytes()))
-
-
-def shard_files(path: pathlib.Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.glob("shard-*.h5"))}
 
 
 def stamps(path: pathlib.Path) -> dict[str, int]:
@@ -206,17 +173,6 @@ def test_flat_folder_gives_an_unlabelled_store(teacher: pathlib.Path, tmp_path: 
     assert (store.labels_N.tolist(), store.classes) == ([-1, -1, -1], ())
     assert store.manifest.gate is not None
     assert store.manifest.gate["avg"]["rows"] == 3
-
-
-def break_some(data: pathlib.Path) -> dict[str, str]:
-    """Spoil four of the images; returns key -> how the reason begins."""
-    good = (data / "c0/4.png").read_bytes()
-    (data / "c0/4.png").write_bytes(good[: len(good) // 2])
-    (data / "c0/6.jpg").write_text("a text file")
-    (data / "c1/7.png").write_bytes(b"")
-    (data / "c1/25.png").unlink()
-    (data / "c1/25.png").symlink_to("nowhere.png")
-    return {"c0/4.png": "", "c0/6.jpg": "not an image file", "c1/7.png": "empty file", "c1/25.png": "cannot be read"}
 
 
 def test_bad_images_are_all_listed_and_max_bad_closes_the_store_at_once(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from built_losses import gradients, make_criterion
 from expressions import ORIGINALS, SIZES, B, N, Tensors, make_rows, make_setting
-from test_criteria import gradients, make_criterion
 from torch import Tensor
 
 from tcs.criteria.base import StepRows

@@ -1,10 +1,9 @@
 """The benchmark of the held-out numbers, once and small, so that it cannot rot."""
 
-import csv
-
 import numpy as np
 import pytest
 from artefacts import make_store, make_targets
+from tables import read_rows
 
 from benchmarks import held_out
 from tcs.config.train import TrainConfig
@@ -12,11 +11,6 @@ from tcs.training.train import train
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"
 SMALL = ("--student", STUDENT, "--img-size", "16", "--held-out", "30")
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

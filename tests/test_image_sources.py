@@ -8,10 +8,8 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-import timm
-import torch
 from artefacts import png
-from safetensors.torch import save_file
+from extraction import SIDE
 
 import cache
 from tcs.cli import main
@@ -19,8 +17,6 @@ from tcs.config.extract import DataConfig, ExtractConfig
 from tcs.errors import ConfigError, DataError
 from tcs.extraction.extract import extract
 from tcs.images.sources import open_images
-
-SIDE = 32
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         path.write_bytes(png(np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)))
     (root / "c0/broken.png").write_bytes(b"no image")
     return root
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(timm.create_model("test_vit", num_classes=0, img_size=SIDE).state_dict(), path)
-    return path
 
 
 def store(data: pathlib.Path | str, out: pathlib.Path, teacher: pathlib.Path, **options: Any) -> cache.Store:

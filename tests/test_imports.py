@@ -71,6 +71,14 @@ def imported(tree, top_only=False):
     return names
 
 
+def plainly_imported(path):
+    """First words of what a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.removeprefix("tests.").partition(".")[0] for name in names}
+
+
 def edges_of(text, name):
     return {edge for edge in imported(ast.parse(text)) if edge in MODULES and edge not in (name, "tcs")}
 
@@ -131,6 +139,16 @@ def test_training_reaches_no_teacher_by_the_table():
 )
 def test_forbidden_arrow_is_seen_however_it_is_written(text):
     assert strangers(text, "tcs.training.train")
+
+
+def test_no_test_module_is_imported():
+    """What two of them need stands in a module named for its subject, so that a file can be read, run and moved alone."""
+    folder = ROOT / "tests"
+    found = {
+        path.name: {name for name in plainly_imported(path) if name.startswith("test_")} for path in folder.glob("*.py")
+    }
+    assert len(found) > 100
+    assert {name: others for name, others in found.items() if others} == {}
 
 
 def roots_of(prefix):

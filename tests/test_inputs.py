@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from artefacts import save_vit
+from extraction import SIDE
 from PIL import Image
+from store_folders import shard_files
 from timm.data import create_transform
 
 import cache
@@ -31,12 +32,7 @@ from tcs.teacher.model import load_teacher
 from tcs.training.train import train
 
 torch.set_num_threads(1)
-SIDE, COUNT, VIEWS = 32, 22, 3
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
+COUNT, VIEWS = 22, 3
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +56,6 @@ def config(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, **optio
 def viewed(data: pathlib.Path, teacher: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> cache.Store:
     settings = config(data, tmp_path_factory.mktemp("viewed") / "s", teacher, readouts=("avg", "map"), dtype="float32")
     return cache.open(extract(settings))
-
-
-def shard_files(path: pathlib.Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.glob("shard-*.h5"))}
 
 
 def by_hand(image: Image.Image) -> torch.Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import timm.optim
 import torch
-from test_trainer import STUDENT, feed_of, make, one_step, run
 from torch import nn
+from trainers import STUDENT, feed_of, make, one_step, run
 
 from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ModelError

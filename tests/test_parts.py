@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from artefacts import save_vit
-from test_extract import SIDE, break_some, config, fill, shard_files
-from test_ranks import at_once, crew
+from crews import at_once, crew
+from extraction import break_some, config, fill
+from store_folders import manifest_of, shard_files, stood
 from torch.distributed import HashStore
 
 import cache
@@ -49,12 +48,7 @@ def _threads_are_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         with turn:
             return prepare(settings)
 
-    monkeypatch.setattr("tcs.extraction.plan.prepare", prepare_in_turn)
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
+    monkeypatch.setattr("tcs.extraction.extract.prepare", prepare_in_turn)
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +65,6 @@ def extract_together(*settings: ExtractConfig) -> list[Any]:
 
     everyone = crew(len(settings), store=HashStore())
     return at_once(*(lambda r=ranks, s=own: run(r, s) for ranks, own in zip(everyone, settings, strict=True)))
-
-
-def manifest_of(path: pathlib.Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
-    return manifest
-
-
-def stood(path: pathlib.Path) -> dict[str, tuple[int, int]]:
-    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in path.glob("shard-*.h5")}
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])

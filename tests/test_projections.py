@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from artefacts import save_vit
+from extraction import SIDE
 from PIL import Image
+from store_folders import shard_files
 
 import cache
 from cache.errors import IdentityError, StoreWriteError
@@ -20,12 +21,7 @@ from tcs.extraction.plan import prepare
 from tcs.teacher.projection import stored_projection
 
 torch.set_num_threads(1)
-SIDE, COUNT = 32, 20
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return save_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors", SIDE)
+COUNT = 20
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +49,6 @@ def config(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, **optio
 @pytest.fixture(scope="module")
 def full(data: pathlib.Path, teacher: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> cache.Store:
     return cache.open(extract(config(data, tmp_path_factory.mktemp("full") / "s", teacher)))
-
-
-def shard_files(path: pathlib.Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.glob("shard-*.h5"))}
 
 
 def test_maps_are_stored_in_their_shape_and_change_no_other_readout(

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crews import at_once, crew
 from torch.distributed import HashStore
 
 from tcs.distributed.heartbeat import beating
@@ -20,24 +20,6 @@ from tcs.errors import ConfigError, DataError, RankError
 from tcs.runtime import Place
 
 ROOT = Path(__file__).parents[1]
-
-
-def crew(size: int, scope: str = "", store: Any = None) -> list[Ranks]:
-    messages = HashStore() if store is None else store
-    return [Ranks(Place(rank, rank, size), messages, scope) for rank in range(size)]
-
-
-def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """Run each action in a thread of its own; results, or the error that an action raised."""
-
-    def outcome(action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except Exception as error:
-            return error
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return list(pool.map(outcome, actions))
 
 
 class Counted:

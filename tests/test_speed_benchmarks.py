@@ -1,25 +1,14 @@
 """The side-by-side benchmarks, once and small, so that they cannot rot."""
 
-import csv
 import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tables import read_rows
 
 from benchmarks import augmentation, decoding, extraction, gather, turns, writing
-
-
-@pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(turns, "RESULTS", tmp_path / "results")
-    return tmp_path / "results"
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_contestants_take_turns():

@@ -2,28 +2,10 @@
 
 import numpy as np
 import pytest
+from small_stores import KEYS, make_plan
 
 import cache
 from cache import errors
-
-KEYS = ("a/0.png", "a/1.png", "b/ä.png", "b/3.png", "b/4.png")
-
-
-def make_plan(**changes):
-    fields = {
-        "identity": {"teacher": {"name": "a"}, "mean": [0.5]},
-        "readouts": (
-            cache.Readout(name="avg", dims=3, dtype="float16"),
-            cache.Readout(name="cls", dims=2, dtype="float32"),
-        ),
-        "keys": KEYS,
-        "labels": (0, 0, 1, 1, -1),
-        "classes": ("a", "b"),
-        "images": "original",
-        "rows_per_shard": 2,
-        "batch_size": 2,
-    }
-    return cache.Plan(**{**fields, **changes})
 
 
 def begin(path, plan):

@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from test_store_writer import KEYS, make_plan, make_rows, shard_files, write
+from small_stores import KEYS, make_plan, make_rows, write
+from store_folders import shard_files
 
 import cache
 from cache import errors

@@ -10,11 +10,9 @@ import sys
 import time
 
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
-from test_extract import SIDE, config, fill, shard_files
-from test_parts import manifest_of, stood
+from extraction import SIDE, config, fill
+from store_folders import manifest_of, shard_files, stood
 
 from cache.files import FolderLock
 from tcs.extraction.extract import extract
@@ -23,15 +21,6 @@ torch.set_num_threads(1)
 ROOT = pathlib.Path(__file__).parents[1]
 PROCESSES = pathlib.Path("/proc")
 SHARDS = 120
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(timm.create_model("test_vit", num_classes=0, img_size=SIDE).state_dict(), path)
-    return path
 
 
 @pytest.fixture(scope="module")

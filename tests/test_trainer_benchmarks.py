@@ -1,6 +1,5 @@
 """The benchmarks of the trainer, once and small, so that they cannot rot."""
 
-import csv
 import io
 
 import numpy as np
@@ -8,22 +7,12 @@ import pytest
 import torch
 from artefacts import make_store, make_targets
 from PIL import Image
+from tables import read_rows
 
 from benchmarks import one_stream, training_step, turns
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 TINIER = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"
-
-
-@pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(turns, "RESULTS", tmp_path / "results")
-    return tmp_path / "results"
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # --- a step -----------------------------------------------------------------------------------------------------------

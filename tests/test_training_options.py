@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from test_trainer import SIZE, STUDENT, feed_of, images, make, one_step, rows, same
 from torch import Tensor
+from trainers import SIZE, STUDENT, feed_of, images, make, one_step, rows, same
 
 from tcs.augmentation.mixing import MixPolicy
 from tcs.config.augment import AugmentConfig, AugmentPolicy

@@ -1,0 +1,46 @@
+"""Extraction from folders of small noisy images by a tiny ViT, and images that cannot be read."""
+
+import io
+import pathlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tcs.config.extract import ExtractConfig
+
+SIDE = 32
+
+
+def encoded(seed: int, kind: str = "PNG") -> bytes:
+    height, width = 20 + seed % 30, 20 + seed % 17
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def fill(folder: pathlib.Path, count: int, classes: int = 2) -> pathlib.Path:
+    for i in range(count):
+        path = folder / f"c{i % classes}" / f"{i}.{'png' if i % 3 else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(i, "PNG" if i % 3 else "JPEG"))
+    return folder
+
+
+def config(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, **options: Any) -> ExtractConfig:
+    plain = {"img_size": SIDE, "rows_per_shard": 7, "batch_size": 3, "workers": 0}
+    return ExtractConfig(
+        data=str(data), out=str(out), teacher="test_vit", teacher_checkpoint=str(teacher), **(plain | options)
+    )
+
+
+def break_some(data: pathlib.Path) -> dict[str, str]:
+    """Spoil four of the images; returns key -> how the reason begins."""
+    good = (data / "c0/4.png").read_bytes()
+    (data / "c0/4.png").write_bytes(good[: len(good) // 2])
+    (data / "c0/6.jpg").write_text("a text file")
+    (data / "c1/7.png").write_bytes(b"")
+    (data / "c1/25.png").unlink()
+    (data / "c1/25.png").symlink_to("nowhere.png")
+    return {"c0/4.png": "", "c0/6.jpg": "not an image file", "c1/7.png": "empty file", "c1/25.png": "cannot be read"}
