@@ -1,16 +1,15 @@
 """Many students of one run: three architectures with different normalisations, small enough for 16 px, and what a run leaves."""
 
 import json
-import multiprocessing
 import os
 import pathlib
 import signal
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import safetensors.torch
 import torch
+from forks import begin, fork_context
 
 from tcs.config.train import TrainConfig
 from tcs.training.feed import Batch, Feed
@@ -84,8 +83,7 @@ def diverging(name: str, step: int) -> Callable[[Trainer, Feed, Batch], None]:
 
 def in_process(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
     """(exit code, what `work` returned or None) of `work` in a process of its own, which may be killed."""
-    context = multiprocessing.get_context("forkserver")  # forked from a process that has torch already, and no threads
-    context.set_forkserver_preload(["timm", "torch.distributed", "tcs.training.train", "tcs.cli.train"])
+    context = fork_context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, work, arguments), daemon=True)
     process.start()
@@ -100,8 +98,7 @@ def in_process(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
 
 
 def _answer(pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("error")
+    begin()
     pipe.send(work(*arguments))
 
 
