@@ -7,8 +7,11 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
+import resource
 import signal
+import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
@@ -32,6 +35,27 @@ def begin() -> None:
     strictness.apply()
 
 
+def in_process(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
+    """(exit code, what `work` returned or None) of `work` in a process of its own, which may be killed."""
+    context = fork_context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, work, arguments), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        answer = ours.recv() if ours.poll(60) else None
+    except EOFError:
+        answer = None
+    process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode, answer
+
+
+def _answer(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    begin()
+    pipe.send(work(*arguments))
+
+
 class Forked:
     """A process that does `work(*arguments)` in a session of its own, and what it says."""
 
@@ -52,6 +76,7 @@ class Forked:
     def send(self, number: int) -> None:
         """A signal to the process and to all it has started, as a terminal sends it."""
         assert self.process.pid is not None
+        assert self.process.is_alive(), f"ended with {self.process.exitcode} before the signal: {self.stderr}"
         os.killpg(self.process.pid, number)
 
     def ended(self, seconds: float = 60) -> int:
@@ -61,9 +86,17 @@ class Forked:
         return self.process.exitcode
 
     @property
+    def stdout(self) -> str:
+        """What was said on stdout until now."""
+        return self._heard("stdout.txt")
+
+    @property
     def stderr(self) -> str:
         """What was said on stderr until now."""
-        path = self._said / "stderr.txt"
+        return self._heard("stderr.txt")
+
+    def _heard(self, name: str) -> str:
+        path = self._said / name
         return path.read_text() if path.exists() else ""
 
 
@@ -75,9 +108,9 @@ def forked(folder: pathlib.Path, work: Callable[..., Any], *arguments: Any) -> I
     try:
         yield child
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        if child.process.is_alive():
             child.send(signal.SIGKILL)
-        child.process.join(60)
+            child.process.join(60)
         child.process.close()
 
 
@@ -86,6 +119,16 @@ def tcs_command(*arguments: str) -> None:
     from tcs.cli import main
 
     main(list(arguments))
+
+
+def refusal_with_files_of(most_bytes: int, work: Callable[..., Any], *arguments: Any) -> str:
+    """What `work(*arguments)` raises, in a process whose files cannot become larger: the nearest thing to a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    try:
+        work(*arguments)
+    except Exception as error:
+        return "".join(traceback.format_exception_only(error))
+    return "nothing"
 
 
 def _run(folder: pathlib.Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

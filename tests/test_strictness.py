@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import strictness
-from together import in_process
+from forks import in_process
 
 
 def package(name: str) -> types.ModuleType:

@@ -4,9 +4,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ import safetensors.torch
 import timm
 import torch
 from artefacts import CLASSES, make_store, make_targets
+from forks import in_process
 
 from cache.errors import CacheError
 from tcs.cli import main
@@ -24,6 +22,7 @@ from tcs.coordinates.fit import fit
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
 from tcs.methods.named import METHODS
 from tcs.training.train import train
+from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
@@ -111,28 +110,27 @@ def test_a_rerun_does_nothing_and_another_recipe_is_refused(
     assert (path / "folded.safetensors").stat().st_mtime_ns != before
 
 
+def train_until_signal(settings: TrainConfig, number: int) -> None:
+    """Trains, and sends this process the signal after the fifth step."""
+    step = Trainer.train_step
+
+    def stopping(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.step == 5:
+            os.kill(os.getpid(), number)
+
+    Trainer.train_step = stopping  # type: ignore[method-assign]
+    train(settings)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: int) -> None:
-    script = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from tcs.config.train import TrainConfig\nfrom tcs.training.train import train\n"
-        "train(TrainConfig(**eval(sys.argv[1])))\n"
-    )
-    slow = config(folder, steps=120, checkpoint_every=1)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, repr(vars(slow))],
-        cwd=pathlib.Path(__file__).parent.parent,
-        stderr=subprocess.DEVNULL,
-    )
+    ours = config(folder, checkpoint_every=1)
     path = folder / "run" / "resnet18-layers-1-1-1-1-channels-4-4-8-8"
-    deadline = time.monotonic() + 60
-    while not (path / "resume.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    assert process.wait(30) == (-9 if number == signal.SIGKILL else 143)
-    assert (path / "resume.pt").exists()
-    train(slow)
-    (whole,) = train(config(folder, steps=120, out=str(folder / "whole")))
+    assert in_process(train_until_signal, ours, number)[0] == (-9 if number == signal.SIGKILL else 143)
+    assert torch.load(path / "resume.pt", weights_only=True)["step"] in (4, 5)
+    train(ours)
+    (whole,) = train(config(folder, out=str(folder / "whole")))
     assert equal(path, whole)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from forks import begin, fork_context
 
 from tcs.config.train import TrainConfig
 from tcs.training.feed import Batch, Feed
@@ -79,27 +78,6 @@ def diverging(name: str, step: int) -> Callable[[Trainer, Feed, Batch], None]:
         plain(self, feed, batch)
 
     return train_step
-
-
-def in_process(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
-    """(exit code, what `work` returned or None) of `work` in a process of its own, which may be killed."""
-    context = fork_context()
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(theirs, work, arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        answer = ours.recv() if ours.poll(60) else None
-    except EOFError:
-        answer = None
-    process.join(60)
-    assert process.exitcode is not None
-    return process.exitcode, answer
-
-
-def _answer(pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    begin()
-    pipe.send(work(*arguments))
 
 
 def killed_at(count: int, function: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
