@@ -61,8 +61,10 @@ class Forked:
 
     def __init__(self, folder: pathlib.Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._said = folder
+        (folder / "stderr.txt").unlink(missing_ok=True)
         self.process = fork_context().Process(target=_run, args=(folder, work, arguments))
         self.process.start()
+        self.until((folder / "stderr.txt").exists)  # from here on signals reach it
 
     def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
         """Wait until `done()`; AssertionError where the process ends before, or the time does."""
@@ -133,9 +135,9 @@ def refusal_with_files_of(most_bytes: int, work: Callable[..., Any], *arguments:
 
 def _run(folder: pathlib.Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # runs in the background of a shell ignore it
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         with (folder / name).open("wb") as file:
             os.dup2(file.fileno(), number)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # runs in the background of a shell ignore it
     begin()
     work(*arguments)

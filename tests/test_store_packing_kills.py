@@ -18,6 +18,12 @@ def pack_slowly(store, out):
     cache.pack(store, out)
 
 
+def begun(partial):
+    """Grows as a file is written, and also where that of a killed process is written anew."""
+    found = partial.stat()
+    return found.st_mtime_ns, found.st_size
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("kills") / "x.store", rows=200)
@@ -30,8 +36,9 @@ def test_kills_leave_no_packed_store_and_the_rerun_writes_it(tmp_path, store):
     partial = out.with_name(out.name + PARTIAL_SUFFIX)
     cache.pack(store.path, whole)
     for wait_seconds in (0, 0.05, 0.2, 0.4):
+        left = begun(partial) if partial.exists() else (0, 0)
         with forked(said, pack_slowly, store.path, out) as child:
-            child.until(lambda: partial.exists() and partial.stat().st_size)
+            child.until(lambda left=left: partial.exists() and begun(partial) > left)
             time.sleep(wait_seconds)
             child.send(signal.SIGKILL)
             assert child.ended() == -signal.SIGKILL
