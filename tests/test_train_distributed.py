@@ -3,13 +3,10 @@
 The students that are compared with one process have neither BatchNorm nor dropout, so the paths differ by rounding only.
 """
 
-import json
 import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -253,16 +250,3 @@ def test_ranks_that_were_stopped_or_killed_go_on_to_the_same_students(folder: pa
 
     train(config(folder, "killed alone", **BOTH))
     require_close(last(folder / "killed alone"), last(folder / "two both"))
-
-
-def test_the_command_under_torchrun(folder: pathlib.Path, two: list[Any]) -> None:
-    assert not isinstance(two[0], Exception)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command += ["--nproc-per-node", "2", "-m", "tcs", "train", str(folder / "train.store"), "--model", VIT]
-    command += ["--targets", str(folder / "pca.h5"), "--out", str(folder / "command"), "--json", "--seed", "3"]
-    command += ["--method", "tcs+elsh", "--shots", "4", "--steps", str(STEPS), "-b", "15", "--img-size", "16"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"students": [str(path_of(folder / "command"))]}
-    assert done.stderr.count("10 steps of 15 images") == 1
-    require_same(last(folder / "command"), last(folder / "two two phases"))
