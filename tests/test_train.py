@@ -1,5 +1,6 @@
 """The stage `tcs train` on small stores: artefacts, resume, refusals."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from tcs.config.train import TrainConfig
 from tcs.coordinates.fit import fit
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
 from tcs.methods.named import METHODS
+from tcs.training.metrics import load_metrics
 from tcs.training.train import train
 from tcs.training.trainer import Trainer
 
@@ -77,13 +79,34 @@ def test_a_run_folder_holds_a_plain_timm_model_and_its_record(folder: pathlib.Pa
         assert np.load(path / "seen.npy").shape == (60, 16)
 
 
+# method: losses of its phases, images shown in 12 steps of at most 16 with 12 labelled rows
+LOGGED = {
+    "labels": ("ce", 144),
+    "bottleneck": ("ce", 144),
+    "tcs": ("ce l2", 1 * 16 + 11 * 12),
+    "tcs+elsh": ("ce elsh l2", 192),
+}
+LOGGED |= {f"rdimkd-{axes}": ("ce l2", 192) for axes in "pra"} | {
+    "jll-frozen": ("l2", 192),
+    "jll-joint": ("ce l2", 192),
+}
+LOGGED |= {"tcs-probe": ("l2", 192), "tcs-probe+elsh": ("elsh", 192), "tcs-mimic": ("l2", 192)}
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_named_method_trains(folder: pathlib.Path, method: str) -> None:
     axes = METHODS[method].axes or ("pca",)
     targets = folder / "pca.h5" if axes == ("pca",) else make_targets(folder, method=axes[0])
     shots = 4 if METHODS[method].reads_labels else None
-    (path,) = train(config(folder, method=method, targets=str(targets), shots=shots))
-    assert json.loads((path / "config.json").read_text())["cost"]["images_seen"] >= 12 * 12
+    settings = config(folder, method=method, targets=str(targets), shots=shots)
+    still = dataclasses.replace(settings, out=str(folder / "still"), steps=2, lr=1e-12)
+    (path,), (start,) = train(settings), train(still)
+    record, log = json.loads((path / "config.json").read_text()), load_metrics(path / "metrics.jsonl")
+    terms, images_seen = LOGGED[method]
+    assert {name.removeprefix("loss_") for row in log for name in row if name.startswith("loss_")} == set(terms.split())
+    assert (record["state"], record["cost"]["images_seen"], len(log)) == ("finished", images_seen, 12)
+    assert all(row["grad_norm"] > 0 for row in log)
+    assert not torch.allclose(weights(path)["conv1.weight"], weights(start)["conv1.weight"], rtol=0, atol=1e-3)
 
 
 def test_a_student_trained_beside_others_is_the_same_as_alone(folder: pathlib.Path) -> None:
@@ -188,7 +211,12 @@ def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: 
 
 def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
     for method in ("labels", "bottleneck"):
-        train(config(folder, method=method, targets=None, out=str(folder / method)))
+        (path,) = train(config(folder, method=method, targets=None, out=str(folder / method)))
+        record = json.loads((path / "config.json").read_text())
+        assert (record["state"], record["config"]["method"], record["rows"]["labelled"]) == ("finished", method, 12)
+        timm.create_model(record["student"]["name"], num_classes=3, **record["student"]["kwargs"]).load_state_dict(
+            weights(path)
+        )
 
 
 @pytest.mark.parametrize(
