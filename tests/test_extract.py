@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-import timm
+import timm.models
 import torch
 from extraction import SIDE, break_some, config, encoded, fill
 from forks import forked, tcs_command

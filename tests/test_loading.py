@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import pytest
 import yaml
 from artefacts import make_store, make_targets
+from bound_names import BOUND
 
 from tcs.config.train import TrainConfig
 from tcs.training.train import train
@@ -80,6 +81,12 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.grid.run import fewshot
 assert fewshot(FewshotConfig(recipe={recipe!r}, out={out!r})) == 0
 """
+PACKAGE = """
+import functools, importlib
+found = importlib.import_module({package!r})
+for name in {names!r}:
+    functools.reduce(getattr, name.removeprefix({package!r} + ".").split("."), found)
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,12 +104,18 @@ def steps(folder: pathlib.Path) -> Mapping[str, Step]:
     name = json.loads(small.with_name("config.json").read_text())["student"]["name"]
     options = [store, "--targets", str(folder / "pca.h5"), "--out", str(folder / "run"), "--model", STUDENT]
     options += ["--method", "tcs+elsh", "--shots", "4", "--steps", "10", "--img-size", "16"]
+    packages = {name: Step(code=PACKAGE.format(package=name, names=names)) for name, names in BOUND.items()}
     return {
         "import cache": Step(code="import cache", apart=True),
+        **{
+            name: dataclasses.replace(step, apart=True)
+            for name, step in packages.items()
+            if not name.startswith("torch")
+        },
         "help": Step(code=HELP),
         "tcs --help": Step(code=COMMAND.format(["--help"])),
         "cache info": Step(code=COMMAND.format(["cache", "info", store])),
-        "import torch": Step(code="import torch"),
+        **{name: step for name, step in packages.items() if name.startswith("torch")},
         "plain timm": Step(code=PLAIN_TIMM.format(name=name, path=str(small)), apart=True),
         "by name": Step(code=BY_NAME, apart=True),
         "import stages": Step(code=STAGES),
@@ -158,6 +171,13 @@ TEACHERS = ("tcs.teacher", "tcs.extraction", "tcs.pretraining", "faiss")
 def test_store_loads_neither_tcs_nor_torch(loaded: dict[str, set[str]]) -> None:
     assert "cache.reader" in loaded["import cache"]
     assert not loaded["import cache"] & {"tcs", "torch", "timm", "faiss", "sklearn", "PIL"}
+
+
+@pytest.mark.parametrize("package", BOUND)
+def test_a_package_alone_binds_the_submodules_that_are_reached_through_it(
+    loaded: dict[str, set[str]], package: str
+) -> None:
+    assert set(BOUND[package]) <= loaded[package]
 
 
 def test_help_of_every_command_loads_nothing_heavy(loaded: dict[str, set[str]]) -> None:

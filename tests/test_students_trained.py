@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import pytest
-import timm
+import timm.models
 import torch
 from artefacts import make_store
 from torch import nn

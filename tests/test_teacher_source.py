@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-import timm
+import timm.models
 import torch
 from safetensors.torch import save_file
 

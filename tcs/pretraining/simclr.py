@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from tcs.errors import ModelError, require, require_choice
 from tcs.functional.contrast import PROJECTION_DIMS, projection_head
@@ -105,7 +106,7 @@ class ViewPairs(Dataset[Tensor | str]):
         row, seed = item
         key = self._images.keys[row]
         try:
-            image_HWC = v2.functional.pil_to_tensor(decode_image(self._images.read(key)))
+            image_HWC = functional.pil_to_tensor(decode_image(self._images.read(key)))
         except (BadImageError, OSError) as error:
             return f"{key}: {error}"
         with seeded(seed):

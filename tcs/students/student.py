@@ -8,7 +8,7 @@ of what is open, so that `keep` of K are left after the last one. Legend: K coor
 import dataclasses
 from collections.abc import Sequence
 
-import timm
+import timm.data
 import torch
 from torch import Tensor, nn
 
