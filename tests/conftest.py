@@ -1,4 +1,5 @@
-"""Shared by all tests: one thread, so that two cores are not fought over, and no network; a tiny teacher, made once a process."""
+"""Shared by all tests: one thread, so that two cores are not fought over, and no network; a tiny teacher, made once a process;
+which warnings are errors."""
 
 import os
 
@@ -8,11 +9,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pathlib
 
 import pytest
+import strictness
 import torch
 from artefacts import save_vit
 from extraction import SIDE
 
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings of ours are errors, in the tests as in the processes that they start."""
+    for line in strictness.pytest_lines():
+        config.addinivalue_line("filterwarnings", line)
 
 
 @pytest.fixture(scope="session")

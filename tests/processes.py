@@ -1,16 +1,15 @@
 """Ranks as processes of their own: joined over gloo, with the test's process in the launcher's place, or under torchrun."""
 
-import multiprocessing
 import os
 import pathlib
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from forks import begin, fork_context
 from torch.distributed import TCPStore
 
 from tcs.distributed import ranks as ranks_module
@@ -35,10 +34,7 @@ def _joined(work: Work, *arguments: Any) -> Any:
 
 def run_processes(world_size: int, work: Work, *arguments: Any) -> list[Any]:
     """The same of `work(*arguments)` in processes that have joined nothing yet. A process that fails ends at once."""
-    context = multiprocessing.get_context(
-        "forkserver"
-    )  # forked from a process that has torch and timm already, and no threads
-    context.set_forkserver_preload(["torch.distributed", "tcs.training.train"])
+    context = fork_context()
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     pipes = [context.Pipe() for _ in range(world_size)]
     processes = [
@@ -67,8 +63,7 @@ def _answer(pipe: Connection) -> Any:
 def _rank(rank: int, world_size: int, port: int, pipe: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    torch.set_num_threads(1)
-    warnings.simplefilter("error")
+    begin()
     ranks_module.LAUNCHER_SECONDS = 0.0  # there is none
     try:
         found = work(*arguments)

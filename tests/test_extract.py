@@ -8,15 +8,14 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-import timm
+import timm.models
 import torch
 from extraction import SIDE, break_some, config, encoded, fill
+from forks import forked, tcs_command
 from PIL import Image
 from safetensors.torch import save_file
 from store_folders import shard_files
@@ -30,7 +29,6 @@ from tcs.extraction.extract import extract
 from tcs.extraction.plan import prepare
 
 torch.set_num_threads(1)
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -319,19 +317,14 @@ def test_kills_at_any_moment_leave_a_store_that_resumes_to_the_same_bytes(
 
 def test_ctrl_c_ends_with_130_and_one_line(teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
     data = fill(tmp_path / "data", 400)
-    # A test run in the background of a shell ignores SIGINT, and its children inherit that.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tcs.cli import main; main()"
-    command = [sys.executable, "-c", code, "extract", str(data)]
-    command += ["--out", str(tmp_path / "s"), "--teacher", "test_vit", "--teacher-checkpoint", str(teacher)]
-    command += ["--img-size", str(SIDE), "--rows-per-shard", "2"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)
-    while child.poll() is None and not (tmp_path / "s/shard-00003.h5").exists():
-        time.sleep(0.01)
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the workers get it too
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode == 130, errors
-    assert errors.endswith("stopped; run the same command again to resume.\n")
-    assert "Traceback" not in errors
+    command = ["extract", str(data), "--out", str(tmp_path / "s"), "--teacher", "test_vit", "--teacher-checkpoint"]
+    command += [str(teacher), "--img-size", str(SIDE), "--rows-per-shard", "2"]
+    with forked(tmp_path / "said", tcs_command, *command) as child:
+        child.until(lambda: (tmp_path / "s/shard-00003.h5").exists())
+        child.send(signal.SIGINT)  # the workers get it too
+        assert child.ended() == 130, child.stderr
+        assert child.stderr.endswith("stopped; run the same command again to resume.\n")
+        assert "Traceback" not in child.stderr
 
 
 @pytest.mark.gpu

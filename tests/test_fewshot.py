@@ -135,10 +135,13 @@ def test_the_teacher_probe_is_a_ridge_classifier_of_unit_features(folder: pathli
     keys = {line.split()[-1] for line in lines}
     chosen = [row for row, key in enumerate(train.keys) if key in keys]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train.features()[chosen], test.features()[:])]
-    model = RidgeClassifierCV(alphas=np.logspace(-3, 3, 7)).fit(unit[0], train.labels_N[chosen])
+    scatter = float(np.square(unit[0] - unit[0].mean(0)).sum()) / unit[0].shape[1]  # mean eigenvalue
+    penalties = 10.0 ** np.arange(-6, 4.25, 0.5) * scatter
+    model = RidgeClassifierCV(alphas=penalties).fit(unit[0].astype(np.float64), train.labels_N[chosen])
+    assert penalties[0] < model.alpha_ < penalties[-1]
     expected = 100 * float((model.predict(unit[1]) == test.labels_N).mean())
     (probe,) = [row for row in rows if row["method"] == "teacher-probe"]
-    assert float(probe["top1"]) == pytest.approx(expected, abs=7)  # other penalties; three classes, 30 images
+    assert float(probe["top1"]) == pytest.approx(expected, abs=1e-3)  # as the table rounds it
 
 
 @pytest.mark.parametrize(

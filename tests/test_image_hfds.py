@@ -6,7 +6,7 @@ import pickle
 import sys
 from typing import Any
 
-import datasets
+import datasets.config
 import numpy as np
 import pyarrow
 import pyarrow.parquet

@@ -7,7 +7,6 @@ circles are refused. Leaves are open to all of tcs; `cache` by its public names,
 import ast
 import graphlib
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -167,32 +166,14 @@ def test_functional_losses_need_only_torch_and_the_errors():
     assert roots_of("tcs.functional") <= sys.stdlib_module_names | {"tcs", "torch"}
 
 
-@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("tcs.cli")))
-def test_command_line_modules_are_light_until_called(name):
+def heavy_imports(name):
+    """What a module imports at its top beside the standard library, click, the configurations and other commands."""
     top = imported(ast.parse(MODULES[name].read_text()), top_only=True)
-    heavy = {edge for edge in top if edge.partition(".")[0] not in sys.stdlib_module_names | {"click"}}
-    pure = ("tcs.config", "tcs.errors", "tcs.cli")
-    assert all(edge.startswith(pure) or edge == "tcs" for edge in heavy)
+    others = {edge for edge in top if edge.partition(".")[0] not in sys.stdlib_module_names | {"click"}}
+    return {edge for edge in others if not edge.startswith(("tcs.config", "tcs.errors", "tcs.cli")) and edge != "tcs"}
 
 
-def loaded_after(statement):
-    code = f"import sys\n{statement}\nprint(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(run.stdout.split())
-
-
-def test_training_loads_neither_teacher_nor_faiss():
-    loaded = loaded_after("import tcs.training.train, tcs.grid.run, tcs.evaluation.students, tcs.evaluation.probe")
-    assert "tcs.training.trainer" in loaded
-    assert not {
-        name for name in loaded if name.startswith(("tcs.teacher", "tcs.extraction", "tcs.pretraining", "faiss"))
-    }
-
-
-def test_store_loads_neither_tcs_nor_torch():
-    assert not loaded_after("import cache") & {"tcs", "torch", "timm", "faiss", "PIL"}
-
-
-def test_help_loads_nothing_heavy():
-    statement = "from tcs.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
-    assert not loaded_after(statement) & {"torch", "timm", "sklearn", "faiss"}
+def test_command_line_modules_are_light_until_called():
+    found = {name: heavy_imports(name) for name in MODULES if name.startswith("tcs.cli")}
+    assert len(found) > 20
+    assert {name: edges for name, edges in found.items() if edges} == {}

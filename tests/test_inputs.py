@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
+import timm.models
 import torch
 from extraction import SIDE
 from PIL import Image

@@ -4,20 +4,17 @@ import importlib
 import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import pytest
 import torch
 from artefacts import make_store, make_targets
-from together import CNN, THREE, VIT, config, diverging, in_process, killed_at, record, result
+from forks import forked, in_process, tcs_command
+from together import CNN, THREE, VIT, config, diverging, killed_at, record, result
 
 from tcs.errors import DivergedError
 from tcs.training.train import train
 
-ROOT = pathlib.Path(__file__).parents[1]
 OPTIONS: dict[str, Any] = {"method": "tcs", "selection": "gates", "keep": 3, "model_ema": True, "steps": 12}
 
 
@@ -87,21 +84,12 @@ def test_sigterm_saves_every_student_and_exits(data: pathlib.Path, tmp_path: pat
     line = ["train", str(data / "train.store"), "--out", str(tmp_path / "run"), "--method", "labels", "--shots", "4"]
     line += [*(part for model in THREE for part in ("--model", model)), "--img-size", "16", "--batch-size", "12"]
     line += ["--seed", "3", "--log-interval", "1", "--steps"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from tcs.cli import main; main(sys.argv[1:])", *line, "100000"],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
     metrics = [folder / "metrics.jsonl" for folder in folders(tmp_path / "run")]
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not all(path.exists() and path.stat().st_size for path in metrics):
-        time.sleep(0.01)
-    process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert "Traceback" not in told
+    with forked(tmp_path / "said", tcs_command, *line, "100000") as child:
+        child.until(lambda: all(path.exists() and path.stat().st_size for path in metrics))
+        child.send(signal.SIGTERM)
+        assert child.ended() == 143
+        assert "Traceback" not in child.stderr
     steps = [torch.load(path / "resume.pt", weights_only=True)["step"] for path in folders(tmp_path / "run")]
     assert steps == [len(path.read_text().splitlines()) for path in metrics]
     assert steps == [steps[0]] * 3

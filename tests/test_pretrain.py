@@ -3,18 +3,19 @@
 import importlib.util
 import json
 import pathlib
+import runpy
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import timm
 import torch
 from click.testing import CliRunner
+from forks import in_process
 from PIL import Image
 from safetensors.torch import load_file
+from together import killed_at
 
 from cache import digest_of_bytes
 from tcs.errors import ArtefactError, DataError, DivergedError
@@ -51,6 +52,13 @@ def script():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_script_until_killed(arguments):
+    """The script as it is run alone; it is killed after its second checkpoint."""
+    Pretraining.save = killed_at(2, Pretraining.save, before=False)
+    sys.argv = [str(SCRIPT), *arguments]
+    runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 def run_script(script, *arguments):
@@ -200,17 +208,14 @@ def test_script_writes_weights_that_plain_timm_loads_and_a_card(script, folder, 
 
 
 def test_script_killed_and_rerun_gives_the_same_weights(script, folder, tmp_path):
-    arguments = [folder, "--epochs", "40", *TINY]
+    arguments = [folder, "--epochs", "4", *TINY]
     whole = tmp_path / "whole.safetensors"
     assert run_script(script, *arguments, "--out", whole).exit_code == 0
     killed, resume = tmp_path / "killed.safetensors", tmp_path / "killed.resume.pt"
-    command = [sys.executable, SCRIPT, *arguments, "--out", killed]
-    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not resume.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [str(part) for part in (*arguments, "--out", killed)]
+    assert in_process(run_script_until_killed, command)[0] == -signal.SIGKILL
+    assert resume.exists()
+    assert not killed.exists()
     assert run_script(script, *arguments, "--out", killed).exit_code == 0
     assert killed.read_bytes() == whole.read_bytes()
     assert not resume.exists()

@@ -2,8 +2,6 @@
 
 import dataclasses
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -221,26 +219,6 @@ def test_the_loss_falls_on_images_that_can_be_told_apart() -> None:
     trainer = PixelTrainer(job, colours.expand(8, 3, 16, 16).contiguous(), torch.device("cpu"))
     losses = [trainer.train_step()[0] for _ in range(job.steps)]
     assert np.mean(losses[-10:]) < 0.8 * np.log(15)  # the loss of guessing among 15 candidates
-
-
-def test_neither_a_teacher_nor_faiss_is_loaded_by_a_run(folder: pathlib.Path) -> None:
-    recipe = write_recipe(folder, shots=[4], unlabelled=[20], references=["same-pixels"])
-    code = (
-        "import sys; from tcs.config.evaluate import FewshotConfig; from tcs.grid.run import fewshot\n"
-        f"assert fewshot(FewshotConfig(recipe={str(recipe)!r}, out={str(folder / 'grid')!r})) == 0\n"
-        "print(*sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert "tcs.grid.pixel_trainer" in loaded
-    forbidden = {
-        "tcs.teacher.model",
-        "tcs.teacher.checkpoint",
-        "tcs.extraction.extract",
-        "tcs.pretraining.simclr",
-        "tcs.pretraining.loop",
-    }
-    assert not loaded & (forbidden | {"faiss"})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The side-by-side benchmarks, once and small, so that they cannot rot."""
 
+import itertools
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -43,23 +45,46 @@ def test_gather_draws_every_row_once_before_any_twice():
     assert np.bincount(np.concatenate(batches)).tolist() == [2] * 10
 
 
-def test_writing_compares_stores_with_plain_files(results, capsys, tmp_path):
+@pytest.fixture
+def a_second_each(monkeypatch):
+    """Every turn of a contestant takes a second by the clock, so that speeds are amounts."""
+    monkeypatch.setattr(turns, "time", types.SimpleNamespace(perf_counter=itertools.count().__next__))
+
+
+def test_writing_compares_stores_with_plain_files(results, capsys, tmp_path, a_second_each):
     sizes = ["--rows", "40", "--image-rows", "20", "--per-shard", "16", "--dims", "8", "--memory-rows", "30"]
     writing.main([*sizes, "--rounds", "1", "--folders", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "read: " in printed
     rows = read_rows(results / "writing" / "writing.csv")
-    assert len({row["table"] for row in rows}) == 3
-    assert all(float(row["value"]) > 0 for row in rows)
+    tables = {row["table"]: [other for other in rows if other["table"] == row["table"]] for row in rows}
+    features, images, memory = tables.values()
+    contestants = ["plain files", "store", "store, behind", "two digests, nothing written"]
+    for table, least_bytes in ((features, 40 * 8 * 2), (images, 20 * (8 * 2 + writing.IMAGE_BYTES))):
+        assert [row["contestant"] for row in table] == contestants
+        (megabytes,) = {float(row["value"]) for row in table}  # in a second of the clock here: all write the same bytes
+        assert least_bytes <= 1e6 * megabytes <= least_bytes + 100_000
+    assert [row["contestant"] for row in memory] == [
+        f"{what} {n} rows" for what in ("write", "read") for n in (30, 300)
+    ]
+    assert all(15 < float(row["value"]) < 3000 for row in memory)  # an interpreter with numpy and h5py
 
 
-def test_augmentation_compares_a_batch_with_image_after_image(results, capsys):
+def test_augmentation_compares_a_batch_with_image_after_image(results, capsys, a_second_each):
     augmentation.main(["--setting", "16x3", "--setting", "64x2", "--rounds", "1", "--threads", "1"])
     assert "| resized crop, flip, colours, grey, erasing: 2 images, 73 to 64 px, cpu |" in capsys.readouterr().out
     rows = read_rows(results / "augmentation" / "augmentation.csv")
     assert len({row["table"] for row in rows}) == 6
-    assert len({row["contestant"] for row in rows}) == 4
-    assert all(float(row["value"]) > 0 for row in rows)
+    assert {row["contestant"] for row in rows} == {
+        "Pillow, image by image",
+        "torchvision v2, image by image",
+        "torchvision v2, one draw a batch",
+        "tcs, the batch at once",
+    }
+    assert len(rows) == 6 * 4
+    for row in rows:  # images in a second of the clock here
+        assert f": {float(row['value']):.0f} images, " in row["table"]
+        assert (row["unit"], float(row["ratio"])) == ("images/s", 1.0)
 
 
 @pytest.fixture

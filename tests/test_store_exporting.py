@@ -1,19 +1,18 @@
 """Exports into a folder: plain numpy and text read them, they appear whole, and nothing foreign is written over."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from artefacts import make_store
+from forks import in_process, refusal_with_files_of
 
 import cache
 from cache import errors
+from tcs.exchange.parquet_write import export_parquet
 
 EXAMPLE = Path(__file__).parent / "fixtures" / "store_v2"
-ROOT = Path(cache.__file__).parents[1]
 
 
 def test_plain_numpy_and_text_read_an_export(tmp_path):
@@ -124,17 +123,12 @@ def test_damage_is_not_exported(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["store.json"]
 
 
-@pytest.mark.parametrize("call", ["cache.export", "tcs.exchange.parquet_write.export_parquet"])
+@pytest.mark.parametrize("call", [cache.export, export_parquet])
 def test_a_full_disk_is_one_line(tmp_path, call):
     store = make_store(tmp_path / "x.store", rows=1000)
-    out = tmp_path / ("out" if call == "cache.export" else "out.parquet")
-    code = (
-        "import resource, cache, tcs.exchange.parquet_write\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
-        f"{call}({str(store.path)!r}, {str(out)!r})\n"
-    )
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    last = found.stderr.splitlines()[-1]
+    out = tmp_path / ("out" if call is cache.export else "out.parquet")
+    code, last = in_process(refusal_with_files_of, 20_000, call, store.path, out)
+    assert code == 0
     assert last.startswith("cache.errors.StoreWriteError: cannot write ")
-    assert last.endswith(": File too large; free space and rerun the same command.")
+    assert last.endswith(": File too large; free space and rerun the same command.\n")
     assert [path.name for path in tmp_path.rglob("*.partial")] == []

@@ -19,10 +19,11 @@ KILLS = 10
 
 def harness(statement):
     """Run a statement in a process in which the scripts can be imported: no thread of this one may be forked."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")])}
+    places = [str(ROOT / place) for place in (".", "scripts", "tests")]
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", statement],
-        env=environment,
+        [sys.executable, "-c", f"import strictness\nstrictness.apply()\n{statement}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
         capture_output=True,
         text=True,
         check=False,
@@ -32,9 +33,7 @@ def harness(statement):
 
 @pytest.fixture(scope="module")
 def results():
-    command = [sys.executable, "-W", "error", "scripts/fault_harness.py", "--kills", str(KILLS), "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    run = harness(f"import sys, fault_harness\nsys.argv = ['', '--kills', '{KILLS}', '--json']\nfault_harness.main()")
     assert run.stderr == ""
     return json.loads(run.stdout)
 

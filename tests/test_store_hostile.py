@@ -445,9 +445,11 @@ def unsafe_call(node):
     return [name] if name.endswith(("read_pickle", "torch.hub.load")) else []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "cache").rglob("*.py")) + sorted((ROOT / "tcs").rglob("*.py")), ids=str)
-def test_no_line_of_ours_can_load_a_pickle(path):
-    assert unsafe_calls(path.read_text()) == []
+def test_no_line_of_ours_can_load_a_pickle():
+    paths = [path for package in ("cache", "tcs") for path in (ROOT / package).rglob("*.py")]
+    found = {str(path): unsafe_calls(path.read_text()) for path in paths}
+    assert len(found) > 150
+    assert {path: calls for path, calls in found.items() if calls} == {}
 
 
 @pytest.mark.parametrize(

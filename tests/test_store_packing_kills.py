@@ -1,35 +1,27 @@
-"""Kills at any moment and full disks while packing, in subprocesses: no packed store, or a whole one."""
+"""Kills at any moment and full disks while packing: no packed store, or a whole one."""
 
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from artefacts import make_store
+from forks import forked, in_process, refusal_with_files_of
 
 import cache
-from cache.files import PARTIAL_SUFFIX
-
-ROOT = Path(cache.__file__).parents[1]
-PACK = "import sys, cache; cache.pack(sys.argv[1], sys.argv[2])"
-LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))\n"
-# Slow enough for a kill to fall between any two writes of the file.
-SLOW = (
-    "import time, cache.files as s; write = s.StreamedFile.write\n"
-    "s.StreamedFile.write = lambda *a: (write(*a), time.sleep(0.02))\n"
-)
+from cache.files import PARTIAL_SUFFIX, StreamedFile
 
 
-def child(*arguments, before=""):
-    command = [sys.executable, "-W", "error", "-c", before + PACK, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def pack_slowly(store, out):
+    """Slow enough for a kill to fall between any two writes of the file."""
+    write = StreamedFile.write
+    StreamedFile.write = lambda *given: (write(*given), time.sleep(0.05))
+    cache.pack(store, out)
 
 
-def finish(process):
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
+def begun(partial):
+    """Grows as a file is written, and also where that of a killed process is written anew."""
+    found = partial.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +30,30 @@ def store(tmp_path_factory):
 
 
 def test_kills_leave_no_packed_store_and_the_rerun_writes_it(tmp_path, store):
-    out, whole = tmp_path / "x.h5", tmp_path / "whole.h5"
+    said = tmp_path / "said"
+    out, whole = tmp_path / "out" / "x.h5", tmp_path / "out" / "whole.h5"
+    out.parent.mkdir()
     partial = out.with_name(out.name + PARTIAL_SUFFIX)
     cache.pack(store.path, whole)
     for wait_seconds in (0, 0.05, 0.2, 0.4):
-        process = child(store.path, out, before=SLOW)
-        while process.poll() is None and not (partial.exists() and partial.stat().st_size):
-            time.sleep(0.001)
-        time.sleep(wait_seconds)
-        process.send_signal(signal.SIGKILL)
-        assert finish(process)[0] == -signal.SIGKILL
+        left = begun(partial) if partial.exists() else (0, 0)
+        with forked(said, pack_slowly, store.path, out) as child:
+            child.until(lambda left=left: partial.exists() and begun(partial) > left)
+            time.sleep(wait_seconds)
+            child.send(signal.SIGKILL)
+            assert child.ended() == -signal.SIGKILL
         assert not out.exists()
-    assert finish(child(store.path, out)) == (0, "")
+    with forked(said, cache.pack, store.path, out) as child:
+        assert (child.ended(), child.stdout, child.stderr) == (0, "", "")
     assert out.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.h5", "x.h5"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["whole.h5", "x.h5"]
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 1000, 30_000])
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, store, limit_bytes):
-    code, output = finish(child(store.path, tmp_path / "x.h5", before=LIMIT.format(limit_bytes)))
-    assert code == 1
-    last = output.splitlines()[-1]
+    out = tmp_path / "x.h5"
+    code, last = in_process(refusal_with_files_of, limit_bytes, cache.pack, store.path, out)
+    assert code == 0
     assert last.startswith("cache.errors.StoreWriteError: cannot write ")
-    assert last.endswith("x.h5: File too large; free space and rerun the same command.")
+    assert last.endswith("x.h5: File too large; free space and rerun the same command.\n")
     assert list(tmp_path.iterdir()) == []

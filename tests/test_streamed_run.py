@@ -2,11 +2,8 @@
 
 import csv
 import io
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -17,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from artefacts import make_store, make_targets
+from forks import forked, tcs_command
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
@@ -32,13 +30,6 @@ from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 FOLDER = "resnet18-layers-1-1-1-1-channels-4-4-8-8"
-SLOW = (
-    "import sys, time, torch; torch.set_num_threads(1)\n"
-    "from tcs.training import data as source\nfrom tcs.cli import main\n"
-    "quick = source.decode\n"
-    "source.decode = lambda *given, **more: (time.sleep(0.01), quick(*given, **more))[1]\n"
-    "main(sys.argv[1:])\n"
-)
 
 
 @pytest.fixture
@@ -151,6 +142,13 @@ def test_an_error_in_a_step_leaves_no_threads(folder: pathlib.Path, monkeypatch:
     assert no_threads()
 
 
+def slow_command(*options: str) -> None:
+    """`tcs` whose images take 10 ms each."""
+    quick = source.decode
+    source.decode = lambda *given, **more: (time.sleep(0.01), quick(*given, **more))[1]
+    tcs_command(*options)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_ends_at_once_and_goes_on(folder: pathlib.Path, number: int, code: int) -> None:
     options = [
@@ -167,7 +165,7 @@ def test_a_stopped_run_ends_at_once_and_goes_on(folder: pathlib.Path, number: in
         "--shots",
         "8",
         "--steps",
-        "60",
+        "20",
         "-b",
         "16",
         "--img-size",
@@ -178,23 +176,12 @@ def test_a_stopped_run_ends_at_once_and_goes_on(folder: pathlib.Path, number: in
         "1",
     ]
     options += ["--resident-share", "0", "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *options],
-        cwd=pathlib.Path(__file__).parent.parent,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    deadline = time.monotonic() + 90
-    while (
-        not (folder / "run" / FOLDER / "resume.pt").exists() and process.poll() is None and time.monotonic() < deadline
-    ):
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert "Traceback" not in said
-    train(config(folder, "run", steps=60, held_out=0, checkpoint_every=1, resident_share=0.0, workers=2))
-    (whole,) = train(config(folder, "whole", steps=60, resident_share=1.0))
+    with forked(folder / "said", slow_command, *options) as child:
+        child.until(lambda: (folder / "run" / FOLDER / "resume.pt").exists())
+        child.send(number)
+        assert child.ended(30) == code
+        assert "Traceback" not in child.stderr
+    train(config(folder, "run", steps=20, held_out=0, checkpoint_every=1, resident_share=0.0, workers=2))
+    (whole,) = train(config(folder, "whole", steps=20, resident_share=1.0))
     found, expected = (load_file(path / "folded.safetensors") for path in (folder / "run" / FOLDER, whole))
     assert all(torch.equal(found[key], expected[key]) for key in expected)

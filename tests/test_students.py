@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-import timm
+import timm.optim
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

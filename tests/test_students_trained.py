@@ -2,11 +2,9 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
-import timm
+import timm.models
 import torch
 from artefacts import make_store
 from torch import nn
@@ -141,19 +139,7 @@ def test_more_maps_than_stages_are_refused() -> None:
         measured_maps(create_backbone(spec, 3), spec, 32, 4)
 
 
-LOAD = """
-import sys, timm
-assert not [name for name in timm.list_models() if name.startswith("cifar_")], "timm has such names itself now"
-import tcs.students.zoo
-assert not [name for name in sys.modules if name.startswith("tcs.") and not name.startswith("tcs.students")]
-from safetensors.torch import load_file
-model = timm.create_model(sys.argv[2], num_classes=3)
-model.load_state_dict(load_file(sys.argv[1]))
-print(sum(value.double().sum() for value in model.state_dict().values()).item())
-"""
-
-
-def test_tcs_train_trains_one_and_plain_timm_loads_it(tmp_path: pathlib.Path) -> None:
+def test_tcs_train_trains_one(tmp_path: pathlib.Path) -> None:
     make_store(tmp_path / "train.store")
     config = TrainConfig(
         store=str(tmp_path / "train.store"),
@@ -169,12 +155,3 @@ def test_tcs_train_trains_one_and_plain_timm_loads_it(tmp_path: pathlib.Path) ->
     record = json.loads((path / "config.json").read_text())
     assert record["student"]["image_size"] == 32
     assert record["student"]["parameters"] == 83892 - 97 * 65
-    run = subprocess.run(
-        [sys.executable, "-c", LOAD, str(path / "folded.safetensors"), record["student"]["name"]],
-        cwd=pathlib.Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert float(run.stdout) != 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import timm
+import timm.models
 import torch
 from safetensors.torch import save_file
 

@@ -1,12 +1,10 @@
 """The stage `tcs train` on small stores: artefacts, resume, refusals."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,18 @@ import safetensors.torch
 import timm
 import torch
 from artefacts import CLASSES, make_store, make_targets
+from forks import in_process
 
 from cache.errors import CacheError
+from tcs.cli import main
 from tcs.config.coordinates import FitConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.fit import fit
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
 from tcs.methods.named import METHODS
+from tcs.training.metrics import load_metrics
 from tcs.training.train import train
+from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
@@ -77,13 +79,34 @@ def test_a_run_folder_holds_a_plain_timm_model_and_its_record(folder: pathlib.Pa
         assert np.load(path / "seen.npy").shape == (60, 16)
 
 
+# method: losses of its phases, images shown in 12 steps of at most 16 with 12 labelled rows
+LOGGED = {
+    "labels": ("ce", 144),
+    "bottleneck": ("ce", 144),
+    "tcs": ("ce l2", 1 * 16 + 11 * 12),
+    "tcs+elsh": ("ce elsh l2", 192),
+}
+LOGGED |= {f"rdimkd-{axes}": ("ce l2", 192) for axes in "pra"} | {
+    "jll-frozen": ("l2", 192),
+    "jll-joint": ("ce l2", 192),
+}
+LOGGED |= {"tcs-probe": ("l2", 192), "tcs-probe+elsh": ("elsh", 192), "tcs-mimic": ("l2", 192)}
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_named_method_trains(folder: pathlib.Path, method: str) -> None:
     axes = METHODS[method].axes or ("pca",)
     targets = folder / "pca.h5" if axes == ("pca",) else make_targets(folder, method=axes[0])
     shots = 4 if METHODS[method].reads_labels else None
-    (path,) = train(config(folder, method=method, targets=str(targets), shots=shots))
-    assert json.loads((path / "config.json").read_text())["cost"]["images_seen"] >= 12 * 12
+    settings = config(folder, method=method, targets=str(targets), shots=shots)
+    still = dataclasses.replace(settings, out=str(folder / "still"), steps=2, lr=1e-12)
+    (path,), (start,) = train(settings), train(still)
+    record, log = json.loads((path / "config.json").read_text()), load_metrics(path / "metrics.jsonl")
+    terms, images_seen = LOGGED[method]
+    assert {name.removeprefix("loss_") for row in log for name in row if name.startswith("loss_")} == set(terms.split())
+    assert (record["state"], record["cost"]["images_seen"], len(log)) == ("finished", images_seen, 12)
+    assert all(row["grad_norm"] > 0 for row in log)
+    assert not torch.allclose(weights(path)["conv1.weight"], weights(start)["conv1.weight"], rtol=0, atol=1e-3)
 
 
 def test_a_student_trained_beside_others_is_the_same_as_alone(folder: pathlib.Path) -> None:
@@ -110,48 +133,39 @@ def test_a_rerun_does_nothing_and_another_recipe_is_refused(
     assert (path / "folded.safetensors").stat().st_mtime_ns != before
 
 
+def train_until_signal(settings: TrainConfig, number: int) -> None:
+    """Trains, and sends this process the signal after the fifth step."""
+    step = Trainer.train_step
+
+    def stopping(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.step == 5:
+            os.kill(os.getpid(), number)
+
+    Trainer.train_step = stopping  # type: ignore[method-assign]
+    train(settings)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: int) -> None:
-    script = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from tcs.config.train import TrainConfig\nfrom tcs.training.train import train\n"
-        "train(TrainConfig.from_options(eval(sys.argv[1])))\n"
-    )
-    slow = config(folder, steps=120, checkpoint_every=1)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, repr(slow.options())],
-        cwd=pathlib.Path(__file__).parent.parent,
-        stderr=subprocess.DEVNULL,
-    )
+    ours = config(folder, checkpoint_every=1)
     path = folder / "run" / "resnet18-layers-1-1-1-1-channels-4-4-8-8"
-    deadline = time.monotonic() + 60
-    while not (path / "resume.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    assert process.wait(30) == (-9 if number == signal.SIGKILL else 143)
-    assert (path / "resume.pt").exists()
-    train(slow)
-    (whole,) = train(config(folder, steps=120, out=str(folder / "whole")))
+    assert in_process(train_until_signal, ours, number)[0] == (-9 if number == signal.SIGKILL else 143)
+    assert torch.load(path / "resume.pt", weights_only=True)["step"] in (4, 5)
+    train(ours)
+    (whole,) = train(config(folder, out=str(folder / "whole")))
     assert equal(path, whole)
 
 
-def test_training_loads_no_teacher_code_and_no_faiss(folder: pathlib.Path) -> None:
-    script = (
-        "import sys\nfrom tcs.cli import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
-        "bad = [name for name in sys.modules if name.split('.')[0] == 'faiss' or name in\n"
-        "       ('tcs.teacher.model', 'tcs.teacher.checkpoint', 'tcs.teacher.readouts',\n"
-        "        'tcs.extraction.extract', 'tcs.extraction.decoding')]\n"
-        "assert 'tcs.training.trainer' in sys.modules\nassert not bad, bad\n"
-    )
+def test_the_command_names_the_weights_of_its_students(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["train", str(folder / "train.store"), "--targets", str(folder / "pca.h5"), "--out", str(folder / "run")]
-    options += ["--model", STUDENT, "--method", "tcs+elsh", "--shots", "4", "--steps", "10", "--img-size", "16"]
-    root = pathlib.Path(__file__).parent.parent
-    result = subprocess.run(
-        [sys.executable, "-c", script, *options], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip().endswith("folded.safetensors")
+    options += ["--model", STUDENT, "--method", "tcs+elsh", "--shots", "4", "--steps", "2", "--img-size", "16"]
+    with pytest.raises(SystemExit, match="0"):
+        main(options)
+    (weights_path,) = (folder / "run").glob("*/folded.safetensors")
+    assert capsys.readouterr().out == f"{weights_path}\n"
 
 
 def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
@@ -197,7 +211,12 @@ def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: 
 
 def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
     for method in ("labels", "bottleneck"):
-        train(config(folder, method=method, targets=None, out=str(folder / method)))
+        (path,) = train(config(folder, method=method, targets=None, out=str(folder / method)))
+        record = json.loads((path / "config.json").read_text())
+        assert (record["state"], record["config"]["method"], record["rows"]["labelled"]) == ("finished", method, 12)
+        timm.create_model(record["student"]["name"], num_classes=3, **record["student"]["kwargs"]).load_state_dict(
+            weights(path)
+        )
 
 
 @pytest.mark.parametrize(

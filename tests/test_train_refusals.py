@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from artefacts import make_store, make_targets
-from together import CIFAR, CNN, VIT, config, in_process
+from forks import in_process
+from together import CIFAR, CNN, VIT, config
 
 from tcs.cli import main
 from tcs.errors import ResourceError

@@ -7,19 +7,17 @@ import os
 import pathlib
 import resource
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
 import pytest
+from forks import forked
 
 from cache.errors import StoreWriteError
 from tcs.errors import ArtefactError
 from tcs.training.log import RunLog, delete_log
 from tcs.training.metrics import MEASURED_COLUMNS
 
-ROOT = pathlib.Path(__file__).parents[1]
 STEPS, EVERY = 23, 5
 
 
@@ -156,17 +154,19 @@ def refuse(_descriptor: int) -> None:
     raise OSError(5, "Input/output error")
 
 
+def write_for_ever(folder: pathlib.Path) -> None:
+    log = RunLog.open(folder, None)
+    for step in range(1, 10**9):
+        log.write({"step": step, "loss": 1 / step})
+        print(step, flush=True)
+
+
 def test_rows_survive_a_kill_of_the_process(tmp_path: pathlib.Path) -> None:
-    code = (
-        "import sys, pathlib\nfrom tcs.training.log import RunLog\n"
-        "log = RunLog.open(pathlib.Path(sys.argv[1]), None)\n"
-        "for step in range(1, 10**9):\n    log.write({'step': step, 'loss': 1 / step})\n    print(step, flush=True)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    with child:
-        told = max(int(child.stdout.readline()) for _ in range(200))
-        child.send_signal(signal.SIGKILL)
+    told, said = 200, tmp_path / "said"
+    with forked(said, write_for_ever, tmp_path) as child:
+        child.until(lambda: f"\n{told}\n" in child.stdout)
+        child.send(signal.SIGKILL)
+        assert child.ended() == -signal.SIGKILL
     with RunLog.open(tmp_path, told):
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": step, "loss": 1 / step} for step in range(1, told + 1)]

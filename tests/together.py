@@ -1,11 +1,9 @@
 """Many students of one run: three architectures with different normalisations, small enough for 16 px, and what a run leaves."""
 
 import json
-import multiprocessing
 import os
 import pathlib
 import signal
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,29 +78,6 @@ def diverging(name: str, step: int) -> Callable[[Trainer, Feed, Batch], None]:
         plain(self, feed, batch)
 
     return train_step
-
-
-def in_process(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
-    """(exit code, what `work` returned or None) of `work` in a process of its own, which may be killed."""
-    context = multiprocessing.get_context("forkserver")  # forked from a process that has torch already, and no threads
-    context.set_forkserver_preload(["timm", "torch.distributed", "tcs.training.train", "tcs.cli.train"])
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(theirs, work, arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        answer = ours.recv() if ours.poll(60) else None
-    except EOFError:
-        answer = None
-    process.join(60)
-    assert process.exitcode is not None
-    return process.exitcode, answer
-
-
-def _answer(pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("error")
-    pipe.send(work(*arguments))
 
 
 def killed_at(count: int, function: Callable[..., Any], *, before: bool) -> Callable[..., Any]:

@@ -45,8 +45,8 @@ class ColumnFiles:
 
 
 def _sizes(column: Any) -> list[int]:
-    import pyarrow
     import pyarrow.compute
+    import pyarrow.types
 
     if not pyarrow.types.is_struct(column.type):
         return [size or 0 for size in pyarrow.compute.binary_length(column).to_pylist()]
@@ -94,7 +94,7 @@ def _origin(config: DataConfig, dataset: Any) -> dict[str, Any]:
 def _load(config: DataConfig, name: str) -> Any:
     """What datasets loads, one split or several by name; nothing is asked of the Hub unless `dataset_download`."""
     try:
-        import datasets
+        import datasets.utils
     except ImportError as error:
         raise DataError(f"reading {config.data} needs datasets: pip install tcs-distill[data]") from error
     path = pathlib.Path(str(config.data_dir) if name == PARQUET and config.data_dir else name)

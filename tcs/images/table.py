@@ -171,7 +171,7 @@ def _refuse_image_columns(table: pathlib.Path, config: DataConfig, schema: Any) 
 
 def _check_types(table: pathlib.Path, schema: Any, places: Sequence[int | None]) -> None:
     """Only texts and whole numbers name a path or a class beyond doubt: 3.0 and true are written in several ways."""
-    import pyarrow
+    import pyarrow.types
 
     for place, number_too in zip(places, (False, True, False), strict=True):
         if place is None:

@@ -10,7 +10,7 @@ Legend: B batch rows, S student width, K coordinates, C classes.
 import dataclasses
 from collections.abc import Sequence
 
-import timm
+import timm.data
 import torch
 from torch import Tensor, nn
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import timm.optim
-import timm.scheduler
+import timm.scheduler.scheduler
 import timm.utils
 import torch
 from timm.utils.clip_grad import dispatch_clip_grad
