@@ -105,7 +105,10 @@ def imported(name: str) -> Any:
 
 
 def test_names_of_a_loss_lead_to_its_functions() -> None:
-    found = {name: [imported(text) for text in (facts["function"], *facts["related"])] for name, facts in FACTS.items()}
+    described = {facts["name"]: facts for facts in loss_facts()}
+    found = {
+        name: [imported(text) for text in (facts["function"], *facts["related"])] for name, facts in described.items()
+    }
     wanted = {name: [LOSSES[name].function, *LOSSES[name].related] for name in LOSSES}
     assert len(wanted) > 30
     assert {name: found[name] for name in wanted if found[name] != wanted[name]} == {}

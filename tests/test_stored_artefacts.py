@@ -17,7 +17,7 @@ import pytest
 
 import cache
 import tcs
-from tcs.grid.run import load_results
+from tcs.reporting.results import load_runs
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 SCRIPT = FIXTURES.parents[1] / "scripts" / "make_artefact_fixtures.py"
@@ -163,9 +163,17 @@ def rows_of_csv(path):
 
 
 def test_rows_of_a_grid_are_read_as_they_stand():
-    rows = load_results(FIXTURES / "grid_v1" / "results.csv")
-    assert rows == rows_of_csv(FIXTURES / "grid_v1" / "results.csv")
-    assert [sum(row["status"] == status for row in rows) for status in ("ok", "failed")] == [12, 8]
+    runs, rows = load_runs(FIXTURES / "grid_v1"), rows_of_csv(FIXTURES / "grid_v1" / "results.csv")
+    assert [sum(run.failed is failed for run in runs) for failed in (False, True)] == [12, 8]
+    for run, row in zip(runs, rows, strict=True):
+        assert (run.model, run.method, str(run.shots), run.seed) == (
+            row["model"],
+            row["method"],
+            row["shots"],
+            row["seed"],
+        )
+        assert ("" if run.top1 is None else f"{run.top1}") == row["top1"]
+        assert run.origins["cache_id"] == row["cache_id"]
 
 
 def test_a_report_of_a_grid_says_what_it_said(folder):
@@ -182,11 +190,10 @@ def test_a_report_of_a_grid_says_what_it_said(folder):
         assert row["top1_mean"] == (f"{statistics.mean(scores):.4f}" if scores else "")
 
 
-def test_a_grid_goes_on_where_it_ended(folder, capsys):
-    """Cells that ran keep their rows and are not run again; those that failed are, and fail again."""
-    before = rows_of_csv(folder / "grid_v1" / "results.csv")
-    assert tcs.fewshot(tcs.FewshotConfig(recipe="grid_v1/recipe.yaml", out="grid_v1")) == 8
-    assert "12 done, 8 to go" in capsys.readouterr().err
-    after = rows_of_csv(folder / "grid_v1" / "results.csv")
-    assert [row for row in after if row["status"] == "ok"] == [row for row in before if row["status"] == "ok"]
-    assert [row["model"] for row in after if row["status"] == "failed"] == ["levit_128s,img_size=16"] * 8
+def test_a_grid_whose_rows_do_not_say_what_they_are_of_is_left_as_it_is(folder):
+    before = (folder / "grid_v1" / "results.csv").read_bytes()
+    with pytest.raises(
+        tcs.ArtefactError, match=r"by an earlier release; read it with tcs report, and use another --out"
+    ):
+        tcs.fewshot(tcs.FewshotConfig(recipe="grid_v1/recipe.yaml", out="grid_v1"))
+    assert (folder / "grid_v1" / "results.csv").read_bytes() == before

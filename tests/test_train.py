@@ -1,6 +1,5 @@
 """The stage `tcs train` on small stores: artefacts, resume, refusals."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -89,6 +88,7 @@ LOGGED = {
 LOGGED |= {f"rdimkd-{axes}": ("ce l2", 192) for axes in "pra"} | {
     "jll-frozen": ("l2", 192),
     "jll-joint": ("ce l2", 192),
+    "csd-joint": ("ce csd", 192),
 }
 LOGGED |= {"tcs-probe": ("l2", 192), "tcs-probe+elsh": ("elsh", 192), "tcs-mimic": ("l2", 192)}
 
@@ -99,7 +99,7 @@ def test_every_named_method_trains(folder: pathlib.Path, method: str) -> None:
     targets = folder / "pca.h5" if axes == ("pca",) else make_targets(folder, method=axes[0])
     shots = 4 if METHODS[method].reads_labels else None
     settings = config(folder, method=method, targets=str(targets), shots=shots)
-    still = dataclasses.replace(settings, out=str(folder / "still"), steps=2, lr=1e-12)
+    still = TrainConfig.from_options(settings.options() | {"out": str(folder / "still"), "steps": 2, "lr": 1e-12})
     (path,), (start,) = train(settings), train(still)
     record, log = json.loads((path / "config.json").read_text()), load_metrics(path / "metrics.jsonl")
     terms, images_seen = LOGGED[method]
