@@ -64,6 +64,8 @@ def sinkhorn(soft_NC, prior_C, factors_C):
         soft_NC = soft_NC / soft_NC.sum(1, keepdims=True)
         turn_C = prior_C / soft_NC.mean(0)
         soft_NC, factors_C = soft_NC * turn_C, factors_C * turn_C
+        if np.abs(np.log(turn_C)).max() < 1e-3:
+            break
     return soft_NC / soft_NC.sum(1, keepdims=True), factors_C
 
 

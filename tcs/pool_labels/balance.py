@@ -14,6 +14,8 @@ from tcs.pool_labels.options import PoolLabelOptions
 
 ALTERNATIONS = 20
 
+CLOSE = 1e-3  # as a share of the prior: nearer than this the masses are there
+
 SMALLEST = 1e-12
 
 
@@ -36,11 +38,14 @@ def class_offsets(logits_SC: Tensor, options: PoolLabelOptions, start_C: Tensor)
 
 
 def sinkhorn_offsets(logits_SC: Tensor, prior_C: Tensor, start_C: Tensor) -> Tensor:
-    """u (C,) of mean 0 after ALTERNATIONS of column and row sums, so that softmax(L + u) has nearly the mean `prior_C`."""
+    """u (C,) of mean 0 after at most ALTERNATIONS of column and row sums: softmax(L + u) has nearly the mean `prior_C`."""
     offset_C = start_C
     for _ in range(ALTERNATIONS):
         mass_C = torch.softmax(logits_SC + offset_C, dim=1).mean(0)
-        offset_C = offset_C + prior_C.log() - mass_C.clamp_min(SMALLEST).log()
+        turn_C = prior_C.log() - mass_C.clamp_min(SMALLEST).log()
+        offset_C = offset_C + turn_C
+        if turn_C.abs().max() < CLOSE:
+            break
     return offset_C - offset_C.mean()
 
 
