@@ -32,8 +32,9 @@ def expected(estimator, options, data):
     arguments = (x, positions, labels[positions], classes, options)
     head = reference.em(*arguments, STEPS[estimator]) if estimator in STEPS else reference.propagation(*arguments)
     if estimator == "average":
-        heads = [reference.em(*arguments, step, head) for step in STEPS.values()]
-        head = np.mean([each / (x @ each.T).std(ddof=1) for each in heads], axis=0)
+        probe = reference.ridge_probe(x[positions], labels[positions], classes)
+        heads = [*(reference.em(*arguments, step, head) for step in STEPS.values()), probe]
+        head = sum(share * each / (x @ each.T).std(ddof=1) for share, each in zip((1, 1, 0.5), heads, strict=True))
     return reference.calibrated(head, x, options)
 
 
