@@ -39,6 +39,8 @@ from tcs.splits.shots import k_shot_split
 
 COMPONENTS = 128
 
+BLOCK_ROWS = 8192
+
 POOLS = ("full", "long-tail", "unknown", "absent")
 
 TAIL = 12
@@ -251,31 +253,38 @@ def class_mean(labels: PoolLabels, case: Case) -> float:
 
 
 def measure_speed(arguments: argparse.Namespace) -> str:
-    """One line: wall seconds of coordinates, spreading and top classes of random rows, and the most memory held."""
-    generator = torch.Generator().manual_seed(0)
-    rows_ND = torch.empty(arguments.rows, arguments.dims, dtype=torch.float16)
-    for part_BD in rows_ND.split(8192):
-        part_BD.copy_(torch.randn(part_BD.shape, generator=generator))
-    features_ND = rows_ND.numpy()
+    """One line: seconds of wall and of processors for coordinates, spreading and top classes of random rows, and memory."""
+    features_ND = random_features(arguments.rows, arguments.dims)
     labelled_M = np.arange(4 * arguments.classes)
-    started = time.perf_counter()
+    clock = [(time.perf_counter(), time.process_time())]
     system = fit_coordinates(features_ND, components=arguments.components)
     z_NK = np.empty((arguments.rows, arguments.components), np.float32)
-    for start in range(0, arguments.rows, 8192):
-        z_NK[start : start + 8192] = system.transform(features_ND[start : start + 8192])
-    fitted = time.perf_counter()
-    labels_M = labelled_M % arguments.classes
+    for start in range(0, arguments.rows, BLOCK_ROWS):
+        z_NK[start : start + BLOCK_ROWS] = system.transform(features_ND[start : start + BLOCK_ROWS])
+    clock.append((time.perf_counter(), time.process_time()))
     options = PoolLabelOptions(estimator=arguments.estimator)
-    labels = spread_labels(z_NK, labelled_M, labels_M, arguments.classes, options)
-    spread_at = time.perf_counter()
+    labels = spread_labels(z_NK, labelled_M, labelled_M % arguments.classes, arguments.classes, options)
+    clock.append((time.perf_counter(), time.process_time()))
     top_classes(labels, z_NK, min(8, arguments.classes))
-    ended = time.perf_counter()
+    clock.append((time.perf_counter(), time.process_time()))
+    parts = zip(("coordinates", "labels", "top classes"), itertools.pairwise(clock), strict=True)
+    seconds = ", ".join(f"{name} {to[0] - at[0]:.1f} ({to[1] - at[1]:.1f})" for name, (at, to) in parts)
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
-        f"{arguments.rows:,} x {arguments.dims} -> K={arguments.components}, {arguments.classes} classes, {options.estimator}: "
-        f"coordinates {fitted - started:.1f} s, labels {spread_at - fitted:.1f} s, top classes {ended - spread_at:.1f} s; "
-        f"most memory {peak_gib:.2f} GiB; {torch.get_num_threads()} threads; {labels.reason or 'spread'}"
+        f"{arguments.rows:,} x {arguments.dims} -> K={arguments.components}, {arguments.classes} classes, "
+        f"{options.estimator}: wall (processor) seconds: {seconds}; most memory {peak_gib:.2f} GiB; "
+        f"{torch.get_num_threads()} threads; {labels.reason or 'spread'}"
     )
+
+
+def random_features(rows: int, dims: int) -> NDArray[np.float16]:
+    """Gaussian rows (N, D), float16, drawn block by block."""
+    generator = np.random.default_rng(0)
+    features_ND = np.empty((rows, dims), np.float16)
+    for start in range(0, rows, BLOCK_ROWS):
+        part_BD = features_ND[start : start + BLOCK_ROWS]
+        part_BD[:] = generator.standard_normal(part_BD.shape, np.float32)
+    return features_ND
 
 
 if __name__ == "__main__":

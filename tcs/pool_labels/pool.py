@@ -26,7 +26,8 @@ Rows = NDArray[np.integer]
 class Pool:
     """Rows as they were given (`z_NK`, on any device), and where their mean lies and how far they spread.
 
-    `labelled_M` (positions) and `labels_M` are int64 tensors on the CPU. Work is done on `device`.
+    `labelled_M` (positions) and `labels_M` are int64 tensors on the CPU. Work is done on `device`. `graphs` keeps neighbour
+    graphs by their number of neighbours: they are the same whatever is labelled, so pools of the same rows share them.
     """
 
     z_NK: Tensor
@@ -38,6 +39,7 @@ class Pool:
     device: torch.device
     seed: int
     block_rows: int = BLOCK_ROWS
+    graphs: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -90,9 +92,11 @@ class Pool:
 
     def restricted(self, positions_S: Tensor) -> "Pool":
         """The pool of these rows alone (rising, all labelled rows among them), about the same mean."""
+        if len(positions_S) == self.rows:
+            return self
         places_M = torch.searchsorted(positions_S, self.labelled_M)
         z_SK = self.z_NK[positions_S.to(self.z_NK.device)]
-        return dataclasses.replace(self, z_NK=z_SK, labelled_M=places_M)
+        return dataclasses.replace(self, z_NK=z_SK, labelled_M=places_M, graphs={})
 
     def relabelled(self, kept_M: Tensor) -> "Pool":
         """The same rows, of which only the labelled ones where `kept_M` (bool) holds are still labelled."""

@@ -52,7 +52,9 @@ def _weighted_sums(graph: Pool, x_GJ: Tensor, p_GC: Tensor, weight_G1: Tensor, o
 
 def spread_labels(graph: Pool, x_GJ: Tensor, neighbours: int) -> Tensor:
     """Soft labels (G, C) of the rows of the graph; rows that no label reaches have equal shares."""
-    similarity_GG = neighbour_graph(x_GJ[:, :-1], min(neighbours, len(x_GJ) - 1))
+    if neighbours not in graph.graphs:
+        graph.graphs[neighbours] = neighbour_graph(x_GJ[:, :-1], min(neighbours, len(x_GJ) - 1))
+    similarity_GG = graph.graphs[neighbours]
     label_GC = x_GJ.new_zeros(len(x_GJ), graph.n_classes)
     label_GC[graph.labelled_M.to(x_GJ.device)] = graph.one_hot()
     spread_GC = label_GC
