@@ -32,6 +32,7 @@ ROOMS = {
     "criteria": "functional",
     "distributed": "",
     "probes": "functional",
+    "pool_labels": "probes",
     "methods": "criteria",
     "coordinates": "artefact probes splits",
     "students": "",

@@ -1,0 +1,295 @@
+"""How far do few labels go when they are spread over a pool? Heads of the frozen teacher, no student.
+
+    python benchmarks/heads.py table STORES/digits STORES/flowers5 ... --out benchmarks/results/heads/results.csv
+    python benchmarks/heads.py table STORES/digits ... --development --out development.csv
+    python benchmarks/heads.py speed --rows 1281167 --classes 1000
+
+`table`: STORES/digits stands for STORES/digits-train.store and -test.store. A row is one estimator on one split: coordinates
+(principal, the first 128) are fitted on the pool, labels of k images a class are spread over it, and the head is scored on all
+test images, beside the ridge probe of the same k images in the same coordinates. `--development` scores on a quarter of the
+training images, kept out of the pool, and takes splits from seed 100 on: settings are chosen there. Reruns go on where the CSV
+ends. Pools: `full`; `long-tail`, whose rarest class keeps 1 of 12; `unknown`, where 4 of 10 classes have no label (and are not
+scored); `absent`, where one labelled class has no other image. `speed`: random rows, wall time and memory.
+Legend: N rows of the pool, M labelled rows, T rows that score, D teacher dims, K coordinates, C classes.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import pathlib
+import resource
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import cache
+from tcs.checkpoint import save_table
+from tcs.coordinates.system import fit_coordinates
+from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
+from tcs.pool_labels.soft import top_classes
+from tcs.pool_labels.spread import PoolLabels, spread_labels
+from tcs.runtime import environment, seed_for
+from tcs.splits.pool import pool_rows
+from tcs.splits.shots import k_shot_split
+
+COMPONENTS = 128
+
+BLOCK_ROWS = 8192
+
+POOLS = ("full", "long-tail", "unknown", "absent")
+
+TAIL = 12
+
+UNKNOWN_SHARE, SCORED_SHARE = 0.4, 0.25
+
+SHOTS = (1, 2, 4, 8, 16)
+
+KEY = ("dataset", "pool", "estimator", "balance", "shots", "seed")
+
+F32 = NDArray[np.float32]
+
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Features (N, D) of images with their keys and labels."""
+
+    x_ND: F32
+    keys: list[str]
+    labels_N: Ints
+
+    def kept(self, places: Ints) -> "Rows":
+        """These rows alone."""
+        return Rows(x_ND=self.x_ND[places], keys=[self.keys[place] for place in places], labels_N=self.labels_N[places])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """The rows that may be in a pool, the rows that score, and what they are."""
+
+    name: str
+    teacher: str
+    classes: tuple[str, ...]
+    train: Rows
+    scored: Rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """Coordinates of one pool with its labelled rows, and of the rows that score, classes numbered 0..C-1."""
+
+    z_NK: F32
+    labelled_M: Ints
+    labels_M: Ints
+    z_TK: F32
+    truth_T: Ints
+    n_classes: int
+
+
+def main(given: list[str] | None = None) -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parts = parser.add_subparsers(dest="part", required=True)
+    table = parts.add_parser("table")
+    table.add_argument("stores", nargs="+", type=pathlib.Path)
+    table.add_argument("--out", type=pathlib.Path, required=True)
+    table.add_argument("--development", action="store_true")
+    table.add_argument("--pools", nargs="+", choices=POOLS, default=["full"])
+    table.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS))
+    table.add_argument("--balances", nargs="+", default=[PoolLabelOptions().balance])
+    table.add_argument("--shots", nargs="+", type=int, default=list(SHOTS))
+    table.add_argument("--seeds", type=int, default=5)
+    table.add_argument(
+        "--unchecked", action="store_true", help="leave the estimators' safety check out: five times as fast"
+    )
+    table.add_argument("--most", type=int, default=5000, help="rows of a pool at most; a seeded draw")
+    speed = parts.add_parser("speed")
+    speed.add_argument("--rows", type=int, default=10_000)
+    speed.add_argument("--dims", type=int, default=768)
+    speed.add_argument("--components", type=int, default=256)
+    speed.add_argument("--classes", type=int, default=10)
+    speed.add_argument("--estimator", choices=ESTIMATORS, default=PoolLabelOptions().estimator)
+    arguments = parser.parse_args(given)
+    if arguments.part == "speed":
+        print(measure_speed(arguments))
+    else:
+        write_table(arguments)
+
+
+def write_table(arguments: argparse.Namespace) -> None:
+    """Append the rows that the CSV lacks, one at a time."""
+    found = read_rows(arguments.out)
+    done = {tuple(row[name] for name in KEY) for row in found}
+    commit = environment()["commit"]
+    for path in arguments.stores:
+        data = open_data(path, arguments)
+        for row in rows_of(data, arguments, done):
+            found.append(row | {"commit": commit})
+            save_table(arguments.out, found)
+            print(" ".join(f"{value}" for value in row.values()), flush=True)
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Rows of an earlier run, as strings."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def open_data(path: pathlib.Path, arguments: argparse.Namespace) -> Data:
+    """Train and test rows; in development a quarter of the train rows score, and the test store stays closed."""
+    store = cache.open(path.with_name(f"{path.name}-train.store"))
+    train = rows_in(store)
+    if arguments.development:
+        order = np.random.default_rng(seed_for(0, "rows that score in development")).permutation(len(train.keys))
+        cut = round(SCORED_SHARE * len(order))
+        train, scored = train.kept(np.sort(order[cut:])), train.kept(np.sort(order[:cut]))
+    else:
+        test = cache.open(path.with_name(f"{path.name}-test.store"))
+        assert test.classes == store.classes
+        scored = rows_in(test)
+    kept = pool_rows(train.keys, np.empty(0, np.int64), str(min(arguments.most, len(train.keys))), 0)
+    teacher = str(store.manifest.plan.identity["teacher"])
+    return Data(name=path.name, teacher=teacher, classes=tuple(store.classes), train=train.kept(kept), scored=scored)
+
+
+def rows_in(store: cache.Store) -> Rows:
+    """Every labelled row of a store, float32."""
+    features_ND = store.features(next(iter(store.readouts)), resident_bytes=0)[:].astype(np.float32)
+    return Rows(x_ND=features_ND, keys=list(store.keys), labels_N=store.labels_N.astype(np.int64))
+
+
+def rows_of(data: Data, arguments: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    """The rows of one data set that are not done yet."""
+    first = 100 if arguments.development else 0
+    for pool, shots, seed in itertools.product(arguments.pools, arguments.shots, range(first, first + arguments.seeds)):
+        plan = itertools.product(arguments.estimators, arguments.balances)
+        todo = [
+            (estimator, balance)
+            for estimator, balance in plan
+            if (data.name, pool, estimator, balance, str(shots), str(seed)) not in done
+        ]
+        if not todo:
+            continue
+        case = make_case(data, pool, shots, seed)
+        probe = spread(case, PoolLabelOptions(estimator=RIDGE))
+        for estimator, balance in todo:
+            options = PoolLabelOptions(estimator=estimator, balance=balance, seed=seed, safety=not arguments.unchecked)
+            yield {
+                "dataset": data.name,
+                "teacher": data.teacher,
+                "pool": pool,
+                "pool_n": len(case.z_NK),
+                "test_n": len(case.z_TK),
+                "estimator": estimator,
+                "balance": balance,
+                "shots": shots,
+                "seed": seed,
+            } | measure(case, options, probe)
+
+
+def make_case(data: Data, pool: str, shots: int, seed: int) -> Case:
+    """The pool of one split: labelled rows of the known classes, and those of the other rows that the kind of pool keeps."""
+    split = k_shot_split(data.train.keys, data.train.labels_N, data.classes, shots, seed)
+    generator = np.random.default_rng(seed_for(seed, f"pool {pool}"))
+    order_C = generator.permutation(len(data.classes))
+    known_C = np.sort(order_C[round(UNKNOWN_SHARE * len(order_C)) :]) if pool == "unknown" else np.arange(len(order_C))
+    labelled = split.rows_n[np.isin(data.train.labels_N[split.rows_n], known_C)]
+    others = np.setdiff1d(np.arange(len(data.train.keys)), labelled)
+    if pool == "absent":
+        others = others[data.train.labels_N[others] != order_C[0]]
+    if pool == "long-tail":
+        keep_C = TAIL ** (-np.argsort(order_C) / (len(order_C) - 1))
+        others = others[generator.random(len(others)) < keep_C[data.train.labels_N[others]]]
+    members = np.sort(np.concatenate([labelled, others]))
+    scored = np.flatnonzero(np.isin(data.scored.labels_N, known_C))
+    system = fit_coordinates(data.train.x_ND[members], components=min(COMPONENTS, data.train.x_ND.shape[1]))
+    return Case(
+        z_NK=system.transform(data.train.x_ND[members]),
+        labelled_M=np.searchsorted(members, labelled),
+        labels_M=np.searchsorted(known_C, data.train.labels_N[labelled]),
+        z_TK=system.transform(data.scored.x_ND[scored]),
+        truth_T=np.searchsorted(known_C, data.scored.labels_N[scored]),
+        n_classes=len(known_C),
+    )
+
+
+def spread(case: Case, options: PoolLabelOptions) -> PoolLabels:
+    """The labels of one case."""
+    return spread_labels(case.z_NK, case.labelled_M, case.labels_M, case.n_classes, options)
+
+
+def measure(case: Case, options: PoolLabelOptions, probe: PoolLabels) -> dict[str, Any]:
+    """Accuracies of one estimator as it is used, and without its check (`unchecked_top1`), beside those of the ridge probe."""
+    started = time.perf_counter()
+    labels = spread(case, options)
+    seconds = time.perf_counter() - started
+    bare = spread(case, dataclasses.replace(options, safety=False)) if labels.fell_back else labels
+    return {
+        "top1": accuracy(labels, case),
+        "class_mean_top1": class_mean(labels, case),
+        "ridge_top1": accuracy(probe, case),
+        "ridge_class_mean_top1": class_mean(probe, case),
+        "unchecked_top1": accuracy(bare, case),
+        "checked": options.safety,
+        "fell_back": labels.fell_back,
+        "seconds": round(seconds, 2),
+    }
+
+
+def accuracy(labels: PoolLabels, case: Case) -> float:
+    """Top-1 in percent on the rows that score."""
+    return round(100 * float((labels.scores(case.z_TK).argmax(1) == case.truth_T).mean()), 2)
+
+
+def class_mean(labels: PoolLabels, case: Case) -> float:
+    """The mean over classes of their top-1 in percent."""
+    right_T = labels.scores(case.z_TK).argmax(1) == case.truth_T
+    parts = [right_T[case.truth_T == label].mean() for label in range(case.n_classes)]
+    return round(100 * float(np.mean(parts)), 2)
+
+
+def measure_speed(arguments: argparse.Namespace) -> str:
+    """One line: seconds of wall and of processors for coordinates, spreading and top classes of random rows, and memory."""
+    features_ND = random_features(arguments.rows, arguments.dims)
+    labelled_M = np.arange(4 * arguments.classes)
+    clock = [(time.perf_counter(), time.process_time())]
+    system = fit_coordinates(features_ND, components=arguments.components)
+    z_NK = np.empty((arguments.rows, arguments.components), np.float32)
+    for start in range(0, arguments.rows, BLOCK_ROWS):
+        z_NK[start : start + BLOCK_ROWS] = system.transform(features_ND[start : start + BLOCK_ROWS])
+    clock.append((time.perf_counter(), time.process_time()))
+    options = PoolLabelOptions(estimator=arguments.estimator)
+    labels = spread_labels(z_NK, labelled_M, labelled_M % arguments.classes, arguments.classes, options)
+    clock.append((time.perf_counter(), time.process_time()))
+    top_classes(labels, z_NK, min(8, arguments.classes))
+    clock.append((time.perf_counter(), time.process_time()))
+    parts = zip(("coordinates", "labels", "top classes"), itertools.pairwise(clock), strict=True)
+    seconds = ", ".join(f"{name} {to[0] - at[0]:.1f} ({to[1] - at[1]:.1f})" for name, (at, to) in parts)
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return (
+        f"{arguments.rows:,} x {arguments.dims} -> K={arguments.components}, {arguments.classes} classes, "
+        f"{options.estimator}: wall (processor) seconds: {seconds}; most memory {peak_gib:.2f} GiB; "
+        f"{torch.get_num_threads()} threads; {labels.reason or 'spread'}"
+    )
+
+
+def random_features(rows: int, dims: int) -> NDArray[np.float16]:
+    """Gaussian rows (N, D), float16, drawn block by block."""
+    generator = np.random.default_rng(0)
+    features_ND = np.empty((rows, dims), np.float16)
+    for start in range(0, rows, BLOCK_ROWS):
+        part_BD = features_ND[start : start + BLOCK_ROWS]
+        part_BD[:] = generator.standard_normal(part_BD.shape, np.float32)
+    return features_ND
+
+
+if __name__ == "__main__":
+    main()
