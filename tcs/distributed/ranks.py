@@ -154,10 +154,12 @@ def joined_ranks(device: str = "cpu", longest_wait: timedelta = WAIT_TIMEOUT) ->
         yield ONE_RANK
         return
     ranks = Ranks(here, _join(here, device, longest_wait))
+    # It outlives the group: torch 2.7 ends its threads while it holds the interpreter's lock, which they need to free a tensor.
+    last_1 = torch.zeros(1)
     with _sigterm_exits(), _aborting_kernels(device):
         try:
             yield ranks
-            ranks.gather_json(None)  # a connection that is closed early looks like a failure to a slower rank
+            ranks.add_up(last_1)  # a meeting: a connection that is closed early looks like a failure to a slower rank
         except RankError:
             time.sleep(LAUNCHER_SECONDS)  # its SIGTERM comes first, where it has seen the failure as well
             raise
