@@ -7,6 +7,7 @@ own error and ends, and the others end for that.
 Legend: W ranks, x any shape, T bytes of a text.
 """
 
+import collections
 import contextlib
 import functools
 import itertools
@@ -49,6 +50,8 @@ class Ranks:
         """`store` counts for all ranks; None for a process that is alone."""
         self.rank, self.world_size = here.rank, here.world_size
         self._store = store
+        # torch 2.7 ends a group with the interpreter's lock held, which its threads need to free tensors that nobody else has.
+        self._held: collections.deque[Any] = collections.deque(maxlen=4)
 
     @property
     def leads(self) -> bool:
@@ -88,9 +91,11 @@ class Ranks:
         """The tensors of all ranks (one shape of a dimension or more, any one dtype), in their order: W x x."""
         stacked_Wx = part_x.new_empty((self.world_size, *part_x.shape))
         # Not all_gather_into_tensor, which some versions deprecate for a name that others lack; bytes, as gloo lacks dtypes.
-        parts = [own.view(torch.uint8) for own in stacked_Wx.unbind()]
+        parts = [one.view(torch.uint8) for one in stacked_Wx.unbind()]
+        own = part_x.contiguous().view(torch.uint8)
+        self._held.append((parts, own))
         with self._hearing():
-            work = dist.all_gather(parts, part_x.contiguous().view(torch.uint8), async_op=True)
+            work = dist.all_gather(parts, own, async_op=True)
             assert work is not None
             while meanwhile is not None and not work.is_completed():
                 time.sleep(LOOK_SECONDS)
