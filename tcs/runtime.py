@@ -6,6 +6,7 @@ Ctrl-C and SIGTERM as requests that a loop answers between two steps.
 import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import os
 import pathlib
@@ -110,6 +111,18 @@ def pick_device(name: str) -> Any:
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and commit: provenance, recorded and never refused."""
+    return {
+        "python": platform.python_version(),
+        "versions": dict(_versions()),
+        "system": platform.platform(),
+        "processor": _processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "commit": _commit(),
+    }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     versions = {}
     for package in (
         "torch",
@@ -125,16 +138,10 @@ def environment() -> dict[str, Any]:
     ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "system": platform.platform(),
-        "processor": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "commit": _commit(),
-    }
+    return versions
 
 
+@functools.cache
 def _processor_name() -> str:
     with contextlib.suppress(OSError):
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -143,7 +150,9 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
 def _commit() -> str | None:
+    """The commit that this process has loaded, so asked once: what is checked out later is not what runs."""
     root = pathlib.Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None

@@ -147,6 +147,17 @@ def test_preprocessing_is_timms_and_every_part_can_be_overridden(vit: pathlib.Pa
     torch.testing.assert_close(grey, expected[:, None, None].expand(3, 64, 64))
 
 
+def test_timm_is_asked_once_a_process_whether_a_model_takes_an_image_size(
+    vit: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("tcs.teacher.model._BUILT", set())
+    monkeypatch.setattr("tcs.teacher.model.build", lambda *given: asked.append(given))
+    for side in (64, 96, 64):
+        assert load_teacher(config(vit, img_size=side)).preprocessing["input_size"] == [3, side, side]
+    assert asked == [("test_vit", {"img_size": 64}), ("test_vit", {"img_size": 96})]
+
+
 def test_img_size_reshapes_a_vit_and_only_enlarges_the_input_of_a_cnn(
     vit: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -42,6 +42,9 @@ RESERVED_KWARGS = (
 RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+# (name, kwargs as text) of what timm has built in this process: to ask again would take a third of a second and more.
+_BUILT: set[tuple[str, str]] = set()
+
 # Raised by hand, only when the same inputs would give other features.
 SEMANTICS = 1
 
@@ -203,11 +206,15 @@ def _model_kwargs(config: ExtractConfig) -> dict[str, Any]:
 
 def _takes_img_size(name: str, kwargs: Mapping[str, Any]) -> bool:
     """Whether the architecture's constructor has an img_size (asked on the meta device: no memory, no arithmetic)."""
+    asked = (name, repr(dict(kwargs)))
+    if asked in _BUILT:
+        return True
     try:
         with torch.device("meta"):
             build(name, kwargs)
     except ModelError as error:
         return "'img_size'" not in str(error)  # "... got an unexpected keyword argument 'img_size'"
+    _BUILT.add(asked)
     return True
 
 
