@@ -8,7 +8,7 @@ BOUND = {
         *("torch.amp", "torch.autograd", "torch.backends", "torch.backends.cudnn", "torch.compiler", "torch.cuda"),
         *("torch.export", "torch.linalg", "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.nn.utils"),
         *("torch.nn.utils.parametrizations", "torch.optim", "torch.optim.lr_scheduler", "torch.random"),
-        *("torch.serialization", "torch.testing"),
+        *("torch.serialization", "torch.sparse", "torch.testing"),
     ),
     "torch.nn": ("torch.nn.functional", "torch.nn.init"),
 }

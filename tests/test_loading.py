@@ -75,6 +75,11 @@ model.load_state_dict(load_file({path!r}))
 assert sum(value.double().sum() for value in model.state_dict().values()) != 0
 """
 BY_NAME = "from tcs.teacher.source import require_known_teacher\nrequire_known_teacher('cifar_resnet8')"
+FUNCTIONS = """
+import tcs.functional.crd
+from tcs.functional import crd, lsh
+assert (crd.__name__, lsh.__name__) == ("crd", "lsh")
+"""
 STAGES = "import tcs.training.train, tcs.grid.run, tcs.evaluation.students, tcs.evaluation.probe"
 GRID = """
 from tcs.config.evaluate import FewshotConfig
@@ -117,6 +122,7 @@ def steps(folder: pathlib.Path) -> Mapping[str, Step]:
         "cache info": Step(code=COMMAND.format(["cache", "info", store])),
         **{name: step for name, step in packages.items() if name.startswith("torch")},
         "plain timm": Step(code=PLAIN_TIMM.format(name=name, path=str(small)), apart=True),
+        "functions": Step(code=FUNCTIONS, apart=True),
         "by name": Step(code=BY_NAME, apart=True),
         "import stages": Step(code=STAGES),
         "train": Step(code=COMMAND.format(["train", *options])),
@@ -189,6 +195,10 @@ def test_help_of_every_command_loads_nothing_heavy(loaded: dict[str, set[str]]) 
 def test_what_runs_no_model_needs_no_torch(loaded: dict[str, set[str]], step: str, used: str) -> None:
     assert used in loaded[step]
     assert not loaded[step] & {"torch", "timm", "sklearn", "faiss"}
+
+
+def test_a_name_is_the_function_though_its_module_was_imported_first(loaded: dict[str, set[str]]) -> None:
+    assert {"tcs.functional.crd", "tcs.functional.lsh"} <= loaded["functions"]
 
 
 def test_plain_timm_loads_a_small_image_student(loaded: dict[str, set[str]]) -> None:

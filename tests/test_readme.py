@@ -15,6 +15,7 @@ from tcs.config.train import TrainConfig
 from tcs.evaluation.students import load_student
 from tcs.training.train import train
 
+TESTS = str(pathlib.Path(__file__).parent)
 README = pathlib.Path(__file__).parent.parent / "README.md"
 PRINT = """
 import sys, torch
@@ -48,9 +49,9 @@ def test_the_snippet_loads_a_student_whatever_its_arguments(tmp_path: pathlib.Pa
     (tmp_path / "run").mkdir()
     folder.rename(tmp_path / "run" / "resnet18")  # the one student of the page
     (tmp_path / "snippet.py").write_text(snippet() + PRINT)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "snippet.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    strict = f"import runpy, sys\nsys.path.append({TESTS!r})\nimport strictness\nstrictness.apply()\n"
+    command = [sys.executable, "-c", f"{strict}runpy.run_path('snippet.py', run_name='__main__')"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     logits, is_training, ours = json.loads(done.stdout)
     pixels = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)

@@ -283,7 +283,7 @@ def test_a_finished_student_of_an_earlier_release_is_kept_and_an_unfinished_one_
     assert "is finished; nothing to do" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in done.iterdir()} == before
     save_json(done / "config.json", record | {"state": "training"})
-    with pytest.raises(ArtefactError, match="was made with semantics 1, this run has 2; use another --out"):
+    with pytest.raises(ArtefactError, match="was made with semantics 1, this command has 2; use another --out"):
         train(folder)
 
 

@@ -7,10 +7,11 @@ import shutil
 import signal
 import time
 
+import launched
 import pytest
 import torch
 from extraction import SIDE, config, fill
-from processes import LAUNCHER_SECONDS, finished, started, told, torchrun
+from processes import LAUNCHER_SECONDS, finished, run_processes, started, told, torchrun
 from store_folders import manifest_of, shard_files, stood
 
 from cache.files import FolderLock
@@ -88,8 +89,10 @@ def test_a_killed_rank_ends_all_and_another_world_size_goes_on_to_the_store_of_o
     assert kept.items() <= stood(copy).items()
     require_same(copy, one)
 
-    code, out, err = finished(command(3, data, path, teacher))
-    assert code == 0, err
+    arguments = command(3, data, path, teacher)
+    codes = run_processes(3, launched.run_command, tmp_path, "resumed", arguments[arguments.index("extract") :])
+    out, err = (launched.said(tmp_path, "resumed", end) for end in ("out", "err"))
+    assert codes == [0, 0, 0], err
     assert json.loads(out)["rows"] == 2 * SHARDS - 1  # one object: json.loads refuses two
     assert err.count(f"{2 * SHARDS} images, {2 * SHARDS} labelled, 2 classes.") == 1
     assert err.count(f"3 ranks take turns with the {SHARDS - len(before)} shards to be written.") == 1

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from tcs.errors import ModelError, require, require_choice
 from tcs.functional.contrast import PROJECTION_DIMS, projection_head
@@ -37,7 +38,7 @@ def natural_views(size: int) -> Views:
 
     def views(image: Image.Image, seed: int) -> Tensor:
         side = min(*image.size, FRAME_SIDES * size)
-        frame_3FF = v2.functional.pil_to_tensor(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+        frame_3FF = functional.pil_to_tensor(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
         return view_pairs(frame_3FF[None], NATURAL_VIEWS, size, torch.Generator().manual_seed(seed))
 
     return views
@@ -61,7 +62,7 @@ def glyph_views(size: int) -> Views:
     )
 
     def views(image: Image.Image, seed: int) -> Tensor:
-        image_3HW = v2.functional.pil_to_tensor(image)
+        image_3HW = functional.pil_to_tensor(image)
         with seeded(seed):  # torchvision draws from the global generator, one random set for a whole batch
             return torch.stack([transform(image_3HW), transform(image_3HW)])
 
