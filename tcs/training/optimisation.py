@@ -25,7 +25,10 @@ from tcs.students.student import Student
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout, drop-path and optimisers draw from the student's own seed, and the process's generators stay as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
+        if device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed also walks the stack, for a GPU that is not there
+        else:
+            torch.manual_seed(seed)
         yield
 
 
