@@ -58,6 +58,7 @@ from cache.writer import set_gate as set_gate
 __all__ = [
     "FORMAT_VERSION",
     "Constant",
+    "DerivedFrom",
     "Features",
     "Manifest",
     "PartWriter",
@@ -67,7 +68,6 @@ __all__ = [
     "Readout",
     "Row",
     "ShardRows",
-    "Source",
     "Store",
     "StoreWriter",
     "StreamedFile",

@@ -13,6 +13,7 @@ from artefacts import CLASSES, make_store, make_targets
 from safetensors.torch import load_file
 
 import cache
+from tcs.config.augment import AugmentConfig
 from tcs.config.evaluate import EvalConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         "models": (STUDENT,),
         "shots": 16,
         "img_size": 16,
-        "hflip": 0.0,
+        "augment": AugmentConfig(hflip=0.0),
     }
     train(
         TrainConfig(

@@ -35,8 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     make_store(folder / "test.store", seed=9, rows=30)
     common: dict[str, Any] = {"models": (STUDENT,), "img_size": 16, "hflip": 0.0, "lr": 5e-3, "steps": 80}
     bare = {"store": str(folder / "bare.store"), "targets": str(make_targets(folder, "bare.store"))}
-    train(TrainConfig(out=str(folder / "run"), method="tcs-mimic", **bare, **common))
-    train(TrainConfig(out=str(folder / "ce"), store=str(folder / "labelled.store"), method="labels", **common))
+    train(TrainConfig.from_options({"out": str(folder / "run"), "method": "tcs-mimic"} | bare | common))
+    labelled = {"out": str(folder / "ce"), "store": str(folder / "labelled.store"), "method": "labels"}
+    train(TrainConfig.from_options(labelled | common))
     return folder
 
 

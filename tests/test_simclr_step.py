@@ -29,7 +29,7 @@ def test_the_first_views_of_all_images_come_before_the_second() -> None:
     images_B3SS = random_images(5)
     shown = view_pairs(images_B3SS, PAIR_VIEWS, 6, generator(3))
     assert (shown.shape, shown.dtype) == ((10, 3, 6, 6), torch.uint8)
-    draws = draw(PAIR_VIEWS.policy(6), 10, generator(3))
+    draws = draw(PAIR_VIEWS, 6, 10, generator(3))
     for place in range(10):
         alone = apply(images_B3SS[place % 5][None], draws.rows(slice(place, place + 1)), 6)
         assert torch.equal(shown[place], alone[0]), place
@@ -48,7 +48,7 @@ def test_views_depend_on_the_given_generator_alone_and_differ() -> None:
 
 
 def test_views_are_drawn_as_published() -> None:
-    draws = draw(PAIR_VIEWS.policy(32), 4000, generator())
+    draws = draw(PAIR_VIEWS, 32, 4000, generator())
     assert draws.boxes_B4 is not None
     assert draws.colours_B4 is not None
     assert draws.hflips_B is not None

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from tcs.config.plain import take_plain
 from tcs.errors import option_name, refuse_idle, require, require_choice
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -49,6 +50,7 @@ class AugmentConfig:
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(
             0 <= self.crop_padding <= 0.5,
             f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).",

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from tcs.config.plain import take_plain
 from tcs.errors import refuse_idle, require, require_choice
 
 SCHEDULES = ("cosine", "tanh", "step", "multistep", "poly", "constant")
@@ -44,6 +45,7 @@ class OptimiserConfig:
     sync_bn: bool = False
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
         require(
             math.isfinite(self.weight_decay) and self.weight_decay >= 0,

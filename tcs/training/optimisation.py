@@ -26,7 +26,9 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout, drop-path and optimisers draw from the student's own seed, and the process's generators stay as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
         if device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed also walks the stack, for a GPU that is not there
+            torch.default_generator.manual_seed(
+                seed
+            )  # torch.manual_seed also walks the stack, for a GPU that is not there
         else:
             torch.manual_seed(seed)
         yield
