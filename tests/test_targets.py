@@ -174,7 +174,7 @@ def test_rows_on_the_threshold_count_as_above_it(tmp_path: pathlib.Path) -> None
     )
     targets = open_targets(fit_targets(config))
     bits_NH = np.unpackbits(targets.bits_NP, axis=1, bitorder="little")
-    assert np.bincount(bits_NH.sum(axis=0), minlength=4)[2] > 0.9 * bits_NH.shape[1]
+    assert np.bincount(bits_NH.sum(axis=0, dtype=np.int64), minlength=4)[2] > 0.9 * bits_NH.shape[1]
 
 
 def test_a_store_whose_rows_do_not_vary_is_refused(tmp_path: pathlib.Path) -> None:

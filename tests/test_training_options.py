@@ -129,6 +129,8 @@ def test_the_memory_layout_changes_no_result() -> None:
     assert torch.allclose(one.student.classifier.weight, other.student.classifier.weight, atol=1e-4)
 
 
+# Of the interpreter, not of the student: torch says it on one release of Python
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_student_trains_as_without(backend: str) -> None:
     options: dict[str, Any] = {"student": VIT, "model_ema": True, "model_ema_decay": 0.5}
