@@ -117,6 +117,14 @@ def test_a_sample_stands_for_a_large_pool(monkeypatch):
         assert (found.scores(rows).argmax(1) == labels).mean() > 0.93, options.estimator
 
 
+def test_a_sample_of_a_pool_with_many_labels_holds_as_many_rows_without():
+    rows, labels, _ = reference.blobs((200, 200, 200))
+    positions = np.arange(0, 500, 2)
+    sample = make_pool(rows, positions, labels[positions], 3).sample(300)
+    assert len(sample) == 500
+    assert np.isin(positions, sample).all()
+
+
 def test_float16_rows_and_tensors_are_taken_as_they_are():
     rows, labels, positions = reference.blobs()
     half = rows.astype(np.float16)
