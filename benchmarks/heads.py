@@ -9,7 +9,7 @@
 test images, beside the ridge probe of the same k images in the same coordinates. `--development` scores on a quarter of the
 training images, kept out of the pool, and takes splits from seed 100 on: settings are chosen there. Reruns go on where the CSV
 ends. Pools: `full`; `long-tail`, whose rarest class keeps 1 of 12; `unknown`, where 4 of 10 classes have no label (and are not
-scored); `absent`, where one labelled class has no other image. `speed`: random rows, wall time and memory.
+scored); `absent`, where one labelled class has no other image; `two`, of two classes alone. `speed`: random rows, wall time and memory.
 Legend: N rows of the pool, M labelled rows, T rows that score, D teacher dims, K coordinates, C classes.
 """
 
@@ -41,7 +41,7 @@ COMPONENTS = 128
 
 BLOCK_ROWS = 8192
 
-POOLS = ("full", "long-tail", "unknown", "absent")
+POOLS = ("full", "long-tail", "unknown", "absent", "two")
 
 TAIL = 12
 
@@ -200,9 +200,12 @@ def make_case(data: Data, pool: str, shots: int, seed: int) -> Case:
     split = k_shot_split(data.train.keys, data.train.labels_N, data.classes, shots, seed)
     generator = np.random.default_rng(seed_for(seed, f"pool {pool}"))
     order_C = generator.permutation(len(data.classes))
-    known_C = np.sort(order_C[round(UNKNOWN_SHARE * len(order_C)) :]) if pool == "unknown" else np.arange(len(order_C))
+    first = {"unknown": round(UNKNOWN_SHARE * len(order_C)), "two": len(order_C) - 2}.get(pool, 0)
+    known_C = np.sort(order_C[first:])
     labelled = split.rows_n[np.isin(data.train.labels_N[split.rows_n], known_C)]
     others = np.setdiff1d(np.arange(len(data.train.keys)), labelled)
+    if pool == "two":
+        others = others[np.isin(data.train.labels_N[others], known_C)]
     if pool == "absent":
         others = others[data.train.labels_N[others] != order_C[0]]
     if pool == "long-tail":

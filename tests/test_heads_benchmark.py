@@ -86,6 +86,12 @@ def test_unknown_classes_stay_in_the_pool_and_are_neither_labelled_nor_scored(da
     assert set(case.truth_T) == {0, 1}
 
 
+def test_two_classes_are_all_there_is(data):
+    case = heads.make_case(data, "two", 2, 0)
+    assert (case.n_classes, sorted(case.labels_M), len(case.truth_T)) == (2, [0, 0, 1, 1], 60)
+    assert 80 - len(case.z_NK) in np.bincount(data.train.labels_N)
+
+
 def test_absent_class_has_its_labelled_row_and_no_other(data):
     case = heads.make_case(data, "absent", 1, 0)
     count = np.bincount(data.train.labels_N).tolist()

@@ -101,9 +101,10 @@ def test_scale_and_origin_of_the_coordinates_do_not_matter(options):
 
 
 def test_a_sample_stands_for_a_large_pool(monkeypatch):
-    """With a sample of 150 of 600 rows, offsets, graph and objective come from fewer rows, and the labels stay good."""
+    """With a sample of 150 of 600 rows, offsets, graph and objective come from fewer rows, EM begins on them, and the labels stay good."""
     data = reference.blobs((200, 200, 200), apart=3.2)
-    for module in ("head.SAMPLE_ROWS", "propagation.GRAPH_ROWS", "mutual_information.SAMPLE_ROWS"):
+    limits = ("head.SAMPLE_ROWS", "propagation.GRAPH_ROWS", "mutual_information.SAMPLE_ROWS", "expectation.EARLY_ROWS")
+    for module in limits:
         monkeypatch.setattr(f"tcs.pool_labels.{module}", 150)
     rows, labels, positions = data
     pool = make_pool(rows, positions, labels[positions], 3, seed=4)
@@ -115,6 +116,14 @@ def test_a_sample_stands_for_a_large_pool(monkeypatch):
     for options in ALL:
         found = spread(data, options, safety=False)
         assert (found.scores(rows).argmax(1) == labels).mean() > 0.93, options.estimator
+
+
+def test_a_sample_of_a_pool_with_many_labels_holds_as_many_rows_without():
+    rows, labels, _ = reference.blobs((200, 200, 200))
+    positions = np.arange(0, 500, 2)
+    sample = make_pool(rows, positions, labels[positions], 3).sample(300)
+    assert len(sample) == 500
+    assert np.isin(positions, sample).all()
 
 
 def test_float16_rows_and_tensors_are_taken_as_they_are():
@@ -226,3 +235,13 @@ def test_a_count_of_classes_that_there_are_not_is_refused(count):
     data = reference.blobs()
     with pytest.raises(ConfigError, match=f"{count} classes are to be kept a row; keep 1 to 3"):
         top_classes(spread(data), data[0], count)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("options", ALL, ids=ESTIMATORS)
+def test_gpu_gives_nearly_the_same_labels(options):
+    rows, labels, positions = reference.blobs(shots=2)
+    arguments = (rows, positions, labels[positions], 3, options)
+    cpu, gpu = (spread_labels(*arguments, device=device).soft_labels(rows) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(gpu, cpu, atol=0.02)

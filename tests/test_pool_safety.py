@@ -7,7 +7,7 @@ import torch
 
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.pool import make_pool
-from tcs.pool_labels.safety import collapse, held_out_objection
+from tcs.pool_labels.safety import collapse, held_out_objection, objection
 from tcs.pool_labels.spread import spread_labels
 
 SPLITS = range(5)
@@ -109,5 +109,6 @@ def test_a_head_that_puts_all_rows_into_one_class_has_collapsed():
     head = torch.zeros(4, rows.shape[1] + 1)
     head[2, -1] = 1
     assert collapse(pool, head) == "the pool falls into 1.0 of 4 classes in effect"
+    assert objection(pool, PoolLabelOptions(), head) == collapse(pool, head)
     shared = torch.from_numpy(reference.ridge_probe(pool.labelled().double().numpy(), np.arange(4), 4)).float()
     assert collapse(pool, shared) is None

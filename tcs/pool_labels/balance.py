@@ -39,21 +39,29 @@ def class_offsets(logits_SC: Tensor, options: PoolLabelOptions, start_C: Tensor)
 
 def sinkhorn_offsets(logits_SC: Tensor, prior_C: Tensor, start_C: Tensor) -> Tensor:
     """u (C,) of mean 0 after at most ALTERNATIONS of column and row sums: softmax(L + u) has nearly the mean `prior_C`."""
-    offset_C = start_C
+    powers_SC, factor_C = _powers(logits_SC), start_C.exp()
     for _ in range(ALTERNATIONS):
-        mass_C = torch.softmax(logits_SC + offset_C, dim=1).mean(0)
-        turn_C = prior_C.log() - mass_C.clamp_min(SMALLEST).log()
-        offset_C = offset_C + turn_C
-        if turn_C.abs().max() < CLOSE:
+        turn_C = prior_C / _masses(powers_SC, factor_C).clamp_min(SMALLEST)
+        factor_C = factor_C * turn_C
+        if turn_C.log().abs().max() < CLOSE:
             break
-    return offset_C - offset_C.mean()
+    return factor_C.log() - factor_C.log().mean()
 
 
 def _estimated(logits_SC: Tensor) -> Tensor:
     """Log weights of the mixture, of mean 0."""
-    classes = logits_SC.shape[1]
+    powers_SC, classes = _powers(logits_SC), logits_SC.shape[1]
     weights_C = logits_SC.new_full((classes,), 1 / classes)
     for _ in range(ALTERNATIONS):
-        mass_C = torch.softmax(logits_SC + weights_C.log(), dim=1).mean(0)
-        weights_C = (mass_C + 1 / classes) / 2
+        weights_C = (_masses(powers_SC, weights_C) + 1 / classes) / 2
     return weights_C.log() - weights_C.log().mean()
+
+
+def _powers(logits_SC: Tensor) -> Tensor:
+    """exp(L), each row over its largest: with it a turn is two products with a vector, and no further exponential."""
+    return (logits_SC - logits_SC.amax(dim=1, keepdim=True)).exp()
+
+
+def _masses(powers_SC: Tensor, factor_C: Tensor) -> Tensor:
+    """The mean (C,) over rows of softmax(L + log factor)."""
+    return factor_C * (powers_SC.T @ (1 / (powers_SC @ factor_C))) / len(powers_SC)

@@ -82,12 +82,16 @@ class Pool:
         return p_BC
 
     def sample(self, most: int = SAMPLE_ROWS) -> Tensor:
-        """Positions (S,) of at most `most` rows, rising: all of them, or the labelled rows and a seeded draw of others."""
+        """Positions (S,) of at most `most` rows, rising: all of them, or the labelled rows and a seeded draw of others.
+
+        Where more than half would be labelled rows, as many others are drawn as there are labelled ones.
+        """
+        most = max(most, 2 * len(self.labelled_M))
         if self.rows <= most:
             return torch.arange(self.rows)
         generator = torch.Generator().manual_seed(seed_for(self.seed, "pool sample"))
         drawn_S = torch.randperm(self.rows, generator=generator)[:most]
-        drawn_S = drawn_S[~torch.isin(drawn_S, self.labelled_M)][: max(0, most - len(self.labelled_M))]
+        drawn_S = drawn_S[~torch.isin(drawn_S, self.labelled_M)][: most - len(self.labelled_M)]
         return torch.cat([self.labelled_M, drawn_S]).sort().values
 
     def restricted(self, positions_S: Tensor) -> "Pool":
