@@ -9,6 +9,7 @@ import numpy as np
 import pool_references as reference
 import pytest
 from artefacts import make_store
+from relabelled import scrambled
 
 import cache
 from tcs.cli import main
@@ -106,22 +107,10 @@ def test_a_pool_of_blobs_is_spread_as_dense_formulas_spread_it(folder: pathlib.P
     assert (found.estimator, found.reason, found.pool_rows) == ("ridge-em", None, 160)
 
 
-class Relabelled:
-    """A store with other labels."""
-
-    def __init__(self, store: cache.Store, labels_N: np.ndarray) -> None:
-        self._store, self.labels_N = store, labels_N
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-
 def test_no_label_outside_the_split_is_read(folder: pathlib.Path) -> None:
     stores = stores_of(folder)
     split = split_of(stores, shots=2)
-    scrambled_N = np.random.default_rng(0).integers(-1, 8, 160)
-    scrambled_N[split.rows_n] = stores.train.labels_N[split.rows_n]
-    other: Any = Relabelled(stores.train, scrambled_N)
+    other = scrambled(stores.train, split.rows_n)
     first, again = (
         fit_transductive(pool_of(found, split), np.eye(5), OPTIONS).head
         for found in (stores, ProbedStores(**{**vars(stores), "train": other}))
