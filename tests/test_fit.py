@@ -151,7 +151,7 @@ def test_the_command_prints_the_ceiling_or_json(tmp_path, store):
     lines = printed.stdout.splitlines()
     assert lines[0].startswith("pca: 6 of 24 axes hold ")
     assert lines[2].split() == ["shots", "axes", "power", "K=16", "K=24"]
-    assert [line.split()[:3] for line in lines[3:]] == [
+    assert [line.split()[:3] for line in lines[3:11]] == [
         ["4", "pca", "0.0"],
         ["4", "pca", "0.5"],
         ["4", "pca", "1.0"],
@@ -161,6 +161,7 @@ def test_the_command_prints_the_ceiling_or_json(tmp_path, store):
         ["all", "selected", "0.0"],
         ["all", "random", "0.0"],
     ]
+    assert [line.split()[0] for line in lines[11:]] == ["Transductive", "Recommended:"]
     report = json.loads(CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert report["components"] == 6
     assert report["selection"] is None
