@@ -46,9 +46,15 @@ def known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
     return known_n16
 
 
+def are_known(hashes_N16: NDArray[np.uint8], known_n16: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of the content hashes are among the known ones, (N,)."""
+    known_N: NDArray[np.bool_] = np.isin(_as_keys(hashes_N16), _as_keys(known_n16))
+    return known_N
+
+
 def count_known(hashes_N16: NDArray[np.uint8], known_n16: NDArray[np.uint8]) -> int:
     """How many of the content hashes are among the known ones."""
-    return int(np.isin(_as_keys(hashes_N16), _as_keys(known_n16)).sum())
+    return int(are_known(hashes_N16, known_n16).sum())
 
 
 def _as_keys(hashes_N16: NDArray[np.uint8]) -> NDArray[np.void]:

@@ -80,13 +80,14 @@ def make_store(
 def make_targets(
     folder: pathlib.Path, store: str = "train.store", *, method: str = "pca", components: int = 8
 ) -> pathlib.Path:
-    """Coordinates and a targets file for a store of `folder`."""
+    """Coordinates, without a ceiling at any shots, and a targets file for a store of `folder`."""
     from tcs.config.coordinates import FitConfig, TargetsConfig
     from tcs.coordinates.fit import fit
     from tcs.coordinates.targets import fit_targets
 
     coordinates, out = folder / f"{method}.safetensors", folder / f"{method}.h5"
-    fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components, method=method))
+    given = {"store": str(folder / store), "out": str(coordinates), "components": components, "method": method}
+    fit(FitConfig(**given, ceiling_shots=()))
     return fit_targets(TargetsConfig(store=str(folder / store), coordinates=str(coordinates), out=str(out), bits=32))
 
 

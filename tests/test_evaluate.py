@@ -178,3 +178,31 @@ def test_a_recorded_method_has_its_name_whatever_was_said_about_it() -> None:
 def test_a_batch_has_images() -> None:
     with pytest.raises(ConfigError, match="--batch-size is 0; it must be 1 or more"):
         EvalConfig(run="run", store="test.store", batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "unlabelled", "seen"),
+    [("kd", "20", 12 + 20), ("kd", "all", 60), ("kd", "none", 12), ("labels", "20", 12)],
+)
+def test_rows_of_the_pool_count_as_seen_and_rows_outside_the_run_do_not(
+    folder: pathlib.Path, tmp_path: pathlib.Path, method: str, unlabelled: str, seen: int
+) -> None:
+    """The rows of a run, labelled or not, are all that a teacher's probe or labels spread over the pool are fitted on."""
+    store = cache.open(folder / "train.store")
+    options: dict[str, Any] = {"loss": "ce + 0.9*kd"} if method == "kd" else {"method": method}
+    config = TrainConfig(
+        store=str(store.path),
+        models=(STUDENT,),
+        out=str(tmp_path / "run"),
+        steps=1,
+        img_size=16,
+        shots=4,
+        unlabelled=unlabelled,
+        held_out=0,
+        **options,
+    )
+    train(config)
+    (row,) = evaluate(EvalConfig(run=config.out, store=str(store.path)))
+    assert row["seen"] == seen
+    (elsewhere,) = evaluate(EvalConfig(run=config.out, store=str(folder / "test.store")))
+    assert elsewhere["seen"] == 0

@@ -185,7 +185,11 @@ def test_parts_are_numbered_from_one(part: str) -> None:
 
 def test_ibm2_is_a_reference_row_by_default(folder: pathlib.Path) -> None:
     teacher = ("teacher-probe", "teacher-knn", "ibm2")
-    assert load_grid(write_recipe(folder, references=None)).references == (*teacher, "same-pixels")
+    assert load_grid(write_recipe(folder, references=None)).references == (
+        *teacher,
+        "teacher-transductive",
+        "same-pixels",
+    )
     assert load_grid(write_recipe(folder, references=None, unlabelled=["none"])).references == teacher
     recipe = write_recipe(folder, references=["ibm2"], methods=["labels"], shots=[4], seeds=[2])
     _, rows = run(folder, recipe)

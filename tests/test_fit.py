@@ -17,7 +17,9 @@ from tcs.splits.shots import k_shot_split, write_split_file
 
 
 def config(folder, **options):
+    """Without a ceiling at any shots, which takes most of the time, unless `options` ask for one."""
     defaults = {"store": str(folder / "a.store"), "out": str(folder / "c.safetensors"), "components": 6}
+    defaults |= {"ceiling_shots": ()}
     return FitConfig(**(defaults | options))
 
 
@@ -43,8 +45,10 @@ def test_components_default_to_all_where_there_are_few(tmp_path, store):
 
 def test_the_ceiling_is_scored_outside_the_shots_or_on_another_store(tmp_path, store):
     make_store(tmp_path / "b.store", seed=1)
-    inside = fit(config(tmp_path)).ceiling
-    outside = fit(config(tmp_path, out=str(tmp_path / "d"), ceiling_test=str(tmp_path / "b.store"))).ceiling
+    inside = fit(config(tmp_path, ceiling_shots=(4, 16))).ceiling
+    outside = fit(
+        config(tmp_path, out=str(tmp_path / "d"), ceiling_shots=(4, 16), ceiling_test=str(tmp_path / "b.store"))
+    ).ceiling
     assert {row["scored_rows"] for row in inside["rows"]} == {60 - 12, 60 - 48, 12}
     assert {row["scored_rows"] for row in outside["rows"]} == {60}
     assert inside["note"] is None
@@ -55,7 +59,7 @@ def test_the_ceiling_is_scored_outside_the_shots_or_on_another_store(tmp_path, s
 def test_every_position_of_every_view_is_a_row_of_the_fit(tmp_path, shape):
     store = make_store(tmp_path / "a.store", **shape)
     vectors_MD = store.features()[:].reshape(-1, 24).astype(float)
-    system = fit(config(tmp_path))
+    system = fit(config(tmp_path, ceiling_shots=(4, 16)))
     assert system.rows_fitted == len(vectors_MD) > 60
     np.testing.assert_allclose(system.origin_D, vectors_MD.mean(0), rtol=1e-4, atol=1e-5)
     values_D = np.linalg.eigvalsh(np.cov(vectors_MD.T))[::-1]
@@ -151,7 +155,7 @@ def test_the_command_prints_the_ceiling_or_json(tmp_path, store):
     lines = printed.stdout.splitlines()
     assert lines[0].startswith("pca: 6 of 24 axes hold ")
     assert lines[2].split() == ["shots", "axes", "power", "K=16", "K=24"]
-    assert [line.split()[:3] for line in lines[3:]] == [
+    assert [line.split()[:3] for line in lines[3:11]] == [
         ["4", "pca", "0.0"],
         ["4", "pca", "0.5"],
         ["4", "pca", "1.0"],
@@ -161,6 +165,7 @@ def test_the_command_prints_the_ceiling_or_json(tmp_path, store):
         ["all", "selected", "0.0"],
         ["all", "random", "0.0"],
     ]
+    assert [line.split()[0] for line in lines[11:]] == ["Transductive", "Recommended:"]
     report = json.loads(CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert report["components"] == 6
     assert report["selection"] is None

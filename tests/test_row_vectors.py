@@ -7,7 +7,7 @@ import pytest
 
 import cache
 from cache.errors import SchemaError
-from tcs.coordinates.vectors import EveryVector, row_vectors
+from tcs.coordinates.vectors import ChosenVectors, EveryVector, mapped_rows, row_vectors
 
 ROWS = 11
 
@@ -94,3 +94,17 @@ def test_large_maps_are_averaged_in_parts(shaped: cache.Store, monkeypatch: pyte
     whole = row_vectors(shaped, "map")[np.arange(ROWS)]
     monkeypatch.setattr("tcs.coordinates.vectors.BLOCK_VALUES", 50)
     assert np.array_equal(row_vectors(shaped, "map")[np.arange(ROWS)], whole)
+
+
+def test_chosen_vectors_are_those_rows_in_that_order_and_are_mapped_block_by_block(shaped: cache.Store) -> None:
+    whole = row_vectors(shaped, "map")[np.arange(ROWS)]
+    wanted = np.array([9, 2, 2, 0, 7])
+    chosen = ChosenVectors(row_vectors(shaped, "map"), wanted)
+    assert (chosen.shape, len(chosen)) == ((5, whole.shape[1]), 5)
+    assert np.array_equal(chosen[np.array([4, 0])], whole[[7, 9]])
+    blocks = list(chosen.blocks(2))
+    assert [start for start, _ in blocks] == [0, 2, 4]
+    assert np.array_equal(np.concatenate([block for _, block in blocks]), whole[wanted])
+    mapped = mapped_rows(chosen, lambda block: 2 * block[:, :1], 1)
+    assert mapped.dtype == np.float32
+    assert np.array_equal(mapped, 2 * whole[wanted][:, :1])

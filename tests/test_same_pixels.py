@@ -226,7 +226,7 @@ def test_the_loss_falls_on_images_that_can_be_told_apart() -> None:
     [
         (
             {"unlabelled": ["none"]},
-            r"asks for reference 'same-pixels' with unlabelled: \[none\]; it trains on unlabelled",
+            r"asks for reference 'same-pixels' with unlabelled: \[none\]; it reads unlabelled images",
         ),
         ({"unlabelled": [0, "none"]}, "add a pool, as .10000. or .all., or leave the reference out"),
         (

@@ -32,12 +32,15 @@ from tcs.config.coordinates import COORDINATE_METHODS, FitConfig
 def command(as_json: bool, **options: Any) -> None:
     """Fit a coordinate system on the features of STORE and print its ceiling curve."""
     config = FitConfig(**options)
+    from tcs.coordinates.ceiling import recommended_components
     from tcs.coordinates.fit import describe, fit
 
     system = fit(config)
     if as_json:
         selection = None if system.selection is None else system.selection.to_json()
         shape = {"dims": system.dims, "components": system.components, "identity": system.identity}
-        click.echo(json.dumps({"coordinates": config.out, **shape, "ceiling": system.ceiling, "selection": selection}))
+        found = recommended_components((system.ceiling or {"rows": []})["rows"], system.method, system.power)
+        measured = {"ceiling": system.ceiling, "recommended_components": found, "selection": selection}
+        click.echo(json.dumps({"coordinates": config.out, **shape, **measured}))
     else:
         click.echo(describe(system))

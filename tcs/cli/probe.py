@@ -28,14 +28,18 @@ from tcs.config.evaluate import COMPRESSIONS, HEADS, PROJECTIONS, ProbeConfig
     help=f"Dims of the features over K. Repeatable; {', '.join(f'{ratio:g}' for ratio in COMPRESSIONS)} without it.",
 )
 @click.option(
-    "--head", type=click.Choice(HEADS), default="ridge", show_default=True, help="Classifier on K coordinates."
+    "--head",
+    type=click.Choice(HEADS),
+    default="ridge",
+    show_default=True,
+    help="Classifier on K coordinates; transductive: labels are spread over all other rows of STORE first.",
 )
 @click.option("--shots", type=int, help="Labelled rows a class; all labels without it.")
 @click.option("--split-seed", type=int, help="One k-shot split for all seeds; a split a seed without it.")
 @click.option("--split-file", type=click.Path(), help="The labelled rows of this file of `class key` lines.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seed of projections and splits. Repeatable; 0, 1, 2.")
 @click.option("--copies", type=int, default=200, show_default=True, help="Noisy copies of a row; --head ibm2 only.")
-@click.option("--device", default="cpu", show_default=True, help="Where --head ibm2 trains.")
+@click.option("--device", default="cpu", show_default=True, help="Where --head ibm2 and transductive are fitted.")
 @click.option("--out", type=click.Path(), help="Folder for the table (.csv, .md) and the figure.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of other options in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")

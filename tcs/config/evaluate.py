@@ -7,7 +7,8 @@ from tcs.errors import listed, require, require_choice
 
 # Of `tcs probe`.
 PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
-HEADS = ("ridge", "logistic", "ibm2")
+TRANSDUCTIVE = "transductive"  # fitted on the pool as well, tcs.pool_labels
+HEADS = ("ridge", "logistic", "ibm2", TRANSDUCTIVE)
 COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -46,7 +47,8 @@ class FewshotConfig:
 class ProbeConfig:
     """`tcs probe`: a head on compressed features. `store` is fitted on, `test` is scored. Without dims and compressions: 2x to 32x.
 
-    A seed draws the projection (and the noise of `ibm2`), and with `shots` the split as well, unless `split_seed` fixes it.
+    A seed draws the projection (and the noise of `ibm2`, and what `transductive` draws from its pool), and with `shots` the split
+    as well, unless `split_seed` fixes it.
     """
 
     store: str

@@ -8,7 +8,7 @@ Legend: N rows of the store, n labelled rows of a split, m scored rows, D featur
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -183,14 +183,39 @@ def _probe_accuracy(part: _Part, z_nK: F32, z_mK: F32, scales_K: F32) -> float:
 
 def _row(shots: int | None, cell: tuple[str, float, int], accuracies: Sequence[float]) -> dict[str, Any]:
     axes, power, components = cell
-    n = len(accuracies)
-    stderr = float(np.std(accuracies, ddof=1) / np.sqrt(n)) if n > 1 else None
+    accuracy, stderr = mean_and_error(accuracies)
     return {
         "shots": shots,
         "axes": axes,
         "power": power,
         "components": components,
-        "accuracy": float(np.mean(accuracies)),
+        "accuracy": accuracy,
         "stderr": stderr,
-        "n": n,
+        "n": len(accuracies),
     }
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and its standard error; None for one value."""
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return float(np.mean(values)), error
+
+
+def recommended_components(rows: Sequence[Mapping[str, Any]], method: str, power: float) -> dict[int, int]:
+    """Shots -> the smallest K whose mean lies within one standard error of the best mean, which is the best K's.
+
+    From the cells of random axes for the method `random`, else of principal ones at the measured power nearest to `power`; cells of
+    one split have no standard error and are left out.
+    """
+    axes, nearest = (
+        ("random", 0.0) if method == "random" else ("pca", min(POWERS, key=lambda known: abs(known - power)))
+    )
+    found: dict[int, int] = {}
+    for shots in dict.fromkeys(row["shots"] for row in rows):
+        cells = [row for row in rows if (row["shots"], row["axes"], row["power"]) == (shots, axes, nearest)]
+        if not cells or any(row["stderr"] is None for row in cells):
+            continue
+        best = max(cells, key=lambda row: row["accuracy"])
+        reach = best["accuracy"] - best["stderr"]
+        found[shots] = min(row["components"] for row in cells if row["accuracy"] >= reach)
+    return found

@@ -11,7 +11,7 @@ import cache
 from tcs.artefact import is_finished, teacher_identity_of
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
-from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots
+from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import Selection, select_coordinates
 from tcs.coordinates.system import (
@@ -22,7 +22,9 @@ from tcs.coordinates.system import (
     resolve_components,
     save_coordinates,
 )
+from tcs.coordinates.transductive import Ground, transductive_ceiling
 from tcs.coordinates.vectors import EveryVector, row_vectors
+from tcs.metrics import are_known
 from tcs.runtime import environment, say
 from tcs.splits.shots import Split, split_of
 
@@ -63,19 +65,19 @@ def fit(config: FitConfig) -> CoordinateSystem:
         teacher_identity=teacher_identity_of(store, readout),
         config=recipe,
     )
-    ceiling = _ceiling(store, readout, mean_D, covariance_DD, config, test)
+    ceiling = _ceiling(store, system, mean_D, covariance_DD, config, test)
     selection = None if split is None else _select(system, store, split, config.seed)
     system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
     save_coordinates(out, system, environment() | {"options": as_json(config)})
     return system
 
 
-def _test_store(config: FitConfig, readout: str) -> tuple[str, LabelledFeatures] | None:
-    """Identity and rows of --ceiling-test."""
+def _test_store(config: FitConfig, readout: str) -> tuple[cache.Store, LabelledFeatures] | None:
+    """The store of --ceiling-test and its rows."""
     if config.ceiling_test is None:
         return None
     store = cache.open(config.ceiling_test)
-    return store.identity, _labelled(store, readout)
+    return store, _labelled(store, readout)
 
 
 def _labelled(store: cache.Store, readout: str) -> LabelledFeatures:
@@ -88,7 +90,7 @@ def _recipe(
     store: cache.Store,
     readout: str,
     split: Split | None,
-    test: tuple[str, LabelledFeatures] | None,
+    test: tuple[cache.Store, LabelledFeatures] | None,
 ) -> dict[str, Any]:
     """What decides the content of the output, with defaults filled in; paths are left out, identities stand for them."""
     return {
@@ -100,26 +102,29 @@ def _recipe(
         "seed": config.seed,
         "split": None if split is None else split.digest,
         "ceiling shots": list(config.ceiling_shots),
-        "ceiling test store": None if test is None else test[0],
+        "ceiling test store": None if test is None else test[0].identity,
     }
 
 
 def _ceiling(
     store: cache.Store,
-    readout: str,
+    system: CoordinateSystem,
     mean_D: NDArray[np.float64],
     covariance_DD: NDArray[np.float64],
     config: FitConfig,
-    test: tuple[str, LabelledFeatures] | None,
+    test: tuple[cache.Store, LabelledFeatures] | None,
 ) -> dict[str, Any]:
-    """Rows of the curve and a note (None where nothing was left out)."""
+    """Rows of the curve, a note (None where nothing was left out), and the rows of the transductive probe at the fitted K."""
     labels_N = store.labels_N
     if len(np.unique(labels_N[labels_N >= 0])) < 2 or int((labels_N >= 0).sum()) < LEAST_LABELLED_ROWS:
         return {"rows": [], "note": f"no ceiling: fewer than two classes or {LEAST_LABELLED_ROWS} labelled rows"}
-    train = _labelled(store, readout)
+    train = _labelled(store, system.readout)
     shots, note = possible_shots(train, config.ceiling_shots)
-    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=None if test is None else test[1])
-    return {"rows": rows, "note": note}
+    scored = None if test is None else test[1]
+    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=scored)
+    barred_N = None if test is None else are_known(store.hashes_N16, test[0].hashes_N16[test[0].labels_N >= 0])
+    ground = Ground(train=train, test=scored, barred_N=barred_N)
+    return {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
 
 
 def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
@@ -139,7 +144,36 @@ def describe(system: CoordinateSystem) -> str:
         )
     ceiling = system.ceiling or {"rows": [], "note": None}
     lines += _ceiling_table(ceiling["rows"]) + ([ceiling["note"]] if ceiling["note"] else [])
+    lines += _transductive_lines(ceiling.get("transductive", [])) + _recommendation(ceiling["rows"], system)
     return "\n".join(lines)
+
+
+def _transductive_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """A line per shots, and a line where the ridge probe stands in for the spread labels of some splits."""
+    lines = []
+    for row in rows:
+        error = "" if row["stderr"] is None else f" ± {row['stderr']:.1f}"
+        lines.append(
+            f"Transductive probe at K={row['components']}, {row['shots']} shots spread over {row['pool_rows']:,} rows:"
+            f" {row['accuracy']:.1f}{error}; ridge probe {row['ridge_accuracy']:.1f} ({row['n']} splits, {row['scored_rows']:,}"
+            " rows scored that no pool holds)"
+        )
+        if row["fell_back"]:
+            lines.append(f"  {len(row['fell_back'])} of {row['n']} are the ridge probe: {row['fell_back'][0]}")
+    return lines
+
+
+def _recommendation(rows: list[dict[str, Any]], system: CoordinateSystem) -> list[str]:
+    """One sentence, or none where no cell of the curve has a standard error."""
+    found = recommended_components(rows, system.method, system.power)
+    if not found:
+        return []
+    by_shots = ", ".join(f"{size} at {shots} shots" for shots, size in found.items())
+    counts = " (the largest of these)" if len(set(found.values())) > 1 else ""
+    return [
+        f"Recommended: --components {max(found.values())}{counts}, by the smallest K whose ridge probe lies within one standard error"
+        f" of the best: {by_shots}; this fit has {system.components}."
+    ]
 
 
 def _ceiling_table(rows: list[dict[str, Any]]) -> list[str]:

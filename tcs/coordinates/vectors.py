@@ -1,10 +1,10 @@
 """A readout of any shape as a matrix, read block by block: one vector a row, or every position of every view as a row.
 
-Legend: N rows of the store, V views, H W grid, D dims, M = N V H W vectors, B vectors asked for.
+Legend: N rows of the store (n chosen ones), V views, H W grid, D dims, K coordinates, M = N V H W vectors, B vectors asked for.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,46 @@ class EveryVector:
         """All vectors in order, about `rows` at a time (whole rows of the store), each block with its first number."""
         for start, block in self._features.blocks(max(1, rows // self._each)):
             yield start * self._each, block.reshape(-1, self.shape[1])
+
+
+class ReadsRows(Protocol):
+    """What rows can be read from by number."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    def __getitem__(self, index: NDArray[np.int64], /) -> Vectors:
+        """Rows by number, (B, D)."""
+
+
+class ChosenVectors:
+    """(n, D): the rows `rows_n` of a matrix, in that order. Reads like `cache.Features`."""
+
+    def __init__(self, vectors: ReadsRows, rows_n: NDArray[np.int64]) -> None:
+        """`rows_n` are row numbers of `vectors`."""
+        self._vectors, self._rows_n = vectors, rows_n
+        self.shape = (len(rows_n), vectors.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Vectors:
+        """Chosen rows by their place among them, (B, D)."""
+        return self._vectors[self._rows_n[index]]
+
+    def blocks(self, rows: int = 8192) -> Iterator[tuple[int, Vectors]]:
+        """All chosen rows in order, `rows` at a time, each block with the place of its first row."""
+        for start in range(0, len(self), rows):
+            yield start, self._vectors[self._rows_n[start : start + rows]]
+
+
+def mapped_rows(vectors: ChosenVectors, transform: Callable[[Vectors], Vectors], width: int) -> NDArray[np.float32]:
+    """`transform` of every row, (n, K) float32 for K = `width`, block by block: the features are never held at once."""
+    mapped_nK = np.empty((len(vectors), width), np.float32)
+    for start, block_BD in vectors.blocks():
+        mapped_nK[start : start + len(block_BD)] = transform(block_BD)
+    return mapped_nK
 
 
 def _average(maps_BHWD: Vectors) -> Vectors:

@@ -4,8 +4,9 @@ Features f (D) are projected to g = R'f (K), a linear head is fitted on g with t
 another store as one linear map. R is Gaussian N(0, 1/K) (`jl`, Johnson-Lindenstrauss, the head of arXiv 2512.23410), the
 first K columns of a random rotation (`orthogonal`), the first K principal axes (`pca`), or the K principal axes that an
 elimination with a ridge probe on the split's labels keeps (`selection`). Principal axes come from all rows of the
-training store, labelled or not, and never from the test store. The first K columns of one D x D draw are taken for every
-K, so that a curve over K is of one draw.
+training store, labelled or not, and never from the test store; the head `transductive` reads them as well
+(tcs.evaluation.transductive). The first K columns of one D x D draw are taken for every K, so that a curve over K is of
+one draw.
 
 Legend: N rows of the store, M scored rows, D features, K coordinates, H heads.
 """
@@ -20,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.config.evaluate import COMPRESSIONS, ProbeConfig
+from tcs.config.evaluate import COMPRESSIONS, TRANSDUCTIVE, ProbeConfig
 from tcs.coordinates.axes import jl_projection, principal_axes, random_axes
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import rank_from_gram
 from tcs.errors import require
 from tcs.evaluation.probe_stores import ProbedStores, count_hits, open_stores, read_rows
+from tcs.evaluation.transductive import SplitPool, TransductiveHead, fit_transductive, pools_of, spreading_recipe
 from tcs.probes.gram import Gram
 from tcs.probes.heads import READS_ROWS, HeadOptions, LinearHead, SplitRows, fit_head
 from tcs.reporting.compression import (
@@ -41,6 +43,7 @@ from tcs.splits.shots import Split, choose_split
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
+SEEDED_HEADS = ("ibm2", TRANSDUCTIVE)  # a seed draws noise, or rows of the pool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +56,7 @@ class _Fitted:
     split: Split
     head: LinearHead
     seconds: float
+    spread: TransductiveHead | None = None
 
 
 def measure_compression(config: ProbeConfig) -> Compression:
@@ -71,8 +75,9 @@ def measure_compression(config: ProbeConfig) -> Compression:
         say(f"{config.out} holds these very results; they are read, not measured again.")
         return Compression(rows=finished["rows"], recipe=recipe, environment=finished["environment"])
     pick_device(config.device)
+    pools = pools_of(stores, splits) if config.head == TRANSDUCTIVE else {}
     _say_cost(config, stores, sizes, splits)
-    fitted = list(_fit_heads(config, stores, sizes, splits))
+    fitted = list(_fit_heads(config, stores, sizes, splits, pools))
     hits_H2 = count_hits(stores, [entry.head for entry in fitted])
     facts = environment()
     common = _common(stores, str(facts["commit"] or ""))
@@ -134,6 +139,8 @@ def _recipe(config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], spl
         "splits": [split.digest for split in splits],
         "seeds": list(config.seeds),
     }
+    if config.head == TRANSDUCTIVE:
+        return recipe | {"spreading": spreading_recipe()}
     return recipe | ({"copies": config.copies} if config.head == "ibm2" else {})
 
 
@@ -142,7 +149,7 @@ def _planned(config: ProbeConfig, splits: Sequence[Split]) -> list[tuple[str, in
     one_split = all(split is splits[0] for split in splits)
     curves = []
     for projection in (UNCOMPRESSED, *config.projections):
-        is_fixed = one_split and projection not in DRAWN and config.head != "ibm2"
+        is_fixed = one_split and projection not in DRAWN and config.head not in SEEDED_HEADS
         pairs = list(zip(config.seeds, splits, strict=True))
         curves += [(projection, seed, split) for seed, split in (pairs[:1] if is_fixed else pairs)]
     return sorted(curves, key=lambda curve: config.seeds.index(curve[1]))  # split by split
@@ -157,6 +164,8 @@ def _say_cost(config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], s
     fits = f"{_heads(config, sizes, splits)} {config.head} heads"
     if config.head == "ibm2":
         fits += f" (each 260 epochs of {labelled:,} rows x {config.copies} noisy copies)"
+    if config.head == TRANSDUCTIVE:
+        fits += " (each spreads the labels over the rows that have none in use)"
     say(
         f"{len(stores.train):,} rows x {stores.dims} dims of readout {stores.readout} to read, {labelled:,} of them with a"
         f" label in use; {fits}; {scored:,} rows to score."
@@ -167,19 +176,25 @@ def _say_cost(config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], s
 
 
 def _fit_heads(
-    config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], splits: Sequence[Split]
+    config: ProbeConfig,
+    stores: ProbedStores,
+    sizes: Sequence[int],
+    splits: Sequence[Split],
+    pools: Mapping[str, SplitPool],
 ) -> Iterator[_Fitted]:
+    """Every head, split by split; `pools` has those of the head `transductive`, by the digest of their split."""
     basis_DD = _principal_basis(config, stores)
     held: tuple[Split, SplitRows] | None = None
     with progress_bar(_heads(config, sizes, splits), "fitting heads", "heads") as bar:
         for projection, seed, split in _planned(config, splits):
             if held is None or held[0] is not split:
                 held = split, read_rows(stores, split, config.head in READS_ROWS)
-            rows = held[1]
+            rows, pool = held[1], pools.get(split.digest)
             options = HeadOptions(seed=seed, copies=config.copies, device=config.device)
             for axes_DK in projection_axes(projection, seed, sizes, rows.gram, basis_DD):
                 started = time.perf_counter()
-                head = fit_head(config.head, rows, axes_DK, options).merged(axes_DK)
+                spread = None if pool is None else fit_transductive(pool, axes_DK, options)
+                head = fit_head(config.head, rows, axes_DK, options) if spread is None else spread.head
                 seconds = time.perf_counter() - started
                 bar.advance(1)
                 yield _Fitted(
@@ -187,8 +202,9 @@ def _fit_heads(
                     components=axes_DK.shape[1],
                     seed=seed,
                     split=split,
-                    head=head,
+                    head=head.merged(axes_DK),
                     seconds=seconds,
+                    spread=spread,
                 )
 
 
@@ -253,5 +269,13 @@ def _row(
         "top5_err": round(100 - top5, 4),
         **head_parameters(stores.dims, entry.components, len(stores.train.classes), entry.projection),
         "fit_s": round(entry.seconds, 4),
+        **_spreading(entry.spread),
         **common,
     }
+
+
+def _spreading(spread: TransductiveHead | None) -> dict[str, Any]:
+    """The columns that only rows of the head `transductive` have."""
+    if spread is None:
+        return {}
+    return {"pool": spread.pool_rows, "estimator": spread.estimator, "fell_back": spread.reason or ""}

@@ -2,10 +2,10 @@
 
 A recipe is YAML: `train` and `test` stores, `targets`, lists `students`, `methods`, `shots`, `seeds`, `unlabelled`, and any
 option of `tcs train` for all cells under `options`. A method is a name, or a mapping with `method` (or `head` and `loss`), a
-`label` for its rows, and options of its own. `references` are rows of the frozen teacher, one per shots and seed, and
-`same-pixels` (tcs.grid.same_pixels), one per student, shots, seed and pool with pixels; without the key all of them that the
-pools allow. `data` and `test_data` are the images of stores that hold none. `primary: [a, b]` names the one comparison
-fixed beforehand; `note` is printed.
+`label` for its rows, and options of its own. `references` are rows of the frozen teacher, one per shots and seed
+(`teacher-transductive`: and per pool with pixels, whose rows it reads), and `same-pixels` (tcs.grid.same_pixels), one per student,
+shots, seed and pool with pixels; without the key all of them that the pools allow. `data` and `test_data` are the images of
+stores that hold none. `primary: [a, b]` names the one comparison fixed beforehand; `note` is printed.
 """
 
 import dataclasses
@@ -28,8 +28,10 @@ RECIPE_KEYS = (
 TEACHER = "teacher"  # the model of a reference row without a student
 NO_PIXELS = ("none", "0")
 TEACHER_REFERENCES = ("teacher-probe", "teacher-knn", "ibm2")
+POOL_REFERENCES = ("teacher-transductive",)  # of the teacher, and of the pool's rows
 STUDENT_REFERENCES = ("same-pixels",)
-REFERENCES = TEACHER_REFERENCES + STUDENT_REFERENCES
+NEED_POOL = POOL_REFERENCES + STUDENT_REFERENCES
+REFERENCES = TEACHER_REFERENCES + NEED_POOL
 
 # Options of `tcs train` that the grid sets itself, cell by cell.
 CELL_OPTIONS = (
@@ -213,12 +215,12 @@ def _check_references(grid: Grid, path: pathlib.Path) -> None:
             raise ConfigError(
                 f"recipe {path} asks for reference '{reference}'; known references are {', '.join(REFERENCES)}."
             )
-        if reference in STUDENT_REFERENCES and reference in labels:
+        if reference in NEED_POOL and reference in labels:
             raise ConfigError(f"recipe {path} labels a method '{reference}', as a reference is; give it another label.")
-        if reference in STUDENT_REFERENCES and not grid.pixel_pools:
+        if reference in NEED_POOL and not grid.pixel_pools:
             raise ConfigError(
-                f"recipe {path} asks for reference '{reference}' with unlabelled: [{', '.join(grid.unlabelled)}]; it trains "
-                "on unlabelled pixels: add a pool, as [10000] or [all], or leave the reference out."
+                f"recipe {path} asks for reference '{reference}' with unlabelled: [{', '.join(grid.unlabelled)}]; it reads "
+                "unlabelled images: add a pool, as [10000] or [all], or leave the reference out."
             )
 
 
@@ -237,18 +239,22 @@ def plan_cells(grid: Grid) -> list[Cell]:
 def _rows(grid: Grid) -> list[tuple[str, MethodRow, tuple[str, ...]]]:
     """(model, method, pools) of one split: the teacher's references, then each student's methods and references."""
     rows: list[tuple[str, MethodRow, tuple[str, ...]]] = [
-        (TEACHER, MethodRow(label=name, options={}, uses_pool=False), ("none",))
+        (TEACHER, MethodRow(label=name, options={}, uses_pool=name in NEED_POOL), _pools_of_reference(name, grid))
         for name in grid.references
-        if name in TEACHER_REFERENCES
+        if name not in STUDENT_REFERENCES
     ]
     for student in grid.students:
         rows += [(student, method, grid.unlabelled if method.uses_pool else ("none",)) for method in grid.methods]
         rows += [
-            (student, MethodRow(label=name, options={}, uses_pool=True), grid.pixel_pools)
+            (student, MethodRow(label=name, options={}, uses_pool=True), _pools_of_reference(name, grid))
             for name in grid.references
             if name in STUDENT_REFERENCES
         ]
     return rows
+
+
+def _pools_of_reference(name: str, grid: Grid) -> tuple[str, ...]:
+    return grid.pixel_pools if name in NEED_POOL else ("none",)
 
 
 def choose_part(cells: list[Cell], part: str | None) -> list[Cell]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
@@ -32,12 +33,24 @@ from tcs.grid.ledger import (
     row_key,
     settings_of,
 )
-from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, Grid, cell_config, choose_part, load_grid, plan_cells
-from tcs.grid.references import score_reference
+from tcs.grid.recipe import (
+    POOL_REFERENCES,
+    STUDENT_REFERENCES,
+    TEACHER,
+    Cell,
+    Grid,
+    cell_config,
+    choose_part,
+    load_grid,
+    plan_cells,
+)
+from tcs.grid.references import score_reference, score_transductive
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.images.stored import decode_rows, find_images
 from tcs.metrics import accuracy, match_classes
 from tcs.runtime import environment, pick_device, progress_bar, say
+from tcs.splits.held_out import held_out_rows
+from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, k_shot_split, write_split_file
 from tcs.training.data import RunData, open_data
 from tcs.training.feed import frame_size
@@ -223,7 +236,18 @@ def _kept(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
-    """A head on the frozen teacher's cached features, fitted on the k shots: no student."""
+    """A head on the frozen teacher's cached features, fitted on the k shots (and the pool's features): no student."""
     started = time.perf_counter()
-    metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
+    if cell.method.label in POOL_REFERENCES:
+        pool_n = _pool(bench, cell, split)
+        metrics = score_transductive(bench.train, bench.test, split.rows_n, pool_n, cell.seed, bench.device)
+    else:
+        metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
     return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}
+
+
+def _pool(bench: Bench, cell: Cell, split: Split) -> NDArray[np.int64]:
+    """The rows that the students of this cell's pool are trained on."""
+    keys = bench.train.keys
+    rows_n = pool_rows(keys, split.rows_n, cell.unlabelled, cell.seed)
+    return held_out_rows(keys, rows_n, split.rows_n, bench.grid.options.get("held_out", 0), cell.seed).kept(rows_n)

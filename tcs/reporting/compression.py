@@ -130,7 +130,15 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def render(result: Compression) -> str:
     """The page: accuracy by projection and K, parameters by K, and where the numbers come from."""
     rows = result.rows
-    parts = [f"# {_title(rows[0])}", _preface(rows), accuracy_table(rows), size_table(rows), _origins(result)]
+    spreading = [spreading_note(rows)] if "estimator" in rows[0] else []
+    parts = [
+        f"# {_title(rows[0])}",
+        _preface(rows),
+        accuracy_table(rows),
+        *spreading,
+        size_table(rows),
+        _origins(result),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -150,6 +158,22 @@ def _preface(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(f"With {seeds} of the {CLAIM_SEEDS} seeds that a claim needs, this table is for looking.")
     if row["seen"]:
         lines.append(f"**{row['seen']:,} of the scored images are SEEN: the training store holds them as well.**")
+    return "\n\n".join(lines)
+
+
+def spreading_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Of the head `transductive`: over how many rows labels were spread, and which heads are the ridge probe instead, and why."""
+    pools = sorted({row["pool"] for row in rows})
+    size = " to ".join(f"{rows_N:,}" for rows_N in dict.fromkeys((pools[0], pools[-1])))
+    estimators = ", ".join(sorted({row["estimator"] for row in rows if not row["fell_back"]})) or "none"
+    fallen = [row for row in rows if row["fell_back"]]
+    lines = [
+        f"Labels were spread over the {size} rows of the training store that do not score; estimator: {estimators}. A check fell"
+        f" back to the ridge probe of the labelled rows in {len(fallen)} of {len(rows)} heads."
+    ]
+    if fallen:
+        body = [[row["method"], str(row["components"]), str(row["seed"]), row["fell_back"]] for row in fallen]
+        lines.append(markdown(["projection", "K", "seed", "why it fell back"], body))
     return "\n\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from tcs.reporting.intervals import Interval
 from tcs.reporting.results import Table
 
 COLUMNS = 3
-TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
+TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (8, 2, 1, 1, 1, 2)))
 MARKERS = "osD^vP*X"
 
 

@@ -40,7 +40,8 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """The runs of one student and one unlabelled pool, with the rows that need no pool and the teacher's references."""
+    """The runs of one student and one unlabelled pool, with the rows that need no pool and the teacher's references, those of
+    other pools left out."""
 
     model: str
     unlabelled: str
@@ -129,7 +130,8 @@ def group_tables(runs: Sequence[Run]) -> list[Table]:
             shown = [run for run in own if run.unlabelled == pool]
             with_pool = {run.method for run in shown}
             poolless = [run for run in own if run.unlabelled == NO_POOL and run.method not in with_pool]
-            kept = [*poolless, *shown, *(references if model != TEACHER else [])]
+            beside = [run for run in references if run.unlabelled in (NO_POOL, pool)] if model != TEACHER else []
+            kept = [*poolless, *shown, *beside]
             tables.append(Table(model=model, unlabelled=pool, runs=tuple(kept)))
     return tables
 
