@@ -39,7 +39,7 @@ from tcs.images.stored import decode_rows, find_images
 from tcs.metrics import accuracy, match_classes
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.shots import Split, k_shot_split, write_split_file
-from tcs.training.data import RunData, open_data
+from tcs.training.data import POOL_LABELS, RunData, open_data
 from tcs.training.feed import frame_size
 from tcs.training.images import fits
 from tcs.training.train import train
@@ -65,6 +65,7 @@ class Bench:
         if targets not in self.data:
             self.data[targets] = open_data(self.grid.train, targets, self.grid.data)
             self.data[targets].decoded = next(iter(self.data.values())).decoded
+            self.data[targets].pool_labels_folder = self.out / POOL_LABELS
         return self.data[targets]
 
     def images(self, size: int) -> Tensor:
