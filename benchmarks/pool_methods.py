@@ -44,7 +44,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "pool": {"head": "linear", "loss": "pool"},
     "pool + l2": {"head": "linear", "loss": "pool + 1.0*l2"},
     "pool + l2, tcs head": {"head": "tcs", "loss": "pool + 1.0*l2"},
-    "pool + l2, a quarter labelled": {"head": "linear", "loss": "pool + 1.0*l2 + 0.000001*ce"},  # of each batch, as kd has it
+    "pool + l2, a quarter labelled": {
+        "head": "linear",
+        "loss": "pool + 1.0*l2 + 0.000001*ce",
+    },  # of each batch, as kd has it
     "ce + l2": {"head": "linear", "loss": "ce + 1.0*l2"},
 }
 

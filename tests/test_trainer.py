@@ -183,7 +183,7 @@ def test_a_batch_of_one_is_refused() -> None:
 def test_methods_are_found_by_name() -> None:
     with pytest.raises(ConfigError, match=r"known methods are labels.*Did you mean tcs\+elsh"):
         find_method("tcs-elsh")
-    assert resolve_method(None, None, None) is METHODS["labels"]
+    assert resolve_method(None, None, None) is METHODS["tcs-pool"]
     assert resolve_method(None, "tcs", "ce + 0.5*elsh").needs == {"labels", "bits"}
     with pytest.raises(ConfigError, match="trains no classifier and --head linear has no other"):
         resolve_method(None, "linear", "l2")

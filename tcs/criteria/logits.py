@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.criteria.base import Loss, Plain, StepRows, given
-from tcs.functional.logits import dist, dkd, kd
+from tcs.functional.logits import dist, dkd, kd, soft_cross_entropy
 
 SPREAD = "no online teacher has it: labels are spread over the cached features of the whole pool"
 PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
@@ -31,8 +31,8 @@ LOSSES: Mapping[str, Loss] = {
         exact="exact",
     ),
     "pool": Loss(
-        make=lambda _: Plain(lambda rows: F.cross_entropy(rows.logits_BC, given(rows.pool_labels_BC))),
-        function=F.cross_entropy,
+        make=lambda _: Plain(lambda rows: soft_cross_entropy(rows.logits_BC, given(rows.pool_labels_BC))),
+        function=soft_cross_entropy,
         about="cross-entropy to soft labels of every row: the run's labels spread over the pool (T = 1), labelled rows with theirs",
         source="-",
         reads=frozenset({"pool"}),

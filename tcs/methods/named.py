@@ -116,7 +116,7 @@ METHODS: Mapping[str, Method] = {
         classifier=PROBE_FROZEN,
         about="eLSH mimic only; the teacher-space probe moves over",
     ),
-    "pool": Method(
+    "pool-labels": Method(
         head="linear",
         loss="pool",
         about="soft labels of every row: the labels of the run spread over its cached pool",
@@ -126,7 +126,7 @@ METHODS: Mapping[str, Method] = {
         loss="pool + 1.0*l2",
         about="soft labels of every row, spread over the cached pool, and L2 mimicry of the coordinates beside them",
     ),
-    "pool+tcs": Method(
+    "pool-head": Method(
         head="tcs",
         loss="pool + 1.0*l2",
         about="the same soft labels and mimicry with the head in the coordinates",

@@ -17,7 +17,7 @@ import cache
 from tcs.errors import ArtefactError
 from tcs.pool_labels.spread import PoolLabels
 
-FORMAT, FORMAT_VERSION = "tcs-pool-labels", "1"
+FORMAT, FORMAT_VERSION = "tcs-pool-labels", 1
 SUFFIX = ".safetensors"
 ARRAYS = {"weight_CK": "float64", "bias_C": "float64", "labelled_M": "int64", "labels_M": "int64"}
 
@@ -32,12 +32,16 @@ def pool_labels_path(folder: pathlib.Path, identity: Identity) -> pathlib.Path:
 def save_pool_labels(path: pathlib.Path, labels: PoolLabels, identity: Identity) -> None:
     """Write `labels` with what they were made of (JSON types), whole or not at all; the folder is made."""
     facts = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
         "identity": dict(identity),
         "sharpness": labels.sharpness,
         "estimator": labels.estimator,
         "reason": labels.reason,
     }
-    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "facts": json.dumps(facts, sort_keys=True)}
+    metadata = {
+        "facts": json.dumps(facts, sort_keys=True)
+    }  # one entry: several have no order, and the bytes would differ
     arrays = {name: np.ascontiguousarray(getattr(labels, name), dtype) for name, dtype in ARRAYS.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     cache.atomic_write_bytes(path, safetensors.numpy.save(arrays, metadata))
@@ -47,10 +51,9 @@ def load_pool_labels(path: pathlib.Path, identity: Identity) -> PoolLabels:
     """Read what `save_pool_labels` wrote for this identity; ArtefactError for anything else, by name."""
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _check_format(metadata, path)
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            _check_format(facts, path)
             arrays = {name: file.get_tensor(name) for name in ARRAYS}
-        facts = json.loads(metadata["facts"])
         _check_identity(facts["identity"], identity, path)
         return PoolLabels(
             **arrays, sharpness=float(facts["sharpness"]), estimator=facts["estimator"], reason=facts["reason"]
@@ -65,8 +68,8 @@ def load_pool_labels(path: pathlib.Path, identity: Identity) -> PoolLabels:
         ) from error
 
 
-def _check_format(metadata: Mapping[str, str], path: pathlib.Path) -> None:
-    found, version = metadata.get("format", "unknown"), metadata.get("format_version", "none")
+def _check_format(facts: Mapping[str, Any], path: pathlib.Path) -> None:
+    found, version = facts.get("format", "unknown"), facts.get("format_version", "none")
     if found != FORMAT:
         raise ArtefactError(f"{path} is no file of pool labels (format '{found}'); delete it, and it is made again.")
     if version != FORMAT_VERSION:

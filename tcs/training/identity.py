@@ -1,12 +1,11 @@
 """What tells one student's run from another: all that decides its weights, and nothing that only says where things lie."""
 
-import dataclasses
 from typing import Any
 
 from tcs.config.train import LATER, PLACES, TrainConfig, option_defaults
 from tcs.coordinates.from_store import StoreCoordinates
 from tcs.coordinates.selection import Selection
-from tcs.methods.named import DEFAULT, Method, name_of
+from tcs.methods.named import DEFAULT, METHODS, Method
 from tcs.splits.shots import Split
 from tcs.students.backbone import StudentSpec
 from tcs.training.data import RunData, reads_coordinates, reads_targets
@@ -44,7 +43,7 @@ def _since_first_releases(config: TrainConfig, method: Method, data: RunData) ->
         fitted = data.coordinates(config.readout)
         assert isinstance(fitted, StoreCoordinates)
         found["coordinates"] = fitted.recipe()
-    name = name_of(dataclasses.asdict(method))
+    name = next((name for name, known in METHODS.items() if known is method), method.loss)
     if config.method is None and config.head is None and config.loss is None:
         if name != ("labels" if data.targets is None else "tcs-probe"):
             found["default"] = name

@@ -4,6 +4,7 @@ Legend: n rows of this run (sorted; the pool), M labelled ones, V views, K coord
 """
 
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
@@ -61,9 +62,10 @@ def options_of(job: Job, data: RunData, estimator: str) -> PoolLabelOptions:
     pool, classes = job.config.pool, data.store.classes
     if not pool.class_prior:
         return PoolLabelOptions(estimator=estimator, seed=job.config.seed)
-    prior_C = np.array(prior_of(pool.shares, classes))
+    prior_C = prior_of(pool.shares, classes)
     present_c = np.unique(data.store.labels_N[job.rows.split.rows_n])
-    prior = tuple(float(share) for share in prior_C[present_c] / prior_C[present_c].sum())
+    total = math.fsum(prior_C[label] for label in present_c) if len(present_c) < len(classes) else 1.0
+    prior = tuple(prior_C[label] / total for label in present_c)
     return PoolLabelOptions(estimator=estimator, balance="given", class_prior=prior, seed=job.config.seed)
 
 
