@@ -6,6 +6,7 @@ Pure standard library.
 import dataclasses
 import math
 
+from tcs.config.plain import take_plain
 from tcs.errors import refuse_idle, require, require_choice
 
 LOGISTIC, RIDGE, TRANSDUCTIVE = "logistic", "ridge", "transductive"
@@ -27,12 +28,9 @@ class PoolConfig:
     class_prior: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require_choice(self.probe_head, PROBE_HEADS, "--probe-head")
         require_choice(self.pool_estimator, POOL_ESTIMATORS, "--pool-estimator")
-        require(
-            not isinstance(self.class_prior, str),
-            f"class_prior is '{self.class_prior}', a single one; it must be a tuple, as ('{self.class_prior}',).",
-        )
         named = [_share(text)[0] for text in self.class_prior]
         for name in named:
             require(
