@@ -45,7 +45,7 @@ from tcs.training.rows import TrainingRows
 from tcs.training.trainer import Trainer
 
 LABELS, TCS = "labels only", "tcs, ce + elsh"
-METHODS_COMPARED = {LABELS: METHODS["labels"], TCS: resolve_method(None, "tcs", "ce + 1.0*elsh", has_targets=True)}
+METHODS_COMPARED = {LABELS: METHODS["labels"], TCS: resolve_method(None, "tcs", "ce + 1.0*elsh")}
 TIME_BOUND, MEMORY_BOUND = 1.03, 1.02
 WARM_UP_STEPS, MEMORY_STEPS = 2, 3
 CLASSES = 100

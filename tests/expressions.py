@@ -62,6 +62,7 @@ def make_rows(setting: Setting, seed: int = 2) -> StepRows:
         teacher_maps=tuple(draw(B, *shape) + 0.4 for shape in setting.teacher_maps),
         teacher_logits_BC=2 * draw(B, C),
         place_B=place_B,
+        pool_labels_BC=draw(B, C).softmax(1),
     )
 
 
@@ -337,6 +338,9 @@ def rdimkd_map(r: StepRows, p: Tensors) -> Tensor:
 
 
 ORIGINALS: dict[str, Callable[[StepRows, Tensors], Tensor]] = {
+    "pool": lambda r, p: (
+        -(r.pool_labels_BC * (r.logits_BC - r.logits_BC.exp().sum(1, keepdim=True).log())).sum(1).mean()
+    ),
     "ce": lambda r, p: -r.logits_BC.softmax(1)[torch.arange(B), r.labels_B].log().mean(),
     "kd": kd,
     "dkd": dkd,

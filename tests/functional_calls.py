@@ -109,6 +109,7 @@ def whitened(f: Function, r: StepRows, p: Tensors) -> Tensor:
 
 CALLS: dict[str, Callable[[Function, StepRows, Tensors], Tensor]] = {
     "ce": lambda f, r, p: f(r.logits_BC, r.labels_B),
+    "pool": lambda f, r, p: f(r.logits_BC, r.pool_labels_BC),
     "kd": lambda f, r, p: f(*logits(r, p)),
     "dkd": lambda f, r, p: f(*logits(r, p), r.labels_B.int()),
     "dist": lambda f, r, p: f(*logits(r, p)),

@@ -150,13 +150,15 @@ def test_images_are_scored_in_turns_of_whole_batches(
     ("options", "name"),
     [
         ({}, "labels"),
-        ({"targets": "pca.h5"}, "tcs-probe"),
+        ({"targets": "pca.h5"}, "labels"),
+        ({"shots": 2, "targets": "pca.h5"}, "tcs-pool"),
+        ({"shots": 2}, "tcs-pool"),
         ({"method": "bottleneck", "targets": "pca.h5"}, "bottleneck"),
         ({"loss": "ce + 0.5*rkd"}, "ce + 0.5*rkd"),
     ],
 )
 def test_the_method_is_named_though_no_option_named_it(
-    folder: pathlib.Path, tmp_path: pathlib.Path, options: dict[str, str], name: str
+    folder: pathlib.Path, tmp_path: pathlib.Path, options: dict[str, Any], name: str
 ) -> None:
     if "targets" in options:
         options |= {"targets": str(folder / options["targets"])}

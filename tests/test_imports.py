@@ -39,7 +39,8 @@ ROOMS = {
     "exchange": "",
     "teacher": "coordinates students",
     "extraction": "augmentation coordinates distributed images probes teacher",
-    "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods probes splits students",
+    "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods pool_labels probes splits "
+    "students",
     "simclr": "augmentation functional training",
     "evaluation": "artefact augmentation checkpoint coordinates images methods metrics pool_labels probes reporting splits students",
     "maintenance": "extraction images teacher",

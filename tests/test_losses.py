@@ -78,6 +78,7 @@ def step_rows(seed: int = 2) -> StepRows:
         teacher_BD=cached(D),
         teacher_maps=tuple(cached(*shape) for shape in TEACHER_MAPS),
         teacher_logits_BC=cached(C).float(),
+        pool_labels_BC=cached(C).float().softmax(1),
         place_B=torch.arange(B),
     )
 

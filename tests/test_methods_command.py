@@ -79,7 +79,9 @@ def test_a_name_has_one_page(
             assert found is not None
             assert parse_loss(found[1])[-1].name == name
         if name not in OTHERS:
-            assert ("--targets" in use) == bool({"coordinates", "bits"} & set(FACTS[name]["needs"]))
+            axes = FACTS[name].get("axes")
+            other_axes = bool(axes) and "pca" not in axes  # principal axes are fitted to the store
+            assert ("--targets" in use) == ("bits" in FACTS[name]["needs"] or other_axes)
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ def test_a_compiler_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "ce"])
 def test_images_are_mixed_only_where_no_cached_target_sees_them(name: str) -> None:
-    method = resolve_method(None, "tcs", f"ce + {name}", has_targets=True)
+    method = resolve_method(None, "tcs", f"ce + {name}")
     reason = f"--mixup and --cutmix mix images, and what '{name}' reads is cached for whole images"
     for view in ("same", "clean"):
         for option in ({"mixup": 0.2}, {"cutmix": 1.0}):
@@ -124,7 +124,7 @@ def test_images_are_mixed_only_where_no_cached_target_sees_them(name: str) -> No
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "ce"])
 def test_accumulation_is_refused_where_rows_are_compared(name: str) -> None:
     method, config = (
-        resolve_method(None, "tcs", f"ce + {name}", has_targets=True),
+        resolve_method(None, "tcs", f"ce + {name}"),
         TrainConfig.from_options(BASE | {"grad_accum_steps": 2}),
     )
     if LOSSES[name].across_rows:
@@ -148,9 +148,7 @@ def test_accumulation_is_refused_where_rows_are_compared(name: str) -> None:
 )
 def test_changed_labels_need_the_loss_that_reads_them(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_options(
-            TrainConfig.from_options(BASE | options), resolve_method("tcs-probe", None, None, has_targets=True)
-        )
+        check_options(TrainConfig.from_options(BASE | options), resolve_method("tcs-probe", None, None))
 
 
 def test_options_of_images_reach_their_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

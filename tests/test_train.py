@@ -90,6 +90,7 @@ LOGGED |= {f"rdimkd-{axes}": ("ce l2", 192) for axes in "pra"} | {
     "jll-joint": ("ce l2", 192),
     "csd-joint": ("ce csd", 192),
 }
+LOGGED |= {"pool-labels": ("pool", 192), "tcs-pool": ("pool l2", 192), "pool-head": ("pool l2", 192)}
 LOGGED |= {"tcs-probe": ("l2", 192), "tcs-probe+elsh": ("elsh", 192), "tcs-mimic": ("l2", 192)}
 
 
@@ -223,9 +224,14 @@ def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
     ("options", "error", "message"),
     [
         (
-            {"targets": None},
+            {"targets": None, "method": "tcs+elsh"},
             ConfigError,
-            "reads cached coordinates; run tcs fit .*, then tcs targets .*, and give --targets t.h5",
+            "reads cached bits; run tcs fit .*, then tcs targets .*, and give --targets t.h5",
+        ),
+        (
+            {"targets": None, "method": "rdimkd-r"},
+            ConfigError,
+            "reads cached coordinates of method random; run tcs fit .* --method random .*, and give --targets t.h5",
         ),
         ({"method": "rdimkd-r"}, ArtefactError, "needs coordinates of method random, these targets have 'pca'"),
         ({"method": "tcs-prob"}, ConfigError, "Did you mean tcs-probe"),

@@ -115,8 +115,8 @@ REFUSED: dict[str, tuple[str, list[str], str]] = {
     ),
     "no coordinates": (
         "train.store",
-        [*models(CNN), "--method", "tcs", *FEW],
-        "--method tcs reads cached coordinates; run tcs fit",
+        [*models(CNN), "--method", "tcs+elsh", *FEW],
+        "--method tcs+elsh reads cached bits; run tcs fit",
     ),
     "targets of another store": (
         "train.store",

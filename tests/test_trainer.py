@@ -183,10 +183,10 @@ def test_a_batch_of_one_is_refused() -> None:
 def test_methods_are_found_by_name() -> None:
     with pytest.raises(ConfigError, match=r"known methods are labels.*Did you mean tcs\+elsh"):
         find_method("tcs-elsh")
-    assert resolve_method(None, None, None, has_targets=False) is METHODS["labels"]
-    assert resolve_method(None, "tcs", "ce + 0.5*elsh", has_targets=True).needs == {"labels", "bits"}
+    assert resolve_method(None, None, None) is METHODS["tcs-pool"]
+    assert resolve_method(None, "tcs", "ce + 0.5*elsh").needs == {"labels", "bits"}
     with pytest.raises(ConfigError, match="trains no classifier and --head linear has no other"):
-        resolve_method(None, "linear", "l2", has_targets=True)
+        resolve_method(None, "linear", "l2")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_methods_are_found_by_name() -> None:
 def test_a_loss_without_labels_has_no_classifier_unless_asked_for(
     head: str | None, loss: str, picks: bool, expected: tuple[str, str, set[str]]
 ) -> None:
-    method = resolve_method(None, head, loss, has_targets=True, picks_labels=picks)
+    method = resolve_method(None, head, loss, picks_labels=picks)
     assert (method.head, method.classifier, set(method.needs)) == expected
     assert method.reads_labels == ("labels" in expected[2])
 
@@ -213,4 +213,4 @@ def test_a_loss_without_labels_has_no_classifier_unless_asked_for(
 )
 def test_head_none_takes_no_loss_that_needs_labels(loss: str, why: str) -> None:
     with pytest.raises(ConfigError, match=rf"--head none .* reads no label, and --loss '.*' {why}; leave one out"):
-        resolve_method(None, "none", loss, has_targets=True)
+        resolve_method(None, "none", loss)

@@ -21,7 +21,7 @@ N = 48
 @pytest.fixture(autouse=True)
 def summed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A method with three losses: of labels, of bits and of coordinates."""
-    method = resolve_method(None, "tcs", "ce + 0.5*elsh + 2*l2", has_targets=True)
+    method = resolve_method(None, "tcs", "ce + 0.5*elsh + 2*l2")
     monkeypatch.setitem(METHODS, "summed", method)
 
 

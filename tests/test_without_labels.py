@@ -129,8 +129,8 @@ def test_pool_rows_are_held_out_and_never_scored_by_labels(tmp_path: pathlib.Pat
         ({"loss": "ce + l2"}, "--loss 'ce \\+ l2'"),
         ({"loss": "l2", "head": "tcs"}, "--loss 'l2'"),
         ({"method": "labels", "targets": None}, "--method labels"),
-        ({}, "--method tcs-probe"),
-        ({"targets": None}, "--method labels"),
+        ({}, "--method tcs-pool"),
+        ({"targets": None}, "--method tcs-pool"),
         ({"loss": "ce + kd"}, "--loss 'ce \\+ kd'"),
         ({"method": "tcs", "shots": 4}, "--method tcs"),
     ],
@@ -154,7 +154,7 @@ def test_what_reads_labels_is_refused_where_there_are_none(
         ({"loss": "l2", "unlabelled": "none"}, "--unlabelled is none, and --loss 'l2' reads unlabelled rows only"),
         ({"loss": "l2", "unlabelled": "0"}, "--unlabelled is 0, and --loss 'l2' reads unlabelled rows only"),
         ({"loss": "l2", "smoothing": 0.1}, "--smoothing is 0.1, and no loss of the run is ce"),
-        ({"loss": "l2", "targets": None}, "reads cached coordinates; run tcs fit .*tcs targets"),
+        ({"loss": "elsh", "targets": None}, "reads cached bits; run tcs fit .*tcs targets"),
     ],
 )
 def test_options_of_labels_are_refused_where_none_is_read(

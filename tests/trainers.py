@@ -57,6 +57,7 @@ def rows() -> TrainingRows:
         coordinates_nK=torch.randn(N, K, generator=generator),
         packed_nP=torch.from_numpy(np.packbits(bits_NH, axis=1, bitorder="little")),
         teacher_nD=torch.randn(N, 10, generator=generator),
+        pool_labels_nC=torch.randn(N, C, generator=generator).softmax(1),
     )
 
 

@@ -8,7 +8,7 @@ import click
     "--out", default="demo", show_default=True, type=click.Path(), help="Folder for everything that the demo makes."
 )
 @click.option(
-    "--steps", type=click.IntRange(min=4), default=50, show_default=True, help="Training steps of each student."
+    "--steps", type=click.IntRange(min=4), default=60, show_default=True, help="Training steps of each student."
 )
 def command(out: str, steps: int) -> None:
     """Run the whole chain on embedded data: extract, fit, targets, a few-shot grid, report. About a minute or two."""

@@ -8,6 +8,7 @@ import click
 
 from tcs.config.augment import INTERPOLATIONS, REMODES
 from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
+from tcs.config.pool import POOL_ESTIMATORS, PROBE_HEADS
 from tcs.config.train import HEADS, MIMIC_VIEWS, option_defaults
 
 Decorator = Callable[[Any], Any]
@@ -74,10 +75,16 @@ OPTIONS: tuple[Decorator, ...] = (
                 "help": "Student: NAME[,k=v...], any timm model. Repeatable: students share one stream of images.",
             },
         ),
-        ("--targets", PATH | {"help": "Targets file; needed by methods that read coordinates or bits."}),
+        (
+            "--targets",
+            PATH | {"help": "Targets file; without it coordinates are fitted to STORE, and there are no bits."},
+        ),
         ("--data", {"help": "The images, where STORE holds none: the DATA it was made from."}),
         ("--readout", {"help": "Vectors that losses of features read.  [default: the only ones of STORE]"}),
-        ("--method", {"help": "A named method, from tcs methods.  [default: tcs-probe with --targets, else labels]"}),
+        (
+            "--method",
+            {"help": "A named method, from tcs methods.  [default: tcs-pool; labels where no row is without a label]"},
+        ),
         (
             "--head",
             {
@@ -97,6 +104,22 @@ OPTIONS: tuple[Decorator, ...] = (
             {
                 "help": "Coordinates the classifier reads: ridge (by the labels), gates (trained), or a tcs fit FILE.  [default: all]"
             },
+        ),
+        (
+            "--probe-head",
+            {"type": click.Choice(PROBE_HEADS), "help": "The probe of the teacher whose logits kd, dkd and dist read."},
+        ),
+        (
+            "--pool-estimator",
+            {
+                "type": click.Choice(POOL_ESTIMATORS),
+                "metavar": "NAME",
+                "help": f"How labels are spread over the pool: {', '.join(POOL_ESTIMATORS)}.",
+            },
+        ),
+        (
+            "--class-prior",
+            MANY | {"help": "NAME=SHARE: which share of the pool a class has. Repeatable, all classes or none."},
         ),
         ("--keep", WHOLE | {"help": "Coordinates whose gates stay open, with --selection gates.  [default: half]"}),
     ),

@@ -7,6 +7,7 @@ from typing import Any, Self
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import take_plain
+from tcs.config.pool import PoolConfig
 from tcs.errors import option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
@@ -16,9 +17,10 @@ DEFAULT_COMPONENTS = 256
 
 # The fields of TrainConfig that are configurations themselves. On the command line, in recipes and in stored files their
 # options stand beside the others, in this order before them.
-PARTS: Mapping[str, type[OptimiserConfig] | type[AugmentConfig]] = {
+PARTS: Mapping[str, type[OptimiserConfig] | type[AugmentConfig] | type[PoolConfig]] = {
     "optimiser": OptimiserConfig,
     "augment": AugmentConfig,
+    "pool": PoolConfig,
 }
 
 # Say where things lie, how fast they go and what is shown: a run may be resumed with others.
@@ -26,6 +28,9 @@ PLACES = (
     *("store", "data", "out", "models", "targets", "split_file", "selection", "device", "workers", "resident_share"),
     *("checkpoint_every", "log_interval", "held_out_every", "tensorboard", "overwrite", "dry_run"),
 )
+
+# Options that came after runs were finished without them: at their defaults they are no part of what a run is told apart by.
+LATER = ("probe_head", "pool_estimator", "class_prior")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,7 @@ class TrainConfig:
     dry_run: bool = False
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    pool: PoolConfig = dataclasses.field(default_factory=PoolConfig)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

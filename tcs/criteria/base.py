@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tcs.functional.coordinates import HashPlanes
 
-CACHED = ("labels", "coordinates", "bits", "features", "maps", "probe")
+CACHED = ("labels", "coordinates", "bits", "features", "maps", "probe", "pool")
 GROUPS = ("mimic", "labelled")
 ONE_VIEW = "exact where the cached view is the one the student sees"
 
@@ -36,6 +36,7 @@ class StepRows:
     teacher_BD: Tensor | None = None
     teacher_maps: tuple[Tensor, ...] = ()
     teacher_logits_BC: Tensor | None = None
+    pool_labels_BC: Tensor | None = None
     place_B: Tensor | None = None
 
 
@@ -96,7 +97,8 @@ class Loss:
     """One loss: how it is built for a setting, and what a user needs to know of it.
 
     `reads` names what it takes from the cache: labels, coordinates and bits (a targets file), features (the store's vectors),
-    maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels).
+    maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels), pool
+    (soft labels of every row: the run's own labels spread over its cached rows).
     `student_maps` says that it reads the student's maps. `across_rows` says that it looks at several rows of a batch at once
     (relations, batch statistics, memories), so that its value is no mean of values of single rows. `rows` is which rows of a
     step it sees: `mimic` (all) or `labelled`. `function` is its plain functional form, which the criterion calls, with all that

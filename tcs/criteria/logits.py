@@ -1,4 +1,4 @@
-"""Cross-entropy, and losses against the logits of a probe of the frozen teacher.
+"""Cross-entropy to labels and to those spread over the pool, and losses against the logits of a probe of the frozen teacher.
 
 Legend: B batch rows, C classes.
 """
@@ -9,8 +9,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tcs.criteria.base import Loss, Plain, StepRows, given
-from tcs.functional.logits import dist, dkd, kd
+from tcs.functional.logits import dist, dkd, kd, soft_cross_entropy
 
+SPREAD = "no online teacher has it: labels are spread over the cached features of the whole pool"
 PROBED = "exact for the probe's logits; a teacher trained with labels would have its own"
 
 
@@ -28,6 +29,15 @@ LOSSES: Mapping[str, Loss] = {
         rows="labelled",
         weight=1.0,
         exact="exact",
+    ),
+    "pool": Loss(
+        make=lambda _: Plain(lambda rows: soft_cross_entropy(rows.logits_BC, given(rows.pool_labels_BC))),
+        function=soft_cross_entropy,
+        about="cross-entropy to soft labels of every row: the run's labels spread over the pool (T = 1), labelled rows with theirs",
+        source="-",
+        reads=frozenset({"pool"}),
+        weight=1.0,
+        exact=SPREAD,
     ),
     "kd": Loss(
         make=lambda _: Plain(lambda rows: kd(rows.logits_BC, given(rows.teacher_logits_BC))),

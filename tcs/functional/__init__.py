@@ -36,7 +36,7 @@ from tcs.functional.ibm2 import (
     smoothed_loss,
     support_std,
 )
-from tcs.functional.logits import dist, dkd, kd
+from tcs.functional.logits import dist, dkd, kd, soft_cross_entropy
 from tcs.functional.lsh import draw_hash_weight, hash_bias, hash_bits, hash_values, lsh, lsh_from_bits, lshl2, lshl2_s
 from tcs.functional.maps import (
     at,
@@ -199,6 +199,7 @@ __all__ = [
     "similarity_kl",
     "smooth_l1",
     "smoothed_loss",
+    "soft_cross_entropy",
     "sp",
     "standardise",
     "start_bank",

@@ -21,6 +21,14 @@ def kd(logits_s_BC: Tensor, logits_t_BC: Tensor, temperature: float = 4.0) -> Te
     return temperature**2 * _divergence(logits_s_BC / temperature, logits_t_BC.detach() / temperature)
 
 
+@full_precision
+def soft_cross_entropy(logits_s_BC: Tensor, shares_BC: Tensor) -> Tensor:
+    """The mean over rows of -sum_c p_c log softmax(z_s)_c for soft labels p that sum to 1. ConfigError: shapes."""
+    require_vectors(logits_s_BC, "soft_cross_entropy")
+    require_same_shape(logits_s_BC, shares_BC, "soft_cross_entropy", remedy=SAME_CLASSES)
+    return F.cross_entropy(logits_s_BC, shares_BC.detach())
+
+
 def _require_logits(logits_s_BC: Tensor, logits_t_BC: Tensor, temperature: float, loss: str) -> None:
     require_vectors(logits_s_BC, loss)
     require_same_shape(logits_s_BC, logits_t_BC, loss, remedy=SAME_CLASSES)

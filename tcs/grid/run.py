@@ -52,7 +52,7 @@ from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, k_shot_split, write_split_file
-from tcs.training.data import RunData, open_data
+from tcs.training.data import POOL_LABELS, RunData, open_data
 from tcs.training.feed import frame_size
 from tcs.training.images import fits
 from tcs.training.train import train
@@ -78,6 +78,7 @@ class Bench:
         if targets not in self.data:
             self.data[targets] = open_data(self.grid.train, targets, self.grid.data)
             self.data[targets].decoded = next(iter(self.data.values())).decoded
+            self.data[targets].pool_labels_folder = self.out / POOL_LABELS
         return self.data[targets]
 
     def images(self, size: int) -> Tensor:

@@ -10,18 +10,19 @@ from typing import Any
 from tcs.criteria.base import Loss
 from tcs.criteria.losses import LOSSES, parse_loss
 from tcs.methods.beside import OTHERS
-from tcs.methods.named import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method
+from tcs.methods.named import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method, needs_targets
 
 # Written by benchmarks/losses.py: name -> share of a ResNet-18 step at 224 px (percent), measured side by side.
 COSTS = importlib.resources.files("tcs") / "embedded" / "loss_costs.json"
 
 WHERE = {
     "labels": "labels",
-    "coordinates": "coordinates (tcs targets)",
+    "coordinates": "coordinates (tcs targets, or fitted to the store)",
     "bits": "hash bits (tcs targets)",
     "features": "vectors (tcs extract --readout avg)",
     "maps": "maps (tcs extract --readout stage1.map ...)",
     "probe": "vectors, and labels for the teacher's probe",
+    "pool": "vectors of the whole pool, and the run's labels",
 }
 
 CLASSIFIERS = {
@@ -140,7 +141,7 @@ def loss_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
     use = name if name == "ce" else f"ce + {term}"
     return [
         (name, fact["about"]),
-        ("use", f"tcs train X.store --loss '{use}'" + (" --targets t.h5" if _from_targets(fact["needs"]) else "")),
+        ("use", f"tcs train X.store --loss '{use}'" + (" --targets t.h5" if "bits" in fact["needs"] else "")),
         ("needs", needs_in_words(fact["needs"])),
         ("sees", ROWS[fact["rows"]]),
         ("trains", fact["trains"] or "nothing beside the student"),
@@ -184,7 +185,8 @@ def method_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
         (fact["name"], fact["about"]),
         (
             "use",
-            f"tcs train X.store --method {fact['name']}" + (" --targets t.h5" if _from_targets(fact["needs"]) else ""),
+            f"tcs train X.store --method {fact['name']}"
+            + (" --targets t.h5" if needs_targets(METHODS[fact["name"]]) else ""),
         ),
         ("needs", needs_in_words(fact["needs"])),
         ("loss", fact["loss"]),
@@ -195,10 +197,6 @@ def method_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("unlabelled", "rows take part" if fact["uses_pool"] else "rows take no part"),
         *[("functions" if index == 0 else "", text) for index, text in enumerate(fact["functions"])],
     ]
-
-
-def _from_targets(needs: Sequence[str]) -> bool:
-    return bool({"coordinates", "bits"} & set(needs))
 
 
 def needs_in_words(needs: Sequence[str]) -> str:

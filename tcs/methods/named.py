@@ -13,11 +13,17 @@ PROBE_START = "probe-start"
 
 PROBE_FROZEN = "probe-frozen"
 
+DEFAULT, WITHOUT_POOL = "tcs-pool", "labels"
+
+FITTED_AXES = "pca"  # what a run fits to its store where no targets are given
+
 PROBED = (PROBE_START, PROBE_FROZEN)
 
 NO_CLASSIFIER = "none"
 
 HEADLESS = "none"
+
+LABELLED = frozenset({"labels", "probe", "pool"})  # what comes from the labels of a run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +53,8 @@ class Method:
 
     @property
     def reads_labels(self) -> bool:
-        """Whether it needs the label of any row: for a loss, the start of the classifier or the teacher's probe."""
-        return bool(self.needs & {"labels", "probe"})
+        """Whether it needs the label of any row: for a loss, the start of the classifier, the teacher's probe or spread labels."""
+        return bool(self.needs & LABELLED)
 
 
 METHODS: Mapping[str, Method] = {
@@ -110,6 +116,21 @@ METHODS: Mapping[str, Method] = {
         classifier=PROBE_FROZEN,
         about="eLSH mimic only; the teacher-space probe moves over",
     ),
+    "pool-labels": Method(
+        head="linear",
+        loss="pool",
+        about="soft labels of every row: the labels of the run spread over its cached pool",
+    ),
+    "tcs-pool": Method(
+        head="linear",
+        loss="pool + 1.0*l2",
+        about="soft labels of every row, spread over the cached pool, and L2 mimicry of the coordinates beside them",
+    ),
+    "pool-head": Method(
+        head="tcs",
+        loss="pool + 1.0*l2",
+        about="the same soft labels and mimicry with the head in the coordinates",
+    ),
     "tcs-mimic": Method(
         head=HEADLESS,
         loss="l2",
@@ -142,10 +163,18 @@ def name_of(recorded: Mapping[str, Any]) -> str:
     return str(recorded["loss"])
 
 
-def resolve_method(
-    method: str | None, head: str | None, loss: str | None, has_targets: bool, picks_labels: bool = False
-) -> Method:
-    """The method that --method, or --head and --loss, ask for. Without any: `tcs-probe` where there are targets, else `labels`.
+def needs_targets(method: Method) -> bool:
+    """Whether it reads what only a targets file holds: hash bits, or other axes than the principal ones."""
+    return "bits" in method.needs or bool(method.axes and FITTED_AXES not in method.axes)
+
+
+def without_pool(method: Method) -> Method:
+    """What becomes of the method where a run has no row without a label: of the default a simpler one, of others themselves."""
+    return METHODS[WITHOUT_POOL] if method is METHODS[DEFAULT] else method
+
+
+def resolve_method(method: str | None, head: str | None, loss: str | None, picks_labels: bool = False) -> Method:
+    """The method that --method, or --head and --loss, ask for; without any the DEFAULT.
 
     A sum that trains no classifier and reads no label gives a student without one, head `none`, unless --head says otherwise or
     the run picks labelled rows (--shots, --split-file: `picks_labels`). ConfigError where head and loss do not go together.
@@ -153,17 +182,17 @@ def resolve_method(
     if method is not None:
         return find_method(method)
     if head is None and loss is None:
-        return find_method("tcs-probe" if has_targets else "labels")
+        return find_method(DEFAULT)
     loss = "ce" if loss is None else loss
     if loss.strip() in METHODS:
         raise ConfigError(f"--loss is '{loss}', which is a method; use --method {loss.strip()}.")
     terms = parse_loss(loss)
     read, mimicking = reads(terms), mimics(terms)
     trains = any(term.name in CLASSIFIER_LOSSES for term in terms)
-    if head == HEADLESS or (head is None and not trains and not read & {"labels", "probe"} and not picks_labels):
+    if head == HEADLESS or (head is None and not trains and not read & LABELLED and not picks_labels):
         _check_headless(loss, read, trains)
         return Method(head=HEADLESS, loss=loss, classifier=NO_CLASSIFIER, about="as given, without a classifier")
-    head = head or ("tcs" if has_targets and read & {"coordinates", "bits"} else "linear")
+    head = head or ("tcs" if read & {"coordinates", "bits"} else "linear")
     classifier = TRAINED if trains else PROBE_FROZEN
     if classifier == PROBE_FROZEN and not read & {"coordinates", "bits"}:
         raise ConfigError(f"--loss '{loss}' trains no classifier; add ce, as in --loss 'ce + {loss.strip()}'.")
@@ -175,7 +204,7 @@ def resolve_method(
 
 
 def _check_headless(loss: str, read: frozenset[str], trains: bool) -> None:
-    if trains or read & {"labels", "probe"}:
+    if trains or read & LABELLED:
         why = "trains a classifier" if trains else "reads labels"
         raise ConfigError(
             f"--head none has no classifier and reads no label, and --loss '{loss}' {why}; leave one out."

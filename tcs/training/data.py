@@ -15,28 +15,46 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
+from tcs.config.pool import LOGISTIC
 from tcs.config.train import TrainConfig
+from tcs.coordinates.from_store import StoreCoordinates, fit_store_coordinates
 from tcs.coordinates.targets import Targets, open_targets
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
-from tcs.methods.named import Method
+from tcs.methods.named import Method, needs_targets
 from tcs.training.images import ResidentImages, StreamedImages, fits
+
+POOL_LABELS = "pool-labels"  # the folder, in a run or a grid, of labels that were spread
 
 
 @dataclasses.dataclass(kw_only=True)
 class RunData:
-    """A store with its targets (None for runs that read labels only), how its images are read, and those decoded so far."""
+    """A store with its targets (None where none are given), how its images are read, and those decoded so far.
+
+    `pool_labels_folder` is where runs that share this data find and leave spread labels; None: each in its own folder.
+    """
 
     store: cache.Store
     targets: Targets | None
     data: str | None = None
+    pool_labels_folder: pathlib.Path | None = None
+    fitted: dict[str, StoreCoordinates] = dataclasses.field(default_factory=dict)
     decoded: dict[tuple[int, bool], tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
 
     @property
     def has_views(self) -> bool:
         """Whether the store holds augmented views, which a run replays from frames that show the whole image."""
         return self.store.manifest.plan.views is not None
+
+    def coordinates(self, readout: str | None) -> Targets | StoreCoordinates:
+        """The coordinates of rows: those of the targets, or else axes fitted to all rows of `readout`, once for each."""
+        if self.targets is not None:
+            return self.targets
+        name = vector_readout(self.store, readout)
+        if name not in self.fitted:
+            self.fitted[name] = fit_store_coordinates(self.store, name)
+        return self.fitted[name]
 
     @functools.cached_property
     def read(self) -> ReadRow:
@@ -87,20 +105,33 @@ def open_data(store: str, targets: str | None, data: str | None = None) -> RunDa
 
 def check_needs(method: Method, data: RunData, name: str) -> None:
     """ConfigError or ArtefactError, with the command that helps, where the method reads something that is not there."""
-    reads_cache = method.needs & {"coordinates", "bits"}
-    if reads_cache and data.targets is None:
+    if needs_targets(method) and data.targets is None:
+        axes = f" --method {method.axes[0]}" if method.axes else ""
+        what = "bits" if "bits" in method.needs else f"coordinates of method {' or '.join(method.axes)}"
         raise ConfigError(
-            f"{name} reads cached {' and '.join(sorted(reads_cache))}; run tcs fit {data.store.path} --out c.safetensors, then "
+            f"{name} reads cached {what}; run tcs fit {data.store.path}{axes} --out c.safetensors, then "
             f"tcs targets {data.store.path} c.safetensors --out t.h5, and give --targets t.h5."
         )
     _check_readouts(method, data.store, name)
-    made_by = None if data.targets is None else data.targets.coordinates.method
+    made_by = "pca" if data.targets is None else data.targets.coordinates.method
     if method.axes and made_by not in method.axes:
         raise ArtefactError(
             f"{name} needs coordinates of method {' or '.join(method.axes)}, these targets have '{made_by}'; "
             f"run tcs fit {data.store.path} --method {method.axes[0]} --out {method.axes[0]}.safetensors, then tcs targets "
             f"{data.store.path} {method.axes[0]}.safetensors --out {method.axes[0]}.h5."
         )
+
+
+def reads_coordinates(method: Method, config: TrainConfig) -> bool:
+    """Whether anything of a run reads coordinates: a loss, a probe that a classifier starts from, or spread labels."""
+    if "probe" in method.needs and config.pool.probe_head != LOGISTIC:
+        return True
+    return bool(method.needs & {"coordinates", "pool"})
+
+
+def reads_targets(method: Method) -> bool:
+    """Whether the method reads coordinates or bits, which come from a targets file."""
+    return bool(method.needs & {"coordinates", "bits"})
 
 
 def _check_readouts(method: Method, store: cache.Store, name: str) -> None:

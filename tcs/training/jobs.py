@@ -14,11 +14,22 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.checkpoint import ARGS, CONFIG
-from tcs.config.train import DEFAULT_COMPONENTS, PLACES, SELECT_GATES, TrainConfig, may_score_labels
+from tcs.config.train import DEFAULT_COMPONENTS, SELECT_GATES, TrainConfig, may_score_labels
 from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
-from tcs.methods.named import HEADLESS, METHODS, PROBE_FROZEN, Method, resolve_method
+from tcs.methods.named import (
+    DEFAULT,
+    HEADLESS,
+    METHODS,
+    PROBE_FROZEN,
+    WITHOUT_POOL,
+    Method,
+    resolve_method,
+    without_pool,
+)
+from tcs.pool_labels.stored import SUFFIX
+from tcs.runtime import say
 from tcs.splits.held_out import HeldOut, held_out_rows
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, leave_out, split_of, split_seed_of, without_labels
@@ -26,7 +37,16 @@ from tcs.students.backbone import StudentSpec, parse_student
 from tcs.students.student import StudentPlan
 from tcs.training.batches import BatchPlan
 from tcs.training.checks import check_labels, check_names, check_options
-from tcs.training.data import RunData, check_needs, hash_planes, vector_readout
+from tcs.training.data import (
+    POOL_LABELS,
+    RunData,
+    check_needs,
+    hash_planes,
+    reads_coordinates,
+    reads_targets,
+    vector_readout,
+)
+from tcs.training.identity import run_identity
 from tcs.training.phases import Phase, count_steps, plan_phases, plan_stages
 from tcs.training.probe_start import Probe, probe_for
 from tcs.training.views import check_views
@@ -115,9 +135,8 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
 
     `split` is the one that `config` names, from a caller that has drawn it already.
     """
-    method = resolve_method(
-        config.method, config.head, config.loss, data.targets is not None, not may_score_labels(config)
-    )
+    asked = resolve_method(config.method, config.head, config.loss, not may_score_labels(config))
+    method, split = fitting_method(asked, config, data.store, split)
     specs = _checked_students(config, data, method)
     rows = choose_rows(config, data.store, method, split)
     probe, selection = probe_for(method, data, config, rows.split)
@@ -131,11 +150,11 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
             steps=steps,
             size=config.img_size or image_size(spec),
             classes=() if method.head == HEADLESS else tuple(data.store.classes),
-            components=_components(method, data),
+            components=_components(method, data, config),
             probe=probe,
             selection=selection,
             planes=hash_planes(data.targets) if data.targets is not None and "bits" in method.needs else None,
-            identity=_identity(spec, config, method, data, rows.split, selection),
+            identity=run_identity(spec, config, method, data, rows.split, selection),
         )
         for spec in specs
     ]
@@ -143,12 +162,28 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
     return jobs
 
 
+def fitting_method(
+    asked: Method, config: TrainConfig, store: cache.Store, split: Split | None
+) -> tuple[Method, Split | None]:
+    """The method for what the rows of a run are, and their split where it was drawn to tell: the default needs a pool."""
+    if without_pool(asked) is asked or not store.is_labelled:
+        return asked, split
+    split = split or split_of(store, config)
+    if config.unlabelled.strip("0") not in ("none", "") and len(split.rows_n) < len(store):
+        return asked, split
+    method = without_pool(asked)
+    why = "every row has a label" if len(split.rows_n) == len(store) else f"--unlabelled is {config.unlabelled}"
+    say(f"There is no pool to spread labels over ({why}): {DEFAULT} becomes {WITHOUT_POOL}, loss {method.loss}.")
+    return method, split
+
+
 def _checked_students(config: TrainConfig, data: RunData, method: Method) -> list[StudentSpec]:
     """The students that the command names, once data, options, method and folder are found to suit each other."""
     name = _name_of(method, config)
     check_needs(method, data, name)
     check_labels(method, config, data.store, name)
-    if config.readout is not None or method.needs & {"features", "probe"}:
+    reads_store = method.needs & {"features", "probe"} or (data.targets is None and reads_coordinates(method, config))
+    if config.readout is not None or reads_store:
         vector_readout(data.store, config.readout)
     specs = [parse_student(model) for model in config.models]
     check_names(specs)
@@ -184,15 +219,12 @@ def image_size(spec: StudentSpec) -> int:
     return int(configured.input_size[-1]) if configured is not None else 224
 
 
-def reads_targets(method: Method) -> bool:
-    """Whether the method reads coordinates or bits, which come from a targets file."""
-    return bool(method.needs & {"coordinates", "bits"})
-
-
-def _components(method: Method, data: RunData) -> int | None:
+def _components(method: Method, data: RunData, config: TrainConfig) -> int | None:
     if not reads_targets(method) and method.head != "tcs":
         return None
-    return DEFAULT_COMPONENTS if data.targets is None else data.targets.coordinates.basis_DK.shape[1]
+    if data.targets is None and "coordinates" not in method.needs:
+        return DEFAULT_COMPONENTS  # random axes: nothing is fitted
+    return data.coordinates(config.readout).coordinates.components
 
 
 def _name_of(method: Method, config: TrainConfig) -> str:
@@ -215,6 +247,8 @@ def _check_run_folder(out: pathlib.Path) -> None:
 
 def _is_ours(path: pathlib.Path) -> bool:
     """Whether a run made what stands at `path` in its folder, killed at any moment: before its files had their names, too."""
+    if path.is_dir() and path.name == POOL_LABELS:
+        return all(SUFFIX in entry.suffixes and entry.suffix in (SUFFIX, ".partial") for entry in path.iterdir())
     if not path.is_dir() or path.is_symlink():
         return path.name == ARGS or (path.name.startswith(ARGS) and path.suffix == ".partial")
     return (path / CONFIG).is_file() or all(
@@ -235,22 +269,3 @@ def _check_gates(job: Job) -> None:
         raise ConfigError(
             f"--keep is {job.gates}, and there are {job.components} coordinates; keep that many or fewer."
         )
-
-
-def _identity(
-    spec: StudentSpec,
-    config: TrainConfig,
-    method: Method,
-    data: RunData,
-    split: Split,
-    selection: Selection | None,
-) -> dict[str, Any]:
-    """All that decides a student's weights, and nothing that only says where things lie. A run is resumed where this is equal."""
-    settings = {key: value for key, value in config.options().items() if key not in PLACES}
-    return settings | {
-        "model": spec.text,
-        "store_identity": data.store.identity,
-        "targets_identity": None if data.targets is None or not reads_targets(method) else data.targets.identity,
-        "split_digest": split.digest,
-        "selected": None if selection is None else [int(k) for k in selection.active_k],
-    }

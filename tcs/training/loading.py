@@ -3,6 +3,8 @@
 Legend: n rows of this run, m labelled rows, V views, D teacher dims, C classes.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,35 +12,44 @@ from torch import Tensor
 
 import cache
 from tcs.errors import ArtefactError
+from tcs.pool_labels.spread import PoolLabels
 from tcs.probes.logistic import probe_logits
 from tcs.runtime import seed_for
-from tcs.training.data import RunData, map_readouts, vector_readout
+from tcs.training.data import RunData, map_readouts, reads_coordinates, vector_readout
 from tcs.training.jobs import Job
 from tcs.training.rows import TrainingRows
+from tcs.training.soft_labels import logit_rows, soft_label_rows
 
 MAPS_BYTES = 8 << 30
 
 
-def load_rows(job: Job, data: RunData, device: torch.device) -> TrainingRows:
+def load_rows(
+    job: Job, data: RunData, device: torch.device, heads: Mapping[str, PoolLabels] | None = None
+) -> TrainingRows:
     """All that the steps of a run's students read beside images, resident on `device`, of every cached view.
 
-    Labels outside the split are -1: they are never used.
+    Labels outside the split are -1: they are never used. `heads` are those of `tcs.training.soft_labels.pool_labels`.
     """
-    needs, targets, rows_n = job.method.needs, data.targets, job.rows.rows_n
+    needs, targets, rows_n, heads = job.method.needs, data.targets, job.rows.rows_n, heads or {}
     labels_n = np.full(len(rows_n), -1, np.int64)
     labelled_m = np.searchsorted(rows_n, np.sort(job.rows.split.rows_n))
     labels_n[labelled_m] = data.store.labels_N[rows_n[labelled_m]]
     readout = vector_readout(data.store, job.config.readout) if needs & {"features", "probe"} else None
-    coordinates = targets.coordinates_rows(rows_n) if targets is not None and "coordinates" in needs else None
+    z = (
+        data.coordinates(job.config.readout).coordinates_rows(rows_n)
+        if reads_coordinates(job.method, job.config)
+        else None
+    )
     packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
     return TrainingRows(
         labels_n=torch.from_numpy(labels_n).to(device),
         labelled_m=torch.from_numpy(labelled_m),
-        coordinates_nK=None if coordinates is None else torch.as_tensor(coordinates, device=device),
+        coordinates_nK=torch.as_tensor(z, device=device) if z is not None and "coordinates" in needs else None,
         packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
         teacher_nD=_cached(data.store, readout, rows_n, device) if readout and "features" in needs else None,
         teacher_maps=_cached_maps(data.store, rows_n, device) if "maps" in needs else (),
-        teacher_logits_nC=_teacher_logits(job, data.store, readout, device) if readout and "probe" in needs else None,
+        teacher_logits_nC=_probe_logits(job, data.store, readout, device, heads.get("probe"), z),
+        pool_labels_nC=None if z is None or "pool" not in heads else soft_label_rows(heads["pool"], z, device),
     )
 
 
@@ -57,6 +68,22 @@ def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.de
             f"{MAPS_BYTES / 2**30:.0f} GiB; use --unlabelled N, or extract smaller maps."
         )
     return tuple(_cached(store, name, rows_n, device) for name in names)
+
+
+def _probe_logits(
+    job: Job,
+    store: cache.Store,
+    readout: str | None,
+    device: torch.device,
+    head: PoolLabels | None,
+    z: NDArray[np.float32] | None,
+) -> Tensor | None:
+    """Logits of the teacher's probe, where a loss reads them: those of `head` on the coordinates `z`, or of a logistic probe."""
+    if "probe" not in job.method.needs or readout is None:
+        return None
+    if head is not None and z is not None:
+        return logit_rows(head, z, device)
+    return _teacher_logits(job, store, readout, device)
 
 
 def _teacher_logits(job: Job, store: cache.Store, readout: str, device: torch.device) -> Tensor:

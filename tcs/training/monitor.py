@@ -39,7 +39,7 @@ from tcs.probes.agreement import (
     require_teacher,
     teacher_r2,
 )
-from tcs.training.data import RunData, vector_readout
+from tcs.training.data import RunData, reads_coordinates, vector_readout
 from tcs.training.feed import frame_size, show_clean
 from tcs.training.jobs import Job
 from tcs.training.trainer import EVAL_BATCH, Trainer
@@ -121,8 +121,8 @@ def _shown(job: Job, data: RunData, rows_N: NDArray[np.int64]) -> Tensor:
 
 def _cached(job: Job, data: RunData, rows_N: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """Coordinates of the rows, or else the store's vectors; None where there are neither, or several vectors to choose from."""
-    if data.targets is not None:
-        return data.targets.first_coordinates(rows_N)
+    if data.targets is not None or reads_coordinates(job.method, job.config):
+        return data.coordinates(job.config.readout).first_coordinates(rows_N)
     store = data.store
     view = FIRST_VIEW if data.has_views else None
     try:

@@ -48,13 +48,16 @@ def find_selection(data: RunData, config: TrainConfig, split: Split) -> Selectio
     Without it every coordinate is kept: on CIFAR-10 no selection beat the spectrum's first K (benchmarks/RESULTS.md). A
     selection that was computed on another split is refused.
     """
-    assert data.targets is not None
     if config.selection in (None, SELECT_GATES):
         return None
     assert config.selection is not None
     if config.selection != SELECT_RIDGE:
         system = load_coordinates(pathlib.Path(config.selection))
-        selection, made_on, ours = system.selection, system.identity, data.targets.coordinates.identity
+        selection, made_on, ours = (
+            system.selection,
+            system.identity,
+            data.coordinates(config.readout).coordinates.identity,
+        )
         if made_on != ours:
             raise ArtefactError(
                 f"--selection {config.selection} selects among coordinates {made_on}, the targets hold {ours}; "
@@ -66,16 +69,15 @@ def find_selection(data: RunData, config: TrainConfig, split: Split) -> Selectio
             )
         check_selection(selection, split)
         return selection
-    z_mK = data.targets.first_coordinates(split.rows_n)
+    z_mK = data.coordinates(config.readout).first_coordinates(split.rows_n)
     labels_m = data.store.labels_N[split.rows_n]
     return select_coordinates(z_mK, labels_m, len(data.store.classes), None, config.seed, split.digest)
 
 
-def find_probe(data: RunData, split: Split, selection: Selection | None) -> Probe:
+def find_probe(data: RunData, config: TrainConfig, split: Split, selection: Selection | None) -> Probe:
     """The ridge probe of the labelled rows' cached coordinates (of the first view where there are several), on the selected
     coordinates (all of them without a selection)."""
-    assert data.targets is not None
-    z_mK = data.targets.first_coordinates(split.rows_n)
+    z_mK = data.coordinates(config.readout).first_coordinates(split.rows_n)
     labels_m, n_classes = data.store.labels_N[split.rows_n], len(data.store.classes)
     active_k = np.arange(z_mK.shape[1]) if selection is None else selection.active_k
     ridge = fit_ridge(z_mK[:, active_k], labels_m, n_classes)
@@ -90,9 +92,9 @@ def probe_for(
     """The probe and selection that the method and --selection ask for; (None, None) where they ask for neither."""
     if (
         method.head != "tcs"
-        or data.targets is None
+        or (data.targets is None and "coordinates" not in method.needs)
         or (method.classifier == TRAINED and config.selection in (None, SELECT_GATES))
     ):
         return None, None
     selection = find_selection(data, config, split)
-    return find_probe(data, split, selection), selection
+    return find_probe(data, config, split, selection), selection

@@ -18,7 +18,7 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError
 from tcs.runtime import environment
 from tcs.students.student import Student, normalisation
-from tcs.training.data import RunData
+from tcs.training.data import RunData, reads_coordinates
 from tcs.training.feed import Feed
 from tcs.training.finite import NotFiniteError
 from tcs.training.jobs import Job
@@ -79,10 +79,13 @@ def save_student(trainer: Trainer, data: RunData, cost: Cost) -> None:
     if trainer.averaged is not None:
         save_weights(folder / AVERAGED, trainer.final.state_dict())
     save_weights(folder / FOLDED, trainer.final.folded_state())
-    fitted = None if data.targets is None else data.targets.hashes_N16
+    fitted = data.store.hashes_N16 if reads_coordinates(job.method, job.config) else None
+    fitted = fitted if data.targets is None else data.targets.hashes_N16
     save_seen(folder / SEEN, data.store.hashes_N16[job.rows.rows_n], fitted)
     weights = "last" if trainer.averaged is None else "averaged"
-    save_record(folder, run_record(job, data, trainer.student, dataclasses.asdict(cost), weights))
+    save_record(
+        folder, run_record(job, data, trainer.student, dataclasses.asdict(cost), weights, _coordinates_of(job, data))
+    )
     (folder / RESUME).unlink(missing_ok=True)
     (folder / DIVERGED).unlink(missing_ok=True)
 
@@ -110,11 +113,16 @@ def save_failure(job: Job, data: RunData, feed: Feed, failure: NotFiniteError, *
 
 
 def run_record(
-    job: Job, data: RunData, student: Student, cost: Mapping[str, Any], weights: str = "last"
+    job: Job,
+    data: RunData,
+    student: Student,
+    cost: Mapping[str, Any],
+    weights: str = "last",
+    coordinates: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What config.json holds of a finished student: its options flat, as they are on the command line, and what they came to.
 
-    `weights` says which of its weights are shipped, the last or the averaged ones.
+    `weights` says which of its weights are shipped, the last or the averaged ones; `coordinates` what those that it read are.
     """
     mean, std = normalisation(student.backbone)
     return {
@@ -123,6 +131,7 @@ def run_record(
         "config": job.config.options(),
         "method": dataclasses.asdict(job.method),
         "classes": list(job.classes),
+        "coordinates": coordinates,
         "stores_read": [str(data.store.path)],
         "student": {
             "name": job.spec.name,
@@ -141,6 +150,22 @@ def run_record(
         "recipe": numbers_of(job.config, job.steps, job.gates),
         "cost": dict(cost),
         "environment": environment(),
+    }
+
+
+def _coordinates_of(job: Job, data: RunData) -> dict[str, Any] | None:
+    """What the coordinates of the run are, and where they come from; None where it reads none."""
+    if not reads_coordinates(job.method, job.config):
+        return None
+    system = data.coordinates(job.config.readout).coordinates
+    return {
+        "from": "store" if data.targets is None else "targets",
+        "method": system.method,
+        "components": system.components,
+        "power": system.power,
+        "readout": system.readout,
+        "rows_fitted": system.rows_fitted,
+        "identity": system.identity,
     }
 
 

@@ -1,7 +1,7 @@
 """What is cached of a run's rows, and what the losses are given of a step: the student's output beside the same images' rows.
 
-Whatever else a run is to learn from (soft labels of a probe kept in a file beside it, rows of a further store) is a field of
-`TrainingRows`, read by tcs.training.loading, and of `StepRows`.
+Whatever else a run is to learn from (rows of a further store) is a field of `TrainingRows`, read by tcs.training.loading, and of
+`StepRows`.
 
 Legend: n rows of this run, V views, K coordinates, H hash bits, P = H / 8 bytes, D teacher dims, C classes, B batch rows, L labelled
 ones.
@@ -25,8 +25,9 @@ class TrainingRows:
 
     labels_n int64 (-1 outside the split: other labels are never loaded); labelled_m the positions of
     the labelled rows. Where the losses read them: coordinates_nK float32, packed_nP uint8, teacher_nD float, teacher_maps
-    each (n, height, width, channels) float, shallow to deep, teacher_logits_nC float32 (a probe of the frozen teacher). Of a
-    store with V views all of them but the labels have an axis more: (n, V, ...).
+    each (n, height, width, channels) float, shallow to deep, teacher_logits_nC float32 (a probe of the frozen teacher),
+    pool_labels_nC float32 (labels spread over the run's rows). Of a store with V views all of them but the labels have an axis
+    more: (n, V, ...).
     """
 
     labels_n: Tensor
@@ -36,6 +37,7 @@ class TrainingRows:
     teacher_nD: Tensor | None = None
     teacher_maps: tuple[Tensor, ...] = ()
     teacher_logits_nC: Tensor | None = None
+    pool_labels_nC: Tensor | None = None
 
 
 def step_rows(
@@ -64,6 +66,7 @@ def step_rows(
         teacher_BD=cached("features", rows.teacher_nD),
         teacher_maps=tuple(cached_at(stage, place_B, view_B).permute(0, 3, 1, 2) for stage in maps),
         teacher_logits_BC=cached("probe", rows.teacher_logits_nC),
+        pool_labels_BC=cached("pool", rows.pool_labels_nC),
         place_B=place_B,
     )
 

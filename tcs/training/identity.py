@@ -1,0 +1,52 @@
+"""What tells one student's run from another: all that decides its weights, and nothing that only says where things lie."""
+
+from typing import Any
+
+from tcs.config.train import LATER, PLACES, TrainConfig, option_defaults
+from tcs.coordinates.from_store import StoreCoordinates
+from tcs.coordinates.selection import Selection
+from tcs.methods.named import DEFAULT, METHODS, Method
+from tcs.splits.shots import Split
+from tcs.students.backbone import StudentSpec
+from tcs.training.data import RunData, reads_coordinates, reads_targets
+
+
+def run_identity(
+    spec: StudentSpec,
+    config: TrainConfig,
+    method: Method,
+    data: RunData,
+    split: Split,
+    selection: Selection | None,
+) -> dict[str, Any]:
+    """All that decides a student's weights, and nothing that only says where things lie. A run is resumed where this is equal."""
+    defaults = option_defaults()
+    kept = {
+        key: value
+        for key, value in config.options().items()
+        if key not in PLACES and not (key in LATER and value == defaults[key])
+    }
+    return kept | {
+        "model": spec.text,
+        "store_identity": data.store.identity,
+        "targets_identity": None if data.targets is None or not reads_targets(method) else data.targets.identity,
+        "split_digest": split.digest,
+        "selected": None if selection is None else [int(k) for k in selection.active_k],
+        **_since_first_releases(config, method, data),
+    }
+
+
+def _since_first_releases(config: TrainConfig, method: Method, data: RunData) -> dict[str, Any]:
+    """What runs of the first releases had not: axes that were fitted here, another method than theirs where none is named."""
+    found: dict[str, Any] = {}
+    if data.targets is None and reads_coordinates(method, config):
+        fitted = data.coordinates(config.readout)
+        assert isinstance(fitted, StoreCoordinates)
+        found["coordinates"] = fitted.recipe()
+    name = next((name for name, known in METHODS.items() if known is method), method.loss)
+    if config.method is None and config.head is None and config.loss is None:
+        if name != ("labels" if data.targets is None else "tcs-probe"):
+            found["default"] = name
+    elif config.method == DEFAULT and name != DEFAULT:
+        found["becomes"] = name
+    return found
