@@ -146,8 +146,8 @@ def rounds(
 def choose(points_NK: F32, labelled: list[int], truth_N: Ints, n: int, chooser: str, seed: int) -> list[int]:
     """The rows of the next round."""
     if chooser == "random":
-        order = np.random.default_rng(seed_for(seed, "images drawn at random")).permutation(len(points_NK)).tolist()
-        return order[len(labelled) : len(labelled) + n]
+        order = np.random.default_rng(seed_for(seed, "images drawn at random")).permutation(len(points_NK))
+        return [int(row) for row in order[len(labelled) : len(labelled) + n]]
     given = answers(labelled, truth_N) if labelled else NO_LABELS
     return [choice.row for choice in choose_rows(points_NK, n, given, seed)]
 

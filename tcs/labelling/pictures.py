@@ -23,6 +23,8 @@ CELL_WIDTH, CELL_HEIGHT = THUMBNAIL_PIXELS + GAP_PIXELS, THUMBNAIL_PIXELS + TEXT
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
+MOST_NAME_BYTES = 120  # of the 255 that a name may have, which grows while it is written
+
 COPY = re.compile(r"\d{4,}-.+")  # how copies are called
 
 
@@ -97,4 +99,5 @@ def require_copies(folder: pathlib.Path) -> None:
 def _copy_name(item: Suggestion) -> str:
     """The key's last part behind the rank, so that the order is kept and no two are alike."""
     name = re.sub(r"[\x00-\x1f/\\:*?\"<>|]", "_", pathlib.PurePosixPath(item.key).name or "image")
-    return f"{item.rank:04}-{name[-120:]}"
+    end = name.encode("utf-8", "surrogateescape")[-MOST_NAME_BYTES:].decode("utf-8", "ignore")
+    return f"{item.rank:04}-{end}"

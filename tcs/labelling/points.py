@@ -36,7 +36,7 @@ class UnitRows:
 
 
 def points_of(vectors: Blocks | NDArray[np.floating]) -> F32:
-    """Points (N, K) float32 of rows (N, D). DataError where a value is NaN or infinite (the message names the row), or there is one row only."""
+    """Points (N, K) float32 of rows (N, D). DataError names a row with NaN or Inf, and refuses a single row."""
     rows = UnitRows(vectors)
     mean_D, covariance_DD = streaming_moments(rows)
     axes_DK = principal_axes(covariance_DD)[0][:, :POINT_DIMS].astype(np.float32)
