@@ -21,7 +21,9 @@ from tcs.splits.label_file import GivenLabels
 
 MOST_CLUSTERS = 1000  # unless more rows are wanted: with many labels, regions matter less than margins
 
-MARGIN_ESTIMATOR = "ridge-em"  # unchecked: in development its margins led as far as the default's, in a tenth of the time
+MARGIN_ESTIMATOR = (
+    "ridge-em"  # unchecked: in development its margins led as far as the default's, in a tenth of the time
+)
 
 CROWD = 4096  # the densest row of a larger cluster is sought in a seeded draw of it
 
