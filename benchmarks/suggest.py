@@ -73,6 +73,7 @@ def main(given: list[str] | None = None) -> None:
 
 def write_table(arguments: argparse.Namespace) -> None:
     """Append the rows that the CSV lacks, one at a time."""
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     found = read_rows(arguments.out)
     done = {(row["dataset"], row["chooser"], row["seed"]) for row in found}
     commit, first = environment()["commit"], 100 if arguments.development else 0

@@ -73,7 +73,8 @@ def _check_outputs(config: SuggestConfig) -> bool:
     if out.exists():
         require_replaceable(out, config.n)
         return True
-    for path in others:
+    for path in (out, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise ArtefactError(f"{path} exists, without the table {out}; name another place, or pass --overwrite.")
     return False
