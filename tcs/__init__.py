@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.extract import ExtractConfig as ExtractConfig
     from tcs.config.extract import RecomputeConfig as RecomputeConfig
     from tcs.config.extract import RepairConfig as RepairConfig
+    from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.coordinates.fit import fit as fit
     from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.exchange.features import import_features as import_features
     from tcs.extraction.extract import extract as extract
     from tcs.grid.run import fewshot as fewshot
+    from tcs.labelling.suggest import suggest as suggest
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
     from tcs.maintenance.repair import repair as repair
@@ -87,6 +89,8 @@ MODULE_OF: dict[str, str] = {
     "evaluate": "tcs.evaluation.students",
     "FinishedStudent": "tcs.evaluation.students",
     "load_student": "tcs.evaluation.students",
+    "SuggestConfig": "tcs.config.labelling",
+    "suggest": "tcs.labelling.suggest",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
     "FewshotConfig": "tcs.config.evaluate",

@@ -36,6 +36,7 @@ ROOMS = {
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes splits",
     "students": "",
+    "labelling": "coordinates images pool_labels splits",
     "exchange": "",
     "teacher": "coordinates students",
     "extraction": "augmentation coordinates distributed images probes teacher",
@@ -48,7 +49,7 @@ ROOMS = {
     "probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
     "demonstration": "coordinates extraction grid reporting",
-    "cli": "coordinates demonstration evaluation exchange extraction grid maintenance methods reporting splits training",
+    "cli": "coordinates demonstration evaluation exchange extraction grid labelling maintenance methods reporting splits training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

@@ -1,5 +1,6 @@
 """Splits: drawn by a hash of the key, so equal on any machine and in any row order; files by people and by us."""
 
+import csv
 import itertools
 
 import numpy as np
@@ -109,6 +110,20 @@ def test_files_of_others_are_read(tmp_path):
     assert split.shots is None
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("comma", [",", ";"])
+def test_a_table_with_the_columns_key_and_class_is_read(tmp_path, comma, end):
+    keys, labels = listing()
+    keys[1], keys[2] = "cat/a,b;c.png", 'cat/"d".png'
+    header = ["key", "rank", "class", "note"]
+    lines = [header, ["cat/a,b;c.png", 1, " cat ", "x"], ["dog/2.png", 2, "", "not sure"], ["dog/3.png", 3, "dog"], []]
+    lines += [["sea lion/0.png", 1, "sea lion", ""], header, ['cat/"d".png', 5, "cat", ""]]
+    with (tmp_path / "s.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=comma, lineterminator=end).writerows(lines)
+    split = read_split_file(tmp_path / "s.csv", keys, labels, CLASSES)
+    assert chosen(split, keys) == ["cat/a,b;c.png", 'cat/"d".png', "dog/3.png", "sea lion/0.png"]
+
+
 def test_too_few_images_name_the_class_and_count():
     keys, labels = listing()
     labels[labels == 1] = [1, 1, -1, -1, -1, -1]
@@ -134,7 +149,9 @@ def test_one_class_is_refused(classes):
         ("cat cat/l.png", r"line 1 names 'cat/l.png', which the store lacks. Did you mean cat/"),
         ("dog cat/1.png", "line 1 gives 'cat/1.png' the class 'dog', but the store holds 'cat'"),
         ("dog extra/0.png", "the store holds no label for it"),
-        ("dog", "line 1 is 'dog'; each line must be `class key`"),
+        ("dog", "line 1 is 'dog'; each line must be `class key`, or the first one the header of a table"),
+        ("class,key\ndog,", "line 2 has the class 'dog' and no key; give the key, or delete the line"),
+        ("class,key\ndog,dog/1.png\ndog,dog/1.png", r"line 3 names 'dog/1.png' again \(line 2\)"),
         ("cat cat/1.png\ncat cat/1.png", r"line 2 names 'cat/1.png' again \(line 1\)"),
         ("cat cat/1.png", r"has no row for class 'dog' \(2 of 3 classes are missing\)"),
     ],

@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     make_store(folder / "nolabels.store", labelled=False)
     make_targets(folder, "nolabels.store", method="random")
     (folder / "wasp.txt").write_text("ant ant/0-0000.png\nwasp bee/0-0001.png\n")
-    (folder / "nocow.txt").write_text("ant ant/0-0000.png\nbee bee/0-0001.png\n")
+    (folder / "ants.txt").write_text("ant ant/0-0000.png\nant ant/0-0003.png\n")
     return folder
 
 
@@ -83,15 +83,15 @@ REFUSED: dict[str, tuple[str, list[str], str]] = {
         [*models(CNN), *LABELS, "--batch-size", "64", "--grad-accum-steps", "7"],
         "--grad-accum-steps is 7, for a batch of 12 rows; batch normalisation needs 2 or more in each part. Use 6 parts",
     ),
-    "unknown class": (
+    "another class": (
         "train.store",
         [*models(CNN), "--split-file", "{data}/wasp.txt", "--method", "labels"],
-        "wasp.txt line 2 names class 'wasp', which the store lacks.",
+        "wasp.txt line 2 gives 'bee/0-0001.png' the class 'wasp', but the store holds 'bee'; correct the file.",
     ),
-    "class left out": (
+    "one class": (
         "train.store",
-        [*models(CNN), "--split-file", "{data}/nocow.txt", "--method", "labels"],
-        "nocow.txt has no row for class 'cow' (1 of 3 classes are missing)",
+        [*models(CNN), "--split-file", "{data}/ants.txt", "--method", "labels"],
+        "ants.txt labels rows of 1 class (ant); a run needs two or more: label more rows.",
     ),
     "absent device": (
         "train.store",

@@ -26,6 +26,7 @@ from tcs.coordinates.transductive import Ground, transductive_ceiling
 from tcs.coordinates.vectors import EveryVector, row_vectors
 from tcs.metrics import are_known
 from tcs.runtime import environment, say
+from tcs.splits.relabelling import relabelled
 from tcs.splits.shots import Split, split_of
 
 LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
@@ -40,7 +41,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
     the parts: too many components, features that are not finite, a split that cannot be drawn.
     """
-    store = cache.open(config.store)
+    store = relabelled(cache.open(config.store), config.split_file)
     features = store.features(config.readout)
     readout = config.readout if config.readout is not None else next(iter(store.readouts))
     is_split = config.shots is not None or config.split_file is not None

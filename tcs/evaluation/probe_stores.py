@@ -19,6 +19,7 @@ from tcs.metrics import count_known, match_classes
 from tcs.probes.gram import gather_gram, signed_targets
 from tcs.probes.heads import LinearHead, SplitRows
 from tcs.runtime import progress_bar
+from tcs.splits.relabelling import relabelled
 from tcs.splits.shots import Split
 
 BLOCK_ROWS = 2048
@@ -53,7 +54,8 @@ def open_stores(config: ProbeConfig) -> ProbedStores:
     Raises DataError for one store given twice, a store without labels or with views, or classes that the training store
     lacks; ArtefactError for stores of two teachers or widths; SchemaError for a readout that is not there.
     """
-    train, test = cache.open(pathlib.Path(config.store)), cache.open(pathlib.Path(config.test))
+    train = relabelled(cache.open(pathlib.Path(config.store)), config.split_file)
+    test = cache.open(pathlib.Path(config.test))
     if train.identity == test.identity:
         raise DataError(f"train and test are both store {config.store}; score on images that nothing was fitted on.")
     train.features(config.readout)  # refuses an unknown name, or none among several

@@ -1,4 +1,4 @@
-"""Which rows of a store carry a label in a run: k-shot splits, and split files of `class key` lines.
+"""Which rows of a store carry a label in a run: k-shot splits, and split files.
 
 A k-shot split is a pure function of the labelled keys, k and the split seed. Rows of a class are ranked by a hash of
 (split seed, class name, key) and the first k are taken, so that neither row order, shard layout nor machine matters,
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.errors import DataError, did_you_mean
+from tcs.splits.label_file import LabelLine, read_label_lines, resolved_rows
 from tcs.splits.ranking import hash_rank
 
 UNLABELLED = -1
@@ -158,23 +159,16 @@ def write_split_file(
 def read_split_file(
     path: str | pathlib.Path, keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str]
 ) -> Split:
-    """The split that a file of `class key` lines names, rows of a class in the order of the file.
-
-    A line is cut at its first tab, or without a tab at its first space; empty lines are skipped. A key that the store
-    lacks is also looked up as `class/key`, since published lists often leave the class folder out.
-    """
-    pairs = _pairs(pathlib.Path(path))
-    row_of = {key: row for row, key in enumerate(keys)}
+    """The split that a file names, rows of a class in the order of the file: `class key` lines, or a table that `tcs suggest`
+    wrote, with its column `class` filled in (tcs.splits.label_file reads both)."""
+    lines = read_label_lines(path)
     label_of = {name: label for label, name in enumerate(classes)}
+    for line in lines:
+        _check_class(line, label_of)
     by_class: list[list[int]] = [[] for _ in classes]
-    seen: dict[int, int] = {}
-    for number, name, key in pairs:
-        row, label = _resolve(f"{path} line {number}", name, key, row_of, label_of)
-        _check_label(f"{path} line {number}", key, label, int(labels_N[row]), classes)
-        if row in seen:
-            raise DataError(f"{path} line {number} names '{key}' again (line {seen[row]}); keep one of the two lines.")
-        seen[row] = number
-        by_class[label].append(row)
+    for line, row in resolved_rows(lines, keys):
+        _check_label(line, label_of[line.name], int(labels_N[row]), classes)
+        by_class[label_of[line.name]].append(row)
     missing = [name for name, rows in zip(classes, by_class, strict=True) if not rows]
     if missing:
         raise DataError(
@@ -223,37 +217,17 @@ def _line(name: str, key: str) -> str:
     return f"{name}{separator}{key}\n"
 
 
-def _pairs(path: pathlib.Path) -> list[tuple[int, str, str]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"split file {path} cannot be read ({error.strerror}); check --split-file.") from error
-    pairs = []
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
-        if not line.strip():
-            continue
-        name, separator, key = line.partition("\t" if "\t" in line else " ")
-        if not (name and separator and key):
-            raise DataError(f"{path} line {number} is '{line[:80]}'; each line must be `class key`.")
-        pairs.append((number, name, key))
-    return pairs
+def _check_class(line: LabelLine, label_of: dict[str, int]) -> None:
+    if line.name not in label_of:
+        raise DataError(
+            f"{line.place} names class '{line.name}', which the store lacks.{did_you_mean(line.name, label_of)}"
+        )
 
 
-def _resolve(place: str, name: str, key: str, row_of: dict[str, int], label_of: dict[str, int]) -> tuple[int, int]:
-    label = label_of.get(name)
-    if label is None:
-        raise DataError(f"{place} names class '{name}', which the store lacks.{did_you_mean(name, label_of)}")
-    row = row_of.get(key, row_of.get(f"{name}/{key}"))
-    if row is None:
-        raise DataError(f"{place} names '{key}', which the store lacks.{did_you_mean(key, row_of)}")
-    return row, label
-
-
-def _check_label(place: str, key: str, label: int, stored: int, classes: Sequence[str]) -> None:
+def _check_label(line: LabelLine, label: int, stored: int, classes: Sequence[str]) -> None:
     if stored == label:
         return
     holds = "no label for it" if stored == UNLABELLED else f"'{classes[stored]}'"
     raise DataError(
-        f"{place} gives '{key}' the class '{classes[label]}', but the store holds {holds}; correct the file."
+        f"{line.place} gives '{line.key}' the class '{classes[label]}', but the store holds {holds}; correct the file."
     )

@@ -23,6 +23,7 @@ from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
 from tcs.methods.named import Method, needs_targets
+from tcs.splits.relabelling import relabelled
 from tcs.training.images import ResidentImages, StreamedImages, fits
 
 POOL_LABELS = "pool-labels"  # the folder, in a run or a grid, of labels that were spread
@@ -93,9 +94,12 @@ class RunData:
         )
 
 
-def open_data(store: str, targets: str | None, data: str | None = None) -> RunData:
-    """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities)."""
-    opened = cache.open(pathlib.Path(store))
+def open_data(store: str, targets: str | None, data: str | None = None, split_file: str | None = None) -> RunData:
+    """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities).
+
+    Labels and classes are those that `split_file` gives the store.
+    """
+    opened = relabelled(cache.open(pathlib.Path(store)), split_file)
     return RunData(
         store=opened,
         targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),

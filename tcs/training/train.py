@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tcs.checkpoint import ARGS
-from tcs.config.train import TrainConfig
+from tcs.config.train import TrainConfig, may_score_labels
 from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
+from tcs.methods.named import resolve_method
 from tcs.runtime import pick_device
 from tcs.splits.shots import Split
 from tcs.training.data import RunData, open_data
@@ -65,9 +66,15 @@ def _streams(
 ) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
     with joined_ranks(config.device) as joined:
-        data = data or open_data(config.store, config.targets, config.data)
+        data = data or _open(config)
         jobs = plan_jobs(config, data, split)
         device = pick_device(config.device)
         ranks = Collectives(joined, device)
         with naming_memory(config):
             yield jobs, open_streams(jobs, data, device, ranks), ranks
+
+
+def _open(config: TrainConfig) -> RunData:
+    """What the command names. A split file says which classes there are, unless no label is read: that is refused by name later."""
+    method = resolve_method(config.method, config.head, config.loss, not may_score_labels(config))
+    return open_data(config.store, config.targets, config.data, config.split_file if method.reads_labels else None)

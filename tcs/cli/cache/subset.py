@@ -61,9 +61,10 @@ def _keys(store: str, keys_file: str | None, split_file: str | None) -> list[str
     if split_file is None:
         return named
     import cache
+    from tcs.splits.relabelling import relabelled
     from tcs.splits.shots import read_split_file
 
-    opened = cache.open(store)
+    opened = relabelled(cache.open(store), split_file)
     split = read_split_file(split_file, opened.keys, opened.labels_N, opened.classes)
     drawn = [opened.keys[row] for row in split.rows_n.tolist()]
     if named is None:

@@ -1,0 +1,50 @@
+"""Options of `tcs suggest`. Pure standard library."""
+
+import dataclasses
+import pathlib
+
+from tcs.config.plain import take_plain
+from tcs.errors import require
+
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SuggestConfig:
+    """`tcs suggest`: the `n` images of a store to label next, as a table with an empty column `class` for people to fill in.
+
+    `labelled` is a split file, or such a table: what has a class there is labelled already. `sheet` is a picture of thumbnails,
+    `folder` gets copies of the images; `data` are the images of a store that holds none.
+    """
+
+    store: str
+    n: int
+    out: str
+    labelled: str | None = None
+    readout: str | None = None
+    sheet: str | None = None
+    folder: str | None = None
+    data: str | None = None
+    seed: int = 42
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        take_plain(self)
+        require(self.n >= 1, f"--n is {self.n}; it must be 1 or more.")
+        require(
+            self.sheet is None or pathlib.Path(self.sheet).suffix.lower() in SHEET_SUFFIXES,
+            f"--sheet is '{self.sheet}'; its name must end in one of {', '.join(SHEET_SUFFIXES)}.",
+        )
+        require(
+            self.data is None or self.sheet is not None or self.folder is not None,
+            "--data has no effect without --sheet or --folder, which need images.",
+        )
+        outputs = [pathlib.Path(path).resolve() for path in (self.out, self.sheet, self.folder) if path is not None]
+        require(
+            len(set(outputs)) == len(outputs),
+            "--out, --sheet and --folder name the same place; give each a name of its own.",
+        )
+        require(
+            self.labelled is None or pathlib.Path(self.labelled).resolve() not in outputs,
+            f"--labelled {self.labelled} would be written over; name another output.",
+        )

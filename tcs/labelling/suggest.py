@@ -1,0 +1,110 @@
+"""`tcs suggest`: from a store (and the labels so far) to a table of the images to label next, and pictures to label them from.
+
+The store's own labels are never read: what is labelled is what the file of `labelled` says. Legend: M labelled rows.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+import cache
+from tcs.config.labelling import SuggestConfig
+from tcs.coordinates.vectors import row_vectors
+from tcs.errors import ArtefactError, DataError
+from tcs.images.stored import find_images
+from tcs.labelling.choice import choose_rows
+from tcs.labelling.pictures import require_copies, write_folder, write_sheet
+from tcs.labelling.points import points_of
+from tcs.labelling.table import Suggestion, require_replaceable, require_same, write_suggestions
+from tcs.runtime import say
+from tcs.splits.label_file import GivenLabels, read_labels
+
+NO_LABELS = GivenLabels(rows_M=np.empty(0, np.int64), labels_M=np.empty(0, np.int64), classes=())
+
+
+def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
+    """The `config.n` images to label next, best first, written to `config.out` (and `sheet`, `folder`).
+
+    A pure function of the features, the labels in `config.labelled` and the seed, on one machine. Where the outputs of the same
+    command are there already they are left as they are, with the classes that people have filled in, and missing ones are
+    written. ArtefactError for outputs made otherwise, unless `overwrite` replaces them; DataError for too few unlabelled rows,
+    unknown keys in the file, features that are not finite, and images that cannot be had.
+    """
+    store = cache.open(pathlib.Path(config.store))
+    store.features(config.readout)  # refuses an unknown name, or none among several
+    readout = config.readout if config.readout is not None else next(iter(store.readouts))
+    given = NO_LABELS if config.labelled is None else read_labels(config.labelled, store.keys, "--labelled")
+    _check_number(config, len(store), len(given.rows_M))
+    is_there = _check_outputs(config)
+    pictures = _pictures(config, store)
+    choices = choose_rows(points_of(row_vectors(store, readout)), config.n, given, config.seed)
+    suggestions = tuple(
+        Suggestion(row=choice.row, key=store.keys[choice.row], rank=rank, reason=choice.reason)
+        for rank, choice in enumerate(choices, 1)
+    )
+    _write(config, suggestions, pictures, is_there)
+    if len(given.classes) == 1:
+        say(f"all rows in {config.labelled} are of one class; where labels are unsure can be told from two classes on.")
+    return suggestions
+
+
+def _check_number(config: SuggestConfig, rows: int, labelled: int) -> None:
+    """DataError where fewer rows than --n are without a label."""
+    if labelled == rows:
+        raise DataError(
+            f"each of the {rows:,} rows of {config.store} has a class in {config.labelled}; nothing is left to label."
+        )
+    if config.n > rows - labelled:
+        without = f"; {labelled:,} of them have a class in {config.labelled}" if labelled else ""
+        raise DataError(
+            f"--n is {config.n}, and {config.store} has {rows:,} rows{without}; ask for {rows - labelled} or fewer."
+        )
+
+
+def _check_outputs(config: SuggestConfig) -> bool:
+    """Whether a table is there that may be this command's; ArtefactError for outputs that are not to be written over."""
+    out = pathlib.Path(config.out)
+    others = [pathlib.Path(path) for path in (config.sheet, config.folder) if path is not None]
+    if config.overwrite:
+        if config.folder is not None and pathlib.Path(config.folder).exists():
+            require_copies(pathlib.Path(config.folder))
+        return False
+    if out.exists():
+        require_replaceable(out, config.n)
+        return True
+    for path in (out, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise ArtefactError(f"{path} exists, without the table {out}; name another place, or pass --overwrite.")
+    return False
+
+
+def _pictures(config: SuggestConfig, store: cache.Store) -> list[tuple[pathlib.Path, Callable[..., None]]]:
+    """What else is to be written, each with its writer; DataError, before anything is read, where images cannot be had."""
+    asked = [(config.sheet, write_sheet), (config.folder, write_folder)]
+    wanted = [(pathlib.Path(path), writer) for path, writer in asked if path is not None]
+    if not wanted:
+        return []
+    read = find_images(store, config.data)
+    return [(path, lambda path, items, write=writer: write(path, items, read)) for path, writer in wanted]
+
+
+def _write(
+    config: SuggestConfig,
+    suggestions: tuple[Suggestion, ...],
+    pictures: list[tuple[pathlib.Path, Callable[..., None]]],
+    is_there: bool,
+) -> None:
+    """Pictures first, the table last: where it stands all is there."""
+    out = pathlib.Path(config.out)
+    if is_there:
+        require_same(out, suggestions)
+    for path, write in pictures:
+        if config.overwrite or not path.exists():
+            write(path, suggestions)
+    if is_there:
+        say(f"{out} is already there, made with the same options; it is left as it is.")
+        return
+    write_suggestions(out, suggestions)
+    say(f"Fill in the column class of {out}; it is then --split-file of tcs train, and --labelled of tcs suggest.")

@@ -1,0 +1,119 @@
+"""Files that say of which class images are: `class key` lines, or a table with the columns `key` and `class`.
+
+The form is told by the first line. In a table, which a spreadsheet may have saved (with commas or semicolons, with or without a
+byte-order mark), rows without a class are not labelled yet and are passed over, as are further header lines: files of several
+rounds may be joined end to end. A `class key` line is cut at its first tab, or without a tab at its first space.
+"""
+
+import csv
+import dataclasses
+import io
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.errors import DataError, did_you_mean
+
+KEY, CLASS = "key", "class"
+
+DELIMITERS = (",", ";")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelLine:
+    """A line that gives a key its class. `place` is its file and number, for messages."""
+
+    place: str
+    number: int
+    name: str
+    key: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class GivenLabels:
+    """M labelled rows of a store, rising, and their labels: indexes into `classes`, the names in the file, sorted. int64."""
+
+    rows_M: NDArray[np.int64]
+    labels_M: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> list[LabelLine]:
+    """The labelled lines of a file, in its order; DataError where it cannot be read, or a line is of neither form."""
+    try:
+        text = pathlib.Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"split file {path} cannot be read ({error.strerror}); check {option}.") from error
+    delimiter = _table_delimiter(text)
+    return list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
+
+
+def read_labels(path: str | pathlib.Path, keys: Sequence[str], option: str) -> GivenLabels:
+    """The rows of `keys` that a file labels, whatever a store says of them; DataError for an unknown key, or one named twice."""
+    lines = read_label_lines(path, option)
+    classes = tuple(sorted({line.name for line in lines}))
+    number_of = {name: number for number, name in enumerate(classes)}
+    label_of = {row: number_of[line.name] for line, row in resolved_rows(lines, keys)}
+    rows_M = np.array(sorted(label_of), np.int64)
+    labels_M = np.array([label_of[row] for row in rows_M.tolist()], np.int64)
+    return GivenLabels(rows_M=rows_M, labels_M=labels_M, classes=classes)
+
+
+def resolved_rows(lines: Iterable[LabelLine], keys: Sequence[str]) -> Iterator[tuple[LabelLine, int]]:
+    """Each line with the row of its key; DataError for a key that the store lacks, or that an earlier line named.
+
+    A key that the store lacks is also looked up as `class/key`, since published lists often leave the class folder out.
+    """
+    row_of = {key: row for row, key in enumerate(keys)}
+    seen: dict[int, int] = {}
+    for line in lines:
+        row = row_of.get(line.key, row_of.get(f"{line.name}/{line.key}"))
+        if row is None:
+            raise DataError(
+                f"{line.place} names '{line.key}', which the store lacks.{did_you_mean(line.key, row_of) or ' Correct it.'}"
+            )
+        if row in seen:
+            raise DataError(f"{line.place} names '{line.key}' again (line {seen[row]}); keep one of the two lines.")
+        seen[row] = line.number
+        yield line, row
+
+
+def _plain_lines(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line.strip():
+            continue
+        name, separator, key = line.partition("\t" if "\t" in line else " ")
+        if not (name and separator and key):
+            raise DataError(
+                f"{path} line {number} is '{line[:80]}'; each line must be `class key`, or the first one the header of a table "
+                "with the columns key and class."
+            )
+        yield LabelLine(place=f"{path} line {number}", number=number, name=name, key=key)
+
+
+def _table_delimiter(text: str) -> str | None:
+    """What separates the columns `key` and `class` of the first line; None where it has no such columns."""
+    header = text.partition("\n")[0]
+    for delimiter in DELIMITERS:
+        if {KEY, CLASS} <= set(next(csv.reader([header], delimiter=delimiter), [])):
+            return delimiter
+    return None
+
+
+def _table_lines(path: str | pathlib.Path, text: str, delimiter: str) -> Iterator[LabelLine]:
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    header = next(table)
+    key_column, class_column = header.index(KEY), header.index(CLASS)
+    for values in table:
+        cells = values + [""] * (len(header) - len(values))
+        name, key, number = cells[class_column].strip(), cells[key_column], table.line_num
+        if not name or values == header:
+            continue
+        if not key:
+            raise DataError(
+                f"{path} line {number} has the class '{name}' and no key; give the key, or delete the line."
+            )
+        yield LabelLine(place=f"{path} line {number}", number=number, name=name, key=key)
