@@ -121,6 +121,8 @@ METHODS: Mapping[str, Method] = {
         loss="pool",
         about="soft labels of every row: the labels of the run spread over its cached pool",
     ),
+    # Of the three that learn spread labels this one was ahead on development splits (benchmarks/results/pool-methods-dev), so it
+    # is the default; with all labels given, mimicry beside cross-entropy was not, so without a pool it becomes `labels`.
     "tcs-pool": Method(
         head="linear",
         loss="pool + 1.0*l2",
@@ -129,7 +131,7 @@ METHODS: Mapping[str, Method] = {
     "pool-head": Method(
         head="tcs",
         loss="pool + 1.0*l2",
-        about="the same soft labels and mimicry with the head in the coordinates",
+        about="soft labels of every row, spread over the cached pool, and L2 mimicry, with the head in the coordinates",
     ),
     "tcs-mimic": Method(
         head=HEADLESS,
