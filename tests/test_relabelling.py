@@ -39,7 +39,7 @@ def test_new_classes_come_last_by_name_and_left_out_ones_go(tmp_path, capsys):
     assert names(changed) == ["dog", None, "yak", "cow", "dog", "ape"]
     assert capsys.readouterr().err == (
         f"{file} labels 2 rows that the store does not, names new classes (ape, yak), leaves out classes of the store (cat): "
-        "the run has 4 classes.\n"
+        "4 classes in all.\n"
     )
     assert names(store) == ["dog", "cat", None, "cow", "dog", None]
     assert (changed.identity, store.classes) == (store.identity, ("dog", "cat", "cow"))
@@ -114,7 +114,7 @@ def test_a_run_on_a_bare_store_is_that_on_the_labelled_one(folder, tmp_path):
 def test_a_class_left_out_is_no_output_of_the_student(folder, tmp_path, capsys):
     student = train(folder, tmp_path / "run", "labelled.store", "two.csv")
     assert json.loads((student / "config.json").read_text())["classes"] == ["ant", "cow"]
-    assert capsys.readouterr().err.count("leaves out classes of the store (bee): the run has 2 classes") == 1
+    assert capsys.readouterr().err.count("leaves out classes of the store (bee): 2 classes in all") == 1
     with pytest.raises(DataError, match="has classes that the student was not trained on: bee"):
         tcs.evaluate(tcs.EvalConfig(run=tmp_path / "run", store=folder / "test.store"))
 

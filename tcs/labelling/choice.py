@@ -1,8 +1,8 @@
 """Which rows to label next, from their points and the labels so far alone.
 
 Without labels: clusters as many as rows are wanted, and the densest row of each (TypiClust: Hacohen et al., arXiv 2202.02794).
-With M labels: M + n clusters, those without a label first, the more unsure rows the sooner; of each the densest among its more
-unsure half. How unsure a row is: 1 - the margin between the two likeliest classes of the transductive probe.
+With M labels: M + n clusters, those without a label first, the more unsure rows the sooner; of each the densest row (in
+development better than the densest of its more unsure half); then, of clusters with a label, the densest of that half. How unsure a row is: 1 - the margin between the two likeliest classes of the transductive probe.
 
 Legend: N rows, M labelled rows, m rows of a cluster, K coordinates, C classes, G clusters.
 """
@@ -94,7 +94,7 @@ def _in_turn(z_NK: F32, clusters: list[Cluster], unsure_N: NDArray[np.float32] |
     while clusters:
         left = []
         for cluster in clusters:
-            row = densest(z_NK, cluster.rows_m, unsure_N, seed)
+            row = densest(z_NK, cluster.rows_m, unsure_N if cluster.labelled else None, seed)
             yield Choice(row, _reason(cluster, row, unsure_N))
             rest_m = cluster.rows_m[cluster.rows_m != row]
             if len(rest_m):

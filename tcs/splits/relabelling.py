@@ -74,4 +74,4 @@ def _tell(split_file: str, before: Sequence[str], classes: Sequence[str], labell
         f"names new classes ({listed(new, MOST_NAMED)})" if new else "",
         f"leaves out classes of the store ({listed(left_out, MOST_NAMED)})" if left_out else "",
     ]
-    say(f"{split_file} {', '.join(fact for fact in facts if fact)}: the run has {len(classes)} classes.")
+    say(f"{split_file} {', '.join(fact for fact in facts if fact)}: {len(classes)} classes in all.")
