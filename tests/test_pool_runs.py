@@ -20,7 +20,7 @@ import cache
 from tcs.augmentation.pixels import normalise
 from tcs.config.train import TrainConfig
 from tcs.distributed.collectives import ALONE
-from tcs.errors import ConfigError, DataError
+from tcs.errors import DataError
 from tcs.methods.named import METHODS
 from tcs.students.student import Student, normalisation
 from tcs.training.data import RunData, open_data
@@ -260,49 +260,6 @@ def test_a_class_prior_is_followed(folder: pathlib.Path) -> None:
     head = fit_pool_labels(job, data, options)
     z_nK = data.coordinates(None).first_coordinates(job.rows.rows_n)
     assert head.soft_labels(z_nK).mean(0)[0] > even.soft_labels(z_nK).mean(0)[0] + 0.005
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"probe_head": "rigde"}, r"--probe-head is 'rigde'; it must be one of ridge, logistic, transductive"),
-        ({"pool_estimator": "knn"}, r"--pool-estimator is 'knn'; it must be one of ridge, ridge-em"),
-        ({"class_prior": "ant=1"}, r"class_prior is 'ant=1', a single one; it must be a tuple, as \('ant=1',\)"),
-        ({"class_prior": ("ant",)}, r"--class-prior is 'ant'; it must be NAME=SHARE with a share above 0, as cat=0.1"),
-        ({"class_prior": ("ant=-1",)}, r"--class-prior is 'ant=-1'; it must be NAME=SHARE"),
-        ({"class_prior": ("ant=.5", "ant=.5")}, r"--class-prior gives class 'ant' a share twice; give each class one"),
-        (
-            {"class_prior": ("ant=1",), "pool_estimator": "ridge"},
-            r"--class-prior has no effect without an estimator that spreads labels; leave it out",
-        ),
-        ({"class_prior": ("ant=0.5", "fly=0.5")}, r"the class prior names 'fly', which is no class of the run"),
-        ({"class_prior": ("ant=1",)}, r"the class prior lacks 'bee' \(2 of 3 classes are missing\)"),
-        ({"class_prior": ("ant=1", "bee=1", "cow=1")}, r"the class prior sums to 3; the shares of all classes must"),
-        (
-            {"probe_head": "ridge"},
-            r"--probe-head is ridge, which kd, dkd, dist and lshl2_s read, and loss 'pool \+ .*' does not; leave it out",
-        ),
-        (
-            {"method": "labels", "pool_estimator": "ridge-em"},
-            r"--pool-estimator is ridge-em, which the loss 'pool' and .* read, and loss 'ce' does not; leave it out",
-        ),
-        (
-            {"method": "tcs-probe", "class_prior": ("ant=0.5", "bee=0.5")},
-            r"--class-prior is ant=0.5 bee=0.5, which the loss 'pool' and .* read, and loss 'l2' does not; leave it out",
-        ),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(folder: pathlib.Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        train(config(folder, **options))
-
-
-def test_estimators_of_the_command_are_those_that_there_are() -> None:
-    from tcs.config.pool import POOL_ESTIMATORS, PoolConfig
-    from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
-
-    assert (RIDGE, *ESTIMATORS) == POOL_ESTIMATORS
-    assert PoolConfig().pool_estimator == PoolLabelOptions().estimator
 
 
 def count_spreads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
