@@ -69,6 +69,7 @@ def make_rows(batch: int, device: torch.device) -> StepRows:
         teacher_BD=cached(TEACHER_DIMS),
         teacher_maps=tuple(cached(*shape) for shape in TEACHER_MAPS),
         teacher_logits_BC=cached(CLASSES).float(),
+        pool_labels_BC=torch.softmax(cached(CLASSES).float(), dim=1),
         place_B=torch.randperm(RUN_ROWS)[:batch].to(device),
     )
 
