@@ -5,7 +5,7 @@ import pathlib
 
 
 def run_command(folder: pathlib.Path, name: str, arguments: list[str]) -> int:
-    """`tcs` as this rank; its exit code."""
+    """`tcs` as this rank; 0, its exit code. Another one is raised, as it would end the process: the other ranks hear of it so."""
     from tcs.cli import main
 
     files = {end: folder / f"{name}.{os.environ['RANK']}.{end}" for end in ("out", "err", "code")}
@@ -16,6 +16,8 @@ def run_command(folder: pathlib.Path, name: str, arguments: list[str]) -> int:
         main(arguments)
     except SystemExit as ended:
         files["code"].write_text(str(ended.code))
+        if ended.code:
+            raise
     return int(files["code"].read_text())
 
 

@@ -108,11 +108,16 @@ def test_a_locked_store_is_one_line_and_exit_code_1(
 ) -> None:
     (tmp_path / "s").mkdir()
     lock = FolderLock(tmp_path / "s")
-    code, out, err = finished(command(2, data, tmp_path / "s", teacher))
+    arguments = command(2, data, tmp_path / "s", teacher)
+    ends = run_processes(2, launched.run_command, tmp_path, "locked", arguments[arguments.index("extract") :])
     lock.release()
-    assert (code, out) == (1, "")
-    (line,) = told(err)
-    assert line.endswith("s is being written by another process; wait for it to end, or name another output.")
+    assert [end.code for end in ends] == [1, 1]
+    assert launched.said(tmp_path, "locked", "out") == ""
+    line, other = ((tmp_path / f"locked.{rank}.err").read_text() for rank in (0, 1))
+    assert line.startswith("Error: ")
+    assert line.endswith("s is being written by another process; wait for it to end, or name another output.\n")
+    assert other.startswith("rank 1: Error: rank 1 has lost the other ranks (")  # torchrun ends it before it says so
+    assert (line + other).count("\n") == 2
     assert list((tmp_path / "s").iterdir()) == []
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import launched
 import pytest
 import safetensors.torch
 import torch
@@ -279,8 +280,9 @@ def test_a_rank_that_is_killed_under_torchrun_ends_all_and_the_same_command_goes
         assert torch.load(path_of(folder / "killed", model) / "resume.pt", weights_only=True)["step"] == 10
     shutil.copytree(folder / "killed", folder / "killed alone")
 
-    code, out, err = finished(torchrun(2, "-m", "tcs", *command))
-    assert code == 0, err
+    codes = run_processes(2, launched.run_command, folder, "again", command)
+    out, err = (launched.said(folder, "again", end) for end in ("out", "err"))
+    assert codes == [0, 0], err
     assert json.loads(out) == {"students": [str(path_of(folder / "killed", model)) for model in ("vit", "resnet")]}
     assert err.count(f"{VIT}: tcs with the eLSH loss") == 1
     for model in ("vit", "resnet"):
