@@ -16,7 +16,7 @@ from tcs.grid.ledger import COLUMNS, Origin, add_row, check_folder, claim_folder
 from tcs.grid.recipe import load_grid
 from tcs.grid.run import fewshot
 from tcs.reporting.grid_report import write_report
-from tcs.reporting.seal import is_whole, seal, standing
+from tcs.reporting.seal import is_whole, seal, trust_in
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 ORIGIN = Origin(train="a" * 32, test="b" * 32, targets={})
@@ -144,14 +144,14 @@ def test_the_comparison_is_sealed_once_before_the_first_row(tmp_path, capsys):
 
 def test_what_the_report_says_of_a_comparison():
     ledger = {"seal": seal(["a", "b"], {"train": "t"}, 0)}
-    assert standing(["a", "b"], ledger).kind == "beforehand"
-    assert standing(["a", "c"], ledger).kind == "exploratory"
-    assert "sealed before it" in standing(["a", "c"], ledger).about
-    assert standing(["a", "b"], {}).kind == "unknown"
-    assert standing(["a", "b"], {"seal": seal(["a", "b"], {}, 3)}).kind == "exploratory"
-    assert standing(["a", "b"], {"seal": seal(None, {}, 0)}).kind == "exploratory"
+    assert trust_in(["a", "b"], ledger).kind == "beforehand"
+    assert trust_in(["a", "c"], ledger).kind == "exploratory"
+    assert "sealed before it" in trust_in(["a", "c"], ledger).about
+    assert trust_in(["a", "b"], {}).kind == "unknown"
+    assert trust_in(["a", "b"], {"seal": seal(["a", "b"], {}, 3)}).kind == "exploratory"
+    assert trust_in(["a", "b"], {"seal": seal(None, {}, 0)}).kind == "exploratory"
     edited = {"seal": ledger["seal"] | {"primary": ["a", "c"]}}
-    assert standing(["a", "c"], edited).about == "the seal in ledger.json was changed by hand"
+    assert trust_in(["a", "c"], edited).about == "the seal in ledger.json was changed by hand"
 
 
 def test_the_report_calls_a_later_choice_exploratory(tmp_path):

@@ -12,7 +12,7 @@ from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.reporting.figures import draw_accuracy
 from tcs.reporting.intervals import Interval, holm, paired_difference
 from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table, group_tables, load_runs
-from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Standing, standing
+from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Trust, trust_in
 from tcs.reporting.tables import markdown
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
@@ -62,7 +62,7 @@ def render(runs: Sequence[Run], tables: Sequence[Table], recipe: Mapping[str, An
     for table in tables:
         parts += [f"## {table.model}, unlabelled pool: {table.unlabelled}", accuracy_table(table)]
         if primary is not None:
-            parts.append(comparison(table, *primary, standing(primary, ledger)))
+            parts.append(comparison(table, *primary, trust_in(primary, ledger)))
         parts += ["Cost of one run, mean over all shots and seeds:", cost_table(table)]
     parts += [_failures(runs), _origins(runs, ledger.get("environment", {}))]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -133,7 +133,7 @@ COMPARISONS = {
 }
 
 
-def comparison(table: Table, first: str, second: str, trust: Standing) -> str:
+def comparison(table: Table, first: str, second: str, trust: Trust) -> str:
     """The primary difference with its interval; `first` against every other student with Holm-corrected p-values."""
     if first not in table.methods or second not in table.methods:
         return f"Primary comparison: {first} or {second} has no run in this table."
