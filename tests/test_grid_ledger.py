@@ -1,15 +1,18 @@
 """The folder of a grid: rows of other stores, targets or numbers are refused by name, and the comparison is sealed before them."""
 
 import csv
+import importlib.util
 import json
 import multiprocessing
 import shutil
+import sys
 
 import pytest
 import yaml
 from artefacts import make_store, make_targets
 
 import cache
+import tcs.grid.ledger
 from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError
 from tcs.grid.ledger import COLUMNS, Origin, add_row, check_folder, claim_folder, load_results
@@ -198,3 +201,14 @@ def test_parts_that_start_together_share_one_ledger(tmp_path):
         part.join()
     assert found == ["ok"] * 6
     assert is_whole(json.loads((tmp_path / "grid" / "ledger.json").read_text())["seal"])
+
+
+def test_rows_are_added_where_the_system_has_no_advisory_locks(tmp_path, monkeypatch):
+    claim(tmp_path)
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it is an ImportError
+    spec = importlib.util.spec_from_file_location("ledger_without_locks", tcs.grid.ledger.__file__)
+    without = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, without)
+    spec.loader.exec_module(without)
+    without.add_row(tmp_path / "grid", a_row())
+    assert [row["top1"] for row in load_results(tmp_path / "grid" / "results.csv")] == ["50.0"]

@@ -8,7 +8,6 @@ again with other options is not, whatever it is called.
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +18,11 @@ from tcs.errors import ArtefactError
 from tcs.grid.recipe import Grid
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: no advisory locks, so start the parts of a grid one after the other there
+    fcntl = None  # type: ignore[assignment]
 
 RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
 SEMANTICS = 1  # raised by hand, when the same recipe and stores would give other numbers
@@ -189,7 +193,8 @@ def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _locked(out: pathlib.Path) -> Iterator[None]:
-    """The folder's lock, waited for."""
+    """The folder's lock, waited for; no lock where the system has none."""
     with (out / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
