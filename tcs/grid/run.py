@@ -175,8 +175,14 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
         _write_split(bench, split, cell)
         measure: Callable[..., dict[str, Any]] = _reference if cell.model == TEACHER else _student
         return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
-    except (TcsError, CacheError, RuntimeError) as error:
-        return row | {"status": "failed", "error": " ".join(str(error).split())[:300]}
+    except Exception as error:  # whatever a library raises is of this cell alone; an interrupt or exit is no Exception
+        return row | {"status": "failed", "error": _reason(error)}
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line; of those that are not written for users the type as well, for a KeyError's text is a bare key."""
+    kind = "" if isinstance(error, TcsError | CacheError) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}"[:300]
 
 
 def _teacher_name(store: cache.Store) -> str:
@@ -248,7 +254,8 @@ def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
 
 
 def _pool(bench: Bench, cell: Cell, split: Split) -> NDArray[np.int64]:
-    """The rows that the students of this cell's pool are trained on."""
+    """The rows that students of this cell's pool are trained on, with the `held_out` of the grid's options: a method with one
+    of its own may be trained on other rows."""
     keys = bench.train.keys
     rows_n = pool_rows(keys, split.rows_n, cell.unlabelled, cell.seed)
     return held_out_rows(keys, rows_n, split.rows_n, bench.grid.options.get("held_out", 0), cell.seed).kept(rows_n)
