@@ -212,3 +212,56 @@ def test_rows_are_added_where_the_system_has_no_advisory_locks(tmp_path, monkeyp
     spec.loader.exec_module(without)
     without.add_row(tmp_path / "grid", a_row())
     assert [row["top1"] for row in load_results(tmp_path / "grid" / "results.csv")] == ["50.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '{"origin": {}}',
+            r"ledger\.json lacks 'origin\.train', and no release wrote it so; read the rows with tcs report",
+        ),
+        ('{"origin": []}', r"ledger\.json has \[\] for 'origin', and no release wrote it so"),
+        (
+            '{"origin": {"tra',
+            r"ledger\.json cannot be read \(.*\); read the rows with tcs report, and use another --out",
+        ),
+        ("[]", r"ledger\.json holds \[\] and must hold a JSON object; read the rows with tcs report"),
+        ("{}", "was made by an earlier release"),
+    ],
+)
+def test_a_broken_ledger_is_one_line_with_a_remedy_that_fewshot_has(tmp_path, text, told):
+    claim(tmp_path)
+    (tmp_path / "grid" / "ledger.json").write_text(text)
+    with pytest.raises(ArtefactError, match=told) as raised:
+        claim(tmp_path)
+    assert "\n" not in str(raised.value)
+    assert "--overwrite" not in str(raised.value)
+
+
+@pytest.mark.parametrize("part", ["origin", "settings", "seal"])
+def test_a_ledger_that_lacks_a_part_is_named(tmp_path, part):
+    whole = claim(tmp_path)
+    (tmp_path / "grid" / "ledger.json").write_text(json.dumps({**whole, part: {}}))
+    with pytest.raises(ArtefactError, match=rf"ledger\.json lacks '{part}\."):
+        claim(tmp_path)
+    (tmp_path / "grid" / "ledger.json").write_text(json.dumps({**whole, part: None}))
+    with pytest.raises(ArtefactError, match=rf"ledger\.json has None for '{part}'"):
+        claim(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"seal": [1]}', r"ledger\.json has \[1\] for 'seal', and no release wrote it so; move it away for a report"),
+        ('{"seal": {"at', r"ledger\.json cannot be read \(.*\); move it away for a report that does not say when"),
+        ("[]", r"ledger\.json holds \[\] and must hold a JSON object; move it away for a report"),
+        ('{"environment": {"cores": 2}}', r"ledger\.json lacks 'environment\.versions'"),
+    ],
+)
+def test_a_report_of_a_broken_ledger_is_refused_in_one_line(tmp_path, text, told):
+    claim(tmp_path)
+    add_row(tmp_path / "grid", a_row())
+    (tmp_path / "grid" / "ledger.json").write_text(text)
+    with pytest.raises(ArtefactError, match=told):
+        write_report(tmp_path / "grid", tmp_path / "report.md")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cache
-from tcs.checkpoint import load_json, save_json, save_table
+from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.errors import ArtefactError
 from tcs.grid.recipe import Grid
 from tcs.reporting.seal import seal
@@ -26,6 +26,12 @@ except ImportError:  # not POSIX: no advisory locks, so start the parts of a gri
 
 RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
 SEMANTICS = 1  # raised by hand, when the same recipe and stores would give other numbers
+
+PARTS: Mapping[str, Any] = {  # of a ledger, and their types
+    "origin": {"train": str, "test": str, "targets": dict, "semantics": int},
+    "settings": {"options": dict, "methods": dict},
+    "seal": {"primary": list | None, "rows": int, "at": str},
+}
 
 COLUMNS = (
     *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5"),
@@ -103,9 +109,16 @@ def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, origin: Or
         cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
 
 
-def _load_ledger(out: pathlib.Path) -> dict[str, Any]:
-    """The ledger of a folder; empty where there is none."""
-    return dict(load_json(out / LEDGER)) if (out / LEDGER).exists() else {}
+def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
+    """The ledger of a folder; None where there is none. ArtefactError for one of an earlier release, or a broken one."""
+    path, remedy = out / LEDGER, "read the rows with tcs report, and use another --out"
+    if not path.exists():
+        return None
+    known = load_mapping(path, {}, remedy)
+    if "origin" not in known:
+        raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
+    require_parts(path, known, PARTS, remedy)
+    return known
 
 
 def _may_lie_unclaimed(path: pathlib.Path) -> bool:
@@ -128,8 +141,6 @@ def _check_rows(rows: list[dict[str, Any]], origin: Origin, out: pathlib.Path) -
 
 def _check_ledger(known: Mapping[str, Any], settings: Mapping[str, Any], origin: Origin, out: pathlib.Path) -> None:
     """Refuse a folder whose ledger is of other stores, targets or options than this recipe."""
-    if "origin" not in known:
-        raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
     for name, value in origin.shared().items():
         if known["origin"][name] != value:
             raise ArtefactError(
