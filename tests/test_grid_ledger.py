@@ -103,6 +103,15 @@ def test_targets_that_were_made_again_are_refused(stores):
         run(stores, targets=str(stores / "pca.h5"))
 
 
+def test_a_row_names_the_targets_that_it_reads(stores):
+    make_targets(stores)
+    rows = run(stores, targets=str(stores / "pca.h5"), methods=["labels", "tcs-probe"], references=[], seeds=[0, 1, 2])
+    read = {row["method"]: row["targets_id"] for row in rows}
+    assert set(read) == {"labels", "tcs-probe"}
+    assert read["labels"] == ""
+    assert len(read["tcs-probe"]) == 32
+
+
 def test_rows_copied_from_another_grid_are_refused_by_line_and_column(tmp_path):
     claim(tmp_path)
     add_row(tmp_path / "grid", a_row())

@@ -15,7 +15,7 @@ from typing import Any
 import cache
 from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.errors import ArtefactError
-from tcs.grid.recipe import Grid
+from tcs.grid.recipe import POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
 
@@ -71,9 +71,22 @@ def _by_identity(options: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     return given
 
 
-def recipe_id(settings: Mapping[str, Any], label: str) -> str:
-    """The digest of the options of one method's cells: what a row was trained with, beside its stores."""
-    return cache.digest_of_json({"options": settings["options"], "method": settings["methods"].get(label, {})})
+def recipe_id(settings: Mapping[str, Any], cell: Cell, *, reads_targets: bool) -> str:
+    """The digest of what a cell reads of the recipe, beside its stores and its own columns: options, targets where they have a part
+    in it, and the name of a reference; of the teacher's references, those options alone that they heed."""
+    label, options, own = cell.method.label, settings["options"], settings["methods"].get(cell.method.label, {})
+    if cell.model == TEACHER:
+        return cache.digest_of_json({"reference": label, "options": _heeded(label, options)})
+    if not reads_targets:
+        options, own = ({key: value for key, value in given.items() if key != "targets"} for given in (options, own))
+    if label in STUDENT_REFERENCES:
+        return cache.digest_of_json({"reference": label, "options": options})
+    return cache.digest_of_json({"options": options, "method": own})
+
+
+def _heeded(reference: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a reference of the teacher follows: which rows are kept out of a pool."""
+    return {"held_out": options.get("held_out", 0)} if reference in POOL_REFERENCES else {}
 
 
 def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:
