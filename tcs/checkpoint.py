@@ -29,6 +29,8 @@ CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
     "seen.npy",
 )
 
+RETRAIN = "train again with --overwrite"
+
 FORMAT = 1  # of config.json and resume.pt; those that do not tell their format are of the first
 
 
@@ -61,6 +63,8 @@ def load_resume(path: pathlib.Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ArtefactError(f"resume file {path} cannot be read; delete it to start this student again.") from error
+    if not isinstance(state, dict):
+        raise ArtefactError(f"resume file {path} holds no state; delete it to start this student again.")
     _check_format(path, state)
     return state
 
@@ -72,13 +76,18 @@ def save_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
 
 def load_record(folder: pathlib.Path) -> dict[str, Any]:
     """Read the config.json of a student; ArtefactError where it is missing, broken, or of a format of a later release."""
-    record: dict[str, Any] = load_json(folder / CONFIG)
+    record = load_mapping(folder / CONFIG, {}, train_anew(folder))
     _check_format(folder / CONFIG, record)
     return record
 
 
+def train_anew(folder: pathlib.Path) -> str:
+    """The remedy for a student's folder that is broken, for a command with --overwrite and for one without."""
+    return f"remove {folder} to train this student again"
+
+
 def _check_format(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    found = content.get("format", FORMAT) if isinstance(content, dict) else None
+    found = content.get("format", FORMAT)
     if not isinstance(found, int) or not 1 <= found <= FORMAT:
         raise ArtefactError(
             f"{path} is of format {found}, and this release reads no later one than {FORMAT}; use the release that wrote it, or "
@@ -91,14 +100,37 @@ def save_json(path: pathlib.Path, value: Any) -> None:
     atomic_write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
-def load_json(path: pathlib.Path) -> Any:
-    """Read JSON; ArtefactError where it is missing or broken."""
+def load_json(path: pathlib.Path, remedy: str = RETRAIN) -> Any:
+    """Read JSON; ArtefactError where it is missing or broken, with the `remedy` of the caller."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ArtefactError(f"file {path} is missing; is {path.parent} a finished run?") from error
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"file {path} cannot be read ({error}); train again with --overwrite.") from error
+        raise ArtefactError(f"file {path} cannot be read ({error}); {remedy}.") from error
+
+
+def load_mapping(path: pathlib.Path, parts: Mapping[str, Any], remedy: str) -> dict[str, Any]:
+    """Read a JSON object that holds `parts` (as in `require_parts`); ArtefactError where it is missing, broken or holds others."""
+    content = load_json(path, remedy)
+    if not isinstance(content, dict):
+        raise ArtefactError(f"file {path} holds {str(content)[:40]} and must hold a JSON object; {remedy}.")
+    require_parts(path, content, parts, remedy)
+    return content
+
+
+def require_parts(path: pathlib.Path, content: Any, parts: Mapping[str, Any], remedy: str, under: str = "") -> None:
+    """ArtefactError, naming the first, where `content` lacks one of `parts` or has another type there.
+
+    `parts` gives a type for each name, or such a mapping again for an object; `under` is the name of what holds them.
+    """
+    for name, kind in parts.items():
+        found, is_object = content.get(name), isinstance(kind, Mapping)
+        if not isinstance(found, dict if is_object else kind):
+            lacks = f"has {str(found)[:40]} for" if name in content else "lacks"
+            raise ArtefactError(f"file {path} {lacks} '{under}{name}', and no release wrote it so; {remedy}.")
+        if is_object:
+            require_parts(path, found, kind, remedy, f"{under}{name}.")
 
 
 def save_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:

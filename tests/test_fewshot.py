@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from artefacts import make_store, make_targets
+from click.testing import CliRunner
 
 import cache
+from tcs.cli.fewshot import command
 from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.grid.ledger import load_results
 from tcs.grid.recipe import choose_part, load_grid, plan_cells
 from tcs.grid.run import COLUMNS, fewshot
 from tcs.probes.ibm2 import fit_ibm2
@@ -98,6 +101,38 @@ def test_a_failed_cell_does_not_stop_the_others(folder: pathlib.Path) -> None:
     assert all(row["status"] == "ok" for row in rows if (row["model"], row["shots"]) == (STUDENT, "4"))
 
 
+@pytest.mark.parametrize("kind", [OSError, TypeError, KeyError, AttributeError, ValueError, RuntimeError])
+def test_whatever_one_cell_raises_is_its_own_row(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise kind("mean")
+
+    monkeypatch.setattr("tcs.grid.run.train", broken)
+    failed, rows = run(folder, write_recipe(folder, methods=["labels"], shots=[4], seeds=[0]))
+    assert failed == 1
+    assert {row["method"]: row["status"] for row in rows} == {
+        "teacher-probe": "ok",
+        "teacher-knn": "ok",
+        "labels": "failed",
+    }
+    (row,) = [row for row in rows if row["status"] == "failed"]
+    assert row["error"].replace("'", "") == f"{kind.__name__}: mean"
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_stops_the_grid(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise kind
+
+    monkeypatch.setattr("tcs.grid.run.train", interrupted)
+    with pytest.raises(kind):
+        run(folder, write_recipe(folder, methods=["labels"], shots=[4], seeds=[0]))
+    assert all(row["status"] == "ok" for row in load_results(folder / "grid" / "results.csv"))
+
+
 def test_results_of_another_recipe_are_not_mixed_in(folder: pathlib.Path) -> None:
     run(folder, write_recipe(folder, seeds=[0]))
     with pytest.raises(ArtefactError, match="was made with another 'options'"):
@@ -119,6 +154,8 @@ def test_a_dry_run_writes_nothing(folder: pathlib.Path, capsys: pytest.CaptureFi
     assert fewshot(FewshotConfig(recipe=str(write_recipe(folder)), out=str(folder / "grid"), dry_run=True)) == 0
     assert "20 cells: 1 students x 2 methods" in capsys.readouterr().err
     assert not (folder / "grid").exists()
+    told = CliRunner().invoke(command, [str(write_recipe(folder)), "--out", str(folder / "grid"), "--dry-run"])
+    assert (told.exit_code, told.stdout) == (0, "")  # it names no results.csv, for there is none
 
 
 def test_testing_on_the_training_store_is_refused(folder: pathlib.Path) -> None:

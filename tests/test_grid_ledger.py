@@ -1,22 +1,25 @@
 """The folder of a grid: rows of other stores, targets or numbers are refused by name, and the comparison is sealed before them."""
 
 import csv
+import importlib.util
 import json
 import multiprocessing
 import shutil
+import sys
 
 import pytest
 import yaml
 from artefacts import make_store, make_targets
 
 import cache
+import tcs.grid.ledger
 from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError
 from tcs.grid.ledger import COLUMNS, Origin, add_row, check_folder, claim_folder, load_results
 from tcs.grid.recipe import load_grid
 from tcs.grid.run import fewshot
 from tcs.reporting.grid_report import write_report
-from tcs.reporting.seal import is_whole, seal, standing
+from tcs.reporting.seal import is_whole, seal, trust_in
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 ORIGIN = Origin(train="a" * 32, test="b" * 32, targets={})
@@ -100,6 +103,15 @@ def test_targets_that_were_made_again_are_refused(stores):
         run(stores, targets=str(stores / "pca.h5"))
 
 
+def test_a_row_names_the_targets_that_it_reads(stores):
+    make_targets(stores)
+    rows = run(stores, targets=str(stores / "pca.h5"), methods=["labels", "tcs-probe"], references=[], seeds=[0, 1, 2])
+    read = {row["method"]: row["targets_id"] for row in rows}
+    assert set(read) == {"labels", "tcs-probe"}
+    assert read["labels"] == ""
+    assert len(read["tcs-probe"]) == 32
+
+
 def test_rows_copied_from_another_grid_are_refused_by_line_and_column(tmp_path):
     claim(tmp_path)
     add_row(tmp_path / "grid", a_row())
@@ -144,14 +156,14 @@ def test_the_comparison_is_sealed_once_before_the_first_row(tmp_path, capsys):
 
 def test_what_the_report_says_of_a_comparison():
     ledger = {"seal": seal(["a", "b"], {"train": "t"}, 0)}
-    assert standing(["a", "b"], ledger).kind == "beforehand"
-    assert standing(["a", "c"], ledger).kind == "exploratory"
-    assert "sealed before it" in standing(["a", "c"], ledger).about
-    assert standing(["a", "b"], {}).kind == "unknown"
-    assert standing(["a", "b"], {"seal": seal(["a", "b"], {}, 3)}).kind == "exploratory"
-    assert standing(["a", "b"], {"seal": seal(None, {}, 0)}).kind == "exploratory"
+    assert trust_in(["a", "b"], ledger).kind == "beforehand"
+    assert trust_in(["a", "c"], ledger).kind == "exploratory"
+    assert "sealed before it" in trust_in(["a", "c"], ledger).about
+    assert trust_in(["a", "b"], {}).kind == "unknown"
+    assert trust_in(["a", "b"], {"seal": seal(["a", "b"], {}, 3)}).kind == "exploratory"
+    assert trust_in(["a", "b"], {"seal": seal(None, {}, 0)}).kind == "exploratory"
     edited = {"seal": ledger["seal"] | {"primary": ["a", "c"]}}
-    assert standing(["a", "c"], edited).about == "the seal in ledger.json was changed by hand"
+    assert trust_in(["a", "c"], edited).about == "the seal in ledger.json was changed by hand"
 
 
 def test_the_report_calls_a_later_choice_exploratory(tmp_path):
@@ -198,3 +210,67 @@ def test_parts_that_start_together_share_one_ledger(tmp_path):
         part.join()
     assert found == ["ok"] * 6
     assert is_whole(json.loads((tmp_path / "grid" / "ledger.json").read_text())["seal"])
+
+
+def test_rows_are_added_where_the_system_has_no_advisory_locks(tmp_path, monkeypatch):
+    claim(tmp_path)
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it is an ImportError
+    spec = importlib.util.spec_from_file_location("ledger_without_locks", tcs.grid.ledger.__file__)
+    without = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, without)
+    spec.loader.exec_module(without)
+    without.add_row(tmp_path / "grid", a_row())
+    assert [row["top1"] for row in load_results(tmp_path / "grid" / "results.csv")] == ["50.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '{"origin": {}}',
+            r"ledger\.json lacks 'origin\.train', and no release wrote it so; read the rows with tcs report",
+        ),
+        ('{"origin": []}', r"ledger\.json has \[\] for 'origin', and no release wrote it so"),
+        (
+            '{"origin": {"tra',
+            r"ledger\.json cannot be read \(.*\); read the rows with tcs report, and use another --out",
+        ),
+        ("[]", r"ledger\.json holds \[\] and must hold a JSON object; read the rows with tcs report"),
+        ("{}", "was made by an earlier release"),
+    ],
+)
+def test_a_broken_ledger_is_one_line_with_a_remedy_that_fewshot_has(tmp_path, text, told):
+    claim(tmp_path)
+    (tmp_path / "grid" / "ledger.json").write_text(text)
+    with pytest.raises(ArtefactError, match=told) as raised:
+        claim(tmp_path)
+    assert "\n" not in str(raised.value)
+    assert "--overwrite" not in str(raised.value)
+
+
+@pytest.mark.parametrize("part", ["origin", "settings", "seal"])
+def test_a_ledger_that_lacks_a_part_is_named(tmp_path, part):
+    whole = claim(tmp_path)
+    (tmp_path / "grid" / "ledger.json").write_text(json.dumps({**whole, part: {}}))
+    with pytest.raises(ArtefactError, match=rf"ledger\.json lacks '{part}\."):
+        claim(tmp_path)
+    (tmp_path / "grid" / "ledger.json").write_text(json.dumps({**whole, part: None}))
+    with pytest.raises(ArtefactError, match=rf"ledger\.json has None for '{part}'"):
+        claim(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"seal": [1]}', r"ledger\.json has \[1\] for 'seal', and no release wrote it so; move it away for a report"),
+        ('{"seal": {"at', r"ledger\.json cannot be read \(.*\); move it away for a report that does not say when"),
+        ("[]", r"ledger\.json holds \[\] and must hold a JSON object; move it away for a report"),
+        ('{"environment": {"cores": 2}}', r"ledger\.json lacks 'environment\.versions'"),
+    ],
+)
+def test_a_report_of_a_broken_ledger_is_refused_in_one_line(tmp_path, text, told):
+    claim(tmp_path)
+    add_row(tmp_path / "grid", a_row())
+    (tmp_path / "grid" / "ledger.json").write_text(text)
+    with pytest.raises(ArtefactError, match=told):
+        write_report(tmp_path / "grid", tmp_path / "report.md")

@@ -72,13 +72,17 @@ def test_a_stopped_run_goes_on_to_what_it_would_have_been(runs: pathlib.Path) ->
     assert first[-1]["loss"] == pytest.approx(second[-1]["loss"], rel=1e-3)
 
 
-def test_a_finished_reference_is_recognised(runs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_reference_of_earlier_views_is_refused_and_scored(
+    runs: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = student_of(runs / "pixels")
     before = contents(folder)
     config = TrainConfig.from_options(json.loads(before["config.json"])["config"] | {"method": "labels"})
-    assert train_same_pixels(config, open_data("images.store", None)) == folder.relative_to(runs)
-    assert "is finished; nothing to do" in capsys.readouterr().err
+    with pytest.raises(ArtefactError, match="was made with semantics 1, this command has 2; use another --out"):
+        train_same_pixels(config, open_data("images.store", None))
     assert contents(folder) == before
+    command("eval", "pixels", "images.store", "--json")
+    assert json.loads(capsys.readouterr().out)
 
 
 def test_a_finished_run_is_scored(runs: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,8 +119,46 @@ def test_a_record_of_another_format_is_refused_by_name(
 
 def test_a_record_that_is_no_mapping_is_refused(runs: pathlib.Path) -> None:
     (student_of(runs / "finished") / "config.json").write_text("[]")
-    with pytest.raises(ArtefactError, match=r"config\.json is of format None, and this release reads"):
+    told = r"config\.json holds \[\] and must hold a JSON object; remove .* to train this student again"
+    with pytest.raises(ArtefactError, match=told):
         load_record(student_of(runs / "finished"))
+
+
+AGAIN = "remove .* to train this student again"
+OTHERWISE = f"and no release wrote it so; {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "by_train", "by_eval"),
+    [
+        ('{"format": 1}', f"lacks 'state', {OTHERWISE}", "is not finished; run the same tcs train"),
+        ('{"state": "finished"}', f"lacks 'identity', {OTHERWISE}", f"lacks 'identity', {OTHERWISE}"),
+        ('{"state": "finished", "identity": []}', rf"has \[\] for 'identity', {OTHERWISE}", r"has \[\] for 'identity'"),
+        ('{"state": "finished", "identity": {}}', "was made with", f"lacks 'identity.model', {OTHERWISE}"),
+        ('{"format": 1, "sta', rf"cannot be read \(.*\); {AGAIN}", rf"cannot be read \(.*\); {AGAIN}"),
+        (
+            "[]",
+            rf"holds \[\] and must hold a JSON object; {AGAIN}",
+            rf"holds \[\] and must hold a JSON object; {AGAIN}",
+        ),
+    ],
+)
+def test_a_broken_record_of_a_known_format_is_one_line(
+    runs: pathlib.Path, capsys: pytest.CaptureFixture[str], text: str, by_train: str, by_eval: str
+) -> None:
+    (student_of(runs / "finished") / "config.json").write_text(text)
+    train, evaluate = ["train", "images.store", "-c", "finished/args.yaml"], ["eval", "finished", "images.store"]
+    for arguments, told in ((train, by_train), (evaluate, by_eval)):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 1
+        assert re.search(rf"^Error: .*{told}.*\n\Z", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_resume_file_that_holds_no_state_is_refused(tmp_path: pathlib.Path) -> None:
+    torch.save([1, 2], tmp_path / "resume.pt")
+    with pytest.raises(ArtefactError, match=r"resume\.pt holds no state; delete it to start this student again"):
+        load_resume(tmp_path / "resume.pt")
 
 
 def test_a_state_of_a_later_release_is_refused_by_name(runs: pathlib.Path) -> None:

@@ -17,7 +17,8 @@ def command(recipe: str, out: str, cells: str | None, dry_run: bool, device: str
     from tcs.grid.run import fewshot
 
     failed = fewshot(config)
-    click.echo(f"{config.out}/results.csv")
+    if not config.dry_run:
+        click.echo(f"{config.out}/results.csv")
     if failed:
         raise click.ClickException(
             f"{failed} cells failed; their rows in results.csv say why. Rerun to try them again."

@@ -6,7 +6,7 @@ Legend: N rows, m rows of a probe, S student width, B batch rows, C classes.
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import cache
 from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights
+from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights, require_parts, train_anew
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import decode_quietly, find_images
@@ -28,6 +28,12 @@ from tcs.splits.shots import all_labelled
 from tcs.students.backbone import StudentSpec, create_backbone, parse_student, pre_logits
 
 TURN_BYTES = 256 << 20  # of decoded images
+
+FINISHED: Mapping[str, Any] = {  # what building a student takes from its record
+    "identity": {"model": str},
+    "student": {"name": str, "kwargs": dict},
+    "classes": list,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,7 @@ def load_student(folder: str | pathlib.Path) -> FinishedStudent:
         )
     if record.get("state") != "finished":
         raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
+    require_parts(folder / CONFIG, record, FINISHED, train_anew(folder))
     student = record["student"]
     kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in student["kwargs"].items()}
     spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=kwargs)

@@ -8,20 +8,30 @@ again with other options is not, whatever it is called.
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cache
-from tcs.checkpoint import load_json, save_json, save_table
+from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.errors import ArtefactError
-from tcs.grid.recipe import Grid
+from tcs.grid.recipe import POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
 
+try:
+    import fcntl
+except ImportError:  # not POSIX: no advisory locks, so start the parts of a grid one after the other there
+    fcntl = None  # type: ignore[assignment]
+
 RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
 SEMANTICS = 1  # raised by hand, when the same recipe and stores would give other numbers
+
+PARTS: Mapping[str, Any] = {  # of a ledger, and their types
+    "origin": {"train": str, "test": str, "targets": dict, "semantics": int},
+    "settings": {"options": dict, "methods": dict},
+    "seal": {"primary": list | None, "rows": int, "at": str},
+}
 
 COLUMNS = (
     *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5"),
@@ -61,9 +71,22 @@ def _by_identity(options: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     return given
 
 
-def recipe_id(settings: Mapping[str, Any], label: str) -> str:
-    """The digest of the options of one method's cells: what a row was trained with, beside its stores."""
-    return cache.digest_of_json({"options": settings["options"], "method": settings["methods"].get(label, {})})
+def recipe_id(settings: Mapping[str, Any], cell: Cell, *, reads_targets: bool) -> str:
+    """The digest of what a cell reads of the recipe, beside its stores and its own columns: options, targets where they have a part
+    in it, and the name of a reference; of the teacher's references, those options alone that they heed."""
+    label, options, own = cell.method.label, settings["options"], settings["methods"].get(cell.method.label, {})
+    if cell.model == TEACHER:
+        return cache.digest_of_json({"reference": label, "options": _heeded(label, options)})
+    if not reads_targets:
+        options, own = ({key: value for key, value in given.items() if key != "targets"} for given in (options, own))
+    if label in STUDENT_REFERENCES:
+        return cache.digest_of_json({"reference": label, "options": options})
+    return cache.digest_of_json({"options": options, "method": own})
+
+
+def _heeded(reference: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a reference of the teacher follows: which rows are kept out of a pool."""
+    return {"held_out": options.get("held_out", 0)} if reference in POOL_REFERENCES else {}
 
 
 def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:
@@ -99,9 +122,16 @@ def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, origin: Or
         cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
 
 
-def _load_ledger(out: pathlib.Path) -> dict[str, Any]:
-    """The ledger of a folder; empty where there is none."""
-    return dict(load_json(out / LEDGER)) if (out / LEDGER).exists() else {}
+def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
+    """The ledger of a folder; None where there is none. ArtefactError for one of an earlier release, or a broken one."""
+    path, remedy = out / LEDGER, "read the rows with tcs report, and use another --out"
+    if not path.exists():
+        return None
+    known = load_mapping(path, {}, remedy)
+    if "origin" not in known:
+        raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
+    require_parts(path, known, PARTS, remedy)
+    return known
 
 
 def _may_lie_unclaimed(path: pathlib.Path) -> bool:
@@ -124,8 +154,6 @@ def _check_rows(rows: list[dict[str, Any]], origin: Origin, out: pathlib.Path) -
 
 def _check_ledger(known: Mapping[str, Any], settings: Mapping[str, Any], origin: Origin, out: pathlib.Path) -> None:
     """Refuse a folder whose ledger is of other stores, targets or options than this recipe."""
-    if "origin" not in known:
-        raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
     for name, value in origin.shared().items():
         if known["origin"][name] != value:
             raise ArtefactError(
@@ -189,7 +217,8 @@ def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _locked(out: pathlib.Path) -> Iterator[None]:
-    """The folder's lock, waited for."""
+    """The folder's lock, waited for; no lock where the system has none."""
     with (out / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -13,12 +13,21 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from tcs.config.train import TrainConfig, option_defaults
 from tcs.criteria.losses import mimics, parse_loss
 from tcs.errors import ConfigError, did_you_mean
-from tcs.methods.named import HEADLESS, METHODS, find_method
+from tcs.grid.recipe_values import (
+    checked_keys,
+    checked_options,
+    entries,
+    load_mapping,
+    pools,
+    text,
+    texts,
+    typed,
+    whole_numbers,
+)
+from tcs.methods.named import HEADLESS, METHODS, Method, find_method, resolve_method, without_pool
 
 RECIPE_KEYS = (
     *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
@@ -92,43 +101,28 @@ class Cell:
 
 
 def load_grid(path: pathlib.Path) -> Grid:
-    """The checked recipe of a file. ConfigError for unknown keys, missing ones, empty lists or unknown methods."""
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"recipe {path} cannot be read ({error.strerror}).") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())[:200]}.") from error
-    if not isinstance(recipe, dict):
-        raise ConfigError(f"recipe {path} must be a mapping with {', '.join(RECIPE_KEYS)}.")
-    _check_keys(recipe, RECIPE_KEYS, f"recipe {path}")
-    for key in ("train", "test", "students", "methods", "shots"):
-        if not recipe.get(key):
-            raise ConfigError(f"recipe {path} lacks '{key}', or it is empty; give at least one value.")
-    options = dict(recipe.get("options") or {})
-    _check_keys(options, _train_options(), f"options of recipe {path}")
-    unlabelled = tuple(str(value) for value in recipe.get("unlabelled", ["none"]))
+    """The checked recipe of a file. ConfigError for unknown keys, missing ones, values of another type than the key takes, empty
+    lists, unknown methods, and options that no run of a method could be made with."""
+    recipe, where = load_mapping(path, RECIPE_KEYS, ("train", "test", "students", "methods", "shots")), f"recipe {path}"
+    options = checked_keys(recipe.get("options"), _train_options(), f"options of {where}")
+    unlabelled = pools(recipe.get("unlabelled", ["none"]), "unlabelled", where)
+    named = {key: typed(recipe.get(key), str | None, key, where) for key in ("targets", "data", "test_data")}
     grid = Grid(
-        train=str(recipe["train"]),
-        test=str(recipe["test"]),
-        targets=_text(recipe.get("targets")),
-        students=tuple(str(student) for student in recipe["students"]),
-        methods=tuple(_method_row(entry, path) for entry in recipe["methods"]),
-        shots=_whole_numbers(recipe["shots"], "shots", path),
-        seeds=_whole_numbers(recipe.get("seeds", [0, 1, 2]), "seeds", path),
+        train=text(recipe["train"], "train", where),
+        test=text(recipe["test"], "test", where),
+        students=texts(recipe["students"], "students", where),
+        methods=tuple(_method_row(entry, where) for entry in entries(recipe["methods"], "methods", where)),
+        shots=whole_numbers(recipe["shots"], "shots", where),
+        seeds=whole_numbers(recipe.get("seeds", [0, 1, 2]), "seeds", where),
         unlabelled=unlabelled,
-        references=_references(recipe.get("references"), unlabelled),
-        options=options,
+        references=_references(recipe.get("references"), unlabelled, where),
+        options=checked_options(options, f"options of {where}"),
         primary=_primary(recipe.get("primary"), path),
-        data=_text(recipe.get("data")),
-        test_data=_text(recipe.get("test_data")),
+        **named,
     )
     _check_grid(grid, path)
+    _check_runs(grid, where)
     return grid
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _primary(value: Any, path: pathlib.Path) -> tuple[str, str] | None:
@@ -140,10 +134,10 @@ def _primary(value: Any, path: pathlib.Path) -> tuple[str, str] | None:
     return str(value[0]), str(value[1])
 
 
-def _references(named: list[str] | None, unlabelled: tuple[str, ...]) -> tuple[str, ...]:
+def _references(named: Any, unlabelled: tuple[str, ...], where: str) -> tuple[str, ...]:
     """Those that the recipe names; else all that its pools allow."""
     if named is not None:
-        return tuple(named)
+        return texts(named, "references", where)
     return REFERENCES if set(unlabelled) - set(NO_PIXELS) else TEACHER_REFERENCES
 
 
@@ -151,27 +145,14 @@ def _train_options() -> tuple[str, ...]:
     return tuple(name for name in option_defaults() if name not in CELL_OPTIONS)
 
 
-def _check_keys(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"{where} has the unknown key '{key}'; known keys are {', '.join(known)}.{did_you_mean(str(key), known)}"
-            )
-
-
-def _whole_numbers(values: Any, key: str, path: pathlib.Path) -> tuple[int, ...]:
-    if not isinstance(values, list) or not values or not all(isinstance(value, int) and value >= 0 for value in values):
-        raise ConfigError(f"recipe {path} has {key}: {values}; it must be a list of whole numbers, as [1, 4, 16].")
-    return tuple(values)
-
-
-def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
-    options: dict[str, Any] = {"method": entry} if isinstance(entry, str) else dict(entry)
-    _check_keys(options, METHOD_KEYS + _train_options(), f"a method of recipe {path}")
+def _method_row(entry: Any, where: str) -> MethodRow:
+    given = {"method": entry} if isinstance(entry, str) else entry
+    options = checked_keys(given, METHOD_KEYS + _train_options(), f"a method of {where}")
     label = str(options.pop("label", options.get("method") or options.get("loss")))
+    options = checked_options(options, f"{where}, method '{label}',")
     if options.get("method") in REFERENCES:
         raise ConfigError(
-            f"recipe {path}: '{options['method']}' is a reference row and no method; name it under references, and not here."
+            f"{where}: '{options['method']}' is a reference row and no method; name it under references, and not here."
         )
     if options.get("method") is not None:
         uses_pool = find_method(options["method"]).uses_pool
@@ -179,11 +160,11 @@ def _method_row(entry: Any, path: pathlib.Path) -> MethodRow:
         uses_pool = mimics(parse_loss(options["loss"]))
     else:
         raise ConfigError(
-            f"recipe {path}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}."
+            f"{where}: method '{label}' has neither 'method' nor 'loss'; known methods are {', '.join(METHODS)}."
         )
     if HEADLESS in (options.get("head"), options.get("method") and find_method(options["method"]).head):
         raise ConfigError(
-            f"recipe {path}: method '{label}' trains no classifier, and a grid scores classifiers; use tcs-probe, or a loss with ce."
+            f"{where}: method '{label}' trains no classifier, and a grid scores classifiers; use tcs-probe, or a loss with ce."
         )
     return MethodRow(label=label, options=options, uses_pool=uses_pool)
 
@@ -193,12 +174,26 @@ def _check_grid(grid: Grid, path: pathlib.Path) -> None:
         ("students", grid.students),
         ("methods", [row.label for row in grid.methods]),
         ("shots", grid.shots),
+        ("seeds", grid.seeds),
+        ("pools (unlabelled)", grid.unlabelled),
+        ("references", grid.references),
     ):
         if len(set(values)) != len(values):
             raise ConfigError(
                 f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own)."
             )
     _check_references(grid, path)
+
+
+def _check_runs(grid: Grid, where: str) -> None:
+    """ConfigError where no run of a method can be made: its options, with those of the grid, exclude each other."""
+    for row in grid.methods:
+        shots, pool = min(grid.shots), grid.unlabelled[0]
+        cell = Cell(model=grid.students[0], method=row, shots=shots, seed=grid.seeds[0], unlabelled=pool)
+        try:
+            method_of(cell_config(grid, cell, out="", device="cpu"))
+        except ConfigError as error:
+            raise ConfigError(f"{where}, method '{row.label}': {error}") from error
 
 
 def _check_references(grid: Grid, path: pathlib.Path) -> None:
@@ -282,3 +277,10 @@ def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:
         "device": device,
     }
     return TrainConfig.from_options(options | own)
+
+
+def method_of(config: TrainConfig) -> Method:
+    """The method that a cell trains by, which is a simpler one where it has no pool. ConfigError for a head and a loss that do not
+    go together."""
+    asked = resolve_method(config.method, config.head, config.loss, picks_labels=True)
+    return without_pool(asked) if config.unlabelled in NO_PIXELS else asked

@@ -42,6 +42,7 @@ from tcs.grid.recipe import (
     cell_config,
     choose_part,
     load_grid,
+    method_of,
     plan_cells,
 )
 from tcs.grid.references import score_reference, score_transductive
@@ -52,7 +53,7 @@ from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, k_shot_split, write_split_file
-from tcs.training.data import POOL_LABELS, RunData, open_data
+from tcs.training.data import POOL_LABELS, RunData, open_data, reads_coordinates, reads_targets
 from tcs.training.feed import frame_size
 from tcs.training.images import fits
 from tcs.training.train import train
@@ -167,7 +168,9 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     row = dict.fromkeys(COLUMNS, "") | dict(
         zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True)
     )
-    row |= bench.origin.columns() | {"recipe_id": recipe_id(bench.settings, cell.method.label)}
+    row |= bench.origin.columns() | {
+        "recipe_id": recipe_id(bench.settings, cell, reads_targets=uses_targets(bench.grid, cell))
+    }
     row |= {"commit": bench.commit, "teacher": _teacher_name(bench.train)}
     try:
         store = bench.train
@@ -175,8 +178,23 @@ def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
         _write_split(bench, split, cell)
         measure: Callable[..., dict[str, Any]] = _reference if cell.model == TEACHER else _student
         return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
-    except (TcsError, CacheError, RuntimeError) as error:
-        return row | {"status": "failed", "error": " ".join(str(error).split())[:300]}
+    except Exception as error:  # whatever a library raises is of this cell alone; an interrupt or exit is no Exception
+        return row | {"status": "failed", "error": _reason(error)}
+
+
+def uses_targets(grid: Grid, cell: Cell) -> bool:
+    """Whether a file of targets has a part in the cell's row: `labels` may be given one, and reads none."""
+    if cell.model == TEACHER or cell.method.label in STUDENT_REFERENCES:
+        return False
+    config = cell_config(grid, cell, out="", device="cpu")
+    method = method_of(config)
+    return config.targets is not None and (reads_targets(method) or reads_coordinates(method, config))
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line; of those that are not written for users the type as well, for a KeyError's text is a bare key."""
+    kind = "" if isinstance(error, TcsError | CacheError) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}"[:300]
 
 
 def _teacher_name(store: cache.Store) -> str:
@@ -218,7 +236,7 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         "wall_s": round(cost["wall_seconds"], 2),
         "images_per_s": round(cost["images_seen"] / max(cost["wall_seconds"], 1e-9), 1),
         "peak_mem_mb": round(cost["peak_mib"], 1),
-        "targets_id": "" if data.targets is None else data.targets.identity,
+        "targets_id": data.targets.identity if data.targets and uses_targets(bench.grid, cell) else "",
     }
 
 
@@ -248,7 +266,8 @@ def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
 
 
 def _pool(bench: Bench, cell: Cell, split: Split) -> NDArray[np.int64]:
-    """The rows that the students of this cell's pool are trained on."""
+    """The rows that students of this cell's pool are trained on, with the `held_out` of the grid's options: a method with one
+    of its own may be trained on other rows."""
     keys = bench.train.keys
     rows_n = pool_rows(keys, split.rows_n, cell.unlabelled, cell.seed)
     return held_out_rows(keys, rows_n, split.rows_n, bench.grid.options.get("held_out", 0), cell.seed).kept(rows_n)

@@ -27,13 +27,11 @@ import torch
 
 from tcs.artefact import plain_json
 from tcs.checkpoint import (
-    CONFIG,
     FOLDED,
     LAST,
     RESUME,
     SEEN,
     SUMMARY,
-    load_record,
     save_record,
     save_table,
     save_weights,
@@ -55,7 +53,6 @@ from tcs.training.phases import DEFAULT_STEPS
 from tcs.training.record import begin, is_finished, numbers_of, run_record, save_seen
 
 SEMANTICS = 2  # raised by hand, when the same settings would give other weights
-KEPT_SEMANTICS = (1,)  # of finished students that stay as they are: other random views, from the same distributions
 
 METHOD = Method(
     head="linear",
@@ -138,7 +135,7 @@ def _identity(
     parts = [numbers.pop(part) for part in ("optimiser", "augment")]
     return {**numbers, **parts[0], **parts[1]} | {
         "reference": "same-pixels",
-        "semantics": _semantics_of(pathlib.Path(config.out) / spec.folder),
+        "semantics": SEMANTICS,
         "temperature": TEMPERATURE,
         "model": spec.text,
         "image_size": size,
@@ -158,13 +155,6 @@ def _refuse_options(config: OptimiserConfig) -> None:
                 f"same-pixels does not follow {option_name(name)} (now {value}), and would not be trained as the other cells "
                 "are; leave it out of `references`, or the option out of `options`."
             )
-
-
-def _semantics_of(folder: pathlib.Path) -> int:
-    """The number of this release, or that of the finished student of an earlier one in `folder`."""
-    found = load_record(folder) if (folder / CONFIG).exists() else {}
-    recorded = found.get("identity", {}).get("semantics")
-    return int(recorded) if found.get("state") == "finished" and recorded in KEPT_SEMANTICS else SEMANTICS
 
 
 def _install_probe(trainer: PixelTrainer, data: RunData) -> None:

@@ -7,15 +7,19 @@ from typing import Any
 import yaml
 
 from cache import atomic_write_bytes
-from tcs.checkpoint import load_json, save_table
+from tcs.checkpoint import load_mapping, require_parts, save_table
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.reporting.figures import draw_accuracy
 from tcs.reporting.intervals import Interval, holm, paired_difference
 from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table, group_tables, load_runs
-from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Standing, standing
+from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Trust, trust_in
 from tcs.reporting.tables import markdown
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
+LEDGER: Mapping[str, Any] = {  # what is read of it, where it is there
+    "seal": {"primary": list | None, "rows": int, "at": str},
+    "environment": {"versions": dict, "processor": str, "cores": int | None},
+}
 CLAIM_SEEDS = 5  # design rule: fewer seeds are for looking, not for saying that one method beats another
 COST_TITLES = ("parameters (M)", "steps", "images seen", "seconds", "images/s", "peak memory (MB)")
 
@@ -32,7 +36,7 @@ def write_report(folder: str | pathlib.Path, out: str | pathlib.Path | None = No
     runs = load_runs(folder)
     tables = group_tables(runs)
     recipe = _load_recipe(folder)
-    ledger = load_json(folder / "ledger.json") if (folder / "ledger.json").exists() else {}
+    ledger = _load_ledger(folder)
     if out.exists() and not out.read_bytes().startswith(MARK.encode()):
         raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +44,14 @@ def write_report(folder: str | pathlib.Path, out: str | pathlib.Path | None = No
     save_table(out.with_name("report.csv"), list(_csv_rows(tables)))
     draw_accuracy(tables, out.with_name("accuracy.png"))
     return out
+
+
+def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:
+    """What a grid noted before its first row; empty where it noted nothing, as the first releases."""
+    path, remedy = folder / "ledger.json", "move it away for a report that does not say when a comparison was named"
+    ledger = load_mapping(path, {}, remedy) if path.exists() else {}
+    require_parts(path, ledger, {name: kind for name, kind in LEDGER.items() if ledger.get(name)}, remedy)
+    return ledger
 
 
 def _load_recipe(folder: pathlib.Path) -> dict[str, Any]:
@@ -62,7 +74,7 @@ def render(runs: Sequence[Run], tables: Sequence[Table], recipe: Mapping[str, An
     for table in tables:
         parts += [f"## {table.model}, unlabelled pool: {table.unlabelled}", accuracy_table(table)]
         if primary is not None:
-            parts.append(comparison(table, *primary, standing(primary, ledger)))
+            parts.append(comparison(table, *primary, trust_in(primary, ledger)))
         parts += ["Cost of one run, mean over all shots and seeds:", cost_table(table)]
     parts += [_failures(runs), _origins(runs, ledger.get("environment", {}))]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -133,7 +145,7 @@ COMPARISONS = {
 }
 
 
-def comparison(table: Table, first: str, second: str, trust: Standing) -> str:
+def comparison(table: Table, first: str, second: str, trust: Trust) -> str:
     """The primary difference with its interval; `first` against every other student with Holm-corrected p-values."""
     if first not in table.methods or second not in table.methods:
         return f"Primary comparison: {first} or {second} has no run in this table."
@@ -217,7 +229,10 @@ def _origins(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
         lines += [f"- {key}: {', '.join(values)}"] if values else []
     if environment:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(environment["versions"].items()))
-        lines += [f"- hardware: {environment['processor']}, {environment['cores']} cores", f"- versions: {versions}"]
+        lines += [
+            f"- hardware: {environment['processor']}, {environment.get('cores')} cores",
+            f"- versions: {versions}",
+        ]
     return "\n".join(lines)
 
 

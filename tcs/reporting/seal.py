@@ -16,7 +16,7 @@ BEFOREHAND, EXPLORATORY, UNKNOWN = "beforehand", "exploratory", "unknown"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Standing:
+class Trust:
     """How far a comparison can be trusted: `kind` is BEFOREHAND, EXPLORATORY or UNKNOWN, `about` says why."""
 
     kind: str
@@ -40,18 +40,16 @@ def is_whole(sealed: Mapping[str, Any]) -> bool:
     return sealed.get("digest") == cache.digest_of_json(rest)
 
 
-def standing(primary: Sequence[str], ledger: Mapping[str, Any]) -> Standing:
+def trust_in(primary: Sequence[str], ledger: Mapping[str, Any]) -> Trust:
     """What the ledger of a grid says of the comparison `primary` that its recipe names now."""
     sealed = ledger.get("seal")
     if sealed is None:
-        return Standing(kind=UNKNOWN, about="named by the recipe; when is not recorded")
+        return Trust(kind=UNKNOWN, about="named by the recipe; when is not recorded")
     if not is_whole(sealed):
-        return Standing(kind=EXPLORATORY, about="the seal in ledger.json was changed by hand")
+        return Trust(kind=EXPLORATORY, about="the seal in ledger.json was changed by hand")
     if sealed["rows"]:
-        return Standing(kind=EXPLORATORY, about=f"sealed {sealed['at']}, when {sealed['rows']} rows were there")
+        return Trust(kind=EXPLORATORY, about=f"sealed {sealed['at']}, when {sealed['rows']} rows were there")
     if list(primary) != sealed["primary"]:
         first = "no comparison" if sealed["primary"] is None else " - ".join(sealed["primary"])
-        return Standing(
-            kind=EXPLORATORY, about=f"named after the first row; sealed before it ({sealed['at']}): {first}"
-        )
-    return Standing(kind=BEFOREHAND, about=f"sealed {sealed['at']}, before the first row")
+        return Trust(kind=EXPLORATORY, about=f"named after the first row; sealed before it ({sealed['at']}): {first}")
+    return Trust(kind=BEFOREHAND, about=f"sealed {sealed['at']}, before the first row")

@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.artefact import plain_json
-from tcs.checkpoint import CONFIG, FOLDED, LAST, RESUME, SEEN, load_record, save_record, save_weights
+from tcs.checkpoint import (
+    CONFIG,
+    FOLDED,
+    LAST,
+    RESUME,
+    SEEN,
+    load_record,
+    require_parts,
+    save_record,
+    save_weights,
+    train_anew,
+)
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError
 from tcs.runtime import environment
@@ -52,6 +63,7 @@ def is_finished(job: Job) -> bool:
     if job.config.overwrite or not (job.folder / CONFIG).exists():
         return False
     found = load_record(job.folder)
+    require_parts(job.folder / CONFIG, found, {"state": str, "identity": dict}, train_anew(job.folder))
     for key, value in plain_json(dict(job.identity)).items():
         if found["identity"].get(key) != value:
             there = str(found["identity"].get(key))[:80]
