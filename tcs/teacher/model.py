@@ -15,6 +15,7 @@ from timm.data import create_transform
 from torch import nn
 
 from tcs.config.extract import ExtractConfig
+from tcs.config.plain import with_tuples
 from tcs.errors import ConfigError, ModelError, TcsError, first_line
 from tcs.runtime import pick_device, say
 from tcs.teacher.availability import from_cache_alone, require_at_hand
@@ -144,7 +145,7 @@ def load_teacher(config: ExtractConfig) -> Teacher:
         identity=_identity(config, source, model, preprocessing),
         provenance=_provenance(config, source, loaded),
         weights=loaded.weights,
-        transform=create_transform(**_for_timm(preprocessing), is_training=False),
+        transform=create_transform(**with_tuples(preprocessing), is_training=False),
         map_size=config.map_size,
     )
     shapes = _measure(teacher, config.teacher)
@@ -216,11 +217,6 @@ def _takes_img_size(name: str, kwargs: Mapping[str, Any]) -> bool:
         return "'img_size'" not in str(error)  # "... got an unexpected keyword argument 'img_size'"
     _BUILT.add(asked)
     return True
-
-
-def _for_timm(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-    """The tuples that timm's transforms expect where JSON has lists."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in preprocessing.items()}
 
 
 def _identity(
