@@ -257,6 +257,8 @@ def _provenance(config: ExtractConfig, source: TeacherSource, loaded: _Loaded) -
 
 
 def _as_json(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """--teacher-kwargs as JSON gives them back. The one part of a configuration of which Python code may put in anything, and a
+    part of an identity: so NaN is refused too, and what cannot be recorded is an error of the user's."""
     try:
         plain: dict[str, Any] = json.loads(json.dumps(kwargs, allow_nan=False))
     except (TypeError, ValueError) as error:
