@@ -88,6 +88,16 @@ def test_a_value_of_another_type_is_refused_in_one_line(kind: Any, option: str, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [tcs.FitConfig, tcs.TargetsConfig, tcs.SuggestConfig])
+@pytest.mark.parametrize(
+    ("out", "remedy"), [("new/", "new/NAME"), ("a/b//", "a/b/NAME"), ("/", r"\./NAME"), ("", r"\./NAME")]
+)
+def test_no_file_is_written_in_the_place_of_a_folder(kind: Any, out: str, remedy: str) -> None:
+    message = rf"^--out is '{out}', the name of a folder, and a file is written; name a file, as {remedy}\.$"
+    with pytest.raises(tcs.ConfigError, match=message):
+        config_of(kind, out=out)
+
+
 def test_numbers_of_numpy_and_lists_are_recorded_as_python_has_them() -> None:
     config = config_of(
         tcs.ProbeConfig, shots=np.int64(4), seeds=[np.int32(0), 1], dims=range(2, 4), test=pathlib.Path("a") / "b"

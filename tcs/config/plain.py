@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 
 from tcs.errors import either, require
 
+SEPARATORS = os.sep + (os.altsep or "")
 NOUNS = {str: "text", int: "whole number", float: "number", Any: "value"}
 
 
@@ -32,6 +33,15 @@ def take_plain(config: Any) -> None:
             _fits(value, kind), f"{field.name} is {shown}; it must be {either([_words(one) for one in _kinds(kind)])}."
         )
         object.__setattr__(config, field.name, value)
+
+
+def require_file_name(path: str, option: str) -> None:
+    """ConfigError where `path` ends as a folder's name does: what is written there is a file."""
+    name = path.rstrip(SEPARATORS)
+    require(
+        name == path and name != "",
+        f"{option} is '{path}', the name of a folder, and a file is written; name a file, as {name or '.'}/NAME.",
+    )
 
 
 def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
