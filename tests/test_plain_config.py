@@ -61,6 +61,7 @@ def test_no_option_takes_an_object_of_another_type(kind: Any) -> None:
         (tcs.ProbeConfig, "dims", "48", r"dims is '48'; it must be a tuple of whole numbers\."),
         (tcs.ProbeConfig, "dims", ("4",), r"dims is \('4',\); it must be a tuple of whole numbers\."),
         (tcs.FitConfig, "ceiling_shots", 4, r"ceiling_shots is 4, a single one; it must be a tuple, as \(4,\)\."),
+        (tcs.ProbeConfig, "dims", np.ones((2, 1)), r"dims is array\(\[\[1\.\], \[1\.\]\]\); it must be a tuple of whole numbers\."),
         (tcs.TrainConfig, "models", 3, r"models is 3; it must be a tuple of texts\."),
         (tcs.TrainConfig, "shots", "4", r"shots is '4'; it must be a whole number or None\."),
         (tcs.TrainConfig, "shots", 4.0, r"shots is 4\.0; it must be a whole number or None\."),
@@ -96,6 +97,11 @@ def test_no_file_is_written_in_the_place_of_a_folder(kind: Any, out: str, remedy
     message = rf"^--out is '{out}', the name of a folder, and a file is written; name a file, as {remedy}\.$"
     with pytest.raises(tcs.ConfigError, match=message):
         config_of(kind, out=out)
+
+
+def test_no_sheet_is_written_in_the_place_of_a_folder() -> None:
+    with pytest.raises(tcs.ConfigError, match=r"^--sheet is 'a\.png/', the name of a folder, and a file is written"):
+        config_of(tcs.SuggestConfig, sheet="a.png/")
 
 
 def test_numbers_of_numpy_and_lists_are_recorded_as_python_has_them() -> None:

@@ -31,6 +31,8 @@ class SuggestConfig:
     def __post_init__(self) -> None:
         take_plain(self)
         require_file_name(self.out, "--out")
+        if self.sheet is not None:
+            require_file_name(self.sheet, "--sheet")
         require(self.n >= 1, f"--n is {self.n}; it must be 1 or more.")
         require(
             self.sheet is None or pathlib.Path(self.sheet).suffix.lower() in SHEET_SUFFIXES,

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from tcs.errors import either, require
 
 SEPARATORS = os.sep + (os.altsep or "")
+MOST_SHOWN = 200  # characters of a value in a message
 NOUNS = {str: "text", int: "whole number", float: "number", Any: "value"}
 
 
@@ -24,7 +25,7 @@ def take_plain(config: Any) -> None:
         kind, value = field.type, _plain(getattr(config, field.name))
         if isinstance(value, Sequence) and not isinstance(value, str | bytes):
             value = tuple(_plain(item) for item in value)
-        shown = repr(value)
+        shown = " ".join(repr(value).split())[:MOST_SHOWN]  # an array's would have several lines
         require(
             _fits(value, kind) or not _fits((value,), kind),
             f"{field.name} is {shown}, a single one; it must be a tuple, as ({shown},).",
