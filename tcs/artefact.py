@@ -1,6 +1,6 @@
 """What a stage does when its output is already there: nothing, a refusal by name, or (asked for) an overwrite.
 
-Which teacher, with which preprocessing, the features of a store are of.
+`teacher_identity_of` is what the outputs of two stores of one teacher have in common.
 """
 
 import json
@@ -18,10 +18,19 @@ def plain_json(value: Any) -> Any:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """`name is X there and Y here` for every entry in which the two differ."""
-    names = sorted(set(found) | set(wanted))
-    pairs = [(name, found.get(name), wanted.get(name)) for name in names]
-    return [f"{name} is {there} there and {here} here" for name, there, here in pairs if there != here]
+    """`name is X there and Y here` for every entry in which the two differ; of entries inside an entry, those alone."""
+    texts = []
+    for name in sorted(set(found) | set(wanted)):
+        there, here = found.get(name), wanted.get(name)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            texts += [f"{name}.{text}" for text in differences(there, here)]
+        elif there != here:
+            texts.append(f"{name} is {_shown(there)} there and {_shown(here)} here")
+    return texts
+
+
+def _shown(value: Any) -> str:
+    return f"{len(value)} entries" if isinstance(value, Mapping) else str(value)
 
 
 def is_finished(path: pathlib.Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

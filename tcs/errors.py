@@ -88,9 +88,7 @@ def refuse_idle(config: Any, conditions: Iterable[tuple[tuple[str, ...], bool, s
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
     for names, has_effect, need in conditions:
         for name in names:
-            value = getattr(config, name)
-            given = tuple(value) if isinstance(value, list) else value  # as JSON gives a tuple back
-            is_idle = not has_effect and given != defaults[name]
+            is_idle = not has_effect and getattr(config, name) != defaults[name]
             require(not is_idle, f"{option_name(name)} has no effect without {need}.")
 
 

@@ -18,6 +18,18 @@ def test_every_difference_is_named():
     assert found == ["new is None there and x here", "old is 3 there and None here", "power is 0.0 there and 0.5 here"]
 
 
+def test_of_nested_entries_only_those_that_differ_are_named():
+    spreading = {"estimator": "average", "rounds": 8}
+    assert differences({"spreading": spreading}, {"spreading": spreading | {"rounds": 9}}) == [
+        "spreading.rounds is 8 there and 9 here"
+    ]
+    assert differences({"head": "ridge"}, {"head": "transductive", "spreading": spreading}) == [
+        "head is ridge there and transductive here",
+        "spreading is None there and 2 entries here",
+    ]
+    assert differences({"spreading": spreading}, {"spreading": dict(spreading)}) == []
+
+
 def test_another_recipe_is_refused_with_the_remedy():
     with pytest.raises(
         ArtefactError, match=r"^out.h5 exists and was made otherwise: bits is 8 there and 16 here; .*--out"

@@ -28,7 +28,7 @@ def test_crops_and_flips_are_on_and_all_else_is_off_unless_asked_for() -> None:
         ({"scale": (0.0, 1.0)}, "--scale is 0 1; it must be two shares"),
         ({"scale": (0.9, 0.5)}, "--scale is 0.9 0.5; it must be two shares"),
         ({"scale": (0.1, 1.0), "ratio": (1.0, float("inf"))}, "--ratio is 1 inf; it must be two ratios"),
-        ({"scale": (0.1, 1.0), "ratio": (0.5,)}, r"--ratio is 0\.5; it must be two ratios"),
+        ({"scale": (0.1, 1.0), "ratio": (0.5,)}, r"^ratio is \(0\.5,\); it must be a tuple of 2 numbers\.$"),
         ({"hflip": 1.5}, "--hflip is 1.5; it must lie between 0 and 1"),
         ({"vflip": -0.1}, "--vflip is -0.1; it must lie between 0 and 1"),
         ({"color_jitter": float("nan")}, "--color-jitter is nan; it must lie between 0 and 1"),

@@ -42,6 +42,15 @@ def test_pack_and_unpack(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.P
     assert (code, out, err) == (1, "", f"Error: {packed} is packed already; copy the file.\n")
 
 
+def test_no_file_is_packed_in_the_place_of_a_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, store: cache.Store
+) -> None:
+    code, out, err = tcs(capsys, "pack", store.path, "--out", f"{tmp_path}/new/")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(f"Error: --out is '{tmp_path}/new/', the name of a folder, and a file is written;")
+    assert not (tmp_path / "new").exists()
+
+
 def test_merge(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, store: cache.Store) -> None:
     other, out = make_store(tmp_path / "y.store", seed=1), tmp_path / "z.store"
     code, told, _ = tcs(capsys, "merge", store.path, other.path, "--out", out, "--rows-per-shard", 50, "--json")

@@ -99,8 +99,8 @@ class AugmentConfig:
         return round(self.crop_padding * size)
 
 
-def _is_range(values: Sequence[float]) -> bool:
-    return len(values) == 2 and 0 < values[0] <= values[1] < math.inf
+def _is_range(values: tuple[float, float]) -> bool:
+    return 0 < values[0] <= values[1] < math.inf
 
 
 def _shown(values: Sequence[float]) -> str:

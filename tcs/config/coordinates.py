@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tcs.config.plain import take_plain
+from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require, require_choice
 
 COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
@@ -28,6 +28,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
+        require_file_name(self.out, "--out")
         require_choice(self.method, COORDINATE_METHODS, "--method")
         require(
             self.components is None or self.components >= 1,
@@ -58,6 +59,7 @@ class TargetsConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
+        require_file_name(self.out, "--out")
         require(
             8 <= self.bits <= 8192 and self.bits % 8 == 0,
             f"--bits is {self.bits}; "

@@ -50,6 +50,7 @@ class FeatureConfig:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        take_plain(self)
         require(len(self.readouts) > 0, "--readout is missing; name at least one, for example --readout avg.")
         require(
             len(set(self.readouts)) == len(self.readouts),

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from tcs.config.plain import take_plain
+from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -30,6 +30,9 @@ class SuggestConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
+        require_file_name(self.out, "--out")
+        if self.sheet is not None:
+            require_file_name(self.sheet, "--sheet")
         require(self.n >= 1, f"--n is {self.n}; it must be 1 or more.")
         require(
             self.sheet is None or pathlib.Path(self.sheet).suffix.lower() in SHEET_SUFFIXES,

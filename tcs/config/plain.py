@@ -1,28 +1,94 @@
-"""What Python code gives a configuration and a command line cannot: paths as objects, one text where several are meant."""
+"""What Python code gives a configuration and a command line cannot: values of other types, paths as objects, one for several."""
 
 import dataclasses
+import numbers
 import os
-from collections.abc import Mapping
-from typing import Any
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
 
-from tcs.errors import require
+from tcs.errors import either, require
+
+SEPARATORS = os.sep + (os.altsep or "")
+MOST_SHOWN = 200  # characters of a value in a message
+NOUNS = {str: "text", int: "whole number", float: "number", Any: "value"}
 
 
 def take_plain(config: Any) -> None:
-    """Put texts in the place of paths in a frozen dataclass that is being built, so that every artefact can record it.
+    """Put plain values into a frozen dataclass that is being built, so that every artefact can record it, and check their types.
 
-    Raises ConfigError for a text where several are asked for: its letters would be taken for them.
+    Texts stand for paths, tuples for lists, Python's numbers for numpy's. ConfigError for a value that its annotation does not
+    allow: int is allowed for float, bool is not for int, and a single value never stands for several (the letters of a text
+    would be taken for them).
     """
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        kind, value = field.type, _plain(getattr(config, field.name))
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            value = tuple(_plain(item) for item in value)
+        shown = " ".join(repr(value).split())[:MOST_SHOWN]  # an array's would have several lines
         require(
-            field.type != tuple[str, ...] or not isinstance(value, str | os.PathLike),
-            f"{field.name} is '{value}', a single one; it must be a tuple, as ('{value}',).",
+            _fits(value, kind) or not _fits((value,), kind),
+            f"{field.name} is {shown}, a single one; it must be a tuple, as ({shown},).",
         )
-        object.__setattr__(config, field.name, _plain(value))
+        require(
+            _fits(value, kind), f"{field.name} is {shown}; it must be {either([_words(one) for one in _kinds(kind)])}."
+        )
+        object.__setattr__(config, field.name, value)
+
+
+def require_file_name(path: str, option: str) -> None:
+    """ConfigError where `path` ends as a folder's name does: what is written there is a file."""
+    name = path.rstrip(SEPARATORS)
+    require(
+        name == path and name != "",
+        f"{option} is '{path}', the name of a folder, and a file is written; name a file, as {name or '.'}/NAME.",
+    )
+
+
+def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with tuples where JSON has lists: arguments as they were before they were recorded."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, numbers.Integral):
+        return value if isinstance(value, int) else int(value)
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, float) else value
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    """The kinds of a union, or the one that `kind` is."""
+    return get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether `value` is of the annotation `kind`: a class, Any, `a | b`, `tuple[a, ...]`, `tuple[a, a]` or `Mapping[a, b]`."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        is_length = isinstance(value, tuple) and (inner[-1] is ... or len(value) == len(inner))
+        return is_length and all(_fits(item, inner[0]) for item in value)
+    if origin is Mapping:
+        is_mapping = isinstance(value, Mapping)
+        return is_mapping and all(_fits(key, inner[0]) and _fits(item, inner[1]) for key, item in value.items())
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return kind is Any or isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    """How a message calls what fits `kind`, which is no union."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return f"a tuple of {'' if inner[-1] is ... else f'{len(inner)} '}{NOUNS[inner[0]]}s"
+    if origin is Mapping:
+        return f"a mapping of {NOUNS[inner[0]]}s to {NOUNS[inner[1]]}s"
+    if kind in (bool, types.NoneType):
+        return "True or False" if kind is bool else "None"
+    name = NOUNS.get(kind, kind.__name__)
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

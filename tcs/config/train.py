@@ -83,9 +83,7 @@ class TrainConfig:
         A list stands for a tuple, which YAML and JSON do not have. ConfigError for values that make no sense, TypeError for
         a name that is no option: whoever takes names from a user checks them against `option_defaults`.
         """
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
-        }
+        given = dict(options)
         for part, kind in PARTS.items():
             own = [field.name for field in dataclasses.fields(kind) if field.name in given]
             given[part] = kind(**{name: given.pop(name) for name in own})
@@ -97,6 +95,8 @@ class TrainConfig:
         return flat | {name: value for name, value in vars(self).items() if name not in PARTS}
 
     def __post_init__(self) -> None:
+        # A recipe or Python code may give the number of unlabelled rows as a number; it is recorded as the command line's text.
+        object.__setattr__(self, "unlabelled", str(self.unlabelled))
         take_plain(self)
         self._check_method()
         self._check_rows()
@@ -126,9 +126,6 @@ class TrainConfig:
         )
 
     def _check_rows(self) -> None:
-        object.__setattr__(
-            self, "unlabelled", str(self.unlabelled)
-        )  # a number is one to Python, and a text on the command line
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")
         require(
             self.shots is None or self.split_file is None,

@@ -10,6 +10,7 @@ import cache
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import FewshotConfig
 from tcs.config.extract import ExtractConfig
+from tcs.config.plain import with_tuples
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.demonstration.digits import write_digits
@@ -91,9 +92,7 @@ def _extraction(images: pathlib.Path, out: pathlib.Path) -> ExtractConfig:
         out=str(out),
         teacher=card["teacher"],
         teacher_checkpoint=str(weights),
-        teacher_kwargs={
-            key: tuple(value) if isinstance(value, list) else value for key, value in card["teacher_kwargs"].items()
-        },
+        teacher_kwargs=with_tuples(card["teacher_kwargs"]),
         readouts=(card["readout"],),
         img_size=card["img_size"],
         mean=tuple(card["mean"]),

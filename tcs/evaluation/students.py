@@ -18,6 +18,7 @@ import cache
 from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights, require_parts, train_anew
 from tcs.config.evaluate import EvalConfig
+from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import decode_quietly, find_images
 from tcs.methods.named import name_of
@@ -58,8 +59,7 @@ def load_student(folder: str | pathlib.Path) -> FinishedStudent:
         raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
     require_parts(folder / CONFIG, record, FINISHED, train_anew(folder))
     student = record["student"]
-    kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in student["kwargs"].items()}
-    spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=kwargs)
+    spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=with_tuples(student["kwargs"]))
     model = create_backbone(spec, len(record["classes"]))
     model.load_state_dict(load_weights(folder / FOLDED))
     return FinishedStudent(folder=folder, model=model.eval(), record=record)

@@ -5,7 +5,6 @@ Legend: B batch, D teacher dims, V views, P parameters of a view, R rows of a sh
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -58,7 +57,7 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
     """Open the store, write this rank's share of it, take over the others', close it, and run the gate."""
     config, out = extraction.config, pathlib.Path(extraction.config.out)
     provenance = {
-        "config": _recorded(config),
+        "config": as_json(config),
         "data": dict(extraction.images.origin),
         "teacher": dict(extraction.teacher.provenance),
         "environment": environment(),
@@ -190,9 +189,3 @@ def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Q
             f"{len(bad)} of {len(plan.keys)} images are bad, --max-bad is {config.max_bad}: {listed(told[:LISTED])}{more};"
             f" run again when they are fixed, or leave them out: --max-bad {len(bad)}."
         )
-
-
-def _recorded(config: ExtractConfig) -> dict[str, Any]:
-    """The configuration as JSON types, for provenance."""
-    plain: dict[str, Any] = json.loads(json.dumps(as_json(config), default=str))
-    return plain

@@ -24,9 +24,8 @@ from tcs.pool_labels.head import Calibration, ridge_head
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.pool import Pool
 
-EARLY_ROWS = (
-    131072  # a class of a thousand still has a hundred rows; at ImageNet's size it saves three quarters of the time
-)
+# A class of a thousand still has a hundred rows; at ImageNet's size it saves three quarters of the time.
+EARLY_ROWS = 131072
 
 WHOLE_ROUNDS = 2
 

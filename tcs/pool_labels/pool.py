@@ -76,10 +76,7 @@ class Pool:
 
     def clamp(self, start: int, p_BC: Tensor) -> Tensor:
         """Soft labels of the block that begins at row `start`, with the labelled rows among them set to their labels."""
-        inside_M = (self.labelled_M >= start) & (self.labelled_M < start + len(p_BC))
-        places_m = (self.labelled_M[inside_M] - start).to(p_BC.device)
-        p_BC[places_m] = torch.nn.functional.one_hot(self.labels_M[inside_M], self.n_classes).to(p_BC)
-        return p_BC
+        return clamp(p_BC, start, self.labelled_M, self.labels_M)
 
     def sample(self, most: int = SAMPLE_ROWS) -> Tensor:
         """Positions (S,) of at most `most` rows, rising: all of them, or the labelled rows and a seeded draw of others.
@@ -105,6 +102,17 @@ class Pool:
     def relabelled(self, kept_M: Tensor) -> "Pool":
         """The same rows, of which only the labelled ones where `kept_M` (bool) holds are still labelled."""
         return dataclasses.replace(self, labelled_M=self.labelled_M[kept_M], labels_M=self.labels_M[kept_M])
+
+
+def clamp(p_BC: Tensor, start: int, labelled_M: Tensor, labels_M: Tensor) -> Tensor:
+    """Set, in place, the labelled rows of the block that begins at row `start` to their labels; returns the block.
+
+    `labelled_M` (rows of the pool) and `labels_M` are int64 tensors on the CPU; the block may lie elsewhere.
+    """
+    inside_M = (labelled_M >= start) & (labelled_M < start + len(p_BC))
+    places_m = (labelled_M[inside_M] - start).to(p_BC.device)
+    p_BC[places_m] = torch.nn.functional.one_hot(labels_M[inside_M], p_BC.shape[1]).to(p_BC)
+    return p_BC
 
 
 def make_pool(

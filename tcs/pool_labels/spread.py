@@ -20,7 +20,7 @@ from torch import Tensor
 from tcs.errors import require
 from tcs.pool_labels.estimators import fit_head
 from tcs.pool_labels.options import RIDGE, PoolLabelOptions
-from tcs.pool_labels.pool import BLOCK_ROWS, Pool, Rows, make_pool
+from tcs.pool_labels.pool import BLOCK_ROWS, Pool, Rows, clamp, make_pool
 from tcs.pool_labels.safety import objection
 from tcs.probes.ridge import fit_ridge
 
@@ -64,8 +64,7 @@ class PoolLabels:
         """Pairs (first row, soft labels (B, C)) over the pool, labelled rows with their labels."""
         for start in range(0, len(z_NK), rows):
             p_BC = self.soft_labels(z_NK[start : start + rows])
-            inside_M = (self.labelled_M >= start) & (self.labelled_M < start + len(p_BC))
-            p_BC[self.labelled_M[inside_M] - start] = np.eye(p_BC.shape[1], dtype=np.float32)[self.labels_M[inside_M]]
+            clamp(torch.from_numpy(p_BC), start, torch.from_numpy(self.labelled_M), torch.from_numpy(self.labels_M))
             yield start, p_BC
 
 

@@ -27,7 +27,7 @@ from tcs.teacher.weights import (
     WeightsReport,
     classifier_prefixes,
     digest_of_values,
-    watched_loads,
+    recorded_loads,
 )
 
 SAFETENSORS = ".safetensors"
@@ -83,7 +83,7 @@ def from_file(
     own = empty.state_dict()
     report, encoder = _select(path, empty, checkpoint_key, key_map)
     overlay = {"state_dict": dict(encoder.tensors), "source": "", "num_classes": 0, "label_offset": 0}
-    with watched_loads() as loads:
+    with recorded_loads() as loads:
         try:
             with quiet_timm():
                 model: nn.Module = timm.create_model(
@@ -104,7 +104,7 @@ def fill(
     """Fill a module that timm did not make from `path`, in place, by its own names. ModelError as in `from_file`."""
     report, encoder = _select(path, model, checkpoint_key, key_map)
     own = model.state_dict()
-    with watched_loads() as loads:
+    with recorded_loads() as loads:
         try:
             model.load_state_dict(dict(encoder.tensors))
         except RuntimeError as error:

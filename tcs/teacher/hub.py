@@ -13,7 +13,7 @@ import timm
 from torch import nn
 
 from tcs.errors import ModelError, first_line
-from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, watched_loads
+from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, recorded_loads
 
 NOT_AT_HAND = (
     "they are not in the local cache, and the Hub cannot be reached",
@@ -51,7 +51,7 @@ def from_hub(name: str, kwargs: Mapping[str, Any]) -> tuple[nn.Module, WeightsRe
 
     `num_classes` is left alone: naming another number makes timm load non-strictly.
     """
-    with watched_loads() as loads:
+    with recorded_loads() as loads:
         try:
             with quiet_timm():
                 model: nn.Module = timm.create_model(name, pretrained=True, **kwargs)

@@ -15,6 +15,7 @@ from timm.data import create_transform
 from torch import nn
 
 from tcs.config.extract import ExtractConfig
+from tcs.config.plain import with_tuples
 from tcs.errors import ConfigError, ModelError, TcsError, first_line
 from tcs.runtime import pick_device, say
 from tcs.teacher.availability import from_cache_alone, require_at_hand
@@ -144,7 +145,7 @@ def load_teacher(config: ExtractConfig) -> Teacher:
         identity=_identity(config, source, model, preprocessing),
         provenance=_provenance(config, source, loaded),
         weights=loaded.weights,
-        transform=create_transform(**_for_timm(preprocessing), is_training=False),
+        transform=create_transform(**with_tuples(preprocessing), is_training=False),
         map_size=config.map_size,
     )
     shapes = _measure(teacher, config.teacher)
@@ -218,11 +219,6 @@ def _takes_img_size(name: str, kwargs: Mapping[str, Any]) -> bool:
     return True
 
 
-def _for_timm(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-    """The tuples that timm's transforms expect where JSON has lists."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in preprocessing.items()}
-
-
 def _identity(
     config: ExtractConfig, source: TeacherSource, model: nn.Module, preprocessing: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -261,6 +257,8 @@ def _provenance(config: ExtractConfig, source: TeacherSource, loaded: _Loaded) -
 
 
 def _as_json(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """--teacher-kwargs as JSON gives them back. The one part of a configuration of which Python code may put in anything, and a
+    part of an identity: so NaN is refused too, and what cannot be recorded is an error of the user's."""
     try:
         plain: dict[str, Any] = json.loads(json.dumps(kwargs, allow_nan=False))
     except (TypeError, ValueError) as error:

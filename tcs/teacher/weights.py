@@ -70,32 +70,32 @@ class Load:
     strict: bool
 
 
-_one_watch = threading.RLock()  # the method is one for all threads: who puts it back must be who replaced it
+_one_recording = threading.RLock()  # the method is one for all threads: who puts it back must be who replaced it
 
 
 @contextlib.contextmanager
-def watched_loads() -> Iterator[list[Load]]:
-    """Note what every load_state_dict in this block is given and what does not match, and let gaps pass for our own check.
+def recorded_loads() -> Iterator[list[Load]]:
+    """Record what every load_state_dict in this block is given and what does not match, and let gaps pass for our own check.
 
     timm loads some architectures leniently (dla, mobilenetv5, FCMAE weights) and tells no caller which keys it found, so
     torch is asked at the one place that all of timm's loaders go through. Shapes that differ still raise. Loads of other
-    threads are what they always are; another thread's watch begins after this one.
+    threads are what they always are; another thread's recording begins after this one.
     """
-    with _one_watch:
+    with _one_recording:
         loads: list[Load] = []
         plain = nn.Module.load_state_dict
-        nn.Module.load_state_dict = _watched(plain, loads)  # type: ignore[method-assign]
+        nn.Module.load_state_dict = _recording(plain, loads)  # type: ignore[method-assign]
         try:
             yield loads
         finally:
             nn.Module.load_state_dict = plain  # type: ignore[method-assign]
 
 
-def _watched(plain: Callable[..., Any], loads: list[Load]) -> Callable[..., Any]:
-    """`plain` load_state_dict, which for the thread that calls this is lenient, and notes what it meets in `loads`."""
+def _recording(plain: Callable[..., Any], loads: list[Load]) -> Callable[..., Any]:
+    """`plain` load_state_dict, which for the thread that calls this is lenient, and records what it meets in `loads`."""
     own_thread = threading.get_ident()
 
-    def watched(self: nn.Module, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_recorded(self: nn.Module, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         if threading.get_ident() != own_thread:
             return plain(self, state_dict, strict=strict, assign=assign)
         given = dict(state_dict)
@@ -105,7 +105,7 @@ def _watched(plain: Callable[..., Any], loads: list[Load]) -> Callable[..., Any]
         loads[-1] = Load(given=given, missing=missing, unexpected=unexpected, strict=strict)
         return found
 
-    return watched
+    return load_recorded
 
 
 def require_read_weights(name: str, report: WeightsReport, readouts: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 import click
 
+from tcs.config.plain import require_file_name
+
 
 @click.command(name="pack")
 @click.argument("store", type=click.Path())
@@ -14,6 +16,7 @@ def command(store: str, out: str, overwrite: bool, as_json: bool) -> None:
     The packed store has the same identity, and each readout is one array in it. Every byte is checked on the way. Run again,
     the command leaves a finished file as it is.
     """
+    require_file_name(out, "--out")
     import cache
     from tcs.cli.cache.info import stamp, tell
     from tcs.runtime import progress_bar

@@ -1,0 +1,121 @@
+"""Blocks of Python in the pages are whole: every name is imported or made in its block or an earlier one; what needs no teacher runs."""
+
+import ast
+import builtins
+import importlib
+import importlib.util
+import json
+import pathlib
+import re
+import symtable
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+from artefacts import make_store
+from safetensors.torch import save_file
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OF_THE_READER = {"my_encoder"}  # modules that a page says are one's own
+
+
+def blocks_of(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def made_and_read(block: str) -> tuple[set[str], set[str]]:
+    """Names that a block makes as a module, and those that it reads and does not make itself, in functions as well."""
+    top = symtable.symtable(block, "block", "exec")
+    made = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    tables, read = [top], set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        is_top = table is top
+        read |= {
+            item.get_name() for item in table.get_symbols() if item.is_referenced() and (is_top or item.is_global())
+        }
+    return made, read - made - set(dir(builtins))
+
+
+def unknown_names(blocks: list[str]) -> set[str]:
+    known: set[str] = set()
+    unknown: set[str] = set()
+    for block in blocks:
+        made, read = made_and_read(block)
+        unknown |= read - known
+        known |= made
+    return unknown
+
+
+def imports_of(block: str) -> set[tuple[str, str | None]]:
+    """(module, name taken from it) of every import of a block."""
+    nodes = list(ast.walk(ast.parse(block)))
+    whole = {(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    parts = {
+        (str(node.module), alias.name) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    return whole | parts
+
+
+def test_a_fragment_is_seen() -> None:
+    assert unknown_names(["import cache\nstore = cache.open(path)\n", "def f():\n    return store, model\n"]) == {
+        "path",
+        "model",
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def test_every_name_of_a_block_is_made_on_its_page(page: pathlib.Path) -> None:
+    blocks = blocks_of(page.read_text())
+    assert len(blocks) == page.read_text().count("```python")
+    assert unknown_names(blocks) == set()
+    for module, name in set().union(*map(imports_of, blocks)):
+        if module not in OF_THE_READER:
+            assert name is None or hasattr(importlib.import_module(module), name), f"{module}.{name}"
+            assert importlib.util.find_spec(module) is not None
+
+
+def test_pages_have_blocks() -> None:
+    assert sum(len(blocks_of(page.read_text())) for page in PAGES) > 12
+
+
+def run_page(page: str, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Run the blocks of a page one after the other, but for those that hold one of `without`; returns their names."""
+    names: dict[str, Any] = {"__name__": "block"}
+    for block in blocks_of((ROOT / "docs" / page).read_text()):
+        if not any(word in block for word in without):
+            exec(compile(block, page, "exec"), names)
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_blocks_about_losses_run_in_order() -> None:
+    names = run_page("methods.md")
+    assert names["loss"].isfinite()
+    assert names["fusion"]
+
+
+def test_the_blocks_about_training_run(folder: pathlib.Path) -> None:
+    student = folder / "run" / "resnet18"
+    student.mkdir(parents=True)
+    save_file(timm.create_model("resnet18", num_classes=0).state_dict(), student / "folded.safetensors")
+    (student / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": "nan"}) + "\n")
+    make_store(folder / "train.store", rows=240)
+    names = run_page("training.md")
+    assert names["model"].num_classes == 10
+    assert np.isnan(names["rows"][0]["loss"])
+    assert len(names["held"].rows_N) == len(names["features"]) == 120
+
+
+def test_the_block_that_makes_a_store_runs(folder: pathlib.Path) -> None:
+    np.save("avg.npy", np.ones((3, 4), np.float32))
+    store = run_page("store.md", without=("store[7]",))["cache"].open("X.store")
+    assert store.labels_N.tolist() == [0, -1, 1]

@@ -1,0 +1,130 @@
+"""What Python code may give a configuration: values of the annotated types, which are recorded as JSON has them."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tcs
+from tcs.config.augment import AugmentConfig
+from tcs.config.extract import FeatureConfig
+from tcs.config.optimiser import OptimiserConfig
+from tcs.config.plain import with_tuples
+from tcs.config.pool import PoolConfig
+
+# Configuration -> what it cannot do without
+GIVEN: dict[Any, dict[str, Any]] = {
+    tcs.ExtractConfig: {"data": "x", "out": "y", "teacher": "z"},
+    tcs.FitConfig: {"store": "x", "out": "y"},
+    tcs.TargetsConfig: {"store": "x", "coordinates": "c", "out": "y"},
+    tcs.TrainConfig: {"store": "x", "out": "y", "models": ("resnet18",)},
+    tcs.EvalConfig: {"run": "x", "store": "y"},
+    tcs.ProbeConfig: {"store": "x", "test": "y"},
+    tcs.FewshotConfig: {"recipe": "x", "out": "y"},
+    tcs.SuggestConfig: {"store": "x", "n": 4, "out": "y"},
+    tcs.RecomputeConfig: {"store": "x"},
+    tcs.RepairConfig: {"store": "x"},
+    tcs.ImportConfig: {"source": "x", "out": "y"},
+    AugmentConfig: {},
+    FeatureConfig: {},
+    OptimiserConfig: {},
+    PoolConfig: {},
+}
+
+
+def config_of(kind: Any, **options: Any) -> Any:
+    return kind(**GIVEN[kind] | options)
+
+
+def test_every_public_configuration_is_tried() -> None:
+    assert {name for name in tcs.__all__ if name.endswith("Config")} <= {kind.__name__ for kind in GIVEN}
+
+
+@pytest.mark.parametrize("kind", GIVEN, ids=lambda kind: str(kind.__name__))
+def test_no_option_takes_an_object_of_another_type(kind: Any) -> None:
+    for field in dataclasses.fields(kind):
+        if field.name == "unlabelled":
+            continue  # its text says what is wrong, as the command line's does
+        with pytest.raises(tcs.ConfigError, match=rf"^{field.name} is \(1\+2j\); it must be .*\.$"):
+            config_of(kind, **{field.name: 1 + 2j})
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value", "message"),
+    [
+        (tcs.ProbeConfig, "seeds", 3, r"seeds is 3, a single one; it must be a tuple, as \(3,\)\."),
+        (tcs.ProbeConfig, "dims", 4, r"dims is 4, a single one; it must be a tuple, as \(4,\)\."),
+        (tcs.ProbeConfig, "compressions", 2.5, r"compressions is 2\.5, a single one; it must be a tuple, as \(2\.5,\)\."),
+        (tcs.ProbeConfig, "dims", "48", r"dims is '48'; it must be a tuple of whole numbers\."),
+        (tcs.ProbeConfig, "dims", ("4",), r"dims is \('4',\); it must be a tuple of whole numbers\."),
+        (tcs.FitConfig, "ceiling_shots", 4, r"ceiling_shots is 4, a single one; it must be a tuple, as \(4,\)\."),
+        (tcs.ProbeConfig, "dims", np.ones((2, 1)), r"dims is array\(\[\[1\.\], \[1\.\]\]\); it must be a tuple of whole numbers\."),
+        (tcs.TrainConfig, "models", 3, r"models is 3; it must be a tuple of texts\."),
+        (tcs.TrainConfig, "shots", "4", r"shots is '4'; it must be a whole number or None\."),
+        (tcs.TrainConfig, "shots", 4.0, r"shots is 4\.0; it must be a whole number or None\."),
+        (tcs.TrainConfig, "shots", True, r"shots is True; it must be a whole number or None\."),
+        (tcs.TrainConfig, "steps", (4,), r"steps is \(4,\); it must be a whole number or None\."),
+        (tcs.TrainConfig, "dry_run", 1, r"dry_run is 1; it must be True or False\."),
+        (tcs.TrainConfig, "store", None, r"store is None; it must be a text\."),
+        (tcs.TrainConfig, "store", b"x", r"store is b'x'; it must be a text\."),
+        (tcs.TrainConfig, "optimiser", 1, r"optimiser is 1; it must be an OptimiserConfig\."),
+        (tcs.TrainConfig, "pool", None, r"pool is None; it must be a PoolConfig\."),
+        (OptimiserConfig, "lr", "1e-3", r"lr is '1e-3'; it must be a number\."),
+        (OptimiserConfig, "lr", True, r"lr is True; it must be a number\."),
+        (OptimiserConfig, "clip_grad", "1", r"clip_grad is '1'; it must be a number or None\."),
+        (OptimiserConfig, "opt_betas", 0.9, r"opt_betas is 0\.9; it must be a tuple of 2 numbers or None\."),
+        (tcs.ExtractConfig, "mean", (0.5, 0.5), r"mean is \(0\.5, 0\.5\); it must be a tuple of 3 numbers or None\."),
+        (tcs.ExtractConfig, "view_scale", 1, r"view_scale is 1; it must be a tuple of 2 numbers\."),
+        (tcs.ExtractConfig, "project", "avg=4", r"project is 'avg=4'; it must be a mapping of texts to whole numbers\."),
+        (tcs.ExtractConfig, "project", {"avg": "4"}, r"project is {'avg': '4'}; it must be a mapping of texts to whole"),
+        (tcs.ExtractConfig, "teacher_kwargs", {1: 2}, r"teacher_kwargs is {1: 2}; it must be a mapping of texts to values\."),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_in_one_line(kind: Any, option: str, value: Any, message: str) -> None:
+    with pytest.raises(tcs.ConfigError, match=f"^{message}") as caught:
+        config_of(kind, **{option: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [tcs.FitConfig, tcs.TargetsConfig, tcs.SuggestConfig])
+@pytest.mark.parametrize(
+    ("out", "remedy"), [("new/", "new/NAME"), ("a/b//", "a/b/NAME"), ("/", r"\./NAME"), ("", r"\./NAME")]
+)
+def test_no_file_is_written_in_the_place_of_a_folder(kind: Any, out: str, remedy: str) -> None:
+    message = rf"^--out is '{out}', the name of a folder, and a file is written; name a file, as {remedy}\.$"
+    with pytest.raises(tcs.ConfigError, match=message):
+        config_of(kind, out=out)
+
+
+def test_no_sheet_is_written_in_the_place_of_a_folder() -> None:
+    with pytest.raises(tcs.ConfigError, match=r"^--sheet is 'a\.png/', the name of a folder, and a file is written"):
+        config_of(tcs.SuggestConfig, sheet="a.png/")
+
+
+def test_numbers_of_numpy_and_lists_are_recorded_as_python_has_them() -> None:
+    config = config_of(
+        tcs.ProbeConfig, shots=np.int64(4), seeds=[np.int32(0), 1], dims=range(2, 4), test=pathlib.Path("a") / "b"
+    )
+    assert (config.shots, config.seeds, config.dims, config.test) == (4, (0, 1), (2, 3), "a/b")
+    recorded = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert (recorded["seeds"], recorded["dims"]) == ([0, 1], [2, 3])
+    rates = OptimiserConfig(lr=np.float32(0.5), weight_decay=np.int64(0), warmup_share=0)  # type: ignore[arg-type]
+    assert [(type(value), value) for value in (rates.lr, rates.weight_decay, rates.warmup_share)] == [
+        (float, 0.5),
+        (int, 0),
+        (int, 0),
+    ]
+    projected = config_of(tcs.ExtractConfig, project={"avg": np.int64(8)})
+    assert type(projected.project["avg"]) is int
+
+
+def test_a_list_at_the_default_is_no_idle_option() -> None:
+    assert FeatureConfig(view_scale=[0.2, 1.0]) == FeatureConfig()  # type: ignore[arg-type]
+
+
+def test_lists_that_were_tuples_are_tuples_again() -> None:
+    kwargs = {"layers": (1, 2), "depth": 3, "nested": {"a": [1]}}
+    assert with_tuples(json.loads(json.dumps(kwargs))) == kwargs
