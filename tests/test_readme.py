@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
 import torch
 from artefacts import make_store
 
@@ -35,27 +34,37 @@ def snippet() -> str:
     return str(block)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)",
-        "vit_tiny_patch16_224,img_size=32,patch_size=4,embed_dim=12,depth=1,num_heads=2",
-    ],
+MODELS = (
+    "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)",
+    "vit_tiny_patch16_224,img_size=32,patch_size=4,embed_dim=12,depth=1,num_heads=2",
 )
-def test_the_snippet_loads_a_student_whatever_its_arguments(tmp_path: pathlib.Path, model: str) -> None:
+
+STRICT = f"""
+import os, runpy, sys
+sys.path.append({TESTS!r})
+import strictness
+strictness.apply()
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    runpy.run_path("snippet.py", run_name="__main__")
+"""
+
+
+def test_the_snippet_loads_a_student_whatever_its_arguments(tmp_path: pathlib.Path) -> None:
     make_store(tmp_path / "train.store", rows=12)
-    options: dict[str, Any] = {"store": str(tmp_path / "train.store"), "models": (model,), "img_size": 32}
-    (folder,) = train(TrainConfig(**options, out=str(tmp_path / "trained"), steps=1, batch_size=4, held_out=0))
-    (tmp_path / "run").mkdir()
-    folder.rename(tmp_path / "run" / "resnet18")  # the one student of the page
-    (tmp_path / "snippet.py").write_text(snippet() + PRINT)
-    strict = f"import runpy, sys\nsys.path.append({TESTS!r})\nimport strictness\nstrictness.apply()\n"
-    command = [sys.executable, "-c", f"{strict}runpy.run_path('snippet.py', run_name='__main__')"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    options: dict[str, Any] = {"store": str(tmp_path / "train.store"), "img_size": 32, "steps": 1, "batch_size": 4}
+    trained = train(TrainConfig(**options, models=MODELS, out=str(tmp_path / "trained"), held_out=0))
+    places = [tmp_path / f"user {number}" for number in range(len(MODELS))]
+    for place, folder in zip(places, trained, strict=True):
+        (place / "run").mkdir(parents=True)
+        folder.rename(place / "run" / "resnet18")  # the one student of the page
+        (place / "snippet.py").write_text(snippet() + PRINT)
+    done = subprocess.run([sys.executable, "-c", STRICT, *places], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    logits, is_training, ours = json.loads(done.stdout)
     pixels = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)
-    with torch.no_grad():
-        expected = load_student(tmp_path / "run" / "resnet18").model(pixels)[0]
-    assert torch.allclose(torch.tensor(logits), expected, atol=1e-5)
-    assert (is_training, ours) == (False, [])
+    for place, line in zip(places, done.stdout.splitlines(), strict=True):
+        logits, is_training, ours = json.loads(line)
+        with torch.no_grad():
+            expected = load_student(place / "run" / "resnet18").model(pixels)[0]
+        assert torch.allclose(torch.tensor(logits), expected, atol=1e-5)
+        assert (is_training, ours) == (False, [])

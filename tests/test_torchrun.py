@@ -11,9 +11,11 @@ import launched
 import pytest
 import torch
 from extraction import SIDE, config, fill
-from processes import LAUNCHER_SECONDS, finished, run_processes, started, told, torchrun
+from processes import LAUNCHER_SECONDS, run_processes, started, told, torchrun
 from store_folders import manifest_of, shard_files, stood
 
+import cache
+from cache.errors import StoreWriteError
 from cache.files import FolderLock
 from tcs.extraction.extract import extract
 
@@ -121,27 +123,26 @@ def test_a_locked_store_is_one_line_and_exit_code_1(
     assert list((tmp_path / "s").iterdir()) == []
 
 
-FULL_DISK = """
-import sys, cache
-from cache.errors import StoreWriteError
-from tcs.cli import main
+def fill_the_disk(folder: pathlib.Path, arguments: list[str]) -> int:
+    """`tcs` as a rank, on whose disk shards of ranks beside rank 0 find no room."""
 
-def full(part, index, rows):
-    raise StoreWriteError("no space left; free some and run again.")
+    def full(part: cache.PartWriter, index: int, rows: cache.ShardRows) -> None:
+        raise StoreWriteError("no space left; free some and run again.")
 
-cache.PartWriter.write_shard = full  # what ranks beside rank 0 write with
-main(sys.argv[1:])
-"""
+    cache.PartWriter.write_shard = full  # type: ignore[method-assign]
+    return launched.run_command(folder, "full", arguments)
 
 
-def test_an_error_of_one_rank_is_told_once_by_that_rank(
+def test_an_error_of_one_rank_is_told_by_that_rank(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    (tmp_path / "script.py").write_text(FULL_DISK)
-    code, out, err = finished(command(2, data, tmp_path / "s", teacher, str(tmp_path / "script.py")))
-    assert (code, out) == (1, "")
-    assert told(err)[-2:] == [
-        "rank 1: Error: no space left; free some and run again.",
-        "stopped by SIGTERM; run the same command again to resume.",
-    ]
+    arguments = command(2, data, tmp_path / "s", teacher)
+    ends = run_processes(2, fill_the_disk, tmp_path, arguments[arguments.index("extract") :])
+    assert [end.code for end in ends] == [1, 1]
+    first, second = ((tmp_path / f"full.{rank}.err").read_text() for rank in (0, 1))
+    assert second == "rank 1: Error: no space left; free some and run again.\n"
+    assert first.splitlines()[-1].startswith(
+        "Error: rank 0 has lost the other ranks ("
+    )  # torchrun ends it before it says so
+    assert "no space left" not in first
     assert manifest_of(tmp_path / "s")["state"] == "open"

@@ -35,7 +35,7 @@ DROPOUT_STUDENT = STUDENT + ",drop_path_rate=0.3"
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_lowers_its_own_loss(method: str, tmp_path: pathlib.Path) -> None:
-    trainer = make(method, steps=60, lr=5e-3)
+    trainer = make(method, steps=32, lr=5e-3)
     cost = run(trainer, tmp_path, augment=UNCHANGED)
     main = [row["loss"] for row in load_metrics(tmp_path / "metrics.jsonl") if row["phase"] == "main"]
     assert np.mean(main[-5:]) < np.mean(main[:5])
