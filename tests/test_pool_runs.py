@@ -285,3 +285,16 @@ def test_streams_of_a_method_without_spread_labels_write_none(folder: pathlib.Pa
     job, data = planned(folder, method="labels")
     assert len(open_streams([job], data, CPU, ALONE)) == 1
     assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("options", [{"method": "pool-labels"}, {"loss": "kd + 0.1*ce", "probe_head": "ridge"}])
+def test_a_run_in_the_coordinates_of_other_targets_is_another_run(
+    folder: pathlib.Path, options: dict[str, Any]
+) -> None:
+    first = make_targets(folder)
+    other = make_targets(folder, method="random")
+    identities = [planned(folder, targets=str(path), **options)[0].identity for path in (first, other)]
+    assert identities[0]["targets_identity"] != identities[1]["targets_identity"]
+    assert None not in [identity["targets_identity"] for identity in identities]
+    plain = [planned(folder, targets=str(path), method="labels")[0].identity for path in (first, other)]
+    assert plain[0] == plain[1]  # reads neither

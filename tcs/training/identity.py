@@ -26,10 +26,11 @@ def run_identity(
         for key, value in config.options().items()
         if key not in PLACES and not (key in LATER and value == defaults[key])
     }
+    reads = reads_targets(method) or reads_coordinates(method, config)
     return kept | {
         "model": spec.text,
         "store_identity": data.store.identity,
-        "targets_identity": None if data.targets is None or not reads_targets(method) else data.targets.identity,
+        "targets_identity": data.targets.identity if data.targets is not None and reads else None,
         "split_digest": split.digest,
         "selected": None if selection is None else [int(k) for k in selection.active_k],
         **_since_first_releases(config, method, data),
