@@ -41,5 +41,6 @@ def top_classes(labels: PoolLabels, z_NK: NDArray[np.floating], count: int) -> T
     classes_NT, shares_NT = np.empty((len(z_NK), count), np.int32), np.empty((len(z_NK), count), np.float16)
     for start, p_BC in labels.blocks(z_NK):
         shares_BT, classes_BT = torch.from_numpy(p_BC).topk(count, dim=1)
-        classes_NT[start : start + len(p_BC)], shares_NT[start : start + len(p_BC)] = classes_BT, shares_BT
+        span = slice(start, start + len(p_BC))
+        classes_NT[span], shares_NT[span] = classes_BT.numpy(), shares_BT.numpy()
     return TopClasses(classes_NT=classes_NT, shares_NT=shares_NT, n_classes=n_classes)
