@@ -23,7 +23,7 @@ from tcs.config.extract import ExtractConfig, RecomputeConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.fit import fit
 from tcs.errors import ConfigError, DataError
-from tcs.extraction.decoding import CleanInputs, ViewInputs, view_policy
+from tcs.extraction.decoding import CleanInputs, ViewInputs, _without_lost_parents, view_policy
 from tcs.extraction.extract import extract
 from tcs.extraction.plan import prepare
 from tcs.images.decode import decode_image
@@ -236,3 +236,11 @@ def test_students_train_from_smaller_copies_and_are_told_where_there_are_none(
         match=r"holds no images \(--images none\); give them with --data, or extract again with --images original",
     ):
         train(dataclasses.replace(settings, store=str(none), out=str(tmp_path / "other")))
+
+
+def test_a_worker_is_silent_of_a_parent_that_hung_up_and_of_nothing_else() -> None:
+    told: list[type[BaseException]] = []
+    hook = _without_lost_parents(lambda kind, error, trace: told.append(kind))
+    for error in (EOFError(), ConnectionResetError(), BrokenPipeError(), OSError(), RuntimeError("ours")):
+        hook(type(error), error, None)
+    assert told == [OSError, RuntimeError]

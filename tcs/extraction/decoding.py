@@ -9,8 +9,10 @@ Legend: B batch, n images in the batch, V views, P parameters of a view, H W hei
 
 import dataclasses
 import os
+import sys
 import threading
 import time
+import types
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
@@ -27,6 +29,8 @@ from tcs.config.extract import ExtractConfig
 from tcs.errors import DataError
 from tcs.images.decode import BadImageError, decode_image, shrink
 from tcs.images.listing import ImageList
+
+ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], Any]
 
 WATCH_SECONDS = 0.2  # between a worker's looks at whether its parent is alive
 
@@ -224,3 +228,15 @@ def _end_with_parent(_: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    sys.excepthook = _without_lost_parents(sys.excepthook)
+
+
+def _without_lost_parents(hook: ExceptHook) -> ExceptHook:
+    """`hook`, but silent where the connection to the parent has broken: a parent that was interrupted hangs up in the middle of
+    taking a batch, and the thread that gives it away would print that traceback below the parent's own last line."""
+
+    def quiet(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+        if not issubclass(kind, EOFError | ConnectionError):
+            hook(kind, error, trace)
+
+    return quiet
