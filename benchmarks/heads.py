@@ -14,7 +14,6 @@ Legend: N rows of the pool, M labelled rows, T rows that score, D teacher dims, 
 """
 
 import argparse
-import csv
 import dataclasses
 import itertools
 import pathlib
@@ -28,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 import cache
-from tcs.checkpoint import save_table
+from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.system import fit_coordinates
 from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
 from tcs.pool_labels.soft import top_classes
@@ -124,7 +123,7 @@ def main(given: list[str] | None = None) -> None:
 
 def write_table(arguments: argparse.Namespace) -> None:
     """Append the rows that the CSV lacks, one at a time."""
-    found = read_rows(arguments.out)
+    found = load_table(arguments.out)
     done = {tuple(row[name] for name in KEY) for row in found}
     commit = environment()["commit"]
     for path in arguments.stores:
@@ -133,14 +132,6 @@ def write_table(arguments: argparse.Namespace) -> None:
             found.append(row | {"commit": commit})
             save_table(arguments.out, found)
             print(" ".join(f"{value}" for value in row.values()), flush=True)
-
-
-def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Rows of an earlier run, as strings."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def open_data(path: pathlib.Path, arguments: argparse.Namespace) -> Data:

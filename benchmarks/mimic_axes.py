@@ -10,7 +10,6 @@ Legend: N rows, K coordinates, H hash bits, D teacher dims.
 """
 
 import argparse
-import csv
 import dataclasses
 import pathlib
 import tempfile
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.artefact import teacher_identity_of
-from tcs.checkpoint import save_table
+from tcs.checkpoint import load_table, save_table
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.system import fit_coordinates, save_coordinates
@@ -76,7 +75,7 @@ def main() -> None:
         for power in (0.0, 0.5)
         for loss in ("l2", "elsh")
     ]
-    rows = read_rows(arguments.out)
+    rows = load_table(arguments.out)
     todo = [entry for entry in plan if not any(all(row[key] == str(entry[key]) for key in entry) for row in rows)]
     print(f"{len(plan)} runs of {arguments.steps} x {arguments.batch_size} images; {len(todo)} to go.", flush=True)
     bench = open_bench(arguments)
@@ -99,14 +98,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--img-size", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=1)
     return parser.parse_args()
-
-
-def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Rows of an earlier run, as strings."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def open_bench(arguments: argparse.Namespace) -> Bench:

@@ -10,7 +10,6 @@ where the CSV ends. Legend: N rows that score.
 """
 
 import argparse
-import csv
 import pathlib
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tcs.checkpoint import save_table
+from tcs.checkpoint import load_table, save_table
 from tcs.config.evaluate import EvalConfig
 from tcs.config.train import TrainConfig
 from tcs.evaluation.students import load_student, predict_rows
@@ -64,21 +63,13 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--most", type=int, default=4000)
     arguments = parser.parse_args(given)
-    found = read_rows(arguments.out)
+    found = load_table(arguments.out)
     commit = environment()["commit"]
     for path in arguments.stores:
         for row in rows_of(path, arguments, {tuple(row[name] for name in KEY) for row in found}):
             found.append(row | {"commit": commit})
             save_table(arguments.out, found)
             print(" ".join(f"{value}" for value in row.values()), flush=True)
-
-
-def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Rows of an earlier run, as strings."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def rows_of(path: pathlib.Path, arguments: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,6 @@ Legend: N rows of the pool, M labelled rows, T rows that score, K coordinates, D
 """
 
 import argparse
-import csv
 import pathlib
 import resource
 import time
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.checkpoint import save_table
+from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.system import fit_coordinates
 from tcs.labelling.choice import choose_rows
 from tcs.labelling.points import points_of
@@ -74,7 +73,7 @@ def main(given: list[str] | None = None) -> None:
 def write_table(arguments: argparse.Namespace) -> None:
     """Append the rows that the CSV lacks, one at a time."""
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    found = read_rows(arguments.out)
+    found = load_table(arguments.out)
     done = {(row["dataset"], row["chooser"], row["seed"]) for row in found}
     commit, first = environment()["commit"], 100 if arguments.development else 0
     for path in arguments.stores:
@@ -87,14 +86,6 @@ def write_table(arguments: argparse.Namespace) -> None:
                     found.append({"dataset": path.name, **row, "commit": commit})
                     print(" ".join(f"{value}" for value in found[-1].values()), flush=True)
                 save_table(arguments.out, found)
-
-
-def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Rows of an earlier run, as strings."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def open_data(path: pathlib.Path, is_development: bool) -> tuple[tuple[F32, Ints], tuple[F32, Ints]]:

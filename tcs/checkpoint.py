@@ -141,3 +141,11 @@ def save_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     atomic_write_bytes(path, text.getvalue().encode())
+
+
+def load_table(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows that `save_table` wrote, values as strings; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,19 +1,14 @@
 """The benchmark of heads, once and small, so that it cannot rot. N rows of the pool, C classes."""
 
 import argparse
-import csv
 import pathlib
 
 import numpy as np
 import pytest
 from artefacts import make_store
+from tables import read_rows
 
 from benchmarks import heads
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
