@@ -94,7 +94,9 @@ def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:
     of other stores. Writes nothing."""
     if out.exists() and not out.is_dir():
         raise ArtefactError(f"--out {out} is a file; the grid needs a folder. Give another --out.")
-    if out.is_dir() and not (out / LEDGER).exists() and any(not _may_lie_unclaimed(path) for path in out.iterdir()):
+    # Listed before the ledger is looked for: a part that claims the folder at this moment writes the ledger first.
+    found = list(out.iterdir()) if out.is_dir() else []
+    if not (out / LEDGER).exists() and not all(map(_may_lie_unclaimed, found)):
         raise ArtefactError(f"--out {out} holds files that no grid made; give an empty or new folder.")
     known = _load_ledger(out)
     if known:
