@@ -1,0 +1,207 @@
+"""Students from few labels, on real caches: what part A, B, C, the ablation and the curve over steps train, and their tables.
+
+    python benchmarks/students.py plan
+    OMP_NUM_THREADS=1 python benchmarks/students.py run --stores STORES --part methods --cache flowers5 --cells 1/2
+    python benchmarks/students.py collect
+    python benchmarks/students.py tables
+
+STORES/flowers5-train.store and -test.store are the caches of flowers5. A part on a cache is a grid of `tcs fewshot`, in
+benchmarks/results/students/<cache>, or <cache>-<student> where the student needs options of its own: it resumes from the rows that
+are committed there, and two processes with --cells 1/2 and 2/2 share it. `collect` writes the rows of all folders to
+benchmarks/results/students/results.csv, with the data set in front. The pool is all other training images of the store, scores are
+of the last step on all test images, steps are equal for all methods of a student. Rate, steps and default method were chosen on
+development splits (benchmarks/results/pool-methods-dev).
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tcs.checkpoint import load_table, save_table
+from tcs.config.evaluate import FewshotConfig
+from tcs.grid.run import fewshot
+from tcs.reporting.grid_report import plain
+from tcs.reporting.intervals import paired_difference, t_interval
+from tcs.runtime import say
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "students"
+CACHES = ("cifar10-simclr", "cifar10-lite2", "flowers5", "pbc8")
+SMALL = "resnet18,layers=(1,1,1,1),channels=(16,32,48,64)"
+LARGER = "resnet18,layers=(1,1,1,1),channels=(32,64,128,256)"
+VITS = {
+    32: "vit_tiny_patch16_224,img_size=32,patch_size=4,embed_dim=128,depth=6,num_heads=4",
+    64: "vit_tiny_patch16_224,img_size=64,patch_size=8,embed_dim=128,depth=6,num_heads=4",
+}
+LITE0 = "tf_efficientnet_lite0"
+PRIMARY = ["tcs-pool", "kd"]
+REFERENCES = ["teacher-probe", "teacher-transductive"]
+
+KD = {"label": "kd", "loss": "kd", "probe_head": "ridge"}  # from the ridge probe of the k shots
+SPREAD = {"label": "kd-transductive", "loss": "kd", "probe_head": "transductive"}
+POOL = "tcs-pool"
+
+
+def _variant(label: str, loss: str = "pool + 1.0*l2", **options: Any) -> dict[str, Any]:
+    return {"label": label, "head": "linear", "loss": loss} | options
+
+
+METHODS: Sequence[Any] = ("labels", KD, "tcs-probe", SPREAD, POOL)
+MORE_METHODS: Sequence[Any] = (
+    "bottleneck",
+    "tcs",
+    _variant("projector", "ce + 2*projector"),
+    _variant("lshl2", "ce + 6*lshl2"),
+    _variant("kd-transductive + l2", "kd + 1.0*l2", probe_head="transductive"),
+    {"label": "pool-head", "method": "pool-head"},
+)
+ABLATION: Sequence[Any] = (
+    *(_variant(f"{name} alone", pool_estimator=name) for name in ("ridge-em", "gaussian-em", "propagation")),
+    _variant("mutual information alone", pool_estimator="mutual-information"),
+    _variant("soft labels of the ridge probe", pool_estimator="ridge"),
+    _variant("without l2", "pool"),
+    _variant("0.3 l2", "pool + 0.3*l2"),
+    _variant("3 l2", "pool + 3.0*l2"),
+)
+
+# part -> students (of an image side), methods, shots, seeds
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "methods": {"methods": METHODS, "shots": [1, 4, 16], "seeds": 5},
+    "one-shot": {"methods": ("labels", KD, POOL), "shots": [1], "seeds": 10},
+    "more-methods": {
+        "methods": (*METHODS, *MORE_METHODS),
+        "shots": [4],
+        "seeds": 3,
+        "caches": ("cifar10-lite2", "pbc8"),
+    },
+    "ablation": {"methods": (KD, POOL, *ABLATION), "shots": [4], "seeds": 5, "caches": ("cifar10-lite2", "pbc8")},
+    "larger": {"student": "larger", "methods": ("labels", KD, POOL), "shots": [4], "seeds": 3},
+    "vit": {"student": "vit", "methods": ("labels", KD, POOL), "shots": [4], "seeds": 3},
+    "lite0": {
+        "student": "lite0",
+        "methods": ("labels", KD, POOL),
+        "shots": [4],
+        "seeds": 3,
+        "caches": ("flowers5", "pbc8"),
+    },
+}
+
+
+def main(given: list[str] | None = None) -> None:
+    """Run one of the four commands."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("plan").set_defaults(command=lambda _: plan())
+    run = commands.add_parser("run")
+    run.add_argument("--stores", type=pathlib.Path, required=True)
+    run.add_argument("--part", choices=PARTS, required=True)
+    run.add_argument("--cache", choices=CACHES, required=True)
+    run.add_argument("--seeds", type=int, help="the first so many of the part's seeds")
+    run.add_argument("--cells", help="i/n, as tcs fewshot has it")
+    run.set_defaults(command=run_part)
+    commands.add_parser("collect").set_defaults(command=lambda _: collect())
+    commands.add_parser("tables").set_defaults(command=lambda _: tables())
+    arguments = parser.parse_args(given)
+    arguments.command(arguments)
+
+
+def recipe_of(part: str, cache: str, seeds: int | None = None) -> tuple[dict[str, Any], str]:
+    """(recipe, name of its folder) of one part on one cache; paths are relative to the folder of the stores."""
+    given = PARTS[part]
+    student = given.get("student", "small")
+    small = 32 if cache.startswith("cifar10") else 64
+    options: dict[str, Any] = {"img_size": small, "steps": 1600 if small == 32 else 400, "batch_size": 128, "lr": 0.005}
+    model, folder = {"small": SMALL, "larger": LARGER, "vit": VITS[small], "lite0": LITE0}[student], cache
+    if student == "vit":
+        options, folder = options | {"lr": 0.001}, f"{cache}-vit"
+    if student == "lite0":
+        options, folder = (
+            options | {"img_size": 128, "steps": 100, "batch_size": 64, "lr": 0.001, "pretrained": True},
+            f"{cache}-lite0",
+        )
+    recipe = {
+        "train": f"{cache}-train.store",
+        "test": f"{cache}-test.store",
+        "students": [model],
+        "methods": [dict(method) if isinstance(method, Mapping) else method for method in given["methods"]],
+        "shots": list(given["shots"]),
+        "seeds": list(range(min(given["seeds"], seeds or given["seeds"]))),
+        "unlabelled": ["all"],
+        "references": REFERENCES,
+        "options": options,
+        "primary": PRIMARY,
+    }
+    return recipe, folder
+
+
+def plan() -> None:
+    """Print what each part trains."""
+    for part, given in PARTS.items():
+        for cache in given.get("caches", CACHES):
+            recipe, folder = recipe_of(part, cache)
+            cells = len(recipe["methods"]) * len(recipe["shots"]) * len(recipe["seeds"])
+            say(f"{part:13} {folder:22} {cells:3} cells of {recipe['options']['steps']} steps: {recipe['students'][0]}")
+
+
+def run_part(arguments: argparse.Namespace) -> None:
+    """Run the cells that the part's folder lacks."""
+    recipe, folder = recipe_of(arguments.part, arguments.cache, arguments.seeds)
+    out = (RESULTS / folder).resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = pathlib.Path(scratch) / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        os.chdir(arguments.stores)
+        raise SystemExit(fewshot(FewshotConfig(recipe=str(path), out=str(out), cells=arguments.cells)))
+
+
+def collect() -> list[dict[str, Any]]:
+    """The rows of all folders, each with its data set in front, also written to results.csv."""
+    rows = [
+        {"dataset": next(name for name in CACHES if folder.name.startswith(name))} | row
+        for folder in sorted(path.parent for path in RESULTS.glob("*/results.csv"))
+        for row in load_table(folder / "results.csv")
+    ]
+    save_table(RESULTS / "results.csv", rows)
+    say(f"{len(rows)} rows, {sum(row['status'] != 'ok' for row in rows)} of them failed.")
+    return rows
+
+
+def tables() -> None:
+    """Print the tables of RESULTS.md as Markdown: top-1, and the paired difference of tcs-pool to each method."""
+    rows = [row for row in load_table(RESULTS / "results.csv") if row["status"] == "ok"]
+    models = {row["model"] for row in rows if row["model"] != "teacher"}
+    for model in sorted(models, key=lambda name: (name != SMALL, name)):
+        _table(model, [row for row in rows if row["model"] in (model, "teacher")])
+
+
+def _table(model: str, rows: list[dict[str, Any]]) -> None:
+    keys = list(dict.fromkeys((row["dataset"], int(row["shots"])) for row in rows if row["model"] == model))
+    keys.sort(key=lambda key: (CACHES.index(key[0]), key[1]))
+    methods = dict.fromkeys(row["method"] for row in sorted(rows, key=lambda row: row["model"] == "teacher"))
+    say(f"\n`{model}`\n\n| method | {' | '.join(f'{name} {shots}' for name, shots in keys)} | tcs-pool ahead by |")
+    say(f"|---|{'---:|' * (len(keys) + 1)}")
+    for method in methods:
+        cells, gains = [], []
+        for key in keys:
+            own, ours = _by_seed(rows, method, key), _by_seed(rows, POOL, key)
+            cells.append(plain(t_interval(list(own.values()))) + f" ({len(own)})" if own else "-")
+            gain = paired_difference(ours, own)
+            gains += [gain.mean] if gain else []
+        say(f"| {method} | {' | '.join(cells)} | {statistics.fmean(gains):+.1f} ({len(gains)}) |")
+
+
+def _by_seed(rows: list[dict[str, Any]], method: str, key: tuple[str, int]) -> dict[str, float]:
+    return {
+        row["split_id"]: float(row["top1"])
+        for row in rows
+        if row["method"] == method and (row["dataset"], int(row["shots"])) == key
+    }
+
+
+if __name__ == "__main__":
+    main()
