@@ -21,6 +21,7 @@ from tcs.config.train import TrainConfig
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
 from tcs.evaluation.students import load_student, predict
+from tcs.grid.claims import claimed_cells
 from tcs.grid.ledger import (
     COLUMNS,
     RESULTS,
@@ -101,7 +102,7 @@ def fewshot(config: FewshotConfig) -> int:
     cells = choose_part(plan_cells(grid), config.cells)
     bench = _open_bench(grid, out, config.device)
     check_folder(out, grid, bench.origin)
-    done = {row_key(row) for row in load_results(out / RESULTS) if row["status"] == "ok"}
+    done = _done(out)
     todo = [cell for cell in cells if cell.key not in done]
     _print_plan(grid, cells, todo)
     if config.dry_run:
@@ -110,13 +111,17 @@ def fewshot(config: FewshotConfig) -> int:
     return _run_cells(bench, todo)
 
 
+def _done(out: pathlib.Path) -> set[tuple[str, ...]]:
+    return {row_key(row) for row in load_results(out / RESULTS) if row["status"] == "ok"}
+
+
 def _run_cells(bench: Bench, todo: list[Cell]) -> int:
-    failed = 0
+    failed = number = 0
     with progress_bar(len(todo), "few-shot grid", "cells") as bar:
-        for number, cell in enumerate(todo, 1):
+        for cell in claimed_cells(bench.out, todo, lambda cell: cell.key in _done(bench.out), lambda: bar.advance(1)):
             row = run_cell(bench, cell)
             add_row(bench.out, row)
-            failed += row["status"] != "ok"
+            failed, number = failed + (row["status"] != "ok"), number + 1
             result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
             say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
             bar.advance(1)
