@@ -188,9 +188,9 @@ def test_unusable_results_are_refused(tmp_path):
     failed = [row("vit", "a", 1, 0, "", status="failed", error="x")]
     with pytest.raises(ArtefactError, match=r"holds no finished run \(1 failed\); run tcs fewshot again"):
         load_runs(write_grid(tmp_path, failed))
-    with pytest.raises(ArtefactError, match=r"line 3 cannot be read \(could not convert string to float: 'high'\)"):
+    with pytest.raises(ArtefactError, match=r"line 3 has top1 'high', which is no percentage"):
         load_runs(write_grid(tmp_path, [row("vit", "a", 1, 0, 1.0), row("vit", "a", 1, 1, "high")]))
-    with pytest.raises(ArtefactError, match=r"line 2 cannot be read \(top1 is nan\)"):
+    with pytest.raises(ArtefactError, match=r"line 2 has top1 'nan', which is no percentage"):
         load_runs(write_grid(tmp_path, [row("vit", "a", 1, 0, "nan")]))
     (tmp_path / "results.csv").write_text("model,method\n")
     with pytest.raises(ArtefactError, match="lacks the column shots, seed, split_id"):

@@ -6,7 +6,6 @@ again with other options is not, whatever it is called.
 """
 
 import contextlib
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import cache
 from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.errors import ArtefactError
 from tcs.grid.recipe import POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
+from tcs.reporting.rows import KEY, load_rows
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
 
@@ -191,23 +191,22 @@ def _tell_changed(sealed: Mapping[str, Any], grid: Grid) -> None:
 
 
 def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others."""
+    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others, or a line
+    is broken."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ArtefactError(
-                f"{path} has other columns than this release writes (rows of earlier ones do not say of which test store they "
-                "are); read it with tcs report, and use another --out to go on."
-            )
-    return rows
+    columns, rows = load_rows(path)
+    if columns != COLUMNS:
+        raise ArtefactError(
+            f"{path} has other columns than this release writes (rows of earlier ones do not say of which test store they "
+            "are); read it with tcs report, and use another --out to go on."
+        )
+    return [row for _, row in rows]
 
 
 def row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The cell that a row of results.csv belongs to."""
-    return tuple(str(row[column]) for column in ("model", "method", "shots", "seed", "unlabelled"))
+    return tuple(str(row[column]) for column in KEY)
 
 
 def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:

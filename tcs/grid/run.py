@@ -50,6 +50,7 @@ from tcs.grid.references import score_reference, score_transductive
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.images.stored import decode_rows, find_images
 from tcs.metrics import accuracy, match_classes
+from tcs.reporting.rows import KEY
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.pool import pool_rows
@@ -170,9 +171,7 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """The row of one cell; a failure becomes a row with status `failed` and its reason."""
-    row = dict.fromkeys(COLUMNS, "") | dict(
-        zip(("model", "method", "shots", "seed", "unlabelled"), cell.key, strict=True)
-    )
+    row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
     row |= bench.origin.columns() | {
         "recipe_id": recipe_id(bench.settings, cell, reads_targets=uses_targets(bench.grid, cell))
     }
@@ -213,10 +212,17 @@ def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
         write_split_file(path, split, bench.train.keys, bench.train.labels_N, bench.train.classes)
 
 
+def run_name(cell: Cell) -> str:
+    """The folder of a cell's run, one for each method, shots, seed and pool: readable, and told apart by a digest where a character
+    of the label cannot stand in a path."""
+    written = "_".join(cell.key[1:])
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", written).strip("-")
+    return name if name == written else f"{name}-{cache.digest_of_json(cell.key[1:])[:8]}"
+
+
 def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     """Train, then score the folded timm model on the test store."""
-    name = re.sub(r"[^A-Za-z0-9_.]+", "-", "_".join(cell.key[1:])).strip("-")
-    config = cell_config(bench.grid, cell, str(bench.out / "runs" / name), bench.device)
+    config = cell_config(bench.grid, cell, str(bench.out / "runs" / run_name(cell)), bench.device)
     without_teacher = cell.method.label in STUDENT_REFERENCES
     data = bench.data_of(None if without_teacher else config.targets)
     _decode_once(data, config)

@@ -1,13 +1,12 @@
 """What a few-shot grid found: results.csv as typed rows, grouped into tables of methods x shots."""
 
-import csv
 import dataclasses
-import math
 import pathlib
 from collections.abc import Iterable, Sequence
 
 from tcs.errors import ArtefactError
 from tcs.reporting.intervals import Interval, t_interval
+from tcs.reporting.rows import REMEDY, load_rows
 
 TEACHER = "teacher"  # the model of a reference row
 NO_POOL = "none"
@@ -81,15 +80,10 @@ def load_runs(folder: pathlib.Path) -> list[Run]:
     """The rows of `folder`/results.csv. ArtefactError: missing, without the columns, a bad number, or no finished run."""
     path = folder / "results.csv"
     try:
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), tuple(reader.fieldnames or ())
+        _, rows = load_rows(path, NEEDED)
     except OSError as error:
         raise ArtefactError(f"{path} cannot be read ({error.strerror}); DIR is the --out of tcs fewshot.") from error
-    missing = [column for column in NEEDED if column not in columns]
-    if missing:
-        raise ArtefactError(f"{path} lacks the column {', '.join(missing)}; it is not a results file of tcs fewshot.")
-    runs = [_run(path, line, row) for line, row in enumerate(rows, 2)]
+    runs = [_run(path, line, row) for line, row in rows]
     if all(run.failed for run in runs):
         raise ArtefactError(f"{path} holds no finished run ({len(runs)} failed); run tcs fewshot again.")
     return runs
@@ -102,21 +96,12 @@ def _run(path: pathlib.Path, line: int, row: dict[str, str]) -> Run:
             **{key: row[key] for key in ("model", "method", "seed", "split_id", "unlabelled")},
             shots=int(row["shots"]),
             error="" if ok else row["error"] or row["status"],
-            top1=_percent(row["top1"]) if ok else None,
+            top1=float(row["top1"]) if ok else None,
             costs={key: float(row[key]) for key in COSTS if ok and row[key]},
             origins={key: row.get(key) or "" for key in (*ORIGINS, *LATER_ORIGINS)},
         )
-    except (TypeError, ValueError) as error:
-        raise ArtefactError(
-            f"{path} line {line} cannot be read ({error}); remove the line and run tcs fewshot again."
-        ) from error
-
-
-def _percent(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"top1 is {value}")
-    return value
+    except ValueError as error:
+        raise ArtefactError(f"{path} line {line} cannot be read ({error}); {REMEDY}") from error
 
 
 def group_tables(runs: Sequence[Run]) -> list[Table]:
