@@ -1,13 +1,16 @@
-"""Shared by all tests: one thread, so that two cores are not fought over, and no network; a tiny teacher, made once a process;
-which warnings are errors."""
+"""Shared by all tests: one thread, so that two cores are not fought over, no network, and no waiting for the disk; a tiny teacher,
+made once a process; which warnings are errors."""
 
+import gc
 import os
 
+gc.disable()  # until all is imported and collected, of which nothing is garbage: looking for it took a third of that time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pathlib
 
+import disk
 import pytest
 import strictness
 import torch
@@ -15,12 +18,19 @@ from artefacts import save_vit
 from extraction import SIDE
 
 torch.set_num_threads(1)
+disk.wait_for_nothing()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings of ours are errors, in the tests as in the processes that they start."""
     for line in strictness.pytest_lines():
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_collection_finish() -> None:
+    """From here on what the tests leave is looked through, and what came before them never is."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

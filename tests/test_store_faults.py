@@ -21,7 +21,7 @@ def harness(statement):
     """Run a statement in a process in which the scripts can be imported: no thread of this one may be forked."""
     places = [str(ROOT / place) for place in (".", "scripts", "tests")]
     return subprocess.run(
-        [sys.executable, "-c", f"import strictness\nstrictness.apply()\n{statement}"],
+        [sys.executable, "-c", f"import disk, strictness\ndisk.wait_for_nothing()\nstrictness.apply()\n{statement}"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
         capture_output=True,

@@ -172,7 +172,12 @@ def test_the_command_names_the_weights_of_its_students(
 def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
     fit(
         FitConfig(
-            store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=4, split_seed=9
+            store=str(folder / "train.store"),
+            out=str(folder / "s.safetensors"),
+            components=8,
+            shots=4,
+            split_seed=9,
+            ceiling_shots=(),
         )
     )
     with pytest.raises(ArtefactError, match="split"):
@@ -181,7 +186,12 @@ def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
     assert json.loads((path / "config.json").read_text())["identity"]["selected"]
     fit(
         FitConfig(
-            store=str(folder / "train.store"), out=str(folder / "s6.safetensors"), components=6, shots=4, split_seed=9
+            store=str(folder / "train.store"),
+            out=str(folder / "s6.safetensors"),
+            components=6,
+            shots=4,
+            split_seed=9,
+            ceiling_shots=(),
         )
     )
     with pytest.raises(ArtefactError, match=r"selects among coordinates .*, the targets hold"):
@@ -201,6 +211,7 @@ def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: 
             shots=8,
             split_seed=3,
             seed=3,
+            ceiling_shots=(),
         )
     )
     from tcs.coordinates.system import load_coordinates
