@@ -1,6 +1,8 @@
 """Shared by all tests: one thread, so that two cores are not fought over, no network, and no waiting for the disk; a tiny teacher,
 made once a process; which warnings are errors."""
 
+# ruff: noqa: E402 -- what the imports are to find is set before them
+
 import gc
 import os
 

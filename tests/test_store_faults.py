@@ -14,7 +14,7 @@ import pytest
 import cache
 
 ROOT = pathlib.Path(cache.__file__).parents[1]
-KILLS = 10
+KILLS, SHARDS = 10, 8  # a kill strikes any of the moments of a shard: more shards are more of the same
 
 
 def harness(statement):
@@ -33,7 +33,10 @@ def harness(statement):
 
 @pytest.fixture(scope="module")
 def results():
-    run = harness(f"import sys, fault_harness\nsys.argv = ['', '--kills', '{KILLS}', '--json']\nfault_harness.main()")
+    run = harness(
+        f"import sys, fault_harness, fault_operations\nfault_operations.SHARDS = {SHARDS}\n"
+        f"sys.argv = ['', '--kills', '{KILLS}', '--json']\nfault_harness.main()"
+    )
     assert run.stderr == ""
     return json.loads(run.stdout)
 
