@@ -29,6 +29,35 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", line)
 
 
+# Files of seconds, most of them in processes of their own, longest first: what is left for the end, when one worker may find
+# nothing more to take from another, is short; and the artefacts that such a file's tests share are not made by two workers.
+LONG = (
+    "store_faults",
+    "train_distributed",
+    "torchrun",
+    "loading",
+    "students_trained",
+    "many_students_killed",
+    "many_students",
+)
+LONG += (
+    "extract",
+    "trainer_benchmarks",
+    "speed_benchmarks",
+    "online_teacher",
+    "streamed_run",
+    "readme",
+    "trainer",
+    "pretrain",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, the others in their order."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def pytest_collection_finish() -> None:
     """From here on what the tests leave is looked through, and what came before them never is."""
     gc.freeze()
