@@ -31,15 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # Files of seconds, most of them in processes of their own, longest first: what is left for the end, when one worker may find
 # nothing more to take from another, is short; and the artefacts that such a file's tests share are not made by two workers.
-LONG = """
-store_faults train_distributed torchrun loading students_trained many_students_killed many_students extract_cut_short
-trainer_benchmarks speed_benchmarks online_teacher streamed_run readme trainer pretrain
-""".split()
+LONG = (
+    "store_faults train_distributed torchrun loading students_trained many_students_killed many_students extract_cut_short "
+    "trainer_benchmarks speed_benchmarks online_teacher streamed_run readme trainer pretrain"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files first, the others in their order."""
-    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG.split())}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
