@@ -15,8 +15,9 @@ HELD := torch==2.14.1 torchvision==0.29.1
 demo: venv
 	$(VENV)/bin/tcs demo
 
+# Compiled files are kept, whatever the environment says: tests are rewritten by pytest, which takes seconds a worker.
 test: venv
-	$(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: venv
 	$(VENV)/bin/ruff check .

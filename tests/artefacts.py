@@ -1,7 +1,10 @@
 """Small artefacts for the tests of later stages: stores written with plain arrays, so that no teacher is needed."""
 
+import functools
 import io
 import pathlib
+import tempfile
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -9,6 +12,7 @@ from PIL import Image
 import cache
 
 SIZE, DIMS = 16, 24
+LOCK = ".lock"  # of the writer, which goes with it
 CLASSES = ("ant", "bee", "cow")
 
 
@@ -18,8 +22,19 @@ def png(pixels_HW3: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def make_store(
-    path: pathlib.Path,
+def make_store(path: pathlib.Path, **options: Any) -> cache.Store:
+    """A closed store: class c has bright pixels in column block c, and features around a class centre.
+
+    `options` are those of `store_files`. Equal ones give equal bytes, which are made once a process.
+    """
+    path.mkdir(parents=True)
+    for name, data in store_files(**options).items():
+        (path / name).write_bytes(data)
+    return cache.open(path)
+
+
+@functools.cache
+def store_files(
     *,
     rows: int = 60,
     seed: int = 0,
@@ -30,11 +45,8 @@ def make_store(
     dims: int = DIMS,
     grid: tuple[int, int] | None = None,
     views: int | None = None,
-) -> cache.Store:
-    """A closed store: class c has bright pixels in column block c, and features around a class centre.
-
-    Positions of a `grid` and `views` scatter around the row's feature, which is their mean.
-    """
+) -> dict[str, bytes]:
+    """The files of such a store by name. Positions of a `grid` and `views` scatter around the row's feature, which is their mean."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(rows) % len(classes)
     centres_CD = np.random.default_rng(123).standard_normal((len(classes), dims)) * 3
@@ -59,7 +71,10 @@ def make_store(
         batch_size=8,
         views=None if views is None else cache.Views(count=views, parameters=("flip",)),
     )
-    with cache.StoreWriter(path, plan, provenance={}) as writer:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        cache.StoreWriter(pathlib.Path(folder, "x.store"), plan, provenance={}) as writer,
+    ):
         for index in writer.pending():
             at = slice(index * 40, min((index + 1) * 40, rows))
             writer.write_shard(
@@ -74,7 +89,7 @@ def make_store(
                 ),
             )
         writer.close(provenance={})
-    return cache.open(path)
+        return {file.name: file.read_bytes() for file in pathlib.Path(folder, "x.store").iterdir() if file.name != LOCK}
 
 
 def make_targets(

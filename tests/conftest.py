@@ -1,13 +1,18 @@
-"""Shared by all tests: one thread, so that two cores are not fought over, and no network; a tiny teacher, made once a process;
-which warnings are errors."""
+"""Shared by all tests: one thread, so that two cores are not fought over, no network, and no waiting for the disk; a tiny teacher,
+made once a process; which warnings are errors."""
 
+# ruff: noqa: E402 -- what the imports are to find is set before them
+
+import gc
 import os
 
+gc.disable()  # until all is imported and collected, of which nothing is garbage: looking for it took a third of that time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pathlib
 
+import disk
 import pytest
 import strictness
 import torch
@@ -15,12 +20,33 @@ from artefacts import save_vit
 from extraction import SIDE
 
 torch.set_num_threads(1)
+disk.wait_for_nothing()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings of ours are errors, in the tests as in the processes that they start."""
     for line in strictness.pytest_lines():
         config.addinivalue_line("filterwarnings", line)
+
+
+# Files of seconds, most of them in processes of their own, longest first: what is left for the end, when one worker may find
+# nothing more to take from another, is short; and the artefacts that such a file's tests share are not made by two workers.
+LONG = (
+    "store_faults train_distributed torchrun loading students_trained many_students_killed many_students extract_cut_short "
+    "trainer_benchmarks speed_benchmarks online_teacher streamed_run readme trainer pretrain"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, the others in their order."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """From here on what the tests leave is looked through, and what came before them never is."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

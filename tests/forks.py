@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
+import disk
 import strictness
 
 PRELOADED = ["timm.optim", "torch.distributed", "tcs.cli.train", "tcs.training.train", "tcs.extraction.extract"]
@@ -28,10 +29,11 @@ def fork_context() -> ForkServerContext:
 
 
 def begin() -> None:
-    """What every forked process does first: one thread and the warnings of the tests."""
+    """What every forked process does first: one thread, no waiting for the disk, and the warnings of the tests."""
     import torch
 
     torch.set_num_threads(1)
+    disk.wait_for_nothing()
     strictness.apply()
 
 

@@ -1,15 +1,14 @@
 """Ranks as processes of their own: joined over gloo, with the test's process in the launcher's place, or under torchrun."""
 
+import contextlib
 import os
 import pathlib
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from forks import begin, fork_context
+from forks import Forked, begin, fork_context, forked
 from torch.distributed import TCPStore
 
 from tcs.distributed import ranks as ranks_module
@@ -74,24 +73,26 @@ def _rank(rank: int, world_size: int, port: int, pipe: Connection, work: Work, a
         pipe.poll(None)  # until the test's process has all answers: it fetches tensors from this one
 
 
-def torchrun(world_size: int, *program: str) -> list[str]:
-    """The command that starts `program` (a script or -m and a module, and its arguments) as so many ranks."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    return [*launcher, "--nproc-per-node", str(world_size), *program]
+@contextlib.contextmanager
+def torchrun(folder: pathlib.Path, world_size: int, *program: str) -> Iterator[Forked]:
+    """The launcher that starts `program` (a script or -m and a module, and its arguments) as so many ranks, in fresh interpreters.
+
+    Itself it is `python -m torch.distributed.run` in a fork. What all of them say is in files of `folder`.
+    """
+    launcher = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(world_size)]
+    with forked(folder, _launch, [*launcher, *program]) as child:
+        yield child
 
 
-def started(command: list[str]) -> subprocess.Popen[str]:
-    """A command that finds the packages of this checkout, whatever its script."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+def _launch(arguments: list[str]) -> None:
+    from torch.distributed.run import main
 
-
-def finished(command: list[str]) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of a command."""
-    process = started(command)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+    os.chdir(ROOT)
+    os.environ |= {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }  # finds the packages of this checkout, whatever its script
+    main(arguments)
 
 
 def told(err: str) -> list[str]:

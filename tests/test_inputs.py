@@ -194,7 +194,9 @@ def test_views_are_projected_fitted_and_counted(
     assert np.array_equal(store.features("avg")[:], viewed.features("avg")[:])
     cost = prepare(dataclasses.replace(settings, dry_run=True)).cost()
     assert cost.readout_bytes == {"avg": COUNT * VIEWS * 64 * 4, "map": COUNT * VIEWS * 4 * 5 * 4}
-    fitted = fit(FitConfig(store=str(store.path), out=str(tmp_path / "c"), readout="map", components=4))
+    fitted = fit(
+        FitConfig(store=str(store.path), out=str(tmp_path / "c"), readout="map", components=4, ceiling_shots=())
+    )
     assert (fitted.dims, fitted.rows_fitted) == (5, COUNT * VIEWS * 4)
 
 

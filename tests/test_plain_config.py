@@ -1,8 +1,10 @@
 """What Python code may give a configuration: values of the annotated types, which are recorded as JSON has them."""
 
 import dataclasses
+import inspect
 import json
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -123,6 +125,34 @@ def test_numbers_of_numpy_and_lists_are_recorded_as_python_has_them() -> None:
 
 def test_a_list_at_the_default_is_no_idle_option() -> None:
     assert FeatureConfig(view_scale=[0.2, 1.0]) == FeatureConfig()  # type: ignore[arg-type]
+
+
+STAGES = [
+    name
+    for name in tcs.__all__
+    if inspect.isfunction(getattr(tcs, name)) and "config" in inspect.signature(getattr(tcs, name)).parameters
+]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_takes_its_configuration_and_nothing_else(name: str) -> None:
+    stage = getattr(tcs, name)
+    kind = inspect.signature(stage).parameters["config"].annotation
+    others = (1, None, "train.store", kind, config_of(tcs.FitConfig if kind is tcs.EvalConfig else tcs.EvalConfig))
+    for given in others:
+        words = rf"it must be an? {kind.__name__}: write tcs\.{kind.__name__}\(\.\.\.\) for it\.$"
+        with pytest.raises(TypeError, match=rf"^config is {re.escape(repr(given)[:200])}; {words}"):
+            stage(given)
+
+
+def test_every_configuration_of_a_stage_is_refused_elsewhere() -> None:
+    taken = {inspect.signature(getattr(tcs, name)).parameters["config"].annotation for name in STAGES}
+    assert {kind.__name__ for kind in taken} == {name for name in tcs.__all__ if name.endswith("Config")}
+
+
+def test_an_object_of_several_lines_is_named_in_one() -> None:
+    with pytest.raises(TypeError, match=r"^config is array\(\[\[1\.\], \[1\.\]\]\); it must be a TrainConfig: "):
+        tcs.train(np.ones((2, 1)))  # type: ignore[arg-type]
 
 
 def test_lists_that_were_tuples_are_tuples_again() -> None:

@@ -123,7 +123,11 @@ def test_fit_selects_by_the_files_labels(folder, tmp_path):
     found = [
         tcs.fit(
             tcs.FitConfig(
-                store=folder / store, out=tmp_path / f"{store}.st", components=8, split_file=folder / "split.csv"
+                store=folder / store,
+                out=tmp_path / f"{store}.st",
+                components=8,
+                split_file=folder / "split.csv",
+                ceiling_shots=(),
             )
         ).selection
         for store in ("labelled.store", "bare.store")

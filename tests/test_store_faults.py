@@ -14,14 +14,14 @@ import pytest
 import cache
 
 ROOT = pathlib.Path(cache.__file__).parents[1]
-KILLS = 10
+KILLS, SHARDS = 10, 8  # a kill strikes any of the moments of a shard: more shards are more of the same
 
 
 def harness(statement):
     """Run a statement in a process in which the scripts can be imported: no thread of this one may be forked."""
     places = [str(ROOT / place) for place in (".", "scripts", "tests")]
     return subprocess.run(
-        [sys.executable, "-c", f"import strictness\nstrictness.apply()\n{statement}"],
+        [sys.executable, "-c", f"import disk, strictness\ndisk.wait_for_nothing()\nstrictness.apply()\n{statement}"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
         capture_output=True,
@@ -33,7 +33,10 @@ def harness(statement):
 
 @pytest.fixture(scope="module")
 def results():
-    run = harness(f"import sys, fault_harness\nsys.argv = ['', '--kills', '{KILLS}', '--json']\nfault_harness.main()")
+    run = harness(
+        f"import sys, fault_harness, fault_operations\nfault_operations.SHARDS = {SHARDS}\n"
+        f"sys.argv = ['', '--kills', '{KILLS}', '--json']\nfault_harness.main()"
+    )
     assert run.stderr == ""
     return json.loads(run.stdout)
 

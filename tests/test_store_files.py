@@ -42,6 +42,22 @@ def test_a_refused_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_pat
     assert (tmp_path / "a.h5").read_bytes() == b"old"
 
 
+def test_the_bytes_are_on_the_disk_before_they_have_the_name_and_the_name_before_the_call_is_over(
+    tmp_path, monkeypatch
+):
+    waited, target = [], tmp_path / "a.h5"
+
+    def note(descriptor):
+        about = os.fstat(descriptor)
+        folder = os.path.samestat(about, tmp_path.stat())
+        waited.append((folder, about.st_size if not folder else None, target.read_bytes()))
+
+    cache.atomic_write_bytes(target, b"old")
+    monkeypatch.setattr(os, "fsync", note)
+    cache.atomic_write_bytes(target, b"newer")
+    assert waited == [(False, 5, b"old"), (True, None, b"newer")]
+
+
 def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt

@@ -1,28 +1,24 @@
-"""Stores made to do harm: all are refused by a CacheError, before features are read or claimed sizes are allocated."""
+"""Shards made to do harm: all are refused by a CacheError, before features are read or claimed sizes are allocated."""
 
-import ast
-import contextlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import struct
 import subprocess
 import sys
-import tracemalloc
 
 import h5py
 import numpy as np
 import pytest
 from artefacts import make_store
+from small_memory import little_memory
 
 import cache
 from cache import errors
 from cache.inspection import inspect_shard
 
 ROOT = pathlib.Path(cache.__file__).parents[1]
-MOST_BYTES = 8 << 20
 
 
 @pytest.fixture(scope="module")
@@ -33,147 +29,6 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def store(whole, tmp_path):
     return pathlib.Path(shutil.copytree(whole, tmp_path / "x.store"))
-
-
-@contextlib.contextmanager
-def little_memory():
-    """Fails where the block asks for much memory, whether the system would grant it or not."""
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < MOST_BYTES
-
-
-def refused(store):
-    """The error that both opening and verifying come to; verifying lists it."""
-    with little_memory():
-        with pytest.raises(errors.CacheError) as caught:
-            cache.open(store)
-        assert not cache.verify(store).is_sound
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-# --- the manifest ---------------------------------------------------------------------------------------------------
-
-
-def entered(value, *path, put):
-    for step in path[:-1]:
-        value = value[step]
-    value[path[-1]] = put
-
-
-MANIFESTS = {
-    "a folder above": (("shards", 0, "file"), "../shard-00000.h5", "must be named shard-00000.h5 and so on"),
-    "another folder": (("shards", 0, "file"), "/etc/passwd", "must be named shard-00000.h5"),
-    "a folder below": (("shards", 0, "file"), "a/shard-00000.h5", "must be named shard-00000.h5"),
-    "a NUL": (("shards", 0, "file"), "shard-00000.h5\0", "must be named shard-00000.h5"),
-    "a line break": (("shards", 0, "file"), "shard-00000.h5\n", "must be named shard-00000.h5"),
-    "other digits": (("shards", 0, "file"), "shard-0000\u0660.h5", "must be named shard-00000.h5"),
-    "another shard": (("shards", 0, "file"), "shard-00007.h5", "must list the plan's 2 in order"),
-    "a number as name": (("shards", 0, "file"), 7, "must be a string"),
-    "a list as shard": (("shards", 0), ["shard-00000.h5"], "must be an object"),
-    "rows NaN": (("shards", 0, "rows"), float("nan"), "must be a whole number"),
-    "rows infinite": (("shards", 0, "rows"), float("inf"), "must be a whole number"),
-    "rows true": (("shards", 0, "rows"), True, "must be a whole number"),
-    "rows negative": (("shards", 0, "rows"), -1, "must be 0 or more"),
-    "rows beyond all": (("shards", 0, "rows"), 10**4000, "do not make 60 inputs"),
-    "bytes beyond all": (("shards", 0, "bytes"), 10**4000, "not there with the size"),
-    "dims beyond all": (("plan", "readouts", 0, "dims"), 10**18, "plan_identity"),
-    "rows_per_shard beyond all": (("plan", "rows_per_shard"), 10**4000, "plan_identity|do not"),
-    "provenance NaN": (("provenance",), {"a": float("nan")}, "cannot be written as JSON"),
-    "gate infinite": (("gate",), {"a": [float("inf")]}, "cannot be written as JSON"),
-    "identity NaN": (("plan", "identity"), {"a": float("nan")}, "cannot be written as JSON"),
-    "a key with NUL": (("plan", "keys", 0), "a\0b", "without NUL"),
-    "a key of surrogates": (("plan", "keys", 0), "\ud800", "writable as UTF-8"),
-    "an unhashable key": (("plan", "keys", 0), {"a": 1}, "must be a string"),
-    "a label beyond": (("plan", "labels", 0), 10**4000, "must be -1 or index the 3 classes|label"),
-    "a class twice": (("plan", "classes", 0), "bee", "stands twice"),
-    "a readout with a slash": (("plan", "readouts", 0, "name"), "../avg", "must be letters"),
-    "an object dtype": (("plan", "readouts", 0, "dtype"), "O", "must be float16 or float32"),
-    "a quarantine beyond": (("quarantine",), [{"position": 10**30, "key": "a", "reason": ""}], "at position"),
-    "a field more": (("more",), 1, "has the field more"),
-    "a state of its own": (("state",), "half", "must be open or closed"),
-    "a list as plan": (("plan",), [], "must be an object"),
-}
-
-
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_a_hostile_manifest_is_refused(store, name):
-    path, put, message = MANIFESTS[name]
-    value = json.loads((store / "manifest.json").read_text())
-    entered(value, *path, put=put)
-    (store / "manifest.json").write_text(json.dumps(value))
-    assert re.search(message, refused(store))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" * 200_000,
-        '{"a":' * 200_000,
-        "9" * 100_000,
-        "null",
-        "[]",
-        '"text"',
-        "\ufeff{}",
-        '{"format": "tcs-feature-store"}',
-    ],
-)
-def test_a_manifest_that_is_other_json_or_none_is_refused(store, text):
-    (store / "manifest.json").write_text(text)
-    assert str(store) in refused(store)
-
-
-def put_pipe(path):
-    os.mkfifo(path)
-
-
-def put_link(path):
-    path.symlink_to("/dev/zero")
-
-
-def put_folder(path):
-    path.mkdir()
-
-
-def put_socket(path):
-    import socket
-
-    here = pathlib.Path.cwd()
-    os.chdir(path.parent)  # names of sockets are short
-    try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(path.name)
-    finally:
-        os.chdir(here)
-
-
-def put_device(path):
-    try:
-        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))  # /dev/zero
-    except PermissionError:
-        pytest.skip("devices cannot be made here")
-
-
-@pytest.mark.parametrize("put", [put_pipe, put_link, put_folder, put_socket, put_device])
-@pytest.mark.parametrize("name", ["manifest.json", "shard-00001.h5"])
-def test_what_is_no_ordinary_file_is_refused_at_once(store, name, put):
-    (store / name).unlink()
-    put(store / name)
-    assert "manifest.json cannot be read" in refused(store) or "shard-00001.h5" in refused(store)
-
-
-def test_a_manifest_of_many_gigabytes_is_not_read(store):
-    with (store / "manifest.json").open("r+b") as file:
-        file.truncate(5 << 30)
-    assert "no manifest has more than" in refused(store)
-
-
-# --- shards ---------------------------------------------------------------------------------------------------------
 
 
 def replace(file, name, values=None, **options):
@@ -410,65 +265,6 @@ def test_a_shard_that_changes_between_check_and_use_is_refused_not_a_crash(store
             errors.CorruptStoreError, match=r"shard-00001\.h5: it (was changed or replaced|cannot be mapped)"
         ):
             use()
-
-
-# --- no pickle, and random damage -----------------------------------------------------------------------------------
-
-FORBIDDEN = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
-
-
-def unsafe_calls(text):
-    """Calls that could run code out of a file, and the names of modules that do nothing else."""
-    found = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
-            found += [name for name in names if name.partition(".")[0] in FORBIDDEN - {"pickle"}]
-        if isinstance(node, ast.ImportFrom) and node.module == "pickle":
-            found.append("from pickle")
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pickle":
-            found += [] if node.attr == "UnpicklingError" else [f"pickle.{node.attr}"]
-        if isinstance(node, ast.Call):
-            found += unsafe_call(node)
-    return found
-
-
-def unsafe_call(node):
-    name = ast.unparse(node.func)
-    given = {keyword.arg: getattr(keyword.value, "value", "?") for keyword in node.keywords}
-    if name in ("eval", "exec", "compile") or (name.endswith("yaml.load") and "Loader" not in given):
-        return [name]
-    if name == "torch.load" and given.get("weights_only") is not True:
-        return [name]
-    if given.get("allow_pickle", False) is not False or given.get("weights_only", True) is not True:
-        return [name]
-    return [name] if name.endswith(("read_pickle", "torch.hub.load")) else []
-
-
-def test_no_line_of_ours_can_load_a_pickle():
-    paths = [path for package in ("cache", "tcs") for path in (ROOT / package).rglob("*.py")]
-    found = {str(path): unsafe_calls(path.read_text()) for path in paths}
-    assert len(found) > 150
-    assert {path: calls for path, calls in found.items() if calls} == {}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import pickle\npickle.loads(b'')",
-        "from pickle import loads",
-        "import dill",
-        "import numpy as np\nnp.load('a', allow_pickle=True)",
-        "np.load('a', allow_pickle=flag)",
-        "torch.load('a')",
-        "torch.load('a', weights_only=False)",
-        "yaml.load('a')",
-        "eval('1')",
-        "pandas.read_pickle('a')",
-    ],
-)
-def test_the_test_of_pickles_sees_them(text):
-    assert unsafe_calls(text)
 
 
 def test_random_damage_is_refused_or_listed_and_crashes_nothing():

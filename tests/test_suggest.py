@@ -231,7 +231,9 @@ def test_the_filled_in_table_is_a_split_file(folder, tmp_path):
     found = run(folder, out, n=9)
     fill_in(out, out, skip={9})
     system = tcs.fit(
-        tcs.FitConfig(store=folder / "x.store", out=tmp_path / "c.safetensors", components=4, split_file=out)
+        tcs.FitConfig(
+            store=folder / "x.store", out=tmp_path / "c.safetensors", components=4, split_file=out, ceiling_shots=()
+        )
     )
     assert system.selection is not None
     chosen = [item.key for item in found[:8]]

@@ -30,7 +30,7 @@ def make(
     folder: pathlib.Path, *, store: str = "a.store", out: str = "t.h5", components: int = 12, **options: int
 ) -> Targets:
     coordinates = folder / f"{store}-{components}.safetensors"
-    fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components))
+    fit(FitConfig(store=str(folder / store), out=str(coordinates), components=components, ceiling_shots=()))
     config = TargetsConfig(
         store=str(folder / store), coordinates=str(coordinates), out=str(folder / out), **({"bits": 64} | options)
     )
@@ -84,7 +84,8 @@ def test_targets_ignore_labels_and_selection(tmp_path: pathlib.Path) -> None:
     make_store(tmp_path / "a.store")
     plain = make(tmp_path)
     selected = tmp_path / "s.safetensors"
-    system = fit(FitConfig(store=str(tmp_path / "a.store"), out=str(selected), components=12, shots=4))
+    given = {"store": str(tmp_path / "a.store"), "out": str(selected), "components": 12}
+    system = fit(FitConfig(**given, shots=4, ceiling_shots=()))
     assert system.selection is not None
     config = TargetsConfig(
         store=str(tmp_path / "a.store"), coordinates=str(selected), out=str(tmp_path / "s.h5"), bits=64

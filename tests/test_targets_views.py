@@ -54,7 +54,11 @@ def test_every_view_has_coordinates_and_bits(tmp_path: pathlib.Path) -> None:
 
 def test_the_fit_is_of_all_views(tmp_path: pathlib.Path) -> None:
     store = write_view_store(tmp_path / "train.store")
-    system = fit(FitConfig(store=str(tmp_path / "train.store"), out=str(tmp_path / "c.safetensors"), components=6))
+    system = fit(
+        FitConfig(
+            store=str(tmp_path / "train.store"), out=str(tmp_path / "c.safetensors"), components=6, ceiling_shots=()
+        )
+    )
     rows_MD = store.features()[:].reshape(-1, 12).astype(np.float64)
     assert system.rows_fitted == ROWS * VIEWS
     assert np.allclose(system.origin_D, rows_MD.mean(0), atol=1e-5)

@@ -5,13 +5,12 @@ import os
 import pathlib
 import shutil
 import signal
-import time
 
 import launched
 import pytest
 import torch
 from extraction import SIDE, config, fill
-from processes import LAUNCHER_SECONDS, run_processes, started, told, torchrun
+from processes import LAUNCHER_SECONDS, run_processes, told, torchrun
 from store_folders import manifest_of, shard_files, stood
 
 import cache
@@ -32,10 +31,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-def command(world_size: int, data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path, *program: str) -> list[str]:
+def command(data: pathlib.Path, out: pathlib.Path, teacher: pathlib.Path) -> list[str]:
     options = ["extract", str(data), "--out", str(out), "--teacher", "test_vit", "--teacher-checkpoint", str(teacher)]
-    options += ["--img-size", str(SIDE), "--rows-per-shard", "2", "-b", "2", "-j", "0", "--max-bad", "1", "--json"]
-    return torchrun(world_size, *(program or ("-m", "tcs")), *options)
+    return [
+        *options,
+        "--img-size",
+        str(SIDE),
+        "--rows-per-shard",
+        "2",
+        "-b",
+        "2",
+        "-j",
+        "0",
+        "--max-bad",
+        "1",
+        "--json",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +82,13 @@ def test_a_killed_rank_ends_all_and_another_world_size_goes_on_to_the_store_of_o
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, one: pathlib.Path
 ) -> None:
     path = tmp_path / "s"
-    launcher = started(command(2, data, path, teacher))
-    while launcher.poll() is None and not (path / "manifest.json").exists():
-        time.sleep(0.005)
-    victim = process_of_rank(1, launcher.pid)
-    while launcher.poll() is None and len(list(path.glob("shard-*.h5"))) < 10:
-        time.sleep(0.001)
-    os.kill(victim, signal.SIGKILL)
-    _, err = launcher.communicate(timeout=LAUNCHER_SECONDS)
-    assert launcher.returncode == 1
+    with torchrun(tmp_path / "said", 2, "-m", "tcs", *command(data, path, teacher)) as launcher:
+        launcher.until((path / "manifest.json").exists)
+        victim = process_of_rank(1, launcher.process.pid)
+        launcher.until(lambda: len(list(path.glob("shard-*.h5"))) >= 10)
+        os.kill(victim, signal.SIGKILL)
+        assert launcher.ended(LAUNCHER_SECONDS) == 1
+        err = launcher.stderr
     assert told(err)[-1] == "stopped by SIGTERM; run the same command again to resume."
     assert f"2 ranks take turns with the {SHARDS} shards to be written." in told(err)[-2]
     before = stood(path)
@@ -91,8 +100,7 @@ def test_a_killed_rank_ends_all_and_another_world_size_goes_on_to_the_store_of_o
     assert kept.items() <= stood(copy).items()
     require_same(copy, one)
 
-    arguments = command(3, data, path, teacher)
-    codes = run_processes(3, launched.run_command, tmp_path, "resumed", arguments[arguments.index("extract") :])
+    codes = run_processes(3, launched.run_command, tmp_path, "resumed", command(data, path, teacher))
     out, err = (launched.said(tmp_path, "resumed", end) for end in ("out", "err"))
     assert codes == [0, 0, 0], err
     assert json.loads(out)["rows"] == 2 * SHARDS - 1  # one object: json.loads refuses two
@@ -110,8 +118,7 @@ def test_a_locked_store_is_one_line_and_exit_code_1(
 ) -> None:
     (tmp_path / "s").mkdir()
     lock = FolderLock(tmp_path / "s")
-    arguments = command(2, data, tmp_path / "s", teacher)
-    ends = run_processes(2, launched.run_command, tmp_path, "locked", arguments[arguments.index("extract") :])
+    ends = run_processes(2, launched.run_command, tmp_path, "locked", command(data, tmp_path / "s", teacher))
     lock.release()
     assert [end.code for end in ends] == [1, 1]
     assert launched.said(tmp_path, "locked", "out") == ""
@@ -136,8 +143,7 @@ def fill_the_disk(folder: pathlib.Path, arguments: list[str]) -> int:
 def test_an_error_of_one_rank_is_told_by_that_rank(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    arguments = command(2, data, tmp_path / "s", teacher)
-    ends = run_processes(2, fill_the_disk, tmp_path, arguments[arguments.index("extract") :])
+    ends = run_processes(2, fill_the_disk, tmp_path, command(data, tmp_path / "s", teacher))
     assert [end.code for end in ends] == [1, 1]
     first, second = ((tmp_path / f"full.{rank}.err").read_text() for rank in (0, 1))
     assert second == "rank 1: Error: no space left; free some and run again.\n"

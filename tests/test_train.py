@@ -16,9 +16,7 @@ from forks import in_process
 
 from cache.errors import CacheError
 from tcs.cli import main
-from tcs.config.coordinates import FitConfig
 from tcs.config.train import TrainConfig
-from tcs.coordinates.fit import fit
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
 from tcs.methods.named import METHODS
 from tcs.training.metrics import load_metrics
@@ -167,47 +165,6 @@ def test_the_command_names_the_weights_of_its_students(
         main(options)
     (weights_path,) = (folder / "run").glob("*/folded.safetensors")
     assert capsys.readouterr().out == f"{weights_path}\n"
-
-
-def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
-    fit(
-        FitConfig(
-            store=str(folder / "train.store"), out=str(folder / "s.safetensors"), components=8, shots=4, split_seed=9
-        )
-    )
-    with pytest.raises(ArtefactError, match="split"):
-        train(config(folder, selection=str(folder / "s.safetensors")))
-    (path,) = train(config(folder, selection=str(folder / "s.safetensors"), split_seed=9))
-    assert json.loads((path / "config.json").read_text())["identity"]["selected"]
-    fit(
-        FitConfig(
-            store=str(folder / "train.store"), out=str(folder / "s6.safetensors"), components=6, shots=4, split_seed=9
-        )
-    )
-    with pytest.raises(ArtefactError, match=r"selects among coordinates .*, the targets hold"):
-        train(config(folder, selection=str(folder / "s6.safetensors"), out=str(folder / "six"), split_seed=9))
-    with pytest.raises(ArtefactError, match="holds no selection; make it with tcs fit --shots"):
-        train(config(folder, selection=str(folder / "pca.safetensors"), out=str(folder / "other")))
-
-
-def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: pathlib.Path) -> None:
-    (path,) = train(config(folder, selection="ridge", shots=8))
-    selected = json.loads((path / "config.json").read_text())["identity"]["selected"]
-    fit(
-        FitConfig(
-            store=str(folder / "train.store"),
-            out=str(folder / "s.safetensors"),
-            components=8,
-            shots=8,
-            split_seed=3,
-            seed=3,
-        )
-    )
-    from tcs.coordinates.system import load_coordinates
-
-    chosen = load_coordinates(folder / "s.safetensors").selection
-    assert chosen is not None
-    assert selected == chosen.active_k.tolist()
 
 
 def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:

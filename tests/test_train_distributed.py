@@ -17,7 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 from artefacts import make_store, make_targets
-from processes import LAUNCHER_SECONDS, finished, run_processes, told, torchrun
+from processes import LAUNCHER_SECONDS, run_processes, told, torchrun
 from torch import Tensor
 
 from tcs.config.train import TrainConfig
@@ -270,7 +270,9 @@ def test_a_rank_that_is_killed_under_torchrun_ends_all_and_the_same_command_goes
     command += ["--steps", "24", "--checkpoint-every", "5", "--shots", "4", "-b", "16", "--img-size", "16"]
     command += ["--seed", "3", "--json"]
     (folder / "script.py").write_text(KILLED_AT_12)
-    code, out, err = finished(torchrun(2, str(folder / "script.py"), *command))
+    with torchrun(folder / "said", 2, str(folder / "script.py"), *command) as launcher:
+        code = launcher.ended(120)
+        out, err = launcher.stdout, launcher.stderr
     assert time.time() - float((folder / "killed_at").read_text()) < LAUNCHER_SECONDS
     assert (code, out) == (1, "")
     (line,) = [line for line in told(err) if line.endswith("run the same command again to resume.")]

@@ -25,7 +25,7 @@ def take_plain(config: Any) -> None:
         kind, value = field.type, _plain(getattr(config, field.name))
         if isinstance(value, Sequence) and not isinstance(value, str | bytes):
             value = tuple(_plain(item) for item in value)
-        shown = " ".join(repr(value).split())[:MOST_SHOWN]  # an array's would have several lines
+        shown = _shown(value)
         require(
             _fits(value, kind) or not _fits((value,), kind),
             f"{field.name} is {shown}, a single one; it must be a tuple, as ({shown},).",
@@ -34,6 +34,12 @@ def take_plain(config: Any) -> None:
             _fits(value, kind), f"{field.name} is {shown}; it must be {either([_words(one) for one in _kinds(kind)])}."
         )
         object.__setattr__(config, field.name, value)
+
+
+def require_config(given: object, kind: type) -> None:
+    """TypeError where a stage is given anything but its configuration, an object of the class `kind`."""
+    if not isinstance(given, kind):
+        raise TypeError(f"config is {_shown(given)}; it must be {_words(kind)}: write tcs.{kind.__name__}(...) for it.")
 
 
 def require_file_name(path: str, option: str) -> None:
@@ -48,6 +54,11 @@ def require_file_name(path: str, option: str) -> None:
 def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` with tuples where JSON has lists: arguments as they were before they were recorded."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _shown(value: object) -> str:
+    """A value in a message, in one line: an array's own text has several."""
+    return " ".join(repr(value).split())[:MOST_SHOWN]
 
 
 def _plain(value: Any) -> Any:

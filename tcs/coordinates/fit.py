@@ -11,6 +11,7 @@ import cache
 from tcs.artefact import is_finished, teacher_identity_of
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
+from tcs.config.plain import require_config
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import Selection, select_coordinates
@@ -41,6 +42,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
     the parts: too many components, features that are not finite, a split that cannot be drawn.
     """
+    require_config(config, FitConfig)
     store = relabelled(cache.open(config.store), config.split_file)
     features = store.features(config.readout)
     readout = config.readout if config.readout is not None else next(iter(store.readouts))

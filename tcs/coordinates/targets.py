@@ -23,6 +23,7 @@ import cache
 from tcs.artefact import is_finished
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
+from tcs.config.plain import require_config
 from tcs.coordinates.hash_bits import ENCODE_ROWS, hash_coordinates
 from tcs.coordinates.system import ARRAY_SHAPES, CoordinateSystem, check_same_store, load_coordinates
 from tcs.coordinates.vectors import EveryVector, require_vectors
@@ -92,6 +93,7 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     The same command on the same parents finds its output and does nothing. ArtefactError where `config.out` holds
     something else, or where the store is of another teacher than the coordinate system (both identities are named).
     """
+    require_config(config, TargetsConfig)
     store, system = cache.open(config.store), load_coordinates(config.coordinates)
     check_same_store(system, store)
     require_vectors(store, system.readout)

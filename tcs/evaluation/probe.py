@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.config.evaluate import COMPRESSIONS, TRANSDUCTIVE, ProbeConfig
+from tcs.config.plain import require_config
 from tcs.coordinates.axes import jl_projection, principal_axes, random_axes
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import rank_from_gram
@@ -66,6 +67,7 @@ def measure_compression(config: ProbeConfig) -> Compression:
     without labels or with views, one store given twice, or classes that the training store lacks, ConfigError for more
     coordinates than features.
     """
+    require_config(config, ProbeConfig)
     stores = open_stores(config)
     sizes = _sizes(config, stores.dims)
     splits = _splits(config, stores.train)

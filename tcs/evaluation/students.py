@@ -18,7 +18,7 @@ import cache
 from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights, require_parts, train_anew
 from tcs.config.evaluate import EvalConfig
-from tcs.config.plain import with_tuples
+from tcs.config.plain import require_config, with_tuples
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import decode_quietly, find_images
 from tcs.methods.named import name_of
@@ -85,6 +85,7 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     is asked for, DataError for a store without labels or with classes that the student or the probe does not know, or without
     images where `config.data` names none.
     """
+    require_config(config, EvalConfig)
     folders = find_students(pathlib.Path(config.run), config.models)
     store = cache.open(pathlib.Path(config.store))
     students = [load_student(folder) for folder in folders]

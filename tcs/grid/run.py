@@ -17,6 +17,7 @@ from torch import Tensor
 import cache
 from cache.errors import CacheError
 from tcs.config.evaluate import EvalConfig, FewshotConfig
+from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
@@ -98,6 +99,7 @@ def fewshot(config: FewshotConfig) -> int:
     Writes recipe.yaml, ledger.json, splits/ (`class key` lines) and runs/ beside results.csv. Raises ConfigError for a bad
     recipe, ArtefactError for a folder of another recipe or of other stores.
     """
+    require_config(config, FewshotConfig)
     recipe, out = pathlib.Path(config.recipe), pathlib.Path(config.out)
     grid = load_grid(recipe)
     cells = choose_part(plan_cells(grid), config.cells)

@@ -10,6 +10,7 @@ import numpy as np
 
 import cache
 from tcs.config.labelling import SuggestConfig
+from tcs.config.plain import require_config
 from tcs.coordinates.vectors import row_vectors
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import find_images
@@ -31,6 +32,7 @@ def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
     written. ArtefactError for outputs made otherwise, unless `overwrite` replaces them; DataError for too few unlabelled rows,
     unknown keys in the file, features that are not finite, and images that cannot be had.
     """
+    require_config(config, SuggestConfig)
     store = cache.open(pathlib.Path(config.store))
     store.features(config.readout)  # refuses an unknown name, or none among several
     readout = config.readout if config.readout is not None else next(iter(store.readouts))

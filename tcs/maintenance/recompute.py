@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 import cache
 from tcs.config.extract import ExtractConfig, RecomputeConfig
+from tcs.config.plain import require_config
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.decoding import DecodedImage, ImagePositions, cut, inputs_maker
 from tcs.extraction.extract import batch_features
@@ -77,6 +78,7 @@ def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
     Raises ArtefactError where the teacher is not the recorded one, naming the field; ConfigError where images or weights
     are not to be found; DataError naming images that have changed.
     """
+    require_config(config, RecomputeConfig)
     store = cache.open(config.store)
     options = _options(config, store)
     plan = store.manifest.plan

@@ -8,6 +8,7 @@ from typing import Any
 
 import cache
 from tcs.config.extract import ExtractConfig, RepairConfig
+from tcs.config.plain import require_config
 from tcs.errors import ArtefactError, DataError
 from tcs.extraction.extract import extract
 from tcs.extraction.gate import add_gate
@@ -25,6 +26,7 @@ def repair(config: RepairConfig) -> cache.Verification:
     whose hashes give the store's identity. A sound store is left as it is. Raises TcsError or CacheError; a repair that
     was cut short is taken up by the next call.
     """
+    require_config(config, RepairConfig)
     store = pathlib.Path(config.store)
     found = verified(store)
     if found.is_sound:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tcs.checkpoint import ARGS
+from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig, may_score_labels
 from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
@@ -65,6 +66,7 @@ def _streams(
     config: TrainConfig, data: RunData | None, split: Split | None
 ) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
+    require_config(config, TrainConfig)
     with joined_ranks(config.device) as joined:
         data = data or _open(config)
         jobs = plan_jobs(config, data, split)
