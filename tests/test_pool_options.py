@@ -42,7 +42,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         ({"class_prior": ("ant=1", "bee=1", "cow=1")}, r"the class prior sums to 3; the shares of all classes must"),
         (
             {"probe_head": "ridge"},
-            r"--probe-head is ridge, which kd, dkd, dist and lshl2_s read, and loss 'pool \+ .*' does not; leave it out",
+            r"--probe-head is ridge, which kd, dkd, dist, dho-kd and lshl2_s read, and loss 'pool \+ .*' does not; leave it out",
         ),
         (
             {"method": "labels", "pool_estimator": "ridge-em"},

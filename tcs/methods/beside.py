@@ -46,28 +46,6 @@ OTHERS: Mapping[str, Other] = {
             "tcs.probes.ibm2.fit_ibm2",
         ),
     ),
-    "dho": Other(
-        about="two linear heads on one backbone, one for the labels and one for the teacher, mixed into one when the student ships",
-        use="in Python: dho(...) is the loss of a step, fold_heads(...) makes the one head of the two",
-        source="Kang et al. 2025 (DHO)",
-        exact="exact for the probe's logits; the published teacher is CLIP with its text classifier",
-        differs="heads are mixed by their logits, which fold into one linear head; the published mix of softmaxes is mixed_probabilities",
-        function="tcs.functional.two_heads.dho",
-        call="dho(logits_BC, labels_B, distilled_BC, teacher_BC, distilled_UC=None, teacher_UC=None, balance=0.5, temperature=2.0)",
-        related=tuple(
-            f"tcs.functional.two_heads.{name}" for name in ("fold_heads", "mixed_logits", "mixed_probabilities")
-        ),
-    ),
-    "customkd": Other(
-        about="the teacher's features, mapped by labels to where the student's head reads them, are a second target for the student",
-        use="in Python, two stages in turn: customisation(...) trains the map, customkd(...) the student",
-        source="Lee et al. 2025 (CustomKD)",
-        exact="exact where the cached view is the one the student sees",
-        differs="distances and factors are not in the texts at hand: mean squared differences, 1 : 1",
-        function="tcs.functional.customised.customkd",
-        call="customkd(f_s_BS, f_t_BT, map_ST, map_bias_S, adaptor_TS=None, adaptor_bias_T=None, general=1.0, specific=1.0)",
-        related=("tcs.functional.customised.customisation",),
-    ),
     "jll-head": Other(
         about="a linear head on a random subspace of the features, beside principal axes and selected ones",
         use="tcs probe X.store --test Y.store --projection jl --projection orthogonal --projection pca --projection selection",

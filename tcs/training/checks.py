@@ -32,7 +32,7 @@ def _check_pool(config: PoolConfig, method: Method) -> None:
     defaults = PoolConfig()
     spreads = "pool" in method.needs or config.probe_head == TRANSDUCTIVE
     for name, is_read, readers in (
-        ("probe_head", "probe" in method.needs, "kd, dkd, dist and lshl2_s read"),
+        ("probe_head", "probe" in method.needs, "kd, dkd, dist, dho-kd and lshl2_s read"),
         ("pool_estimator", spreads, "the loss 'pool' and --probe-head transductive read"),
         ("class_prior", spreads, "the loss 'pool' and --probe-head transductive read"),
     ):

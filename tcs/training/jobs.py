@@ -16,6 +16,7 @@ import cache
 from tcs.checkpoint import ARGS, CONFIG
 from tcs.config.train import DEFAULT_COMPONENTS, SELECT_GATES, TrainConfig, may_score_labels
 from tcs.coordinates.selection import Selection
+from tcs.criteria.losses import needs_second_head
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import (
@@ -116,6 +117,7 @@ class Job:
             image_size=self.size,
             pretrained=self.config.pretrained,
             seed=self.config.seed,
+            second_head=any(needs_second_head(phase.terms) for phase in self.phases),
         )
 
     @functools.cached_property
