@@ -5,7 +5,7 @@ import dataclasses
 from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require, require_choice
 
-COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
+COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity", "cospress")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     mean_D, covariance_DD = streaming_moments(vectors)
     system = dataclasses.replace(
         build_coordinates(
-            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed
+            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed, vectors
         ),
         readout=readout,
         store_identity=store.identity,
@@ -122,7 +122,7 @@ def _ceiling(
     train = _labelled(store, system.readout)
     shots, note = possible_shots(train, config.ceiling_shots)
     scored = None if test is None else test[1]
-    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=scored)
+    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=scored, fitted=system)
     barred_N = None if test is None else are_known(store.hashes_N16, test[0].hashes_N16[test[0].labels_N >= 0])
     ground = Ground(train=train, test=scored, barred_N=barred_N)
     return {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
@@ -188,6 +188,7 @@ def _ceiling_table(rows: list[dict[str, Any]]) -> list[str]:
         "shots  axes      power " + "".join(f"K={size:<8}" for size in sizes),
     ]
     for shots, axes, power in dict.fromkeys((row["shots"], row["axes"], row["power"]) for row in rows):
-        values = "".join(f"{found.get((shots, axes, power, size), float('nan')):<10.1f}" for size in sizes)
+        cells = [found.get((shots, axes, power, size)) for size in sizes]
+        values = "".join(f"{'-' if cell is None else f'{cell:.1f}':<10}" for cell in cells)
         lines.append(f"{'all' if shots is None else shots!s:<6} {axes:<9} {power:<5} {values}")
     return lines

@@ -60,6 +60,16 @@ OTHERS: Mapping[str, Other] = {
             "tcs.probes.heads.fit_head",
         ),
     ),
+    "cospress-axes": Other(
+        about="axes learned so that cosines between the teacher's rows are kept, for whatever reads coordinates",
+        use="tcs fit X.store --method cospress --components 64 --out c.safetensors, then tcs targets",
+        source="Mannix and Bondell 2025 (CosPress)",
+        exact="exact: cached features alone",
+        differs="squared error of the cosines about the mean, which the text at hand does not name; fitted once, before any student",
+        function="tcs.coordinates.cospress.cospress_axes",
+        call="cospress_axes(features, mean_D, covariance_DD, components, seed)",
+        related=("tcs.coordinates.cospress.cosine_error", "tcs.coordinates.axes.principal_axes"),
+    ),
     "selection-ridge": Other(
         about="coordinates that a ridge probe of the run's own labels keeps, weakest dropped round by round",
         use="tcs train X.store --targets t.h5 --method tcs --selection ridge --shots 16; tcs fit --shots for a file",
