@@ -1,6 +1,6 @@
 """Which K coordinates of a frozen teacher say most: the first K principal axes, or those that the pool's soft labels keep?
 
-    python benchmarks/pool_selection.py STORES/digits STORES/flowers5 ... --out benchmarks/results/heads/selection.csv
+    python -m benchmarks.pool_selection STORES/digits STORES/flowers5 ... --out benchmarks/results/heads/selection.csv
 
 STORES/digits stands for STORES/digits-train.store. Development splits alone: seeds from 100 on, scored on a quarter of the training
 images, kept out of the pool; no test store is opened. Of each split the first 256 principal axes of the pool are fitted, the labels of k

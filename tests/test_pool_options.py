@@ -46,11 +46,11 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         ),
         (
             {"method": "labels", "pool_estimator": "ridge-em"},
-            r"--pool-estimator is ridge-em, which the loss 'pool' and .* read, and loss 'ce' does not; leave it out",
+            r"--pool-estimator is ridge-em, which the loss 'pool', .* and .* read, and loss 'ce' does not; leave it out",
         ),
         (
             {"method": "tcs-probe", "class_prior": ("ant=0.5", "bee=0.5")},
-            r"--class-prior is ant=0.5 bee=0.5, which the loss 'pool' and .* read, and loss 'l2' does not; leave it out",
+            r"--class-prior is ant=0.5 bee=0.5, which the loss 'pool', .* and .* read, and loss 'l2' does not; leave it out",
         ),
     ],
 )

@@ -102,7 +102,7 @@ OPTIONS: tuple[Decorator, ...] = (
         (
             "--selection",
             {
-                "help": "Coordinates the classifier reads: ridge (by the labels), gates (trained), or a tcs fit FILE.  [default: all]"
+                "help": "Coordinates the classifier reads: ridge (by labels), pool (by all rows), gates, or a tcs fit FILE.  [default: all]"
             },
         ),
         (

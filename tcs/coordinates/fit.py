@@ -13,6 +13,7 @@ from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
 from tcs.coordinates.moments import streaming_moments
+from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
 from tcs.coordinates.selection import Selection, select_coordinates
 from tcs.coordinates.system import (
     CoordinateSystem,
@@ -23,8 +24,9 @@ from tcs.coordinates.system import (
     save_coordinates,
 )
 from tcs.coordinates.transductive import Ground, transductive_ceiling
-from tcs.coordinates.vectors import EveryVector, row_vectors
+from tcs.coordinates.vectors import ChosenVectors, EveryVector, mapped_rows, row_vectors
 from tcs.metrics import are_known
+from tcs.pool_labels.options import PoolLabelOptions
 from tcs.runtime import environment, say
 from tcs.splits.relabelling import relabelled
 from tcs.splits.shots import Split, split_of
@@ -67,7 +69,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
         config=recipe,
     )
     ceiling = _ceiling(store, system, mean_D, covariance_DD, config, test)
-    selection = None if split is None else _select(system, store, split, config.seed)
+    selection = None if split is None else _select(system, store, split, config)
     system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
     save_coordinates(out, system, environment() | {"options": as_json(config)})
     return system
@@ -104,6 +106,8 @@ def _recipe(
         "split": None if split is None else split.digest,
         "ceiling shots": list(config.ceiling_shots),
         "ceiling test store": None if test is None else test[0].identity,
+        # Later than the first files, whose selections are all by ridge.
+        **({} if config.selection == "ridge" else {"selection": config.selection}),
     }
 
 
@@ -128,10 +132,26 @@ def _ceiling(
     return {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
 
 
-def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
+def _select(system: CoordinateSystem, store: cache.Store, split: Split, config: FitConfig) -> Selection:
+    if config.selection == "pool":
+        return _select_by_pool(system, store, split, config.seed)
     z_nK = system.transform(row_vectors(store, system.readout)[split.rows_n])
     labels_n = store.labels_N[split.rows_n]
-    return select_coordinates(z_nK, labels_n, len(store.classes), None, seed, split.digest)
+    return select_coordinates(z_nK, labels_n, len(store.classes), None, config.seed, split.digest)
+
+
+def _select_by_pool(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
+    """By the labels of the split, spread over every row of the store; of no other label."""
+    every_N, labelled_n = np.arange(len(store)), np.sort(split.rows_n)
+    present_C, labels_n = np.unique(store.labels_N[labelled_n], return_inverse=True)
+    vectors = ChosenVectors(row_vectors(store, system.readout), every_N)
+    pool = LabelledPool(
+        z_NK=mapped_rows(vectors, system.transform, system.components),
+        labelled_M=labelled_n,
+        labels_M=labels_n,
+        n_classes=len(present_C),
+    )
+    return select_from_pool(pool, PoolLabelOptions(seed=seed), split.digest)
 
 
 def describe(system: CoordinateSystem) -> str:

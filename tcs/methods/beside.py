@@ -80,6 +80,16 @@ OTHERS: Mapping[str, Other] = {
         call="select_coordinates(z_nK, labels_n, n_classes, shots, seed, split_digest, minimum=8)",
         related=("tcs.coordinates.selection.rank_coordinates",),
     ),
+    "selection-pool": Other(
+        about="coordinates that the run's labels, spread over all cached rows, keep: a ridge probe of thousands of soft labels",
+        use="tcs train X.store --targets t.h5 --method tcs --selection pool --shots 1; tcs fit --shots 1 --selection pool for a file",
+        source="TCS (iterative feature selection)",
+        exact="no online teacher has it: labels are spread over the cached features of the whole pool",
+        differs="the paper selects by the labelled rows; the size is chosen by agreement with the spread labels on rows put aside",
+        function="tcs.coordinates.pool_selection.select_from_pool",
+        call="select_from_pool(pool, options, split_digest, minimum=8)",
+        related=("tcs.coordinates.selection.rank_from_gram", "tcs.pool_labels.spread.spread_labels"),
+    ),
     "selection-gates": Other(
         about="a trained gate a coordinate; those with the least |gate * dL/dgate| are closed on a schedule",
         use="tcs train X.store --targets t.h5 --method tcs --selection gates --keep 64",

@@ -141,7 +141,7 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
     method, split = fitting_method(asked, config, data.store, split)
     specs = _checked_students(config, data, method)
     rows = choose_rows(config, data.store, method, split)
-    probe, selection = probe_for(method, data, config, rows.split)
+    probe, selection = probe_for(method, data, config, rows.split, rows.rows_n)
     steps = count_steps(config, method, len(rows.split.rows_n), len(rows.rows_n))
     jobs = [
         Job(
