@@ -180,10 +180,7 @@ def build_coordinates(
     seed: int,
     features: ReadsRows | None = None,
 ) -> CoordinateSystem:
-    """The coordinate system of features with these moments (float64), without the names of its parents.
-
-    `cospress` is learned from rows of `features` (N, D) as well.
-    """
+    """The coordinate system of features with these moments (float64), without its parents; `cospress` reads `features` (N, D) too."""
     components = resolve_components(components, len(mean_D))
     if method == "cospress":
         assert features is not None
