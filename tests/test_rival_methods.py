@@ -64,6 +64,20 @@ def test_the_folded_timm_model_is_the_mix_of_both_classifiers(coordinates: bool,
     assert not torch.allclose(found, output.logits_BC, atol=1e-2)
 
 
+@pytest.mark.parametrize("coordinates", [False, True])
+def test_tensors_of_an_output_go_out_and_come_back_in_one_order(coordinates: bool) -> None:
+    """As between processes: each is doubled on the way, and is still what it was called."""
+    student = two_headed(coordinates)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        output = student(images, maps=2)
+    back = output.with_tensors([2 * values for values in output.tensors()])
+    for name in ("features_BS", "logits_BC", "z_BK", "second_BC"):
+        assert torch.equal(getattr(back, name), 2 * getattr(output, name)), name
+    assert [stage.shape for stage in back.maps] == [stage.shape for stage in output.maps]
+    assert len(output.tensors()) == 6
+
+
 def test_a_second_classifier_changes_no_other_start() -> None:
     two = two_headed(coordinates=True).state_dict()
     plan = StudentPlan(

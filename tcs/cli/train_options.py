@@ -107,7 +107,10 @@ OPTIONS: tuple[Decorator, ...] = (
         ),
         (
             "--probe-head",
-            {"type": click.Choice(PROBE_HEADS), "help": "The probe of the teacher whose logits kd, dkd and dist read."},
+            {
+                "type": click.Choice(PROBE_HEADS),
+                "help": "The probe of the teacher whose logits kd, dkd, dist and dho-kd read.",
+            },
         ),
         (
             "--pool-estimator",
