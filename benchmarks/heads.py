@@ -186,7 +186,7 @@ def rows_of(data: Data, arguments: argparse.Namespace, done: set[tuple[str, ...]
             } | measure(case, options, probe)
 
 
-def make_case(data: Data, pool: str, shots: int, seed: int) -> Case:
+def make_case(data: Data, pool: str, shots: int, seed: int, components: int = COMPONENTS) -> Case:
     """The pool of one split: labelled rows of the known classes, and those of the other rows that the kind of pool keeps."""
     split = k_shot_split(data.train.keys, data.train.labels_N, data.classes, shots, seed)
     generator = np.random.default_rng(seed_for(seed, f"pool {pool}"))
@@ -204,7 +204,7 @@ def make_case(data: Data, pool: str, shots: int, seed: int) -> Case:
         others = others[generator.random(len(others)) < keep_C[data.train.labels_N[others]]]
     members = np.sort(np.concatenate([labelled, others]))
     scored = np.flatnonzero(np.isin(data.scored.labels_N, known_C))
-    system = fit_coordinates(data.train.x_ND[members], components=min(COMPONENTS, data.train.x_ND.shape[1]))
+    system = fit_coordinates(data.train.x_ND[members], components=min(components, data.train.x_ND.shape[1]))
     return Case(
         z_NK=system.transform(data.train.x_ND[members]),
         labelled_M=np.searchsorted(members, labelled),

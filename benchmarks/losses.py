@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tcs.checkpoint import save_json, save_table
-from tcs.criteria.base import Criterion, Setting, StepRows
+from tcs.criteria.base import Criterion, LinearHead, Setting, StepRows
 from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.catalogue import COSTS
@@ -60,6 +60,10 @@ def make_rows(batch: int, device: torch.device) -> StepRows:
 
     return StepRows(
         logits_BC=student(CLASSES),
+        second_BC=student(CLASSES),
+        head=LinearHead(
+            weight_CS=cached(STUDENT_DIMS)[:1].float().expand(CLASSES, -1), bias_C=cached(CLASSES)[0].float()
+        ),
         features_BS=student(STUDENT_DIMS),
         z_BK=student(COORDINATES),
         student_maps=tuple(student(*shape) for shape in STUDENT_MAPS),

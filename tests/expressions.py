@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from tcs.criteria.base import Setting, StepRows
+from tcs.criteria.base import LinearHead, Setting, StepRows
 from tcs.functional.coordinates import HashPlanes
 
 B, S, D, K, H, C, N = 16, 32, 48, 12, 24, 10, 40
@@ -46,8 +46,9 @@ def make_setting(sizes: str = "equal", **changes: object) -> Setting:
     return dataclasses.replace(setting, **changes)  # type: ignore[arg-type]
 
 
-def make_rows(setting: Setting, seed: int = 2) -> StepRows:
-    draw = draws(seed)
+def make_rows(setting: Setting, seed: int = 2, *, labelled: int = B) -> StepRows:
+    """A step, whose first `labelled` rows have a label."""
+    draw, other = draws(seed), draws(seed + 100)
     place_B = torch.randperm(N, generator=torch.Generator().manual_seed(seed))[:B]
     assert setting.teacher_nD is not None
     return StepRows(
@@ -55,7 +56,9 @@ def make_rows(setting: Setting, seed: int = 2) -> StepRows:
         features_BS=(draw(B, S) + 0.2).requires_grad_(),
         z_BK=draw(B, K).requires_grad_(),
         student_maps=tuple((draw(B, *shape) + 0.1).requires_grad_() for shape in setting.student_maps),
-        labels_B=torch.arange(B) % C,
+        second_BC=(2 * other(B, C)).requires_grad_(),
+        head=LinearHead(weight_CS=other(C, S), bias_C=other(C)),
+        labels_B=torch.where(torch.arange(B) < labelled, torch.arange(B) % C, -1),
         coordinates_BK=draw(B, K),
         bits_BH=(draw(B, H) > 0).to(torch.uint8),
         teacher_BD=setting.teacher_nD[place_B],
@@ -94,6 +97,22 @@ def dist(r: StepRows, p: Tensors) -> Tensor:
 
     p_s, p_t = r.logits_BC.softmax(1), r.teacher_logits_BC.softmax(1)
     return away(p_s, p_t) + away(p_s.T, p_t.T)
+
+
+def second_kd(r: StepRows, p: Tensors) -> Tensor:
+    target, scaled = (r.teacher_logits_BC / 2).softmax(1), (r.second_BC / 2).softmax(1)
+    rows_B = 4 * (target * (target.log() - scaled.log())).sum(1)
+    parts = (rows_B[r.labels_B >= 0], rows_B[r.labels_B < 0])
+    return sum((part.mean() for part in parts if len(part)), torch.zeros(()))
+
+
+def customkd(r: StepRows, p: Tensors) -> Tensor:
+    general = (r.features_BS @ p["adaptor.weight"].T + p["adaptor.bias"] - r.teacher_BD).square().mean()
+    mapped = r.teacher_BD @ p["map.weight"].T + p["map.bias"]
+    specific = (r.features_BS - mapped.detach()).square().mean()
+    with_label = r.labels_B >= 0
+    log_p = (mapped @ r.head.weight_CS.T + r.head.bias_C).log_softmax(1)[with_label]
+    return general + specific - log_p[torch.arange(len(log_p)), r.labels_B[with_label]].mean()
 
 
 def elsh(r: StepRows, p: Tensors) -> Tensor:
@@ -345,6 +364,8 @@ ORIGINALS: dict[str, Callable[[StepRows, Tensors], Tensor]] = {
     "kd": kd,
     "dkd": dkd,
     "dist": dist,
+    "dho-kd": second_kd,
+    "customkd-l2": customkd,
     "l2": lambda r, p: (r.z_BK - r.coordinates_BK).square().mean(),
     "elsh": elsh,
     "lsh": lambda r, p: hashes(r, p).mean(),

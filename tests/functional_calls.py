@@ -10,6 +10,7 @@ from expressions import N, Tensors, make_setting
 from torch import Tensor
 
 from tcs.criteria.base import StepRows
+from tcs.functional.customised import customisation
 from tcs.functional.fusion import FusionWeights
 from tcs.functional.orthogonal import expm
 from tcs.functional.whitening import Whitening
@@ -107,12 +108,20 @@ def whitened(f: Function, r: StepRows, p: Tensors) -> Tensor:
     return orthogonal(f, r, p, Whitening(mean_T=p["mean_D"], matrix_TT=p["matrix_DD"]))
 
 
+def customkd(f: Function, r: StepRows, p: Tensors) -> Tensor:
+    own = [p["map.weight"], p["map.bias"]]
+    stage = customisation(r.teacher_BD, r.labels_B, *own, r.head.weight_CS, r.head.bias_C)
+    return stage + f(*features(r, p), *own, p["adaptor.weight"], p["adaptor.bias"])
+
+
 CALLS: dict[str, Callable[[Function, StepRows, Tensors], Tensor]] = {
     "ce": lambda f, r, p: f(r.logits_BC, r.labels_B),
     "pool": lambda f, r, p: f(r.logits_BC, r.pool_labels_BC),
     "kd": lambda f, r, p: f(*logits(r, p)),
     "dkd": lambda f, r, p: f(*logits(r, p), r.labels_B.int()),
     "dist": lambda f, r, p: f(*logits(r, p)),
+    "dho-kd": lambda f, r, p: f(r.second_BC, r.teacher_logits_BC),
+    "customkd-l2": customkd,
     "l2": lambda f, r, p: f(r.z_BK, r.coordinates_BK),
     "elsh": lambda f, r, p: f(r.z_BK, r.bits_BH, make_setting().planes),
     "lsh": hashed,

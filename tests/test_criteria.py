@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from built_losses import gradients, make_criterion
-from expressions import ORIGINALS, SIZES, B, D, N, S, embedded, make_rows, make_setting, unit
+from expressions import ORIGINALS, SIZES, B, C, D, N, S, embedded, make_rows, make_setting, unit
 
 from tcs.criteria.base import StepRows
 from tcs.criteria.losses import LOSSES
@@ -26,7 +26,7 @@ def test_every_loss_is_its_published_expression(name: str, sizes: str) -> None:
     tensors = {**dict(criterion.named_parameters()), **{k: b.clone() for k, b in criterion.named_buffers()}}
     expected, found = ORIGINALS[name](rows, tensors), criterion(rows)
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
-    leaves = [rows.logits_BC, rows.features_BS, rows.z_BK, *rows.student_maps, *criterion.parameters()]
+    leaves = [rows.logits_BC, rows.features_BS, rows.z_BK, rows.second_BC, *rows.student_maps, *criterion.parameters()]
     pairs = list(zip(gradients(found, leaves), gradients(expected, leaves), strict=True))
     assert any(bool(b.any()) for _, b in pairs)
     for a, b in pairs:
@@ -117,51 +117,73 @@ def test_awkward_rows_are_finite_or_refused_when_built(name: str, case: str) -> 
         rows = dataclasses.replace(
             rows,
             logits_BC=rows.teacher_logits_BC.clone().requires_grad_(),
+            second_BC=rows.teacher_logits_BC.clone().requires_grad_(),
             features_BS=rows.teacher_BD.clone().requires_grad_(),
             z_BK=rows.coordinates_BK.clone().requires_grad_(),
             student_maps=tuple(stage.clone().requires_grad_() for stage in rows.teacher_maps),
         )
     elif case == "two rows":
-        rows = first_rows(rows, 2)
+        rows = part(rows, slice(0, 2))
     value = criterion(rows)
     assert torch.isfinite(value)
     for gradient in gradients(
-        value, [rows.logits_BC, rows.features_BS, rows.z_BK, *rows.student_maps, *criterion.parameters()]
+        value,
+        [rows.logits_BC, rows.features_BS, rows.z_BK, rows.second_BC, *rows.student_maps, *criterion.parameters()],
     ):
         assert torch.isfinite(gradient).all()
 
 
-def first_rows(rows: StepRows, count: int) -> StepRows:
-    cut = {}
-    for field in dataclasses.fields(StepRows):
-        value = getattr(rows, field.name)
-        if isinstance(value, tuple):
-            cut[field.name] = tuple(stage[:count] for stage in value)
-        else:
-            cut[field.name] = None if value is None else value[:count]
-    return StepRows(**cut)
-
-
 def part(rows: StepRows, span: slice) -> StepRows:
-    """Some rows of a step."""
+    """Some rows of a step; the student's head, which has no rows, is that of the whole step."""
     values = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
-    return StepRows(
-        **{
-            name: tuple(one[span] for one in value)
-            if isinstance(value, tuple)
-            else None
-            if value is None
-            else value[span]
-            for name, value in values.items()
-        }
-    )
+    cut = {
+        name: tuple(one[span] for one in value) if isinstance(value, tuple) else value[span]
+        for name, value in values.items()
+        if value is not None and name != "head"
+    }
+    return dataclasses.replace(rows, **cut)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_a_loss_across_rows_is_no_mean_of_its_parts_and_any_other_is(name: str) -> None:
-    setting = make_setting()
-    rows, cut = make_rows(setting), B // 4
+    setting, split = make_setting(), name in ("dho-kd", "customkd-l2")  # which tell labelled rows from the others
+    rows, cut = make_rows(setting, labelled=B // 2 if split else B), B // 4
     whole = float(make_criterion(name, setting)(rows).detach())
     in_parts = make_criterion(name, setting)
     first, rest = (float(in_parts(part(rows, span)).detach()) for span in (slice(0, cut), slice(cut, B)))
     assert ((cut * first + (B - cut) * rest) / B != pytest.approx(whole, rel=1e-9)) == LOSSES[name].across_rows
+
+
+@pytest.mark.parametrize("labelled", [0, 5])
+@pytest.mark.parametrize("name", ["dho-kd", "customkd-l2"])
+def test_rows_without_a_label_teach_what_needs_none(name: str, labelled: int) -> None:
+    setting = make_setting()
+    criterion, rows = make_criterion(name, setting), make_rows(setting, labelled=labelled)
+    p = dict(criterion.named_parameters())
+    found = criterion(rows)
+    if labelled:
+        assert found.item() == pytest.approx(ORIGINALS[name](rows, p).item(), rel=1e-9)
+    else:
+        everyone = dataclasses.replace(rows, labels_B=torch.arange(B) % C)
+        supervised = 0.0
+        if name == "customkd-l2":
+            mapped_BS = rows.teacher_BD @ p["map.weight"].T + p["map.bias"]
+            logits_BC = mapped_BS @ rows.head.weight_CS.T + rows.head.bias_C
+            supervised = F.cross_entropy(logits_BC, everyone.labels_B).item()
+        assert found.item() == pytest.approx(ORIGINALS[name](everyone, p).item() - supervised, rel=1e-9)
+
+
+def test_customkd_trains_the_map_by_labels_alone_and_the_student_by_targets_alone() -> None:
+    setting = make_setting()
+    criterion, rows = make_criterion("customkd-l2", setting), make_rows(setting, labelled=6)
+    head = dataclasses.replace(rows.head, weight_CS=rows.head.weight_CS.clone().requires_grad_())
+    criterion(dataclasses.replace(rows, head=head)).backward()
+    assert head.weight_CS.grad is None
+    p = dict(criterion.named_parameters())
+    mapped_BS = (rows.teacher_BD @ p["map.weight"].T + p["map.bias"])[:6]
+    stage = F.cross_entropy(mapped_BS @ rows.head.weight_CS.T + rows.head.bias_C, rows.labels_B[:6])
+    (expected,) = torch.autograd.grad(stage, [p["map.weight"]])
+    assert torch.allclose(p["map.weight"].grad, expected, rtol=1e-9)
+    again = criterion(dataclasses.replace(rows, labels_B=(rows.labels_B + 1) % C))
+    (gradient_BS,) = torch.autograd.grad(again, [rows.features_BS])
+    assert torch.equal(gradient_BS, rows.features_BS.grad)

@@ -21,7 +21,7 @@ def test_the_named_function_with_plain_tensors_is_the_published_expression(name:
     expected = ORIGINALS[name](rows, p)
     assert (found.dtype, found.shape) == (torch.float64, ())
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
-    leaves = [rows.logits_BC, rows.features_BS, rows.z_BK, *rows.student_maps, *criterion.parameters()]
+    leaves = [rows.logits_BC, rows.features_BS, rows.z_BK, rows.second_BC, *rows.student_maps, *criterion.parameters()]
     for a, b in zip(gradients(found, leaves), gradients(expected, leaves), strict=True):
         assert (a - b).abs().max() <= 1e-7 * max(float(b.abs().max()), 1e-6), a.shape
 

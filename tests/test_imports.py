@@ -35,7 +35,7 @@ ROOMS = {
     "pool_labels": "probes",
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes splits",
-    "students": "",
+    "students": "functional",
     "labelling": "coordinates images pool_labels splits",
     "exchange": "",
     "teacher": "coordinates students",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tcs.criteria.base import Setting, StepRows
+from tcs.criteria.base import LinearHead, Setting, StepRows
 from tcs.criteria.losses import LOSSES, LossTerm, build_criteria, parse_loss, reads
 from tcs.errors import ConfigError
 from tcs.functional.coordinates import HashPlanes
@@ -72,6 +72,8 @@ def step_rows(seed: int = 2) -> StepRows:
         features_BS=student(S),
         z_BK=student(K),
         student_maps=tuple(student(*shape) for shape in STUDENT_MAPS),
+        second_BC=student(C),
+        head=LinearHead(weight_CS=torch.eye(C, S), bias_C=torch.zeros(C)),
         labels_B=torch.arange(B) % C,
         coordinates_BK=cached(K).float(),
         bits_BH=(cached(H) > 0).to(torch.uint8),
@@ -85,7 +87,8 @@ def step_rows(seed: int = 2) -> StepRows:
 
 def leaves(rows: StepRows) -> list[torch.Tensor]:
     assert rows.z_BK is not None
-    return [rows.logits_BC, rows.features_BS, rows.z_BK, *rows.student_maps]
+    assert rows.second_BC is not None
+    return [rows.logits_BC, rows.features_BS, rows.z_BK, rows.second_BC, *rows.student_maps]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -103,8 +106,11 @@ def test_every_loss_reaches_the_student_and_all_that_it_trains(name: str) -> Non
     for part, parameter in criterion.named_parameters():
         assert parameter.grad is not None, part
         assert torch.isfinite(parameter.grad).all(), part
+    assert LOSSES[name].second_head == (rows.second_BC.grad is not None)
     assert bool(LOSSES[name].student_maps) == any(stage.grad is not None for stage in rows.student_maps)
-    assert bool(LOSSES[name].trains) == (any(True for _ in criterion.parameters()) or rows.z_BK.grad is not None)
+    assert bool(LOSSES[name].trains) == (
+        any(True for _ in criterion.parameters()) or rows.z_BK.grad is not None or rows.second_BC.grad is not None
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)

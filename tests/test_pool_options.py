@@ -42,15 +42,15 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
         ({"class_prior": ("ant=1", "bee=1", "cow=1")}, r"the class prior sums to 3; the shares of all classes must"),
         (
             {"probe_head": "ridge"},
-            r"--probe-head is ridge, which kd, dkd, dist and lshl2_s read, and loss 'pool \+ .*' does not; leave it out",
+            r"--probe-head is ridge, which kd, dkd, dist, dho-kd and lshl2_s read, and loss 'pool \+ .*' does not; leave it out",
         ),
         (
             {"method": "labels", "pool_estimator": "ridge-em"},
-            r"--pool-estimator is ridge-em, which the loss 'pool' and .* read, and loss 'ce' does not; leave it out",
+            r"--pool-estimator is ridge-em, which the loss 'pool', .* and .* read, and loss 'ce' does not; leave it out",
         ),
         (
             {"method": "tcs-probe", "class_prior": ("ant=0.5", "bee=0.5")},
-            r"--class-prior is ant=0.5 bee=0.5, which the loss 'pool' and .* read, and loss 'l2' does not; leave it out",
+            r"--class-prior is ant=0.5 bee=0.5, which the loss 'pool', .* and .* read, and loss 'l2' does not; leave it out",
         ),
     ],
 )

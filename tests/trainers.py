@@ -58,6 +58,7 @@ def rows() -> TrainingRows:
         packed_nP=torch.from_numpy(np.packbits(bits_NH, axis=1, bitorder="little")),
         teacher_nD=torch.randn(N, 10, generator=generator),
         pool_labels_nC=torch.randn(N, C, generator=generator).softmax(1),
+        teacher_logits_nC=2 * torch.randn(N, C, generator=generator),
     )
 
 

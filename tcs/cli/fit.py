@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tcs.config.coordinates import COORDINATE_METHODS, FitConfig
+from tcs.config.coordinates import COORDINATE_METHODS, SELECTIONS, FitConfig
 
 
 @click.command()
@@ -20,6 +20,13 @@ from tcs.config.coordinates import COORDINATE_METHODS, FitConfig
 @click.option("--shots", type=int, help="Also select coordinates from the labels of this k-shot split.")
 @click.option("--split-seed", type=int, help="Seed of the k-shot split; --seed without it.")
 @click.option("--split-file", type=click.Path(), help="Also select coordinates from the labelled rows of this file.")
+@click.option(
+    "--selection",
+    type=click.Choice(SELECTIONS),
+    default="ridge",
+    show_default=True,
+    help="By the labelled rows alone, or by their labels spread over the pool, all rows of STORE.",
+)
 @click.option(
     "--ceiling-shots", type=int, multiple=True, default=(4, 16), show_default=True, help="Shots of the ceiling curve."
 )

@@ -102,12 +102,15 @@ OPTIONS: tuple[Decorator, ...] = (
         (
             "--selection",
             {
-                "help": "Coordinates the classifier reads: ridge (by the labels), gates (trained), or a tcs fit FILE.  [default: all]"
+                "help": "Coordinates the classifier reads: ridge (by labels), pool (by all rows), gates, or a tcs fit FILE.  [default: all]"
             },
         ),
         (
             "--probe-head",
-            {"type": click.Choice(PROBE_HEADS), "help": "The probe of the teacher whose logits kd, dkd and dist read."},
+            {
+                "type": click.Choice(PROBE_HEADS),
+                "help": "The probe of the teacher whose logits kd, dkd, dist and dho-kd read.",
+            },
         ),
         (
             "--pool-estimator",

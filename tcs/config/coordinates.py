@@ -5,7 +5,8 @@ import dataclasses
 from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require, require_choice
 
-COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity")
+SELECTIONS = ("ridge", "pool")  # by the labelled rows of the split, or by their labels spread over all rows
+COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity", "cospress")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class FitConfig:
     shots: int | None = None
     split_seed: int | None = None
     split_file: str | None = None
+    selection: str = "ridge"
     ceiling_shots: tuple[int, ...] = (4, 16)
     ceiling_test: str | None = None
     seed: int = 42
@@ -42,6 +44,11 @@ class FitConfig:
         require(
             self.shots is None or self.split_file is None,
             "--shots and --split-file exclude each other; give one of them.",
+        )
+        require_choice(self.selection, SELECTIONS, "--selection")
+        require(
+            self.selection == "ridge" or self.shots is not None or self.split_file is not None,
+            f"--selection is {self.selection}, and no row is named that has a label; give --shots or --split-file.",
         )
 
 

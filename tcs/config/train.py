@@ -12,7 +12,7 @@ from tcs.errors import option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
 MIMIC_VIEWS = ("same", "clean")
-SELECT_RIDGE, SELECT_GATES = "ridge", "gates"  # words of --selection, which else names a file
+SELECT_RIDGE, SELECT_POOL, SELECT_GATES = "ridge", "pool", "gates"  # words of --selection, which else names a file
 DEFAULT_COMPONENTS = 256
 
 # The fields of TrainConfig that are configurations themselves. On the command line, in recipes and in stored files their

@@ -42,13 +42,13 @@ def make_axes(covariance_DD: F64, method: str, seed: int, components: int | None
 def principal_axes(covariance_DD: F64) -> tuple[F64, F64]:
     """Eigenvectors as columns (D, D), largest entry positive, and eigenvalues (D,) >= 0, falling."""
     spectrum_D, basis_DD = np.linalg.eigh(covariance_DD)
-    return _with_fixed_signs(basis_DD[:, ::-1]), spectrum_D[::-1].clip(0)
+    return with_fixed_signs(basis_DD[:, ::-1]), spectrum_D[::-1].clip(0)
 
 
 def random_axes(dims: int, seed: int) -> F64:
     """Orthonormal columns (D, D), uniform over rotations (and reflections): Q of a Gaussian matrix, signs fixed."""
     generator = np.random.default_rng(seed_for(seed, "random axes"))
-    return _with_fixed_signs(np.linalg.qr(generator.standard_normal((dims, dims)))[0])
+    return with_fixed_signs(np.linalg.qr(generator.standard_normal((dims, dims)))[0])
 
 
 def gaussian_axes(dims: int, seed: int) -> F64:
@@ -85,7 +85,7 @@ def autoencoder_axes(covariance_DD: F64, components: int, seed: int) -> F64:
             first[i] = 0.9 * first[i] + 0.1 * gradient
             second[i] = 0.999 * second[i] + 0.001 * gradient**2
             part -= rate * (first[i] / (1 - 0.9**step)) / (np.sqrt(second[i] / (1 - 0.999**step)) + 1e-12)
-    return _with_fixed_signs(np.linalg.qr(encoder_DK, mode="complete")[0])
+    return with_fixed_signs(np.linalg.qr(encoder_DK, mode="complete")[0])
 
 
 def axis_scales(spectrum_D: NDArray[np.floating], components: int, power: float) -> NDArray[np.float32]:
@@ -100,7 +100,8 @@ def axis_scales(spectrum_D: NDArray[np.floating], components: int, power: float)
     return scales_K.astype(np.float32)
 
 
-def _with_fixed_signs(basis_DK: F64) -> F64:
+def with_fixed_signs(basis_DK: F64) -> F64:
+    """The same axes, each with its largest entry positive."""
     largest_K = np.abs(basis_DK).argmax(axis=0)
     signs_K = np.where(basis_DK[largest_K, np.arange(basis_DK.shape[1])] < 0, -1.0, 1.0)
     signed_DK: F64 = basis_DK * signs_K

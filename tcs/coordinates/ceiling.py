@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tcs.coordinates.axes import axis_scales, make_axes
 from tcs.coordinates.moments import Blocks
 from tcs.coordinates.selection import rank_coordinates
+from tcs.coordinates.system import CoordinateSystem
 from tcs.errors import DataError
 from tcs.probes.ridge import fit_ridge
 from tcs.runtime import seed_for
@@ -69,6 +70,7 @@ def ceiling_curve(
     dims: Sequence[int] | None = None,
     split_seeds: Sequence[int] = SPLIT_SEEDS,
     test: LabelledFeatures | None = None,
+    fitted: CoordinateSystem | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each shots x axes x power x components: mean accuracy in percent, its standard error over n splits.
 
@@ -76,9 +78,13 @@ def ceiling_curve(
     fitted). Scored are rows of `train` outside the split, or rows of `test` (another store, classes matched by name);
     at most MOST_SCORED_ROWS, drawn by the split seed. Axes are `pca` at three powers (all labels: at power 0 only,
     since the penalty is negligible there and scales change nothing), `random` (new ones for each split) and `selected`
-    (by elimination from all principal axes with the split's labels). DataError where there are too few labelled rows.
+    (by elimination from all principal axes with the split's labels). Axes of another method, of the coordinate system
+    `fitted`, have a cell at its K and power, beside the others at that K. DataError where there are too few labelled rows.
     """
     dims = curve_dims(len(mean_D)) if dims is None else tuple(dims)
+    fitted = None if fitted is None or fitted.method in ("pca", "random") else fitted
+    if fitted is not None:
+        dims = tuple(sorted({*dims, fitted.components}))
     rows = []
     for count in shots:
         cells: dict[tuple[str, float, int], list[float]] = {}
@@ -89,6 +95,9 @@ def ceiling_curve(
             powers = POWERS if count is not None else POWERS[:1]
             for cell, accuracy in _accuracies(part, mean_D, covariance_DD, dims, powers, split_seed):
                 cells.setdefault(cell, []).append(accuracy)
+            if fitted is not None:
+                cell = (fitted.method, fitted.power, fitted.components)
+                cells.setdefault(cell, []).append(_fitted_accuracy(part, fitted))
         sizes = {"labelled_rows": len(fitted_n), "scored_rows": len(scored_m)}
         rows += [_row(count, cell, values) | sizes for cell, values in cells.items()]
     return rows
@@ -166,6 +175,12 @@ def _accuracies(
             for size, active_k in active_sets.items():
                 ones_K = np.ones(size, np.float32)
                 yield ("selected", 0.0, size), _probe_accuracy(part, z_nD[:, active_k], z_mD[:, active_k], ones_K)
+
+
+def _fitted_accuracy(part: _Part, system: CoordinateSystem) -> float:
+    """Of a ridge probe on the coordinates of `system`."""
+    probe = fit_ridge(system.transform(part.fitted_nD), part.labels_n, part.n_classes)
+    return probe.accuracy(system.transform(part.scored_mD), part.truth_m)
 
 
 def _project(features_ND: F32, mean_D: F64, basis_DD: F64) -> F32:

@@ -14,6 +14,7 @@ from tcs.config.extract import as_json
 from tcs.config.plain import require_config
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
 from tcs.coordinates.moments import streaming_moments
+from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
 from tcs.coordinates.selection import Selection, select_coordinates
 from tcs.coordinates.system import (
     CoordinateSystem,
@@ -24,8 +25,9 @@ from tcs.coordinates.system import (
     save_coordinates,
 )
 from tcs.coordinates.transductive import Ground, transductive_ceiling
-from tcs.coordinates.vectors import EveryVector, row_vectors
+from tcs.coordinates.vectors import ChosenVectors, EveryVector, mapped_rows, row_vectors
 from tcs.metrics import are_known
+from tcs.pool_labels.options import PoolLabelOptions
 from tcs.runtime import environment, say
 from tcs.splits.relabelling import relabelled
 from tcs.splits.shots import Split, split_of
@@ -61,7 +63,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     mean_D, covariance_DD = streaming_moments(vectors)
     system = dataclasses.replace(
         build_coordinates(
-            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed
+            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed, vectors
         ),
         readout=readout,
         store_identity=store.identity,
@@ -69,7 +71,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
         config=recipe,
     )
     ceiling = _ceiling(store, system, mean_D, covariance_DD, config, test)
-    selection = None if split is None else _select(system, store, split, config.seed)
+    selection = None if split is None else _select(system, store, split, config)
     system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
     save_coordinates(out, system, environment() | {"options": as_json(config)})
     return system
@@ -106,6 +108,8 @@ def _recipe(
         "split": None if split is None else split.digest,
         "ceiling shots": list(config.ceiling_shots),
         "ceiling test store": None if test is None else test[0].identity,
+        # Later than the first files, whose selections are all by ridge.
+        **({} if config.selection == "ridge" else {"selection": config.selection}),
     }
 
 
@@ -124,16 +128,32 @@ def _ceiling(
     train = _labelled(store, system.readout)
     shots, note = possible_shots(train, config.ceiling_shots)
     scored = None if test is None else test[1]
-    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=scored)
+    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=scored, fitted=system)
     barred_N = None if test is None else are_known(store.hashes_N16, test[0].hashes_N16[test[0].labels_N >= 0])
     ground = Ground(train=train, test=scored, barred_N=barred_N)
     return {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
 
 
-def _select(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
+def _select(system: CoordinateSystem, store: cache.Store, split: Split, config: FitConfig) -> Selection:
+    if config.selection == "pool":
+        return _select_by_pool(system, store, split, config.seed)
     z_nK = system.transform(row_vectors(store, system.readout)[split.rows_n])
     labels_n = store.labels_N[split.rows_n]
-    return select_coordinates(z_nK, labels_n, len(store.classes), None, seed, split.digest)
+    return select_coordinates(z_nK, labels_n, len(store.classes), None, config.seed, split.digest)
+
+
+def _select_by_pool(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
+    """By the labels of the split, spread over every row of the store; of no other label."""
+    every_N, labelled_n = np.arange(len(store)), np.sort(split.rows_n)
+    present_C, labels_n = np.unique(store.labels_N[labelled_n], return_inverse=True)
+    vectors = ChosenVectors(row_vectors(store, system.readout), every_N)
+    pool = LabelledPool(
+        z_NK=mapped_rows(vectors, system.transform, system.components),
+        labelled_M=labelled_n,
+        labels_M=labels_n,
+        n_classes=len(present_C),
+    )
+    return select_from_pool(pool, PoolLabelOptions(seed=seed), split.digest)
 
 
 def describe(system: CoordinateSystem) -> str:
@@ -190,6 +210,7 @@ def _ceiling_table(rows: list[dict[str, Any]]) -> list[str]:
         "shots  axes      power " + "".join(f"K={size:<8}" for size in sizes),
     ]
     for shots, axes, power in dict.fromkeys((row["shots"], row["axes"], row["power"]) for row in rows):
-        values = "".join(f"{found.get((shots, axes, power, size), float('nan')):<10.1f}" for size in sizes)
+        cells = [found.get((shots, axes, power, size)) for size in sizes]
+        values = "".join(f"{'-' if cell is None else f'{cell:.1f}':<10}" for cell in cells)
         lines.append(f"{'all' if shots is None else shots!s:<6} {axes:<9} {power:<5} {values}")
     return lines

@@ -25,14 +25,16 @@ DROP_SHARE = 0.2
 LEAST_LABELS = 4  # a class; below it a fold has nothing to validate on
 MOST_FOLDS = 5
 MINIMUM_SIZE = 8
+F64 = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Selection:
     """Coordinates kept for one split: `active_k` int64, sorted.
 
-    `method` is ridge, or spectrum where there were too few labels. `history` has a dict a round: size, mean and stderr
-    (cross-validated accuracy in percent), spectrum_mean and spectrum_stderr (the first `size` coordinates), dropped.
+    `method` is ridge, spectrum where there were too few labels, or pool (tcs.coordinates.pool_selection). `history` has a dict a
+    round: size, mean and stderr (cross-validated accuracy in percent; agreement of a pool), spectrum_mean and spectrum_stderr
+    (the first `size` coordinates), dropped.
     """
 
     active_k: NDArray[np.int64]
@@ -86,12 +88,12 @@ def select_coordinates(
         )
         active_k = np.arange(z_nK.shape[1])
         return Selection(active_k=active_k, method="spectrum", split_digest=split_digest, history=(), note=note)
-    folds, sizes = min(MOST_FOLDS, shots), _sizes(z_nK.shape[1], minimum)
+    folds, sizes = min(MOST_FOLDS, shots), round_sizes(z_nK.shape[1], minimum)
     active_sets = [active_A for active_A, _ in _eliminate(z_nK, labels_n, n_classes, sizes)]
     history = _history(z_nK, labels_n, n_classes, sizes, folds, seed)
     for entry, before_A, after_A in zip(history[1:], active_sets, active_sets[1:], strict=False):
         entry["dropped"] = np.setdiff1d(before_A, after_A).tolist()
-    chosen = _smallest_within_one_error(history)
+    chosen = smallest_within_one_error(history)
     note = (
         f"{sizes[chosen]} of {sizes[0]} coordinates: the smallest set within one standard error of the best of"
         f" {len(sizes)} rounds ({folds} folds)."
@@ -112,8 +114,20 @@ def rank_coordinates(
 
 def rank_from_gram(gram: Gram, sizes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
     """`rank_coordinates` from sums over the rows, however many rows there were."""
-    rounds = _rounds(gram.variances, lambda active_A: gram.kept(active_A).ridge()[0], _path(len(gram.mean_K), sizes))
-    return {len(active_A): active_A for active_A in rounds if len(active_A) in sizes}
+    rounds = eliminate_sums(gram, _path(len(gram.mean_K), sizes))
+    return {len(active_A): active_A for active_A, _, _ in rounds if len(active_A) in sizes}
+
+
+def eliminate_sums(gram: Gram, sizes: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], F64, F64]]:
+    """For each of the falling `sizes`, the first of which is K: the sorted active set, and its probe's weight (C, A) and bias (C,)."""
+    probes: list[tuple[F64, F64]] = []
+
+    def fitted(active_A: NDArray[np.int64]) -> F64:
+        probes.append(gram.kept(active_A).ridge()[:2])
+        return probes[-1][0]
+
+    for active_A in _rounds(gram.variances, fitted, sizes):
+        yield active_A, *probes[-1]
 
 
 def check_selection(selection: Selection, split: Split) -> None:
@@ -125,7 +139,7 @@ def check_selection(selection: Selection, split: Split) -> None:
         )
 
 
-def _sizes(components: int, minimum: int) -> list[int]:
+def round_sizes(components: int, minimum: int) -> list[int]:
     """From all coordinates down to `minimum` (or to all, where there are no more), a fifth less each time."""
     sizes = [components]
     while sizes[-1] > minimum:
@@ -134,7 +148,7 @@ def _sizes(components: int, minimum: int) -> list[int]:
 
 
 def _path(components: int, sizes: Sequence[int]) -> list[int]:
-    return sorted({*_sizes(components, min(sizes)), *sizes}, reverse=True)
+    return sorted({*round_sizes(components, min(sizes)), *sizes}, reverse=True)
 
 
 def _eliminate(
@@ -191,7 +205,7 @@ def _history(
     return history
 
 
-def _smallest_within_one_error(history: Sequence[Mapping[str, Any]]) -> int:
+def smallest_within_one_error(history: Sequence[Mapping[str, Any]]) -> int:
     """Index of the last (smallest) round whose mean reaches the best mean minus that round's standard error."""
     best = max(history, key=lambda entry: entry["mean"])
     return max(i for i, entry in enumerate(history) if entry["mean"] >= best["mean"] - best["stderr"])

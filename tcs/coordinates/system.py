@@ -3,7 +3,7 @@
 z = s * V'(x - o), with s_k = c (lambda_k + 1e-3 lambda_1)^(-power/2) and c such that the mean variance of z is 1, so that
 loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eigenvectors of the covariance, RdimKD-P),
 `random` (the Q of a seeded Gaussian matrix, RdimKD-R), `autoencoder` (RdimKD-A), `jl` (a Gaussian matrix, not
-orthonormal) and `identity` (the features themselves).
+orthonormal), `identity` (the features themselves) and `cospress` (learned from rows to keep their cosines, not orthonormal).
 
 Legend: N rows, D features, K coordinates.
 """
@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from cache import Store, atomic_write_bytes, digest_of_bytes, digest_of_json
 from tcs.artefact import teacher_identity_of
 from tcs.coordinates.axes import axis_scales, make_axes
+from tcs.coordinates.cospress import cospress_axes
 from tcs.coordinates.moments import Blocks, streaming_moments
 from tcs.coordinates.selection import Selection
+from tcs.coordinates.vectors import ReadsRows
 from tcs.errors import ArtefactError, ConfigError, DataError
 
 DEFAULT_COMPONENTS = 256
@@ -36,7 +38,7 @@ F32 = NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CoordinateSystem:
-    """Origin (D,), basis (D, K; orthonormal but for `jl`), scales (K,) and variances along all D axes, float32.
+    """Origin (D,), basis (D, K; orthonormal but for `jl` and `cospress`), scales (K,) and variances along all D axes, float32.
 
     `store_identity` is the store it was fitted to and `teacher_identity` what that store says of its teacher; stores of
     the same teacher may be transformed too. `ceiling`, `selection` and `config` travel along and are no part of
@@ -162,7 +164,7 @@ def fit_coordinates(
     ConfigError where `components` exceeds D; DataError where the features are not finite or do not vary.
     """
     mean_D, covariance_DD = streaming_moments(features)
-    system = build_coordinates(mean_D, covariance_DD, features.shape[0], method, components, power, seed)
+    system = build_coordinates(mean_D, covariance_DD, features.shape[0], method, components, power, seed, features)
     return dataclasses.replace(
         system, store_identity=store_identity, teacher_identity=teacher_identity, readout=readout
     )
@@ -176,10 +178,15 @@ def build_coordinates(
     components: int | None,
     power: float,
     seed: int,
+    features: ReadsRows | None = None,
 ) -> CoordinateSystem:
-    """The coordinate system of features with these moments (float64), without the names of its parents."""
+    """The coordinate system of features with these moments (float64), without its parents; `cospress` reads `features` (N, D) too."""
     components = resolve_components(components, len(mean_D))
-    basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, components)
+    if method == "cospress":
+        assert features is not None
+        basis_DD, spectrum_D = cospress_axes(features, mean_D, covariance_DD, components, seed)
+    else:
+        basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, components)
     return CoordinateSystem(
         method=method,
         power=power,

@@ -18,15 +18,26 @@ ONE_VIEW = "exact where the cached view is the one the student sees"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearHead:
+    """A linear classifier of features: weight (C, S) and bias (C,). No gradient flows into it."""
+
+    weight_CS: Tensor
+    bias_C: Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StepRows:
     """Student output and cached rows of one step. None, or no map, stands for what no loss of the run reads.
 
-    `place_B` is the place of each row in the run (int64), for losses that remember rows. `soft_labels_BC` stand in for
-    labels that were smoothed or mixed.
+    `place_B` is the place of each row in the run (int64), for losses that remember rows. `labels_B` is -1 outside the split.
+    `soft_labels_BC` stand in for labels that were smoothed or mixed. `second_BC` are the logits of the student's second
+    classifier; `head` is the one linear map of its features that its classifier is at this step.
     """
 
     logits_BC: Tensor
     features_BS: Tensor
+    second_BC: Tensor | None = None
+    head: LinearHead | None = None
     z_BK: Tensor | None = None
     student_maps: tuple[Tensor, ...] = ()
     labels_B: Tensor | None = None
@@ -99,7 +110,8 @@ class Loss:
     `reads` names what it takes from the cache: labels, coordinates and bits (a targets file), features (the store's vectors),
     maps (the store's spatial readouts), probe (logits of a probe of the frozen teacher, fitted on the run's own labels), pool
     (soft labels of every row: the run's own labels spread over its cached rows).
-    `student_maps` says that it reads the student's maps. `across_rows` says that it looks at several rows of a batch at once
+    `student_maps` says that it reads the student's maps, `student_head` its classifier, and `second_head` a second classifier,
+    which the student then has until both are folded into one. `across_rows` says that it looks at several rows of a batch at once
     (relations, batch statistics, memories), so that its value is no mean of values of single rows. `rows` is which rows of a
     step it sees: `mimic` (all) or `labelled`. `function` is its plain functional form, which the criterion calls, with all that
     is trained or frozen as arguments; `related` its parts and its forms with other arguments. `trains` is what it trains beside
@@ -113,6 +125,8 @@ class Loss:
     source: str
     reads: frozenset[str]
     student_maps: bool = False
+    student_head: bool = False
+    second_head: bool = False
     rows: str = "mimic"
     across_rows: bool = False
     trains: str = ""

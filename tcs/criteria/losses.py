@@ -7,16 +7,29 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from tcs.criteria import contrastive, coordinates, hashing, logits, maps, orthogonal, relations, vectors
+from tcs.criteria import (
+    contrastive,
+    coordinates,
+    customised,
+    hashing,
+    logits,
+    maps,
+    orthogonal,
+    relations,
+    two_heads,
+    vectors,
+)
 from tcs.criteria.base import Criterion, Loss, Setting
 from tcs.errors import ConfigError, did_you_mean
 from tcs.runtime import seed_for
 
 LOSSES: Mapping[str, Loss] = {
     **logits.LOSSES,
+    **two_heads.LOSSES,
     **coordinates.LOSSES,
     **hashing.LOSSES,
     **vectors.LOSSES,
+    **customised.LOSSES,
     **orthogonal.LOSSES,
     **relations.LOSSES,
     **contrastive.LOSSES,
@@ -76,6 +89,16 @@ def mimics(terms: Sequence[LossTerm]) -> bool:
 def reads_student_maps(terms: Sequence[LossTerm]) -> bool:
     """Whether any term reads the student's maps."""
     return any(LOSSES[term.name].student_maps for term in terms)
+
+
+def reads_student_head(terms: Sequence[LossTerm]) -> bool:
+    """Whether any term reads the student's classifier as it is."""
+    return any(LOSSES[term.name].student_head for term in terms)
+
+
+def needs_second_head(terms: Sequence[LossTerm]) -> bool:
+    """Whether any term trains a second classifier of the student."""
+    return any(LOSSES[term.name].second_head for term in terms)
 
 
 def build_criteria(terms: Sequence[LossTerm], setting: Setting) -> nn.ModuleDict:

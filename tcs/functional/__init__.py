@@ -83,7 +83,7 @@ from tcs.functional.regressors import (
     hint_step,
 )
 from tcs.functional.relations import cc, pkt, rkd, rkd_angle, rkd_distance, sp
-from tcs.functional.two_heads import dho, fold_heads, mixed_logits, mixed_probabilities
+from tcs.functional.two_heads import dho, dho_kd, fold_heads, mixed_logits, mixed_probabilities
 from tcs.functional.vid import start_log_scale, variances, vid
 from tcs.functional.vkd import map_mean, patch_mean, vkd, vkd_given_target, vkd_standardised, vkd_whitened
 from tcs.functional.whitening import Whitening, fit_whitening, whiten
@@ -125,6 +125,7 @@ __all__ = [
     "customkd",
     "dense_expm0",
     "dho",
+    "dho_kd",
     "dist",
     "dkd",
     "draw_hash_weight",

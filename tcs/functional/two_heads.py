@@ -42,12 +42,28 @@ def dho(
         ("teacher_UC", teacher_UC, "U C"),
     )
     supervised = F.cross_entropy(logits_BC, require_labels(labels_B, logits_BC, "dho"))
-    distilled = kd(distilled_BC, teacher_BC, temperature)
+    distilled = dho_kd(distilled_BC, teacher_BC, distilled_UC, teacher_UC, temperature)
+    return balance * supervised + (1 - balance) * distilled
+
+
+@full_precision
+def dho_kd(
+    distilled_BC: Tensor,
+    teacher_BC: Tensor,
+    distilled_UC: Tensor | None = None,
+    teacher_UC: Tensor | None = None,
+    temperature: float = 2.0,
+) -> Tensor:
+    """What the second head of `dho` learns: KD on the labelled rows + KD on the unlabelled ones, each a mean over its rows.
+
+    ConfigError: shapes, temperature, one side of the unlabelled rows alone.
+    """
     if (distilled_UC is None) != (teacher_UC is None):
         raise ConfigError("dho has unlabelled rows of one side alone; give distilled_UC and teacher_UC, or neither.")
+    distilled = kd(distilled_BC, teacher_BC, temperature)
     if distilled_UC is not None and teacher_UC is not None:
         distilled = distilled + kd(distilled_UC, teacher_UC, temperature)
-    return balance * supervised + (1 - balance) * distilled
+    return distilled
 
 
 @full_precision

@@ -46,28 +46,6 @@ OTHERS: Mapping[str, Other] = {
             "tcs.probes.ibm2.fit_ibm2",
         ),
     ),
-    "dho": Other(
-        about="two linear heads on one backbone, one for the labels and one for the teacher, mixed into one when the student ships",
-        use="in Python: dho(...) is the loss of a step, fold_heads(...) makes the one head of the two",
-        source="Kang et al. 2025 (DHO)",
-        exact="exact for the probe's logits; the published teacher is CLIP with its text classifier",
-        differs="heads are mixed by their logits, which fold into one linear head; the published mix of softmaxes is mixed_probabilities",
-        function="tcs.functional.two_heads.dho",
-        call="dho(logits_BC, labels_B, distilled_BC, teacher_BC, distilled_UC=None, teacher_UC=None, balance=0.5, temperature=2.0)",
-        related=tuple(
-            f"tcs.functional.two_heads.{name}" for name in ("fold_heads", "mixed_logits", "mixed_probabilities")
-        ),
-    ),
-    "customkd": Other(
-        about="the teacher's features, mapped by labels to where the student's head reads them, are a second target for the student",
-        use="in Python, two stages in turn: customisation(...) trains the map, customkd(...) the student",
-        source="Lee et al. 2025 (CustomKD)",
-        exact="exact where the cached view is the one the student sees",
-        differs="distances and factors are not in the texts at hand: mean squared differences, 1 : 1",
-        function="tcs.functional.customised.customkd",
-        call="customkd(f_s_BS, f_t_BT, map_ST, map_bias_S, adaptor_TS=None, adaptor_bias_T=None, general=1.0, specific=1.0)",
-        related=("tcs.functional.customised.customisation",),
-    ),
     "jll-head": Other(
         about="a linear head on a random subspace of the features, beside principal axes and selected ones",
         use="tcs probe X.store --test Y.store --projection jl --projection orthogonal --projection pca --projection selection",
@@ -82,6 +60,16 @@ OTHERS: Mapping[str, Other] = {
             "tcs.probes.heads.fit_head",
         ),
     ),
+    "cospress-axes": Other(
+        about="axes learned so that cosines between the teacher's rows are kept, for whatever reads coordinates",
+        use="tcs fit X.store --method cospress --components 64 --out c.safetensors, then tcs targets",
+        source="Mannix and Bondell 2025 (CosPress)",
+        exact="exact: cached features alone",
+        differs="squared error of the cosines about the mean, which the text at hand does not name; fitted once, before any student",
+        function="tcs.coordinates.cospress.cospress_axes",
+        call="cospress_axes(features, mean_D, covariance_DD, components, seed)",
+        related=("tcs.coordinates.cospress.cosine_error", "tcs.coordinates.axes.principal_axes"),
+    ),
     "selection-ridge": Other(
         about="coordinates that a ridge probe of the run's own labels keeps, weakest dropped round by round",
         use="tcs train X.store --targets t.h5 --method tcs --selection ridge --shots 16; tcs fit --shots for a file",
@@ -91,6 +79,16 @@ OTHERS: Mapping[str, Other] = {
         function="tcs.coordinates.selection.select_coordinates",
         call="select_coordinates(z_nK, labels_n, n_classes, shots, seed, split_digest, minimum=8)",
         related=("tcs.coordinates.selection.rank_coordinates",),
+    ),
+    "selection-pool": Other(
+        about="coordinates that the run's labels, spread over all cached rows, keep: a ridge probe of thousands of soft labels",
+        use="tcs train X.store --targets t.h5 --method tcs --selection pool --shots 1; tcs fit --shots 1 --selection pool for a file",
+        source="TCS (iterative feature selection)",
+        exact="no online teacher has it: labels are spread over the cached features of the whole pool",
+        differs="the paper selects by the labelled rows; the size is chosen by agreement with the spread labels on rows put aside",
+        function="tcs.coordinates.pool_selection.select_from_pool",
+        call="select_from_pool(pool, options, split_digest, minimum=8)",
+        related=("tcs.coordinates.selection.rank_from_gram", "tcs.pool_labels.spread.spread_labels"),
     ),
     "selection-gates": Other(
         about="a trained gate a coordinate; those with the least |gate * dL/dgate| are closed on a schedule",

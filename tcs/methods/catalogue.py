@@ -43,6 +43,7 @@ AXES = {
     "random": "tcs.coordinates.axes.random_axes",
     "jl": "tcs.coordinates.axes.gaussian_axes",
     "autoencoder": "tcs.coordinates.axes.autoencoder_axes",
+    "cospress": "tcs.coordinates.cospress.cospress_axes",
 }
 
 ROWS = {

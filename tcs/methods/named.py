@@ -90,6 +90,16 @@ METHODS: Mapping[str, Method] = {
         loss="ce + 1.0*csd",
         about="cosine between frozen random projections of both sides' features, and the labels",
     ),
+    "dho": Method(
+        head="linear",
+        loss="0.5*ce + 0.5*dho-kd",
+        about="two classifiers on one backbone, one for the labels and one for the teacher's probe, mixed into one in the end",
+    ),
+    "customkd": Method(
+        head="linear",
+        loss="ce + 1.0*customkd-l2",
+        about="the labels, the teacher's features, and the same mapped by the labels to where the student's classifier reads them",
+    ),
     "tcs": Method(
         head="tcs",
         loss="ce",

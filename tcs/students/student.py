@@ -14,6 +14,7 @@ import timm.data
 import torch
 from torch import Tensor, nn
 
+from tcs.functional.two_heads import fold_heads
 from tcs.runtime import seed_for
 from tcs.students.backbone import (
     StudentSpec,
@@ -27,28 +28,32 @@ from tcs.students.backbone import (
 )
 
 PERIODS = 8
+FIRST_SHARE = 0.5  # of the first classifier in the mix of two: fixed, since a few-shot run has no rows to choose it on
 LAST_SHARE = 0.6  # of the steps: closing ends here, so that the classifier settles on the coordinates that stay
 
 
 @dataclasses.dataclass(frozen=True)
 class StudentOutput:
     """features_BS, logits_BC (no columns without a classifier), z_BK where the head has coordinates (before the selection),
-    and the maps that were asked for."""
+    the maps that were asked for, and second_BC where there is a second classifier."""
 
     features_BS: Tensor
     logits_BC: Tensor
     z_BK: Tensor | None
     maps: tuple[Tensor, ...] = ()
+    second_BC: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that are there: features, logits, z where there is one, maps. Each has the rows of the batch first."""
-        return [self.features_BS, self.logits_BC, *([] if self.z_BK is None else [self.z_BK]), *self.maps]
+        """The tensors that are there: features, logits, z, second logits, maps. Each has the rows of the batch first."""
+        some = [values for values in (self.z_BK, self.second_BC) if values is not None]
+        return [self.features_BS, self.logits_BC, *some, *self.maps]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "StudentOutput":
         """The same kind of output with other tensors, in the order of `tensors`."""
         features_BS, logits_BC, *rest = tensors
         z_BK = None if self.z_BK is None else rest.pop(0)
-        return StudentOutput(features_BS, logits_BC, z_BK, tuple(rest))
+        second_BC = None if self.second_BC is None else rest.pop(0)
+        return StudentOutput(features_BS, logits_BC, z_BK, tuple(rest), second_BC)
 
 
 class Student(nn.Module):
@@ -56,13 +61,20 @@ class Student(nn.Module):
 
     With `reads_coordinates` the classifier reads mask * z (head `tcs`), z = P f + p, which folds into one Linear(S, C);
     otherwise it reads f (head `linear`) and the projection, if any, only serves mimic losses and is dropped at export.
-    Without classes (head `none`) there is no classifier, and what is exported is timm's model with num_classes=0.
+    Without classes (head `none`) there is no classifier, and what is exported is timm's model with num_classes=0. A
+    `second_head` reads what the classifier reads; what is exported has the mix of both, by their logits.
     """
 
     mask_K: Tensor
 
     def __init__(
-        self, backbone: nn.Module, width: int, n_classes: int, components: int | None, reads_coordinates: bool
+        self,
+        backbone: nn.Module,
+        width: int,
+        n_classes: int,
+        components: int | None,
+        reads_coordinates: bool,
+        second_head: bool = False,
     ) -> None:
         super().__init__()
         assert components is not None or not reads_coordinates
@@ -71,6 +83,7 @@ class Student(nn.Module):
         self.reads_coordinates = reads_coordinates
         read = components if reads_coordinates and components else width
         self.classifier = nn.Linear(read, n_classes) if n_classes else None
+        self.second = nn.Linear(read, n_classes) if n_classes and second_head else None
         self.register_buffer("mask_K", torch.ones(components or 0))
         self.gates: Gates | None = None
         if self.projection is not None:
@@ -87,7 +100,8 @@ class Student(nn.Module):
         if self.reads_coordinates and z_BK is not None:
             read = self.gates(z_BK * self.mask_K) if self.gates is not None else z_BK * self.mask_K
         logits_BC = read.new_zeros(len(read), 0) if self.classifier is None else self.classifier(read)
-        return StudentOutput(features_BS, logits_BC, z_BK, stages)
+        second_BC = None if self.second is None else self.second(read)
+        return StudentOutput(features_BS, logits_BC, z_BK, stages, second_BC)
 
     def select(self, active_k: Tensor) -> None:
         """Let the classifier read the coordinates `active_k` (int64) only."""
@@ -101,7 +115,7 @@ class Student(nn.Module):
     def folded_classifier(self) -> tuple[Tensor, Tensor]:
         """(weight_CS, bias_C) of the one linear map that this head is; computed in float64."""
         assert self.classifier is not None
-        weight, bias = self.classifier.weight.double(), self.classifier.bias.double()
+        weight, bias = self._mixed_classifier()
         if not self.reads_coordinates:
             return weight.float(), bias.float()
         assert self.projection is not None
@@ -110,6 +124,14 @@ class Student(nn.Module):
             masked_CK = masked_CK * self.gates.factors().double()
         weight_CS = masked_CK @ self.projection.weight.double()
         return weight_CS.float(), (masked_CK @ self.projection.bias.double() + bias).float()
+
+    def _mixed_classifier(self) -> tuple[Tensor, Tensor]:
+        """(weight, bias), float64, of the classifier, or of the mix of both of them."""
+        assert self.classifier is not None
+        weight, bias = self.classifier.weight.double(), self.classifier.bias.double()
+        if self.second is None:
+            return weight, bias
+        return fold_heads(weight, bias, self.second.weight.double(), self.second.bias.double(), FIRST_SHARE)
 
     @torch.no_grad()
     def folded_state(self) -> dict[str, Tensor]:
@@ -124,7 +146,7 @@ class Student(nn.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentPlan:
-    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), head, image size and start."""
+    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), heads, image size and start."""
 
     spec: StudentSpec
     n_classes: int
@@ -133,6 +155,7 @@ class StudentPlan:
     image_size: int
     pretrained: bool
     seed: int
+    second_head: bool = False
 
 
 def build_student(plan: StudentPlan) -> Student:
@@ -146,7 +169,7 @@ def build_student(plan: StudentPlan) -> Student:
             check_foldable(backbone, plan.spec, plan.image_size, width)
         else:
             check_headless(backbone, plan.spec, plan.image_size)
-        return Student(backbone, width, plan.n_classes, plan.components, plan.reads_coordinates)
+        return Student(backbone, width, plan.n_classes, plan.components, plan.reads_coordinates, plan.second_head)
 
 
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

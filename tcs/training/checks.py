@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cache
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.pool import TRANSDUCTIVE, PoolConfig
-from tcs.config.train import TrainConfig
+from tcs.config.train import SELECT_POOL, TrainConfig
 from tcs.criteria.losses import LOSSES, parse_loss
 from tcs.errors import ConfigError, DataError, did_you_mean, first_line, option_name, require
 from tcs.methods.named import Method
@@ -24,19 +24,19 @@ def check_options(config: TrainConfig, method: Method) -> None:
     for name in terms:
         _check_loss(name, config)
     _check_labels_changed(terms, config)
-    _check_pool(config.pool, method)
+    _check_pool(config, method)
 
 
-def _check_pool(config: PoolConfig, method: Method) -> None:
+def _check_pool(config: TrainConfig, method: Method) -> None:
     """Refuse options of spread labels and of the teacher's probe where no loss of the run reads them."""
-    defaults = PoolConfig()
-    spreads = "pool" in method.needs or config.probe_head == TRANSDUCTIVE
+    pool, defaults = config.pool, PoolConfig()
+    spreads = "pool" in method.needs or pool.probe_head == TRANSDUCTIVE or config.selection == SELECT_POOL
     for name, is_read, readers in (
-        ("probe_head", "probe" in method.needs, "kd, dkd, dist and lshl2_s read"),
-        ("pool_estimator", spreads, "the loss 'pool' and --probe-head transductive read"),
-        ("class_prior", spreads, "the loss 'pool' and --probe-head transductive read"),
+        ("probe_head", "probe" in method.needs, "kd, dkd, dist, dho-kd and lshl2_s read"),
+        ("pool_estimator", spreads, "the loss 'pool', --probe-head transductive and --selection pool read"),
+        ("class_prior", spreads, "the loss 'pool', --probe-head transductive and --selection pool read"),
     ):
-        value = getattr(config, name)
+        value = getattr(pool, name)
         require(
             is_read or value == getattr(defaults, name),
             f"{option_name(name)} is {value if isinstance(value, str) else ' '.join(value)}, which {readers}, and loss "

@@ -16,6 +16,7 @@ import cache
 from tcs.checkpoint import ARGS, CONFIG
 from tcs.config.train import DEFAULT_COMPONENTS, SELECT_GATES, TrainConfig, may_score_labels
 from tcs.coordinates.selection import Selection
+from tcs.criteria.losses import needs_second_head
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import (
@@ -116,6 +117,7 @@ class Job:
             image_size=self.size,
             pretrained=self.config.pretrained,
             seed=self.config.seed,
+            second_head=any(needs_second_head(phase.terms) for phase in self.phases),
         )
 
     @functools.cached_property
@@ -139,7 +141,7 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
     method, split = fitting_method(asked, config, data.store, split)
     specs = _checked_students(config, data, method)
     rows = choose_rows(config, data.store, method, split)
-    probe, selection = probe_for(method, data, config, rows.split)
+    probe, selection = probe_for(method, data, config, rows.split, rows.rows_n)
     steps = count_steps(config, method, len(rows.split.rows_n), len(rows.rows_n))
     jobs = [
         Job(

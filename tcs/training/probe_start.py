@@ -1,4 +1,5 @@
-"""The teacher-space probe that a student's classifier may start from. Legend: C classes, K coordinates, k selected ones."""
+"""The teacher-space probe that a student's classifier may start from. Legend: n rows of the run, m labelled ones, C classes, K
+coordinates, k selected ones."""
 
 import dataclasses
 import pathlib
@@ -8,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tcs.config.train import SELECT_GATES, SELECT_RIDGE, TrainConfig
+from tcs.config.train import SELECT_GATES, SELECT_POOL, SELECT_RIDGE, TrainConfig
+from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
 from tcs.coordinates.selection import Selection, check_selection, select_coordinates
 from tcs.coordinates.system import load_coordinates
 from tcs.errors import ArtefactError
@@ -17,6 +19,7 @@ from tcs.probes.ridge import fit_ridge
 from tcs.splits.shots import Split
 from tcs.students.student import Student
 from tcs.training.data import RunData
+from tcs.training.label_options import label_options
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,9 @@ def install_probe(student: Student, probe: Probe | None, classifier: str) -> Non
     student.classifier.requires_grad_(classifier != PROBE_FROZEN)
 
 
-def find_selection(data: RunData, config: TrainConfig, split: Split) -> Selection | None:
-    """What --selection asks for: nothing (every coordinate), one computed from the split's labels, or one read from a file.
+def find_selection(data: RunData, config: TrainConfig, split: Split, rows_n: NDArray[np.int64]) -> Selection | None:
+    """What --selection asks for: nothing (every coordinate), one computed from the split's labels, or from these spread over the
+    rows of the run, `rows_n`, or one read from a file.
 
     Without it every coordinate is kept: on CIFAR-10 no selection beat the spectrum's first K (benchmarks/RESULTS.md). A
     selection that was computed on another split is refused.
@@ -51,6 +55,8 @@ def find_selection(data: RunData, config: TrainConfig, split: Split) -> Selectio
     if config.selection in (None, SELECT_GATES):
         return None
     assert config.selection is not None
+    if config.selection == SELECT_POOL:
+        return _select_by_pool(data, config, split, rows_n)
     if config.selection != SELECT_RIDGE:
         system = load_coordinates(pathlib.Path(config.selection))
         selection, made_on, ours = (
@@ -74,6 +80,19 @@ def find_selection(data: RunData, config: TrainConfig, split: Split) -> Selectio
     return select_coordinates(z_mK, labels_m, len(data.store.classes), None, config.seed, split.digest)
 
 
+def _select_by_pool(data: RunData, config: TrainConfig, split: Split, rows_n: NDArray[np.int64]) -> Selection:
+    """By the labels of the split, spread over the rows of the run; of no other label. A class without one takes no part."""
+    labelled_m = np.sort(split.rows_n)
+    present_C, labels_m = np.unique(data.store.labels_N[labelled_m], return_inverse=True)
+    pool = LabelledPool(
+        z_NK=data.coordinates(config.readout).first_coordinates(rows_n),
+        labelled_M=np.searchsorted(rows_n, labelled_m),
+        labels_M=labels_m,
+        n_classes=len(present_C),
+    )
+    return select_from_pool(pool, label_options(config, data.store, split, config.pool.pool_estimator), split.digest)
+
+
 def find_probe(data: RunData, config: TrainConfig, split: Split, selection: Selection | None) -> Probe:
     """The ridge probe of the labelled rows' cached coordinates (of the first view where there are several), on the selected
     coordinates (all of them without a selection)."""
@@ -87,14 +106,15 @@ def find_probe(data: RunData, config: TrainConfig, split: Split, selection: Sele
 
 
 def probe_for(
-    method: Method, data: RunData, config: TrainConfig, split: Split
+    method: Method, data: RunData, config: TrainConfig, split: Split, rows_n: NDArray[np.int64]
 ) -> tuple[Probe | None, Selection | None]:
-    """The probe and selection that the method and --selection ask for; (None, None) where they ask for neither."""
+    """The probe and selection that the method and --selection ask for, of a run of the rows `rows_n` (sorted); (None, None) where
+    they ask for neither."""
     if (
         method.head != "tcs"
         or (data.targets is None and "coordinates" not in method.needs)
         or (method.classifier == TRAINED and config.selection in (None, SELECT_GATES))
     ):
         return None, None
-    selection = find_selection(data, config, split)
+    selection = find_selection(data, config, split, rows_n)
     return find_probe(data, config, split, selection), selection

@@ -144,6 +144,7 @@ def run_record(
         "method": dataclasses.asdict(job.method),
         "classes": list(job.classes),
         "coordinates": coordinates,
+        "selection": None if job.selection is None else job.selection.to_json(),
         "stores_read": [str(data.store.path)],
         "student": {
             "name": job.spec.name,

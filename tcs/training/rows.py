@@ -9,12 +9,13 @@ ones.
 
 import dataclasses
 
+import torch
 from torch import Tensor
 
 from tcs.augmentation.mixing import soft_labels, unmixed
-from tcs.criteria.base import StepRows
+from tcs.criteria.base import LinearHead, StepRows
 from tcs.functional.coordinates import unpack_bits
-from tcs.students.student import StudentOutput
+from tcs.students.student import Student, StudentOutput
 from tcs.training.feed import Batch
 from tcs.training.views import cached_at
 
@@ -46,9 +47,10 @@ def step_rows(
     place_B: Tensor,
     needed: frozenset[str],
     view_B: Tensor | None = None,
+    head: LinearHead | None = None,
 ) -> StepRows:
     """The StepRows of `output` for the images at `place_B`, of which the views `view_B` are shown where there are several (int64
-    on the device), with what is `needed` of the cache."""
+    on the device), with what is `needed` of the cache, and the student's `head` where a loss reads it."""
 
     def cached(name: str, values: Tensor | None) -> Tensor | None:
         return cached_at(values, place_B, view_B) if name in needed and values is not None else None
@@ -58,6 +60,8 @@ def step_rows(
     return StepRows(
         logits_BC=output.logits_BC,
         features_BS=output.features_BS,
+        second_BC=output.second_BC,
+        head=head,
         z_BK=output.z_BK,
         student_maps=output.maps,
         labels_B=rows.labels_n[place_B] if "labels" in needed else None,
@@ -69,6 +73,13 @@ def step_rows(
         pool_labels_BC=cached("pool", rows.pool_labels_nC),
         place_B=place_B,
     )
+
+
+@torch.no_grad()
+def head_of(student: Student) -> LinearHead:
+    """The one linear map of its features that the student's classifier is now."""
+    weight_CS, bias_C = student.folded_classifier()
+    return LinearHead(weight_CS=weight_CS, bias_C=bias_C)
 
 
 def changed_labels(batch: Batch, labels_n: Tensor, classes: int, smoothing: float) -> Tensor | None:

@@ -4,7 +4,6 @@ Legend: n rows of this run (sorted; the pool), M labelled ones, V views, K coord
 """
 
 import dataclasses
-import math
 import pathlib
 from typing import Any
 
@@ -16,12 +15,13 @@ from torch import Tensor
 import cache
 from tcs.config.pool import LOGISTIC, RIDGE
 from tcs.distributed.collectives import Collectives
-from tcs.pool_labels.options import PoolLabelOptions, prior_of
+from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.spread import PoolLabels, spread_labels
 from tcs.pool_labels.stored import load_pool_labels, pool_labels_path, save_pool_labels
 from tcs.runtime import say
 from tcs.training.data import POOL_LABELS, RunData
 from tcs.training.jobs import Job
+from tcs.training.label_options import label_options
 
 
 def pool_labels(job: Job, data: RunData, ranks: Collectives) -> dict[str, PoolLabels]:
@@ -59,14 +59,7 @@ def _tell(labels: PoolLabels) -> None:
 
 def options_of(job: Job, data: RunData, estimator: str) -> PoolLabelOptions:
     """How the labels of `job` are spread; a prior is that of the classes that have a label."""
-    pool, classes = job.config.pool, data.store.classes
-    if not pool.class_prior:
-        return PoolLabelOptions(estimator=estimator, seed=job.config.seed)
-    prior_C = prior_of(pool.shares, classes)
-    present_c = np.unique(data.store.labels_N[job.rows.split.rows_n])
-    total = math.fsum(prior_C[label] for label in present_c) if len(present_c) < len(classes) else 1.0
-    prior = tuple(prior_C[label] / total for label in present_c)
-    return PoolLabelOptions(estimator=estimator, balance="given", class_prior=prior, seed=job.config.seed)
+    return label_options(job.config, data.store, job.rows.split, estimator)
 
 
 def identity_of(job: Job, data: RunData, options: PoolLabelOptions) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tcs.augmentation.pixels import normalise
 from tcs.config.train import TrainConfig
 from tcs.criteria.base import Setting, StepRows
-from tcs.criteria.losses import LOSSES, build_criteria, reads, reads_student_maps
+from tcs.criteria.losses import LOSSES, build_criteria, reads, reads_student_head, reads_student_maps
 from tcs.distributed.collectives import ALONE, Collectives
 from tcs.probes.ridge import fit_ridge_targets
 from tcs.runtime import seed_for
@@ -25,7 +25,7 @@ from tcs.training.jobs import Job
 from tcs.training.optimisation import Averaged, Optimisation, all_frozen, freeze, own_randomness
 from tcs.training.phases import Phase
 from tcs.training.probe_start import install_probe
-from tcs.training.rows import TrainingRows, changed_labels, step_rows
+from tcs.training.rows import TrainingRows, changed_labels, head_of, step_rows
 from tcs.training.views import cached_at
 
 EVAL_BATCH = 256
@@ -251,6 +251,7 @@ class Trainer:
             place_B,
             reads(self.phase.terms),
             view_B,
+            head_of(self.student) if reads_student_head(self.phase.terms) else None,
         )
         if self._changed_labels is not None and stop == batch.labelled:
             soft_BC = self._changed_labels[inside_B.to(self.device)]
