@@ -31,6 +31,7 @@ FUNCTIONS = {
     "targets": (tcs.fit_targets,),
     "train": (tcs.train, tcs.forecast),
     "eval": (tcs.evaluate,),
+    "export": (tcs.export_students,),
     "suggest": (tcs.suggest,),
     "probe": (tcs.probe,),
     "fewshot": (tcs.fewshot,),

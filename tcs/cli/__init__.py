@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "targets": ("tcs.cli.targets", "Store coordinates and hash bits of every row, for the mimic losses."),
     "train": ("tcs.cli.train", "Train students from a store and its targets, without the teacher."),
     "eval": ("tcs.cli.eval", "Evaluate the students of a run on another store."),
+    "export": ("tcs.cli.export", "Write students for timm, the Hub, ONNX or torch.export, and prove them."),
     "suggest": ("tcs.cli.suggest", "Choose the images of a store to label next."),
     "probe": ("tcs.cli.probe", "Score heads on compressed features of a store, without a student."),
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
