@@ -98,11 +98,22 @@ def _program(student: FinishedStudent, metadata: Mapping[str, Any]) -> Any:
         model, example_B3SS = Preprocessed(model, transform["mean"], transform["std"]).eval(), example_B3SS.byte()
     try:
         with _quiet(), torch.no_grad():
-            return torch.export.export(model, (example_B3SS,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+            batch = torch.export.Dim("batch", min=1)
+            program = torch.export.export(model, (example_B3SS,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch raises many kinds, of its own modules
         raise ModelError(
             f"student {student.folder} cannot be exported as a graph ({first_line(error)}); use --to timm or --to hf."
         ) from error
+    _forget_places(program)
+    return program
+
+
+def _forget_places(program: Any) -> None:
+    """Drop the lines of source that each node came from: paths of this machine, which would be published with the file."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tcs.errors import ArtefactError, ConfigError, DataError, first_line
 from tcs.evaluation.students import FinishedStudent
 from tcs.export.fresh import inputs_for
-from tcs.export.graphs import INPUT, with_metadata
+from tcs.export.graphs import INPUT
 from tcs.export.sources import Pictures
 from tcs.runtime import seed_for
 
@@ -79,8 +79,11 @@ def split_pictures(pictures: Pictures) -> tuple[NDArray[np.int64], NDArray[np.in
     return order_N[:calibration], order_N[calibration : calibration + MEASURED_IMAGES]
 
 
-def quantised(float_model: bytes, images_N3SS: NDArray[np.uint8], metadata: Mapping[str, Any]) -> bytes:
-    """The int8 model of a float one, calibrated on uint8 images, with `metadata` in it. ArtefactError where onnxruntime refuses."""
+def quantised(float_model: bytes, images_N3SS: NDArray[np.uint8], metadata: Mapping[str, Any]) -> Any:
+    """The int8 model (onnx's ModelProto) of a float one with `metadata`, calibrated on uint8 images.
+
+    ArtefactError where onnxruntime refuses.
+    """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -101,13 +104,12 @@ def quantised(float_model: bytes, images_N3SS: NDArray[np.uint8], metadata: Mapp
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
             )
-            model = onnx.load(made)
+            return onnx.load(made)
         except Exception as error:  # onnxruntime raises many kinds, of its own modules
             raise ArtefactError(
                 f"the ONNX file cannot be quantised ({first_line(error)}); export without --int8, or free space in "
                 f"{tempfile.gettempdir()} if that is what it lacks."
             ) from error
-    return with_metadata(model, metadata)
 
 
 class _Batches:
@@ -120,15 +122,6 @@ class _Batches:
         """The next batch by the name of the graph's input; None after the last."""
         inputs_B3SS = next(self._batches, None)
         return None if inputs_B3SS is None else {INPUT: inputs_B3SS}
-
-    def __iter__(self) -> "_Batches":
-        return self
-
-    def __next__(self) -> dict[str, Any]:
-        batch = self.get_next()
-        if batch is None:
-            raise StopIteration
-        return batch
 
 
 def _inputs(images_N3SS: NDArray[np.uint8], metadata: Mapping[str, Any]) -> Iterator[Any]:

@@ -18,12 +18,12 @@ from tcs.config.export import ExportConfig
 from tcs.config.extract import DataConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.evaluation.students import FinishedStudent, find_students, load_student
+from tcs.export.check import CHECKED_IMAGES
 from tcs.images.decode import BadImageError, decode_square
 from tcs.images.sources import open_images
 from tcs.images.stored import decode_rows, find_images
 from tcs.runtime import progress_bar
 
-CHECKED_IMAGES = 16
 STORE_ENDINGS = (".store", ".h5")
 TEACHER_FACTS = ("licence", "licence_terms", "licence_according_to", "origin_url", "paper_ids", "source")
 Read = Callable[[int], bytes]
@@ -73,9 +73,13 @@ def sample(store: cache.Store, size: int, data: str | None) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Images of `name` by number, with class numbers of the student (-1: none, or a class that it does not know)."""
+    """Images of `name` by number, with class numbers of the student (-1: none, or a class that it does not know).
+
+    `identity` tells these images from others: that of a store, of other sources a digest of names and labels.
+    """
 
     name: str
+    identity: str
     keys: Sequence[str]
     read: Read
     labels_N: NDArray[np.int64]
@@ -103,16 +107,18 @@ def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
     if _is_store(data):
         store = cache.open(pathlib.Path(data))
         keys, names, labels, read = list(store.keys), store.classes, store.labels_N, find_images(store, None)
+        identity = store.identity
     else:
         images = open_images(DataConfig(data=data))
         keys, names, labels = list(images.keys), images.classes, np.array(images.labels, np.int64)
+        identity = cache.digest_of_json([keys, list(images.labels), list(names)])
 
         def read(row: int) -> bytes:
             return images.read(keys[row])
 
     numbers = {name: number for number, name in enumerate(classes)}
     known = np.array([*(numbers.get(name, -1) for name in names), -1], np.int64)
-    return Pictures(name=data, keys=keys, read=read, labels_N=known[np.asarray(labels, np.int64)])
+    return Pictures(name=data, identity=identity, keys=keys, read=read, labels_N=known[np.asarray(labels, np.int64)])
 
 
 def _is_store(data: str) -> bool:
