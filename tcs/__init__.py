@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.coordinates.targets import fit_targets as fit_targets
     from tcs.coordinates.targets import open_targets as open_targets
     from tcs.demonstration.demo import demo as demo
+    from tcs.doctor.diagnose import diagnose as diagnose
+    from tcs.doctor.finding import Finding as Finding
     from tcs.errors import ArtefactError as ArtefactError
     from tcs.errors import ConfigError as ConfigError
     from tcs.errors import DataError as DataError
@@ -101,6 +103,8 @@ MODULE_OF: dict[str, str] = {
     "fewshot": "tcs.grid.run",
     "write_report": "tcs.reporting.grid_report",
     "demo": "tcs.demonstration.demo",
+    "diagnose": "tcs.doctor.diagnose",
+    "Finding": "tcs.doctor.finding",
     "loss_facts": "tcs.methods.catalogue",
     "method_facts": "tcs.methods.catalogue",
     "other_facts": "tcs.methods.catalogue",

@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 import cache
 from tcs.config.export import ExportConfig
+from tcs.errors import ArtefactError
 from tcs.evaluation.students import FinishedStudent, load_student
 from tcs.export import check, stage
 from tcs.export.graphs import with_metadata
@@ -28,26 +29,27 @@ from tcs.images.decode import decode_square
 from tcs.students.backbone import parse_student
 
 ROOT = pathlib.Path(__file__).parent.parent
-SMALLER = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"
+BACKBONE = "resnet18,layers=(1,1,1,1),channels=(4,4,4,8)"  # without classes
+ONE = "resnet18,layers=(1,1,1,1),channels=(4,4,4,4)"  # of one class
 ODD_CLASSES = ("a,b", 'say "x" \\', "Ährenmaus | 猫")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A store, a run of one student a family, and one of a student that is a backbone alone."""
+    """A store, and a run of one student a family, one that is a backbone alone and one of one class."""
     folder = tmp_path_factory.mktemp("export")
     store = make_store(folder / "train.store")
     for model in FAMILIES:
         save_student(folder / "run", model, store, classes=ODD_CLASSES)
-    save_student(folder / "few", RESNET, store, classes=(), size=16)
-    save_student(folder / "few", SMALLER, store, classes=("only",), size=16)
+    save_student(folder / "run", BACKBONE, store, classes=(), size=16)
+    save_student(folder / "run", ONE, store, classes=("only",), size=16)
     return folder
 
 
 @pytest.fixture(scope="module")
 def onnx_folder(folder: pathlib.Path) -> pathlib.Path:
     """The students of the run as ONNX files."""
-    rows = export_students(ExportConfig(run=str(folder / "run"), to="onnx", out=str(folder / "onnx")))
+    rows = export_students(ExportConfig(run=str(folder / "run"), models=FAMILIES, to="onnx", out=str(folder / "onnx")))
     assert sorted(row["model"] for row in rows) == sorted(FAMILIES)
     return folder / "onnx"
 
@@ -68,9 +70,9 @@ def inputs(student: FinishedStudent, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def expected_logits(folder: pathlib.Path, run: str, model: str) -> tuple[torch.Tensor, torch.Tensor]:
+def expected_logits(folder: pathlib.Path, model: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Images, and what the run's own student says of them."""
-    student = load_student(folder / run / place_of(model))
+    student = load_student(folder / "run" / place_of(model))
     images = pixels(cache.open(folder / "train.store"), student.record["student"]["image_size"])
     return images, student.model(inputs(student, images))
 
@@ -85,7 +87,7 @@ def test_onnx_files_of_every_family_give_the_logits_of_the_run(folder: pathlib.P
     assert sorted(path.name for path in onnx_folder.iterdir()) == sorted(f"{place_of(m)}.onnx" for m in FAMILIES)
     for model in FAMILIES:
         path = onnx_folder / f"{place_of(model)}.onnx"
-        images, expected_BC = expected_logits(folder, "run", model)
+        images, expected_BC = expected_logits(folder, model)
         session = onnxruntime.InferenceSession(path)
         told = json.loads(session.get_modelmeta().custom_metadata_map["tcs"])
         student = load_student(folder / "run" / place_of(model))
@@ -139,7 +141,7 @@ def test_hub_folders_of_every_family_are_loaded_by_timm_alone(folder: pathlib.Pa
     loaded, has_tcs = json.loads(done.stdout)
     assert not has_tcs
     for model, (logits_C, names) in zip(models, loaded, strict=True):
-        _, expected_BC = expected_logits(folder, "run", model)
+        _, expected_BC = expected_logits(folder, model)
         assert torch.allclose(torch.tensor(logits_C), expected_BC[0], atol=1e-5)
         assert names == list(ODD_CLASSES)
     config = json.loads((folder / "hf" / place_of(SWIN) / "config.json").read_text())
@@ -151,13 +153,21 @@ def test_hub_folders_of_every_family_are_loaded_by_timm_alone(folder: pathlib.Pa
         "model.safetensors",
         "tcs.json",
     }
+    for name, classes, outputs in ((BACKBONE, 0, 8), (ONE, 1, 1)):
+        loaded_model = timm.create_model(f"local-dir:{folder / 'hf' / place_of(name)}", pretrained=True).eval()
+        images, expected_BC = expected_logits(folder, name)
+        with torch.no_grad():
+            found_BC = loaded_model(inputs(load_student(folder / "run" / place_of(name)), images))
+        assert found_BC.shape == (3, outputs)
+        assert torch.allclose(found_BC, expected_BC, atol=1e-5)
+        assert loaded_model.num_classes == classes
 
 
 def test_timm_folders_of_every_family_are_loaded_by_their_script(folder: pathlib.Path) -> None:
-    export_students(ExportConfig(run=str(folder / "run"), to="timm", out=str(folder / "timm")))
+    export_students(ExportConfig(run=str(folder / "run"), models=FAMILIES, to="timm", out=str(folder / "timm")))
     for model in FAMILIES:
         place = folder / "timm" / place_of(model)
-        images, expected_BC = expected_logits(folder, "run", model)
+        images, expected_BC = expected_logits(folder, model)
         loaded = runpy.run_path(str(place / "load.py"))
         shown = torch.stack([loaded["transform"](Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images])
         with torch.no_grad():
@@ -169,25 +179,21 @@ def test_timm_folders_of_every_family_are_loaded_by_their_script(folder: pathlib
 
 
 def test_torch_programs_are_loaded_by_torch(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    models = (VIT, "cifar_resnet8")
-    config = ExportConfig(
-        run=str(folder / "run"), models=models, to="torch-export", out=str(tmp_path / "out"), with_preprocess=True
-    )
-    export_students(config)
-    for model in models:
-        extra = {"tcs.json": ""}
-        program = torch.export.load(tmp_path / "out" / f"{place_of(model)}.pt2", extra_files=extra)
-        images, expected_BC = expected_logits(folder, "run", model)
-        assert torch.allclose(program.module()(images), expected_BC, atol=1e-5)  # uint8 in
-        assert json.loads(extra["tcs.json"])["preprocess_in_graph"] is True
-        assert not paths_in(tmp_path / "out" / f"{place_of(model)}.pt2")
+    model, out, extra = "cifar_resnet8", tmp_path / "m.pt2", {"tcs.json": ""}
+    run = str(folder / "run" / place_of(model))
+    export_students(ExportConfig(run=run, to="torch-export", out=str(out), with_preprocess=True))
+    program = torch.export.load(out, extra_files=extra)
+    images, expected_BC = expected_logits(folder, model)
+    assert torch.allclose(program.module()(images), expected_BC, atol=1e-5)  # uint8 in
+    assert json.loads(extra["tcs.json"])["preprocess_in_graph"] is True
+    assert not paths_in(out)
 
 
 def test_a_graph_with_preprocessing_takes_pixels(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "new" / "folder" / "vit.onnx"
     run = folder / "run" / place_of(VIT)
     (row,) = export_students(ExportConfig(run=str(run), to="onnx", out=str(out), with_preprocess=True))
-    images, expected_BC = expected_logits(folder, "run", VIT)
+    images, expected_BC = expected_logits(folder, VIT)
     session = onnxruntime.InferenceSession(out)
     (found_BC,) = session.run(None, {"images": images.numpy()})
     assert np.allclose(found_BC, expected_BC, atol=1e-5)
@@ -195,21 +201,9 @@ def test_a_graph_with_preprocessing_takes_pixels(folder: pathlib.Path, tmp_path:
     assert row["max_difference"] < 1e-5
 
 
-def test_students_of_no_class_and_of_one(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    export_students(ExportConfig(run=str(folder / "few"), to="hf", out=str(tmp_path / "out")))
-    for name, classes, outputs in ((RESNET, 0, 8), (SMALLER, 1, 1)):
-        model = timm.create_model(f"local-dir:{tmp_path / 'out' / place_of(name)}", pretrained=True).eval()
-        images, expected_BC = expected_logits(folder, "few", name)
-        with torch.no_grad():
-            found_BC = model(inputs(load_student(folder / "few" / place_of(name)), images))
-        assert found_BC.shape == (3, outputs)
-        assert torch.allclose(found_BC, expected_BC, atol=1e-5)
-        assert model.num_classes == classes
-
-
 def exported(folder: pathlib.Path, tmp_path: pathlib.Path, **options: Any) -> pathlib.Path:
     """One student of the run as a timm folder; options may say otherwise."""
-    config = {"run": str(folder / "few" / place_of(RESNET)), "to": "timm", "out": str(tmp_path / "out")} | options
+    config = {"run": str(folder / "run" / place_of(BACKBONE)), "to": "timm", "out": str(tmp_path / "out")} | options
     export_students(ExportConfig(**config))
     return pathlib.Path(config["out"])
 
@@ -229,9 +223,9 @@ def test_an_export_that_is_there_is_kept_and_another_one_is_refused(
     exported(folder, tmp_path)
     assert "is finished already; nothing to do (--overwrite makes it anew)" in capsys.readouterr().err
     assert (out / "tcs.json").stat().st_mtime_ns == before
-    with pytest.raises(stage.ArtefactError, match="is the export of another student, or made otherwise; name another"):
-        exported(folder, tmp_path, run=str(folder / "few" / place_of(SMALLER)))
-    exported(folder, tmp_path, run=str(folder / "few" / place_of(SMALLER)), overwrite=True)
+    with pytest.raises(ArtefactError, match="is the export of another student, or made otherwise; name another"):
+        exported(folder, tmp_path, run=str(folder / "run" / place_of(ONE)))
+    exported(folder, tmp_path, run=str(folder / "run" / place_of(ONE)), overwrite=True)
     assert json.loads((out / "tcs.json").read_text())["classes"] == ["only"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -242,11 +236,11 @@ def test_what_is_no_export_is_never_replaced(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
-    with pytest.raises(stage.ArtefactError, match="is there and is no export of a student; name another --out"):
+    with pytest.raises(ArtefactError, match="is there and is no export of a student; name another --out"):
         exported(folder, tmp_path, overwrite=overwrite)
     assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
     (tmp_path / "m.onnx").write_text("no protobuf")
-    with pytest.raises(stage.ArtefactError, match=r"m\.onnx is there and is no export of a student"):
+    with pytest.raises(ArtefactError, match=r"m\.onnx is there and is no export of a student"):
         exported(folder, tmp_path, to="onnx", out=str(tmp_path / "m.onnx"), overwrite=overwrite)
 
 
@@ -262,7 +256,7 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(
     monkeypatch.setattr(stage, "onnx_bytes", spoilt)
     options = {"run": str(folder / "run" / place_of(RESNET)), "to": "onnx", "out": str(tmp_path / "m.onnx")}
     with pytest.raises(
-        stage.ArtefactError, match=r"the onnx export of resnet18 differs from the run by .*nothing was written"
+        ArtefactError, match=r"the onnx export of resnet18 differs from the run by .*nothing was written"
     ):
         exported(folder, tmp_path, **options)
     assert list(tmp_path.iterdir()) == []
@@ -273,7 +267,7 @@ def test_an_export_that_cannot_be_loaded_says_why(
 ) -> None:
     monkeypatch.setattr(stage, "onnx_bytes", lambda *_: b"broken")
     with pytest.raises(
-        stage.ArtefactError, match=r"the onnx export cannot be loaded in a fresh process \(.*INVALID_PROTOBUF"
+        ArtefactError, match=r"the onnx export cannot be loaded in a fresh process \(.*INVALID_PROTOBUF"
     ):
         exported(folder, tmp_path, to="onnx", out=str(tmp_path / "m.onnx"))
     assert list(tmp_path.iterdir()) == []
@@ -288,7 +282,7 @@ def test_outputs_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch, t
         images_N3SS=np.zeros((2, 3, 4, 4), np.uint8),
         expected_NC=np.zeros((2, 3), np.float32),
     )
-    with pytest.raises(stage.ArtefactError, match=r"outputs of shape \(2, 5\), the run \(2, 3\); nothing was written"):
+    with pytest.raises(ArtefactError, match=r"outputs of shape \(2, 5\), the run \(2, 3\); nothing was written"):
         check.differences([claim])
 
 

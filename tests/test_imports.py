@@ -50,7 +50,9 @@ ROOMS = {
     "probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
     "demonstration": "coordinates extraction grid reporting",
-    "cli": "coordinates demonstration evaluation exchange export extraction grid labelling maintenance methods reporting splits training",
+    "doctor": "images teacher training",
+    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid labelling maintenance methods "
+    "reporting splits training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

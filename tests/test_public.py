@@ -37,6 +37,7 @@ FUNCTIONS = {
     "fewshot": (tcs.fewshot,),
     "report": (tcs.write_report,),
     "demo": (tcs.demo,),
+    "doctor": (tcs.diagnose,),
     "methods": (tcs.loss_facts, tcs.method_facts, tcs.other_facts),
     "cache info": (tcs.store_facts,),
     "cache verify": (cache.verify, tcs.measure_drift, tcs.recompute),

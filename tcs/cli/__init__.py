@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
     "report": ("tcs.cli.report", "Turn the results of a grid into a table, a CSV and a figure."),
     "demo": ("tcs.cli.demo", "Run the whole chain on embedded data, in a minute or two."),
+    "doctor": ("tcs.cli.doctor", "Check this machine and its packages, and say what to do where something is wrong."),
     "methods": (
         "tcs.cli.methods",
         "List losses and methods: what they need, train and cost, and where they come from.",
