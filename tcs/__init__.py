@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.evaluate import FewshotConfig as FewshotConfig
     from tcs.config.evaluate import ProbeConfig as ProbeConfig
     from tcs.config.exchange import ImportConfig as ImportConfig
+    from tcs.config.export import ExportConfig as ExportConfig
     from tcs.config.extract import ExtractConfig as ExtractConfig
     from tcs.config.extract import RecomputeConfig as RecomputeConfig
     from tcs.config.extract import RepairConfig as RepairConfig
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.coordinates.targets import fit_targets as fit_targets
     from tcs.coordinates.targets import open_targets as open_targets
     from tcs.demonstration.demo import demo as demo
+    from tcs.doctor.diagnose import diagnose as diagnose
+    from tcs.doctor.finding import Finding as Finding
     from tcs.errors import ArtefactError as ArtefactError
     from tcs.errors import ConfigError as ConfigError
     from tcs.errors import DataError as DataError
@@ -54,6 +57,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.evaluation.students import load_student as load_student
     from tcs.exchange.features import export_features as export_features
     from tcs.exchange.features import import_features as import_features
+    from tcs.export.stage import export_students as export_students
     from tcs.extraction.extract import extract as extract
     from tcs.grid.run import fewshot as fewshot
     from tcs.labelling.suggest import suggest as suggest
@@ -89,6 +93,8 @@ MODULE_OF: dict[str, str] = {
     "evaluate": "tcs.evaluation.students",
     "FinishedStudent": "tcs.evaluation.students",
     "load_student": "tcs.evaluation.students",
+    "ExportConfig": "tcs.config.export",
+    "export_students": "tcs.export.stage",
     "SuggestConfig": "tcs.config.labelling",
     "suggest": "tcs.labelling.suggest",
     "ProbeConfig": "tcs.config.evaluate",
@@ -97,6 +103,8 @@ MODULE_OF: dict[str, str] = {
     "fewshot": "tcs.grid.run",
     "write_report": "tcs.reporting.grid_report",
     "demo": "tcs.demonstration.demo",
+    "diagnose": "tcs.doctor.diagnose",
+    "Finding": "tcs.doctor.finding",
     "loss_facts": "tcs.methods.catalogue",
     "method_facts": "tcs.methods.catalogue",
     "other_facts": "tcs.methods.catalogue",

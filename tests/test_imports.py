@@ -44,12 +44,15 @@ ROOMS = {
     "students",
     "simclr": "augmentation functional training",
     "evaluation": "artefact augmentation checkpoint coordinates images methods metrics pool_labels probes reporting splits students",
+    "export": "augmentation checkpoint evaluation images methods students",
     "maintenance": "extraction images teacher",
     "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images methods metrics pool_labels "
     "probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
     "demonstration": "coordinates extraction grid reporting",
-    "cli": "coordinates demonstration evaluation exchange extraction grid labelling maintenance methods reporting splits training",
+    "doctor": "images teacher training",
+    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid labelling maintenance methods "
+    "reporting splits training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

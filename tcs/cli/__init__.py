@@ -16,11 +16,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "targets": ("tcs.cli.targets", "Store coordinates and hash bits of every row, for the mimic losses."),
     "train": ("tcs.cli.train", "Train students from a store and its targets, without the teacher."),
     "eval": ("tcs.cli.eval", "Evaluate the students of a run on another store."),
+    "export": ("tcs.cli.export", "Write students for timm, the Hub, ONNX or torch.export, and prove them."),
     "suggest": ("tcs.cli.suggest", "Choose the images of a store to label next."),
     "probe": ("tcs.cli.probe", "Score heads on compressed features of a store, without a student."),
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
     "report": ("tcs.cli.report", "Turn the results of a grid into a table, a CSV and a figure."),
     "demo": ("tcs.cli.demo", "Run the whole chain on embedded data, in a minute or two."),
+    "doctor": ("tcs.cli.doctor", "Check this machine and its packages, and say what to do where something is wrong."),
     "methods": (
         "tcs.cli.methods",
         "List losses and methods: what they need, train and cost, and where they come from.",

@@ -1,0 +1,106 @@
+"""The processor, the memory, and the GPU as torch sees it."""
+
+import os
+import pathlib
+
+from tcs.doctor.finding import ERROR, WARNING, Finding, gib
+
+LEAST_FREE_BYTES = 2 * 2**30
+DRIVER = pathlib.Path("/proc/driver/nvidia/version")
+
+
+def check_memory() -> Finding:
+    """What can be had now, of the machine or of the control group, whichever is less."""
+    import torch
+
+    from tcs.training.memory import free_bytes
+
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = free_bytes(torch.device("cpu"))
+    limits = group_limits()
+    text = f"{gib(free)} free of {gib(total)}" + (
+        f", limited to {gib(min(limits))} by a control group" if limits else ""
+    )
+    if free < LEAST_FREE_BYTES:
+        remedy = "end other programs, raise the limit, or train with a smaller --batch-size and --resident-share"
+        return Finding(name="memory", level=WARNING, text=text, remedy=remedy)
+    return Finding(name="memory", text=text)
+
+
+def group_limits(root: pathlib.Path = pathlib.Path("/sys/fs/cgroup")) -> list[int]:
+    """Memory limits of this process's control group, versions 2 and 1, in bytes; those that limit nothing left out."""
+    found = []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (root / name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdecimal() and int(text) < 2**60:  # version 1 writes a huge number for none
+            found.append(int(text))
+    return found
+
+
+def check_cores() -> Finding:
+    """Cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return Finding(name="cores", text=f"{cores}" + (f", OMP_NUM_THREADS={threads}" if threads else ""))
+
+
+def check_torch() -> Finding:
+    """torch runs, on the GPU where there is one."""
+    import torch
+
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
+    if torch.cuda.is_available():
+        return _gpu(built)
+    if DRIVER.exists():
+        remedy = (
+            f"install the torch for this driver ({_driver()}) from pytorch.org, and look at CUDA_VISIBLE_DEVICES "
+            f"({os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')})"
+        )
+        return Finding(
+            name="gpu",
+            level=WARNING,
+            text=f"an NVIDIA driver is here, and torch ({built}) cannot use it",
+            remedy=remedy,
+        )
+    if getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
+        return Finding(name="gpu", text="Apple's, by --device mps")
+    return Finding(name="gpu", text=f"none: torch ({built}) runs on the CPU")
+
+
+def _gpu(built: str) -> Finding:
+    """A matrix product on every GPU, compared with the CPU's."""
+    import torch
+
+    names = []
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        names.append(f"{torch.cuda.get_device_name(number)} ({gib(free)} free of {gib(total)})")
+        values = torch.arange(256.0).view(16, 16)
+        there = values.to(f"cuda:{number}")
+        try:
+            agrees = torch.allclose((there @ there).cpu(), values @ values)
+        except RuntimeError as error:  # no kernel image for this device, for one
+            remedy = "install a torch that knows this GPU from pytorch.org"
+            return Finding(
+                name="gpu", level=ERROR, text=f"{names[-1]}: {str(error).splitlines()[0][:120]}", remedy=remedy
+            )
+        if not agrees:
+            return Finding(
+                name="gpu",
+                level=ERROR,
+                text=f"{names[-1]} computes wrongly",
+                remedy="use --device cpu, and test the GPU",
+            )
+    return Finding(name="gpu", text=f"{', '.join(names)}; torch {built}, driver {_driver()}")
+
+
+def _driver() -> str:
+    """The NVIDIA driver's version, as the kernel module tells it."""
+    try:
+        words = DRIVER.read_text().splitlines()[0].split()
+    except (OSError, IndexError):
+        return "unknown"
+    return next((word for word in words if word[:1].isdigit() and "." in word), "unknown")

@@ -1,0 +1,126 @@
+"""What an export is made from: the students of a run, the store behind them, real images.
+
+Legend: N images, S image side in pixels.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+import cache
+from tcs.checkpoint import CONFIG
+from tcs.config.export import ExportConfig
+from tcs.config.extract import DataConfig
+from tcs.errors import ArtefactError, DataError
+from tcs.evaluation.students import FinishedStudent, find_students, load_student
+from tcs.export.check import CHECKED_IMAGES
+from tcs.images.decode import BadImageError, decode_square
+from tcs.images.sources import open_images
+from tcs.images.stored import decode_rows, find_images
+from tcs.runtime import progress_bar
+
+STORE_ENDINGS = (".store", ".h5")
+TEACHER_FACTS = ("licence", "licence_terms", "licence_according_to", "origin_url", "paper_ids", "source")
+Read = Callable[[int], bytes]
+
+
+def find_finished(config: ExportConfig) -> list[FinishedStudent]:
+    """The students of a run, all or those that are named; of the folder of one student, that one. ArtefactError as of `load_student`."""
+    folder = pathlib.Path(config.run)
+    if (folder / CONFIG).is_file() and not config.models:
+        return [load_student(folder)]
+    return [load_student(path) for path in find_students(folder, config.models)]
+
+
+def open_store(config: ExportConfig, student: FinishedStudent) -> cache.Store:
+    """The store to compare on: the one that is given, or the run's own. ArtefactError where that has gone."""
+    recorded = (student.record.get("stores_read") or ["?"])[0]
+    path = pathlib.Path(recorded if config.store is None else config.store)
+    if config.store is None and not path.exists():
+        raise ArtefactError(
+            f"the store {recorded} of {student.folder} is not here, and an export is compared with its run on real images; say "
+            "where it is, or name another one, with --store."
+        )
+    return cache.open(path)
+
+
+def teacher_facts(student: FinishedStudent, store: cache.Store) -> dict[str, Any]:
+    """What the store that the student was trained on says of its teacher; nothing where `store` is another one."""
+    if store.identity != student.record["identity"].get("store_identity"):
+        return {}
+    identity, provenance = store.manifest.plan.identity, store.manifest.provenance
+    told = provenance.get("teacher") if isinstance(provenance, Mapping) else None
+    facts = {name: told[name] for name in TEACHER_FACTS if name in told} if isinstance(told, Mapping) else {}
+    named = {"name": identity.get("teacher"), "weights": identity.get("teacher_weights")}
+    return named | {"preprocessing": identity.get("preprocessing"), "readouts": list(store.readouts)} | facts
+
+
+def sample(store: cache.Store, size: int, data: str | None) -> Tensor:
+    """Up to 16 images of a store, evenly spread, as uint8 (N, 3, S, S); at least two, for two batches."""
+    count = min(CHECKED_IMAGES, len(store))
+    if count == 0:
+        raise DataError(
+            f"store {store.path} has no rows, and an export is compared on real images; name another --store."
+        )
+    rows_N = np.linspace(0, len(store) - 1, max(2, count)).round().astype(np.int64)
+    return decode_rows(store, rows_N, size, find_images(store, data))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Images of `name` by number, with class numbers of the student (-1: none, or a class that it does not know).
+
+    `identity` tells these images from others: that of a store, of other sources a digest of names and labels.
+    """
+
+    name: str
+    identity: str
+    keys: Sequence[str]
+    read: Read
+    labels_N: NDArray[np.int64]
+
+    def pixels(self, numbers_n: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+        """uint8 (n, 3, S, S). DataError names one that cannot be decoded."""
+        images_n3SS = np.empty((len(numbers_n), 3, size, size), np.uint8)
+        with progress_bar(len(numbers_n), "decoding", "images") as bar:
+            for at, number in enumerate(numbers_n):
+                images_n3SS[at] = self._decode(int(number), size).transpose(2, 0, 1)
+                bar.advance(1)
+        return images_n3SS
+
+    def _decode(self, number: int, size: int) -> NDArray[np.uint8]:
+        try:
+            return decode_square(self.read(number), size)
+        except (BadImageError, OSError) as error:
+            raise DataError(
+                f"image '{self.keys[number]}' of {self.name} cannot be decoded: {error}; remove it, or mend it."
+            ) from error
+
+
+def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
+    """The images of a store, a folder, a tar or a table, whichever `data` names, with labels matched to `classes` by name."""
+    if _is_store(data):
+        store = cache.open(pathlib.Path(data))
+        keys, names, labels, read = list(store.keys), store.classes, store.labels_N, find_images(store, None)
+        identity = store.identity
+    else:
+        images = open_images(DataConfig(data=data))
+        keys, names, labels = list(images.keys), images.classes, np.array(images.labels, np.int64)
+        identity = cache.digest_of_json([keys, list(images.labels), list(names)])
+
+        def read(row: int) -> bytes:
+            return images.read(keys[row])
+
+    numbers = {name: number for number, name in enumerate(classes)}
+    known = np.array([*(numbers.get(name, -1) for name in names), -1], np.int64)
+    return Pictures(name=data, identity=identity, keys=keys, read=read, labels_N=known[np.asarray(labels, np.int64)])
+
+
+def _is_store(data: str) -> bool:
+    path = pathlib.Path(data)
+    return path.suffix in STORE_ENDINGS or (path / "manifest.json").is_file()
