@@ -79,6 +79,14 @@ OPTIONS: tuple[Decorator, ...] = (
             "--targets",
             PATH | {"help": "Targets file; without it coordinates are fitted to STORE, and there are no bits."},
         ),
+        (
+            "--also",
+            MANY
+            | {
+                "type": click.Path(),
+                "help": "Another teacher's store of the same images: soft labels are averaged, features stand side by side. Repeatable.",
+            },
+        ),
         ("--data", {"help": "The images, where STORE holds none: the DATA it was made from."}),
         ("--readout", {"help": "Vectors that losses of features read.  [default: the only ones of STORE]"}),
         (

@@ -25,7 +25,19 @@ PARTS: Mapping[str, type[OptimiserConfig] | type[AugmentConfig] | type[PoolConfi
 
 # Say where things lie, how fast they go and what is shown: a run may be resumed with others.
 PLACES = (
-    *("store", "data", "out", "models", "targets", "split_file", "selection", "device", "workers", "resident_share"),
+    *(
+        "store",
+        "also",
+        "data",
+        "out",
+        "models",
+        "targets",
+        "split_file",
+        "selection",
+        "device",
+        "workers",
+        "resident_share",
+    ),
     *("checkpoint_every", "log_interval", "held_out_every", "tensorboard", "overwrite", "dry_run"),
 )
 
@@ -41,6 +53,7 @@ class TrainConfig:
     store: str
     out: str
     models: tuple[str, ...]
+    also: tuple[str, ...] = ()  # stores of other teachers, of the same images
     targets: str | None = None
     data: str | None = None  # the images, for a store that holds none
     readout: str | None = None

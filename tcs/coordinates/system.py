@@ -5,6 +5,9 @@ loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eige
 `random` (the Q of a seeded Gaussian matrix, RdimKD-R), `autoencoder` (RdimKD-A), `jl` (a Gaussian matrix, not
 orthonormal) and `identity` (the features themselves).
 
+Of a joined store x holds the vectors of several teachers side by side, each of length 1. Axes are then those of C (x - o), C a weight a
+teacher (tcs.coordinates.axes.block_weights) that gives all of them the same total variance; the basis is C V, and orthonormal no more.
+
 Legend: N rows, D features, K coordinates.
 """
 
@@ -12,7 +15,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +23,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from cache import Store, atomic_write_bytes, digest_of_bytes, digest_of_json
-from tcs.artefact import teacher_identity_of
-from tcs.coordinates.axes import axis_scales, make_axes
+from cache import atomic_write_bytes, digest_of_bytes, digest_of_json
+from tcs.coordinates.axes import axis_scales, block_weights, make_axes, weighed
 from tcs.coordinates.moments import Blocks, streaming_moments
 from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError, DataError
@@ -36,7 +38,7 @@ F32 = NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CoordinateSystem:
-    """Origin (D,), basis (D, K; orthonormal but for `jl`), scales (K,) and variances along all D axes, float32.
+    """Origin (D,), basis (D, K; orthonormal but for `jl` and joined stores), scales (K,) and variances along all D axes, float32.
 
     `store_identity` is the store it was fitted to and `teacher_identity` what that store says of its teacher; stores of
     the same teacher may be transformed too. `ceiling`, `selection` and `config` travel along and are no part of
@@ -156,13 +158,15 @@ def fit_coordinates(
     store_identity: str = "",
     teacher_identity: str = "",
     readout: str = "",
+    widths: Sequence[int] = (),
 ) -> CoordinateSystem:
-    """Fit to every row of `features` (N, D); `components` None means min(256, D).
+    """Fit to every row of `features` (N, D); `components` None means min(256, D). `widths`: of the blocks of columns that are to
+    weigh the same, those of `Store.widths`.
 
     ConfigError where `components` exceeds D; DataError where the features are not finite or do not vary.
     """
     mean_D, covariance_DD = streaming_moments(features)
-    system = build_coordinates(mean_D, covariance_DD, features.shape[0], method, components, power, seed)
+    system = build_coordinates(mean_D, covariance_DD, features.shape[0], method, components, power, seed, widths)
     return dataclasses.replace(
         system, store_identity=store_identity, teacher_identity=teacher_identity, readout=readout
     )
@@ -176,10 +180,16 @@ def build_coordinates(
     components: int | None,
     power: float,
     seed: int,
+    widths: Sequence[int] = (),
 ) -> CoordinateSystem:
     """The coordinate system of features with these moments (float64), without the names of its parents."""
     components = resolve_components(components, len(mean_D))
-    basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, components)
+    if len(widths) > 1:
+        weights_D = block_weights(covariance_DD, widths)
+        basis_DD, spectrum_D = make_axes(weighed(covariance_DD, weights_D), method, seed, components)
+        basis_DD = weights_D[:, None] * basis_DD
+    else:
+        basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, components)
     return CoordinateSystem(
         method=method,
         power=power,
@@ -208,22 +218,6 @@ def require_coordinates_file(path: pathlib.Path) -> None:
         ours = False
     if not ours:
         raise ArtefactError(f"{path} exists and is no coordinate system; name another --out.")
-
-
-def check_same_store(system: CoordinateSystem, store: Store) -> None:
-    """ArtefactError, naming both identities, unless `store` is the fitted one or comes from the same teacher."""
-    theirs = teacher_identity_of(store, system.readout)
-    if store.identity != system.store_identity and theirs != system.teacher_identity:
-        raise ArtefactError(
-            f"the coordinate system was fitted to store {system.store_identity} (teacher {system.teacher_identity}), and"
-            f" {store.path} is store {store.identity} (teacher {theirs}); use a store of the same teacher, or fit to this one."
-        )
-    if system.readout not in store.readouts or store.readouts[system.readout].dims != system.dims:
-        held = ", ".join(f"{name} ({readout.dims} dims)" for name, readout in store.readouts.items())
-        raise ArtefactError(
-            f"the coordinate system reads '{system.readout}' ({system.dims} dims), and {store.path} holds {held};"
-            " extract with that --readout, or fit to this store."
-        )
 
 
 def save_coordinates(

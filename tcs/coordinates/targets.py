@@ -24,7 +24,8 @@ from tcs.artefact import is_finished
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
 from tcs.coordinates.hash_bits import ENCODE_ROWS, hash_coordinates
-from tcs.coordinates.system import ARRAY_SHAPES, CoordinateSystem, check_same_store, load_coordinates
+from tcs.coordinates.stores import check_same_store, open_stores
+from tcs.coordinates.system import ARRAY_SHAPES, CoordinateSystem, load_coordinates
 from tcs.coordinates.vectors import EveryVector, require_vectors
 from tcs.errors import ArtefactError
 from tcs.runtime import environment, progress_bar, say
@@ -40,6 +41,8 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "rms": ("float32", "H"),
     "hashes": ("uint8", "NX"),
 }
+
+JOINED_HINT = ", and name the same stores in the same order with --also in both commands"
 
 VIEW_ARRAYS = {**ARRAYS, "coordinates": ("float32", "NVK"), "bits": ("uint8", "NVP")}
 FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": dict, "system": dict}
@@ -92,7 +95,7 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     The same command on the same parents finds its output and does nothing. ArtefactError where `config.out` holds
     something else, or where the store is of another teacher than the coordinate system (both identities are named).
     """
-    store, system = cache.open(config.store), load_coordinates(config.coordinates)
+    store, system = open_stores(config.store, config.also), load_coordinates(config.coordinates)
     check_same_store(system, store)
     require_vectors(store, system.readout)
     recipe = {
@@ -216,7 +219,8 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
         )
     if store_identity is not None and targets.store_identity != store_identity:
         raise ArtefactError(
-            f"{path} holds targets of store {targets.store_identity}, this store is {store_identity}; run tcs targets on this store."
+            f"{path} holds targets of store {targets.store_identity}, this store is {store_identity}; run tcs targets on this "
+            f"store{JOINED_HINT if cache.JOINED_BY in targets.store_identity + store_identity else ''}."
         )
     return targets
 

@@ -144,7 +144,7 @@ def run_record(
         "method": dataclasses.asdict(job.method),
         "classes": list(job.classes),
         "coordinates": coordinates,
-        "stores_read": [str(data.store.path)],
+        "stores_read": [str(store.path) for store in data.store.parts or (data.store,)],
         "student": {
             "name": job.spec.name,
             "kwargs": dict(job.spec.kwargs),
