@@ -78,17 +78,18 @@ def soft_labels_of(reads: Sequence[Read], labels_n: Tensor, device: torch.device
     if is_held(int(np.prod(shape[:-1])), len(reads[0][0].bias_C), components):
         held = [soft_label_rows(labels, z.cpu().numpy(), device) for labels, z in reads]
         return held[0] if len(held) == 1 else torch.stack(held).mean(0)
-    return SoftLabels(heads=tuple(_linear(labels, z) for labels, z in reads), labels_n=labels_n.to(device))
+    return SoftLabels(heads=tuple(linear_rows(labels, z) for labels, z in reads), labels_n=labels_n.to(device))
 
 
 def logits_of(labels: PoolLabels, z: Tensor, device: torch.device) -> Tensor | Logits:
     """The head's logits, (n, [V,] C) float32 where they are held."""
     if is_held(int(np.prod(z.shape[:-1])), len(labels.bias_C), z.shape[-1]):
         return logit_rows(labels, z.cpu().numpy(), device)
-    return Logits(head=_linear(labels, z))
+    return Logits(head=linear_rows(labels, z))
 
 
-def _linear(labels: PoolLabels, z: Tensor) -> LinearRows:
+def linear_rows(labels: PoolLabels, z: Tensor) -> LinearRows:
+    """The head of `labels` on coordinates z (n, [V,] K) float32, on their device."""
     weight_CK, bias_C = (labels.sharpness * part for part in (labels.weight_CK, labels.bias_C))
     return LinearRows(
         z_nK=z,
