@@ -49,15 +49,12 @@ def join(first: Store, others: Sequence[Store]) -> Store:
 
 
 def _readouts(first: Store, parts: Sequence[Store], names: Sequence[str]) -> dict[str, Readout]:
-    """The joined vectors, and the maps of `first`, in the order of `first`."""
+    """The joined vectors, and then the maps of `first`."""
     found = {}
-    for name, readout in first.readouts.items():
-        if name in names:
-            dims = sum(part.readouts[name].dims for part in parts)
-            found[name] = dataclasses.replace(readout, dims=dims, dtype="float32")
-        elif readout.grid is not None:
-            found[name] = readout
-    return found
+    for name in names:
+        dims = sum(part.readouts[name].dims for part in parts)
+        found[name] = dataclasses.replace(first.readouts[name], dims=dims, dtype="float32")
+    return found | {name: readout for name, readout in first.readouts.items() if readout.grid is not None}
 
 
 def _vectors(store: Store) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import take_plain
-from tcs.config.pool import PoolConfig
+from tcs.config.pool import JOINED, PoolConfig
 from tcs.errors import option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
@@ -42,7 +42,7 @@ PLACES = (
 )
 
 # Options that came after runs were finished without them: at their defaults they are no part of what a run is told apart by.
-LATER = ("probe_head", "pool_estimator", "class_prior")
+LATER = ("probe_head", "pool_estimator", "class_prior", "pool_teachers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,12 @@ class TrainConfig:
         require(
             0 < self.warmup_phase_share < 1,
             f"--warmup-phase-share is {self.warmup_phase_share}; it must lie above 0 and below 1.",
+        )
+
+        require(
+            bool(self.also) or self.pool.pool_teachers == JOINED,
+            f"--pool-teachers is {self.pool.pool_teachers}, and there is one teacher; give the others' stores with --also, or leave "
+            "it out.",
         )
 
     def _check_rows(self) -> None:

@@ -35,6 +35,7 @@ def _check_pool(config: PoolConfig, method: Method) -> None:
         ("probe_head", "probe" in method.needs, "kd, dkd, dist and lshl2_s read"),
         ("pool_estimator", spreads, "the loss 'pool' and --probe-head transductive read"),
         ("class_prior", spreads, "the loss 'pool' and --probe-head transductive read"),
+        ("pool_teachers", "pool" in method.needs, "the loss 'pool' reads"),
     ):
         value = getattr(config, name)
         require(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import cache
-from tcs.config.pool import LOGISTIC, RIDGE
+from tcs.config.pool import EACH, JOINED, LOGISTIC, RIDGE
 from tcs.distributed.collectives import Collectives
 from tcs.pool_labels.options import PoolLabelOptions, prior_of
 from tcs.pool_labels.spread import PoolLabels, spread_labels
@@ -22,13 +22,13 @@ from tcs.training.jobs import Job
 
 
 def pool_labels(job: Job, data: RunData, ranks: Collectives) -> dict[str, PoolLabels]:
-    """What the run reads of "pool" and "probe": nothing, one of them, or both, from files beside the run. The "pool" of a joined store is
-    in `labels_by_store`.
+    """What the run reads of "pool" and "probe": nothing, one of them, or both, from files beside the run. The "pool" that
+    averages over teachers is in `labels_by_store`.
 
     Files that are there already are read; --overwrite makes them anew. A dry run writes none. ArtefactError for a file of another
     identity or format, DataError for rows that cannot be used.
     """
-    reads_pool = "pool" in job.method.needs and not data.by_store
+    reads_pool = "pool" in job.method.needs and job.config.pool.pool_teachers == JOINED
     wanted = {"pool": job.config.pool.pool_estimator} if reads_pool else {}
     if "probe" in job.method.needs and job.config.pool.probe_head != LOGISTIC:
         ridge = job.config.pool.probe_head == RIDGE
@@ -41,11 +41,12 @@ def pool_labels(job: Job, data: RunData, ranks: Collectives) -> dict[str, PoolLa
 
 
 def labels_by_store(job: Job, data: RunData, ranks: Collectives) -> tuple[PoolLabels, ...]:
-    """The labels of the run, spread over the pool in the coordinates of each part of a joined store: their average is what "pool" reads.
+    """With --pool-teachers each, the labels of the run spread over the pool in the coordinates of each teacher's store, to be averaged
+    for "pool"; else empty.
 
-    Files and errors are those of `pool_labels`; each part has the file that a run on it alone would have. Empty for other stores.
+    Files and errors are those of `pool_labels`; each store has the file that a run on it alone would have.
     """
-    if "pool" not in job.method.needs:
+    if "pool" not in job.method.needs or job.config.pool.pool_teachers != EACH:
         return ()
     made = []
     for part in data.by_store:
