@@ -54,10 +54,6 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
             r"--pool-estimator is ridge-em, which the loss 'pool' and .* read, and loss 'ce' does not; leave it out",
         ),
         (
-            {"method": "tcs-probe", "pool_teachers": "each", "also": ("other.store",)},
-            r"--pool-teachers is each, which the loss 'pool' reads, and loss 'l2' does not; leave it out",
-        ),
-        (
             {"method": "tcs-probe", "class_prior": ("ant=0.5", "bee=0.5")},
             r"--class-prior is ant=0.5 bee=0.5, which the loss 'pool' and .* read, and loss 'l2' does not; leave it out",
         ),
