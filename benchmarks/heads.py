@@ -19,7 +19,7 @@ import dataclasses
 import itertools
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 import cache
 from benchmarks.heads_speed import measure_speed
+from tcs.artefact import teacher_name_of
 from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.system import fit_coordinates
 from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
@@ -74,6 +75,7 @@ class Data:
     classes: tuple[str, ...]
     train: Rows
     scored: Rows
+    widths: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,21 +135,35 @@ def write_table(arguments: argparse.Namespace) -> None:
             print(" ".join(f"{value}" for value in row.values()), flush=True)
 
 
-def open_data(path: pathlib.Path, arguments: argparse.Namespace) -> Data:
-    """Train and test rows; in development a quarter of the train rows score, and the test store stays closed."""
-    store = cache.open(path.with_name(f"{path.name}-train.store"))
+def open_data(path: pathlib.Path, arguments: argparse.Namespace, also: Sequence[pathlib.Path] = ()) -> Data:
+    """Train and test rows; in development a quarter of the train rows score, and the test store stays closed. The vectors of `also`,
+    other teachers' of the same images, stand beside those of `path`."""
+    paths = (path, *also)
+    store = joined(paths, "train")
     train = rows_in(store)
     if arguments.development:
         order = np.random.default_rng(seed_for(0, "rows that score in development")).permutation(len(train.keys))
         cut = round(SCORED_SHARE * len(order))
         train, scored = train.kept(np.sort(order[cut:])), train.kept(np.sort(order[:cut]))
     else:
-        test = cache.open(path.with_name(f"{path.name}-test.store"))
+        test = joined(paths, "test")
         assert test.classes == store.classes
         scored = rows_in(test)
     kept = pool_rows(train.keys, np.empty(0, np.int64), str(min(arguments.most, len(train.keys))), 0)
-    teacher = str(store.manifest.plan.identity["teacher"])
-    return Data(name=path.name, teacher=teacher, classes=tuple(store.classes), train=train.kept(kept), scored=scored)
+    return Data(
+        name="+".join(each.name for each in paths),
+        teacher=teacher_name_of(store),
+        classes=tuple(store.classes),
+        train=train.kept(kept),
+        scored=scored,
+        widths=store.widths(next(iter(store.readouts))),
+    )
+
+
+def joined(paths: Sequence[pathlib.Path], part: str) -> cache.Store:
+    """The stores PATH-PART.store, read as one."""
+    stores = [cache.open(path.with_name(f"{path.name}-{part}.store")) for path in paths]
+    return cache.join(stores[0], stores[1:])
 
 
 def rows_in(store: cache.Store) -> Rows:
@@ -203,9 +219,10 @@ def make_case(data: Data, pool: str, shots: int, seed: int) -> Case:
         others = others[generator.random(len(others)) < keep_C[data.train.labels_N[others]]]
     members = np.sort(np.concatenate([labelled, others]))
     scored = np.flatnonzero(np.isin(data.scored.labels_N, known_C))
-    system = fit_coordinates(data.train.x_ND[members], components=min(COMPONENTS, data.train.x_ND.shape[1]))
+    x_PD = data.train.x_ND[members]
+    system = fit_coordinates(x_PD, components=min(COMPONENTS, x_PD.shape[1]), widths=data.widths)
     return Case(
-        z_NK=system.transform(data.train.x_ND[members]),
+        z_NK=system.transform(x_PD),
         labelled_M=np.searchsorted(members, labelled),
         labels_M=np.searchsorted(known_C, data.train.labels_N[labelled]),
         z_TK=system.transform(data.scored.x_ND[scored]),
