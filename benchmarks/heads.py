@@ -9,7 +9,8 @@
 test images, beside the ridge probe of the same k images in the same coordinates. `--development` scores on a quarter of the
 training images, kept out of the pool, and takes splits from seed 100 on: settings are chosen there. Reruns go on where the CSV
 ends. Pools: `full`; `long-tail`, whose rarest class keeps 1 of 12; `unknown`, where 4 of 10 classes have no label (and are not
-scored); `absent`, where one labelled class has no other image; `two`, of two classes alone. `speed`: random rows, wall time and memory.
+scored); `absent`, where one labelled class has no other image; `two`, of two classes alone. `speed`: random rows, wall time and memory,
+an estimator a line.
 Legend: N rows of the pool, M labelled rows, T rows that score, D teacher dims, K coordinates, C classes.
 """
 
@@ -17,28 +18,25 @@ import argparse
 import dataclasses
 import itertools
 import pathlib
-import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import cache
+from benchmarks.heads_speed import measure_speed
+from tcs.artefact import teacher_name_of
 from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.system import fit_coordinates
 from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
-from tcs.pool_labels.soft import top_classes
 from tcs.pool_labels.spread import PoolLabels, spread_labels
 from tcs.runtime import environment, seed_for
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import k_shot_split
 
 COMPONENTS = 128
-
-BLOCK_ROWS = 8192
 
 POOLS = ("full", "long-tail", "unknown", "absent", "two")
 
@@ -77,6 +75,7 @@ class Data:
     classes: tuple[str, ...]
     train: Rows
     scored: Rows
+    widths: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,10 +112,12 @@ def main(given: list[str] | None = None) -> None:
     speed.add_argument("--dims", type=int, default=768)
     speed.add_argument("--components", type=int, default=256)
     speed.add_argument("--classes", type=int, default=10)
-    speed.add_argument("--estimator", choices=ESTIMATORS, default=PoolLabelOptions().estimator)
+    speed.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=[PoolLabelOptions().estimator])
+    speed.add_argument("--unchecked", action="store_true")
     arguments = parser.parse_args(given)
     if arguments.part == "speed":
-        print(measure_speed(arguments))
+        for line in measure_speed(arguments):
+            print(line, flush=True)
     else:
         write_table(arguments)
 
@@ -134,21 +135,35 @@ def write_table(arguments: argparse.Namespace) -> None:
             print(" ".join(f"{value}" for value in row.values()), flush=True)
 
 
-def open_data(path: pathlib.Path, arguments: argparse.Namespace) -> Data:
-    """Train and test rows; in development a quarter of the train rows score, and the test store stays closed."""
-    store = cache.open(path.with_name(f"{path.name}-train.store"))
+def open_data(path: pathlib.Path, arguments: argparse.Namespace, also: Sequence[pathlib.Path] = ()) -> Data:
+    """Train and test rows; in development a quarter of the train rows score, and the test store stays closed. The vectors of `also`,
+    other teachers' of the same images, stand beside those of `path`."""
+    paths = (path, *also)
+    store = joined(paths, "train")
     train = rows_in(store)
     if arguments.development:
         order = np.random.default_rng(seed_for(0, "rows that score in development")).permutation(len(train.keys))
         cut = round(SCORED_SHARE * len(order))
         train, scored = train.kept(np.sort(order[cut:])), train.kept(np.sort(order[:cut]))
     else:
-        test = cache.open(path.with_name(f"{path.name}-test.store"))
+        test = joined(paths, "test")
         assert test.classes == store.classes
         scored = rows_in(test)
     kept = pool_rows(train.keys, np.empty(0, np.int64), str(min(arguments.most, len(train.keys))), 0)
-    teacher = str(store.manifest.plan.identity["teacher"])
-    return Data(name=path.name, teacher=teacher, classes=tuple(store.classes), train=train.kept(kept), scored=scored)
+    return Data(
+        name="+".join(each.name for each in paths),
+        teacher=teacher_name_of(store),
+        classes=tuple(store.classes),
+        train=train.kept(kept),
+        scored=scored,
+        widths=store.widths(next(iter(store.readouts))),
+    )
+
+
+def joined(paths: Sequence[pathlib.Path], part: str) -> cache.Store:
+    """The stores PATH-PART.store, read as one."""
+    stores = [cache.open(path.with_name(f"{path.name}-{part}.store")) for path in paths]
+    return cache.join(stores[0], stores[1:])
 
 
 def rows_in(store: cache.Store) -> Rows:
@@ -204,9 +219,10 @@ def make_case(data: Data, pool: str, shots: int, seed: int, components: int = CO
         others = others[generator.random(len(others)) < keep_C[data.train.labels_N[others]]]
     members = np.sort(np.concatenate([labelled, others]))
     scored = np.flatnonzero(np.isin(data.scored.labels_N, known_C))
-    system = fit_coordinates(data.train.x_ND[members], components=min(components, data.train.x_ND.shape[1]))
+    x_PD = data.train.x_ND[members]
+    system = fit_coordinates(x_PD, components=min(components, x_PD.shape[1]), widths=data.widths)
     return Case(
-        z_NK=system.transform(data.train.x_ND[members]),
+        z_NK=system.transform(x_PD),
         labelled_M=np.searchsorted(members, labelled),
         labels_M=np.searchsorted(known_C, data.train.labels_N[labelled]),
         z_TK=system.transform(data.scored.x_ND[scored]),
@@ -248,41 +264,6 @@ def class_mean(labels: PoolLabels, case: Case) -> float:
     right_T = labels.scores(case.z_TK).argmax(1) == case.truth_T
     parts = [right_T[case.truth_T == label].mean() for label in range(case.n_classes)]
     return round(100 * float(np.mean(parts)), 2)
-
-
-def measure_speed(arguments: argparse.Namespace) -> str:
-    """One line: seconds of wall and of processors for coordinates, spreading and top classes of random rows, and memory."""
-    features_ND = random_features(arguments.rows, arguments.dims)
-    labelled_M = np.arange(4 * arguments.classes)
-    clock = [(time.perf_counter(), time.process_time())]
-    system = fit_coordinates(features_ND, components=arguments.components)
-    z_NK = np.empty((arguments.rows, arguments.components), np.float32)
-    for start in range(0, arguments.rows, BLOCK_ROWS):
-        z_NK[start : start + BLOCK_ROWS] = system.transform(features_ND[start : start + BLOCK_ROWS])
-    clock.append((time.perf_counter(), time.process_time()))
-    options = PoolLabelOptions(estimator=arguments.estimator)
-    labels = spread_labels(z_NK, labelled_M, labelled_M % arguments.classes, arguments.classes, options)
-    clock.append((time.perf_counter(), time.process_time()))
-    top_classes(labels, z_NK, min(8, arguments.classes))
-    clock.append((time.perf_counter(), time.process_time()))
-    parts = zip(("coordinates", "labels", "top classes"), itertools.pairwise(clock), strict=True)
-    seconds = ", ".join(f"{name} {to[0] - at[0]:.1f} ({to[1] - at[1]:.1f})" for name, (at, to) in parts)
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return (
-        f"{arguments.rows:,} x {arguments.dims} -> K={arguments.components}, {arguments.classes} classes, "
-        f"{options.estimator}: wall (processor) seconds: {seconds}; most memory {peak_gib:.2f} GiB; "
-        f"{torch.get_num_threads()} threads; {labels.reason or 'spread'}"
-    )
-
-
-def random_features(rows: int, dims: int) -> NDArray[np.float16]:
-    """Gaussian rows (N, D), float16, drawn block by block."""
-    generator = np.random.default_rng(0)
-    features_ND = np.empty((rows, dims), np.float16)
-    for start in range(0, rows, BLOCK_ROWS):
-        part_BD = features_ND[start : start + BLOCK_ROWS]
-        part_BD[:] = generator.standard_normal(part_BD.shape, np.float32)
-    return features_ND
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The feature store: a folder of HDF5 shards with a manifest, written once, read as memory maps. FORMAT.md says all of its bytes.
 
 A row has a key, a label or none, an array for each readout of the teacher, the image and its hash. `create` writes a store from
-arrays and `StoreWriter` shard by shard; `open` reads one; `verify` checks every byte; `pack`, `merge`, `subset` and `export` make
-other files of it. It needs numpy and h5py, and knows no teacher. What a user can cause is an `errors.CacheError` of one line.
+arrays and `StoreWriter` shard by shard; `open` reads one, and `join` shows several of the same images as one; `verify` checks every
+byte; `pack`, `merge`, `subset` and `export` make other files of it. It needs numpy and h5py, and knows no teacher. What a user can
+cause is an `errors.CacheError` of one line.
 
 >>> import cache
 >>> import numpy as np
@@ -27,6 +28,7 @@ from cache.files import write_error as write_error
 from cache.fingerprint import content_hash as content_hash
 from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
+from cache.joining import join as join
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
@@ -38,6 +40,7 @@ from cache.part import PartWriter as PartWriter
 from cache.part import WrittenShard as WrittenShard
 from cache.problems import Problem as Problem
 from cache.problems import Verification as Verification
+from cache.reader import JOINED_BY as JOINED_BY
 from cache.reader import Row as Row
 from cache.reader import Store as Store
 from cache.reader import open as open
@@ -49,6 +52,7 @@ from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
 from cache.schema import Views as Views
 from cache.shard import ShardRows as ShardRows
+from cache.side_by_side import JoinedFeatures as JoinedFeatures
 from cache.subsetting import subset as subset
 from cache.verification import verify as verify
 from cache.writer import StoreWriter as StoreWriter
@@ -57,9 +61,11 @@ from cache.writer import set_gate as set_gate
 
 __all__ = [
     "FORMAT_VERSION",
+    "JOINED_BY",
     "Constant",
     "DerivedFrom",
     "Features",
+    "JoinedFeatures",
     "Manifest",
     "PartWriter",
     "Plan",
@@ -84,6 +90,7 @@ __all__ = [
     "discard_shards",
     "errors",
     "export",
+    "join",
     "merge",
     "open",
     "pack",

@@ -22,6 +22,7 @@ from cache.packed import inspect_packed, verify_packed_shard
 from cache.reader import Store
 from cache.schema import Plan, shard_name
 from cache.shard import ShardRows
+from cache.side_by_side import JoinedFeatures
 from cache.writer import StoreWriter
 
 PathLike = str | os.PathLike[str]
@@ -111,7 +112,7 @@ class DerivedFrom:
         self.reasons = {entry.position: entry.reason for entry in store.manifest.quarantine}
         self._packed = inspect_packed(store.path) if store.is_packed else None
         self._verified: set[int] = set()
-        self._features: dict[str, Features] = {}
+        self._features: dict[str, Features | JoinedFeatures] = {}
 
     def rows(self, position_n: Int64Array) -> Int64Array:
         """The rows that hold these inputs of the store's plan; -1 for one in quarantine."""
@@ -122,7 +123,7 @@ class DerivedFrom:
         is_there_n = np.append(self.store.positions_N, -1)[row_n] == position_n
         return np.where(is_there_n, row_n, -1)
 
-    def features(self, name: str) -> Features:
+    def features(self, name: str) -> Features | JoinedFeatures:
         """The features of a readout, mapped once."""
         if name not in self._features:
             self._features[name] = self.store.features(name, resident_bytes=0)

@@ -74,8 +74,10 @@ class Features:
         extents: Sequence[Extent],
         resident_bytes: int,
         view: int | None = None,
+        order_N: Int64Array | None = None,
     ) -> None:
-        """Describe the array; nothing is mapped or read yet. `view` takes one of the V of extents (n, V, *row_shape)."""
+        """Describe the array; nothing is mapped or read yet. `view` takes one of the V of extents (n, V, *row_shape); row i is
+        row order_N[i] of the extents, where that is given (as many numbers as rows, each once)."""
         self.dtype = np.dtype(dtype)
         rows = [extent.shape[0] for extent in extents]
         self.shape = (sum(rows), *row_shape)
@@ -86,6 +88,7 @@ class Features:
         # A mapped view v of V is the rows v, v + V ... of (n V, *row_shape): `take` copies nothing else then.
         self._step = extents[0].shape[1] if view is not None and not self._is_resident else 1
         self._first = view if view is not None and not self._is_resident else 0
+        self._order_N = order_N
         self._parts: list[MappedRows] | None = None
         self._is_on_disk = True  # unless a gather finds it in memory
 
@@ -99,7 +102,8 @@ class Features:
         """
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
-            return self._range(start, stop) if step == 1 else self.gather(np.arange(start, stop, step))
+            is_range = step == 1 and self._order_N is None
+            return self._range(start, stop) if is_range else self.gather(np.arange(start, stop, step))
         if isinstance(index, tuple):  # numpy would take rows and then columns, np.asarray several rows
             raise TypeError(f"the index {index} is of several dimensions; take rows first, as features[row][view].")
         rows = np.asarray(index)
@@ -120,7 +124,8 @@ class Features:
 
         Raises IndexError for a row outside the store, TypeError for what are no whole numbers.
         """
-        pieces, order_B = self._by_part(self._checked(np.asarray(rows_B)))
+        wanted_B = self._checked(np.asarray(rows_B))
+        pieces, order_B = self._by_part(wanted_B if self._order_N is None else self._order_N[wanted_B])
         if self._is_on_disk:
             for part, rows in pieces:
                 part.announce(rows)

@@ -4,8 +4,11 @@ Legend: N rows of the store, in shard order, positions ascending; quarantined in
 """
 
 import bisect
+import copy
+import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.errors import CorruptStoreError, SchemaError
-from cache.features import FeatureArray, Features
+from cache.features import FeatureArray, Features, Int64Array
 from cache.fingerprint import store_identity
 from cache.inspection import Shard, inspect_shard
 from cache.manifest import Manifest, missing_shards, read_closed_manifest
 from cache.packed import inspect_packed
 from cache.schema import Readout
+from cache.side_by_side import JoinedFeatures
 
 RESIDENT_BYTES = 4 << 30
+JOINED_BY = "+"  # the identity of a joined store names those of its parts
 
 
 def open(path: str | os.PathLike[str]) -> "Store":
@@ -59,7 +64,11 @@ class Store:
     path, manifest, identity (hex), content_digests (hex, one a shard of the plan), classes; positions_N int64 (input
     positions of the plan), labels_N int64 (-1 for none), hashes_N16 uint8 (N, 16), keys (N relative paths or names). It
     holds paths and numpy arrays only, so it pickles and forks.
+
+    `parts` are the stores whose vectors stand side by side in a joined store (`cache.join`), none in any other.
     """
+
+    parts: tuple["Store", ...] = ()
 
     def __init__(self, path: Path, manifest: Manifest, shards: list[Shard], content_digests: tuple[str, ...]) -> None:
         """Take over checked parts, of which a packed store has one; use `cache.open`."""
@@ -76,7 +85,9 @@ class Store:
         self.keys: list[str] = [manifest.plan.keys[position] for position in self.positions_N.tolist()]
         self._extents = [shard.extents for shard in shards]
         self._starts: list[int] = np.cumsum([0, *(len(shard.positions_N) for shard in shards)]).tolist()
-        self._mapped_features: dict[str, Features] = {}
+        self._order_N: Int64Array | None = None
+        self._stored_names = {name: name for name in self.readouts}
+        self._mapped_features: dict[str, Features | JoinedFeatures] = {}
         self._images: dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
 
     def __len__(self) -> int:
@@ -129,11 +140,12 @@ class Store:
 
     def features(
         self, name: str | None = None, resident_bytes: int = RESIDENT_BYTES, *, view: int | None = None
-    ) -> Features:
+    ) -> Features | JoinedFeatures:
         """The features of the readout `name`; None means the only one there is. `view` takes one of V views, without its axis.
 
-        Up to `resident_bytes` they are held in memory from their first use, above that memory-mapped. Raises
-        SchemaError for an unknown name, for None where there are several, or for a view that is not there.
+        Of a joined store the vectors of its parts side by side, float32, each part's of length 1. Up to `resident_bytes` they are
+        held in memory from their first use, above that memory-mapped. Raises SchemaError for an unknown name, for None where there
+        are several, or for a view that is not there.
         """
         known = ", ".join(self.readouts)
         if name is None and len(self.readouts) > 1:
@@ -141,12 +153,48 @@ class Store:
         readout = self.readouts.get(name if name is not None else known)
         if readout is None:
             raise SchemaError(f"{self.path} has no readout {name!r}; it has {known}.")
-        extents = [shard_extents[f"features/{readout.name}"] for shard_extents in self._extents]
+        if self.parts and readout.grid is None:
+            share = resident_bytes // len(self.parts)
+            return JoinedFeatures([part._own_features(part.readouts[readout.name], share, view) for part in self.parts])
+        return self._own_features(readout, resident_bytes, view)
+
+    def _own_features(self, readout: Readout, resident_bytes: int, view: int | None) -> Features:
+        """Those in this store's shards."""
+        extents = [shard_extents[f"features/{self.stored_name(readout.name)}"] for shard_extents in self._extents]
         row_shape = self.manifest.plan.row_shape(readout)
-        if view is None:
-            return Features(readout.dtype, row_shape, extents, resident_bytes)
-        self._require_view(view)
-        return Features(readout.dtype, row_shape[1:], extents, resident_bytes, view)
+        if view is not None:
+            self._require_view(view)
+            row_shape = row_shape[1:]
+        return Features(readout.dtype, row_shape, extents, resident_bytes, view, self._order_N)
+
+    def widths(self, name: str) -> tuple[int, ...]:
+        """How many dims of the vectors `name` are of each part, in order; of a store that is not joined, all of them."""
+        return tuple(part.readouts[name].dims for part in self.parts) or (self.readouts[name].dims,)
+
+    def stored_name(self, name: str) -> str:
+        """The readout that the shards hold for `name`: another one only in a part of a joined store."""
+        return self._stored_names[name]
+
+    def rearranged(self, order_N: Int64Array | None, names: Mapping[str, str]) -> "Store":
+        """This store with its rows in the order of `order_N` (numbers of all its rows; None: as they are), and of its readouts
+        those that `names` maps to, by their new names. Nothing is copied but keys, labels and hashes; the identity stays."""
+        seen = copy.copy(self)
+        seen.readouts = {new: dataclasses.replace(self.readouts[old], name=new) for new, old in names.items()}
+        seen._stored_names = {new: self.stored_name(old) for new, old in names.items()}
+        seen._mapped_features = {}
+        if order_N is not None:
+            seen._order_N = order_N if self._order_N is None else self._order_N[order_N]
+            seen.positions_N, seen.labels_N = self.positions_N[order_N], self.labels_N[order_N]
+            seen.hashes_N16, seen.keys = self.hashes_N16[order_N], [self.keys[row] for row in order_N.tolist()]
+        return seen
+
+    def joined(self, parts: "tuple[Store, ...]", readouts: Mapping[str, Readout]) -> "Store":
+        """This store with the vectors of `parts` (rows as here) side by side as its `readouts`; `cache.join` checks them first."""
+        seen = copy.copy(self)
+        seen.parts, seen.identity = parts, JOINED_BY.join(part.identity for part in parts)
+        seen.readouts = dict(readouts)
+        seen._mapped_features = {}
+        return seen
 
     def _require_view(self, view: int) -> None:
         views = self.manifest.plan.views
@@ -164,7 +212,8 @@ class Store:
         if views is None:
             raise SchemaError(f"{self.path} holds the clean view only; extract with --views V for augmented ones.")
         extents = [shard_extents["views"] for shard_extents in self._extents]
-        return Features("float32", (views.count, len(views.parameters)), extents, resident_bytes)
+        shape = (views.count, len(views.parameters))
+        return Features("float32", shape, extents, resident_bytes, order_N=self._order_N)
 
     def image_bytes(self, row: int) -> bytes:
         """The stored image of a row, as the file it came from or as resized (see the plan's `images`).
@@ -177,6 +226,7 @@ class Store:
             )
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is outside the {len(self)} rows of {self.path}, counted from 0.")
+        row = row if self._order_N is None else int(self._order_N[row])
         shard = bisect.bisect_right(self._starts, row) - 1
         blob, offsets = self._mapped_images(shard)
         start, stop = offsets[row - self._starts[shard] :][:2].tolist()

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from cache import Store, digest_of_bytes, digest_of_json
+from cache import JOINED_BY, Store, digest_of_bytes, digest_of_json
 from tcs.errors import ArtefactError
 
 
@@ -48,16 +48,26 @@ OWN_FIELDS = ("views", "resized", "projections")  # of a store's identity: they 
 
 
 def teacher_identity_of(store: Store, readout: str | None = None) -> str:
-    """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher.
+    """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher. Of a joined
+    store those of all teachers, in order.
 
     Views and kept images do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
     between stores.
     """
+    if store.parts:
+        return JOINED_BY.join(teacher_identity_of(part, readout) for part in store.parts)
     plan = store.manifest.plan
     identity = {name: value for name, value in plan.identity.items() if name not in OWN_FIELDS} | {"views": 1}
-    projection = plan.identity.get("projections", {}).get(readout)
+    stored = store.stored_name(readout) if readout in store.readouts else readout
+    projection = plan.identity.get("projections", {}).get(stored)
     if projection is not None:
-        prefix = f"projection/{readout}/"
+        prefix = f"projection/{stored}/"
         arrays = {name: digest_of_bytes(item.data) for name, item in plan.constants.items() if name.startswith(prefix)}
         identity |= {"projection": projection, "constants": arrays}
     return digest_of_json(identity)
+
+
+def teacher_name_of(store: Store) -> str:
+    """The teacher's name; of a joined store the names of all, in order."""
+    parts = store.parts or (store,)
+    return JOINED_BY.join(str(part.manifest.plan.identity.get("teacher", "")) for part in parts)

@@ -11,8 +11,8 @@ from artefacts import make_store
 
 from tcs.artefact import teacher_identity_of
 from tcs.coordinates.selection import Selection
+from tcs.coordinates.stores import check_same_store
 from tcs.coordinates.system import (
-    check_same_store,
     fit_coordinates,
     load_coordinates,
     require_coordinates_file,

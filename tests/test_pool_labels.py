@@ -11,7 +11,6 @@ from tcs.errors import ConfigError, DataError
 from tcs.pool_labels.estimators import fit_head
 from tcs.pool_labels.options import ESTIMATORS, PoolLabelOptions
 from tcs.pool_labels.pool import make_pool
-from tcs.pool_labels.soft import TopClasses, top_classes
 from tcs.pool_labels.spread import spread_labels
 from tcs.probes.ridge import fit_ridge
 
@@ -206,35 +205,6 @@ def test_rows_must_be_a_matrix():
 def test_a_prior_of_other_classes_is_refused():
     with pytest.raises(ConfigError, match="has 2 shares; it needs one for each of the 3 classes"):
         spread(reference.blobs(), balance="given", class_prior=(0.5, 0.5))
-
-
-def test_top_classes_are_the_largest_of_the_dense_labels():
-    rows, _, positions = data = reference.blobs((30,) * 6, dims=8, shots=1)
-    found = spread(data)
-    dense = np.concatenate([p for _, p in found.blocks(rows)])
-    top = top_classes(found, rows, 2)
-    assert (top.classes_NT.dtype, top.shares_NT.dtype) == (np.int32, np.float16)
-    np.testing.assert_array_equal(top.classes_NT[:, 0], dense.argmax(1))
-    np.testing.assert_allclose(top.shares_NT, -np.sort(-dense, axis=1)[:, :2], atol=1e-3)
-    picked = np.array([positions[3], 7, 100])
-    again = top.dense(picked)
-    np.testing.assert_allclose(again.sum(1), 1, atol=1e-6)
-    np.testing.assert_allclose(np.sort(again)[:, -2:], np.sort(dense[picked])[:, -2:], atol=2e-3)
-    np.testing.assert_allclose(top_classes(found, rows, 6).dense(picked), dense[picked], atol=2e-3)
-
-
-def test_what_the_kept_classes_lack_is_shared_by_the_others():
-    top = TopClasses(
-        classes_NT=np.array([[2, 0]], np.int32), shares_NT=np.array([[0.5, 0.25]], np.float16), n_classes=4
-    )
-    np.testing.assert_allclose(top.dense(np.array([0])), [[0.25, 0.125, 0.5, 0.125]])
-
-
-@pytest.mark.parametrize("count", [0, 4])
-def test_a_count_of_classes_that_there_are_not_is_refused(count):
-    data = reference.blobs()
-    with pytest.raises(ConfigError, match=f"{count} classes are to be kept a row; keep 1 to 3"):
-        top_classes(spread(data), data[0], count)
 
 
 @pytest.mark.gpu

@@ -37,6 +37,11 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
             {"class_prior": ("ant=1",), "pool_estimator": "ridge"},
             r"--class-prior has no effect without an estimator that spreads labels; leave it out",
         ),
+        ({"pool_teachers": "all"}, r"--pool-teachers is 'all'; it must be one of joined, each"),
+        (
+            {"pool_teachers": "each"},
+            r"--pool-teachers is each, and there is one teacher; give the others' stores with --also",
+        ),
         ({"class_prior": ("ant=0.5", "fly=0.5")}, r"the class prior names 'fly', which is no class of the run"),
         ({"class_prior": ("ant=1",)}, r"the class prior lacks 'bee' \(2 of 3 classes are missing\)"),
         ({"class_prior": ("ant=1", "bee=1", "cow=1")}, r"the class prior sums to 3; the shares of all classes must"),

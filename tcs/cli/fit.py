@@ -11,6 +11,9 @@ from tcs.config.coordinates import COORDINATE_METHODS, SELECTIONS, FitConfig
 @click.command()
 @click.argument("store", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Coordinate system (.safetensors).")
+@click.option(
+    "--also", multiple=True, type=click.Path(), help="Another teacher's store of the same images. Repeatable."
+)
 @click.option("--method", type=click.Choice(COORDINATE_METHODS), default="pca", show_default=True, help="Kind of axes.")
 @click.option("--components", type=int, help="Coordinates K; min(256, D) without it.")
 @click.option(
@@ -33,11 +36,21 @@ from tcs.config.coordinates import COORDINATE_METHODS, SELECTIONS, FitConfig
 @click.option(
     "--ceiling-test", type=click.Path(), help="Store to score the ceiling curve on; rows outside the shots without it."
 )
+@click.option(
+    "--ceiling-test-also",
+    multiple=True,
+    type=click.Path(),
+    help="Store of its images by the teacher of an --also. Repeatable.",
+)
 @click.option("--seed", type=int, default=42, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace a coordinate system made otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:
-    """Fit a coordinate system on the features of STORE and print its ceiling curve."""
+    """Fit a coordinate system on the features of STORE and print its ceiling curve.
+
+    With --also the features of several teachers stand side by side: each row's of each store scaled to length 1, centred, and each store
+    weighed to the same total variance.
+    """
     config = FitConfig(**options)
     from tcs.coordinates.ceiling import recommended_components
     from tcs.coordinates.fit import describe, fit

@@ -12,6 +12,7 @@ from tcs.config.coordinates import TargetsConfig
 @click.argument("store", type=click.Path())
 @click.argument("coordinates", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Targets file (.h5).")
+@click.option("--also", multiple=True, type=click.Path(), help="A store that tcs fit had as --also. Repeatable.")
 @click.option("--bits", type=int, default=1024, show_default=True, help="Hash bits: a multiple of 8, at most 8192.")
 @click.option(
     "--sample-rows", type=int, default=65536, show_default=True, help="Rows that the thresholds are medians of."

@@ -8,7 +8,7 @@ import click
 
 from tcs.config.augment import INTERPOLATIONS, REMODES
 from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
-from tcs.config.pool import POOL_ESTIMATORS, PROBE_HEADS
+from tcs.config.pool import POOL_ESTIMATORS, POOL_TEACHERS, PROBE_HEADS
 from tcs.config.train import HEADS, MIMIC_VIEWS, option_defaults
 
 Decorator = Callable[[Any], Any]
@@ -79,6 +79,14 @@ OPTIONS: tuple[Decorator, ...] = (
             "--targets",
             PATH | {"help": "Targets file; without it coordinates are fitted to STORE, and there are no bits."},
         ),
+        (
+            "--also",
+            MANY
+            | {
+                "type": click.Path(),
+                "help": "Another teacher's store of the same images: its features stand beside those of STORE. Repeatable.",
+            },
+        ),
         ("--data", {"help": "The images, where STORE holds none: the DATA it was made from."}),
         ("--readout", {"help": "Vectors that losses of features read.  [default: the only ones of STORE]"}),
         (
@@ -118,6 +126,13 @@ OPTIONS: tuple[Decorator, ...] = (
                 "type": click.Choice(POOL_ESTIMATORS),
                 "metavar": "NAME",
                 "help": f"How labels are spread over the pool: {', '.join(POOL_ESTIMATORS)}.",
+            },
+        ),
+        (
+            "--pool-teachers",
+            {
+                "type": click.Choice(POOL_TEACHERS),
+                "help": "With --also: spread labels over the pool in joined coordinates, or in each teacher's, then averaged.",
             },
         ),
         (

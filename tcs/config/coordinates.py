@@ -11,10 +11,12 @@ COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity", "cospres
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """`tcs fit`: a coordinate system from a store. `components` None means min(256, D)."""
+    """`tcs fit`: a coordinate system from a store, and from those of other teachers of the same images (`also`) side by side.
+    `components` None means min(256, D)."""
 
     store: str
     out: str
+    also: tuple[str, ...] = ()
     method: str = "pca"
     components: int | None = None
     power: float = 0.0
@@ -25,6 +27,7 @@ class FitConfig:
     selection: str = "ridge"
     ceiling_shots: tuple[int, ...] = (4, 16)
     ceiling_test: str | None = None
+    ceiling_test_also: tuple[str, ...] = ()
     seed: int = 42
     overwrite: bool = False
 
@@ -50,15 +53,25 @@ class FitConfig:
             self.selection == "ridge" or self.shots is not None or self.split_file is not None,
             f"--selection is {self.selection}, and no row is named that has a label; give --shots or --split-file.",
         )
+        require(
+            self.ceiling_test is None or len(self.ceiling_test_also) == len(self.also),
+            f"--ceiling-test has {len(self.ceiling_test_also)} --ceiling-test-also beside it, and STORE {len(self.also)} --also; name "
+            "the test store of each teacher, in the same order.",
+        )
+        require(
+            self.ceiling_test is not None or not self.ceiling_test_also,
+            "--ceiling-test-also has no effect without --ceiling-test; leave it out.",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TargetsConfig:
-    """`tcs targets`: coordinates and hash bits of every row of a store."""
+    """`tcs targets`: coordinates and hash bits of every row of a store; `also` as in the fit of the coordinates."""
 
     store: str
     coordinates: str
     out: str
+    also: tuple[str, ...] = ()
     bits: int = 1024
     sample_rows: int = 65536
     seed: int = 42

@@ -11,6 +11,8 @@ from tcs.errors import refuse_idle, require, require_choice
 
 LOGISTIC, RIDGE, TRANSDUCTIVE = "logistic", "ridge", "transductive"
 PROBE_HEADS = (RIDGE, LOGISTIC, TRANSDUCTIVE)
+JOINED, EACH = "joined", "each"
+POOL_TEACHERS = (JOINED, EACH)
 POOL_ESTIMATORS = (RIDGE, "ridge-em", "gaussian-em", "propagation", "mutual-information", "average")
 
 
@@ -20,17 +22,21 @@ class PoolConfig:
     or of their coordinates a ridge probe or one that is spread over the pool (transductive).
 
     `pool_estimator` spreads labels, and `class_prior` says which share of the pool each class has, as texts NAME=SHARE (none:
-    between what the rows say and equal shares). ConfigError, naming the option, for a value that makes no sense.
+    between what the rows say and equal shares). Of several teachers (`also`) labels are spread in the coordinates that all of them
+    make together (joined), or in those of each, and the soft labels are averaged (each). ConfigError, naming the option, for a value
+    that makes no sense.
     """
 
     probe_head: str = LOGISTIC
     pool_estimator: str = "average"
     class_prior: tuple[str, ...] = ()
+    pool_teachers: str = JOINED
 
     def __post_init__(self) -> None:
         take_plain(self)
         require_choice(self.probe_head, PROBE_HEADS, "--probe-head")
         require_choice(self.pool_estimator, POOL_ESTIMATORS, "--pool-estimator")
+        require_choice(self.pool_teachers, POOL_TEACHERS, "--pool-teachers")
         named = [_share(text)[0] for text in self.class_prior]
         for name in named:
             require(

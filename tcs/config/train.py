@@ -7,7 +7,7 @@ from typing import Any, Self
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import take_plain
-from tcs.config.pool import PoolConfig
+from tcs.config.pool import JOINED, PoolConfig
 from tcs.errors import option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
@@ -25,12 +25,24 @@ PARTS: Mapping[str, type[OptimiserConfig] | type[AugmentConfig] | type[PoolConfi
 
 # Say where things lie, how fast they go and what is shown: a run may be resumed with others.
 PLACES = (
-    *("store", "data", "out", "models", "targets", "split_file", "selection", "device", "workers", "resident_share"),
+    *(
+        "store",
+        "also",
+        "data",
+        "out",
+        "models",
+        "targets",
+        "split_file",
+        "selection",
+        "device",
+        "workers",
+        "resident_share",
+    ),
     *("checkpoint_every", "log_interval", "held_out_every", "tensorboard", "overwrite", "dry_run"),
 )
 
 # Options that came after runs were finished without them: at their defaults they are no part of what a run is told apart by.
-LATER = ("probe_head", "pool_estimator", "class_prior")
+LATER = ("probe_head", "pool_estimator", "class_prior", "pool_teachers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +53,7 @@ class TrainConfig:
     store: str
     out: str
     models: tuple[str, ...]
+    also: tuple[str, ...] = ()  # stores of other teachers, of the same images
     targets: str | None = None
     data: str | None = None  # the images, for a store that holds none
     readout: str | None = None
@@ -123,6 +136,12 @@ class TrainConfig:
         require(
             0 < self.warmup_phase_share < 1,
             f"--warmup-phase-share is {self.warmup_phase_share}; it must lie above 0 and below 1.",
+        )
+
+        require(
+            bool(self.also) or self.pool.pool_teachers == JOINED,
+            f"--pool-teachers is {self.pool.pool_teachers}, and there is one teacher; give the others' stores with --also, or leave "
+            "it out.",
         )
 
     def _check_rows(self) -> None:

@@ -3,6 +3,8 @@
 Legend: D features, K coordinates. Axes are columns; arithmetic is float64.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,25 @@ def make_axes(covariance_DD: F64, method: str, seed: int, components: int | None
     else:
         basis_DD = np.eye(dims)
     return basis_DD, np.einsum("dk,dk->k", basis_DD, covariance_DD @ basis_DD).clip(0)
+
+
+def block_weights(covariance_DD: F64, widths: Sequence[int]) -> F64:
+    """Weights (D,) by which blocks of `widths` columns (several teachers' features side by side) come to the same total variance.
+
+    DataError where a block does not vary.
+    """
+    totals = [float(part.sum()) for part in np.split(covariance_DD.diagonal(), np.cumsum(widths)[:-1])]
+    if min(totals) <= 0:
+        raise DataError(
+            f"the features of store {1 + totals.index(min(totals))} of {len(totals)} do not vary; check its images and readout, or "
+            "leave it out."
+        )
+    return np.repeat([(len(totals) * total) ** -0.5 for total in totals], widths)
+
+
+def weighed(covariance_DD: F64, weights_D: F64) -> F64:
+    """The covariance of columns that are multiplied by `weights_D`."""
+    return np.asarray(weights_D[:, None] * covariance_DD * weights_D)
 
 
 def principal_axes(covariance_DD: F64) -> tuple[F64, F64]:

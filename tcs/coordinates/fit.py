@@ -12,10 +12,12 @@ from tcs.artefact import is_finished, teacher_identity_of
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
 from tcs.config.plain import require_config
+from tcs.coordinates.axes import block_weights, weighed
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
 from tcs.coordinates.selection import Selection, select_coordinates
+from tcs.coordinates.stores import open_stores
 from tcs.coordinates.system import (
     CoordinateSystem,
     build_coordinates,
@@ -25,7 +27,7 @@ from tcs.coordinates.system import (
     save_coordinates,
 )
 from tcs.coordinates.transductive import Ground, transductive_ceiling
-from tcs.coordinates.vectors import ChosenVectors, EveryVector, mapped_rows, row_vectors
+from tcs.coordinates.vectors import ChosenVectors, EveryVector, WeighedVectors, mapped_rows, row_vectors
 from tcs.metrics import are_known
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.runtime import environment, say
@@ -45,7 +47,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     the parts: too many components, features that are not finite, a split that cannot be drawn.
     """
     require_config(config, FitConfig)
-    store = relabelled(cache.open(config.store), config.split_file)
+    store = relabelled(open_stores(config.store, config.also), config.split_file)
     features = store.features(config.readout)
     readout = config.readout if config.readout is not None else next(iter(store.readouts))
     is_split = config.shots is not None or config.split_file is not None
@@ -63,7 +65,15 @@ def fit(config: FitConfig) -> CoordinateSystem:
     mean_D, covariance_DD = streaming_moments(vectors)
     system = dataclasses.replace(
         build_coordinates(
-            mean_D, covariance_DD, len(vectors), config.method, config.components, config.power, config.seed, vectors
+            mean_D,
+            covariance_DD,
+            len(vectors),
+            config.method,
+            config.components,
+            config.power,
+            config.seed,
+            store.widths(readout),
+            vectors,
         ),
         readout=readout,
         store_identity=store.identity,
@@ -81,7 +91,7 @@ def _test_store(config: FitConfig, readout: str) -> tuple[cache.Store, LabelledF
     """The store of --ceiling-test and its rows."""
     if config.ceiling_test is None:
         return None
-    store = cache.open(config.ceiling_test)
+    store = open_stores(config.ceiling_test, config.ceiling_test_also)
     return store, _labelled(store, readout)
 
 
@@ -128,10 +138,46 @@ def _ceiling(
     train = _labelled(store, system.readout)
     shots, note = possible_shots(train, config.ceiling_shots)
     scored = None if test is None else test[1]
-    rows = ceiling_curve(train, mean_D, covariance_DD, shots=(*shots, None), test=scored, fitted=system)
+    rows = _curve(train, mean_D, covariance_DD, (*shots, None), scored, store.widths(system.readout), system)
     barred_N = None if test is None else are_known(store.hashes_N16, test[0].hashes_N16[test[0].labels_N >= 0])
     ground = Ground(train=train, test=scored, barred_N=barred_N)
     return {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
+
+
+def _curve(
+    train: LabelledFeatures,
+    mean_D: NDArray[np.float64],
+    covariance_DD: NDArray[np.float64],
+    shots: tuple[int | None, ...],
+    test: LabelledFeatures | None,
+    widths: tuple[int, ...],
+    system: CoordinateSystem,
+) -> list[dict[str, Any]]:
+    """The ceiling curve; of several teachers' vectors, weighed as the coordinate system weighs them."""
+    if len(widths) == 1:
+        return ceiling_curve(train, mean_D, covariance_DD, shots=shots, test=test, fitted=system)
+    weights_D = block_weights(covariance_DD, widths)
+    return ceiling_curve(
+        _weighed(train, weights_D),
+        weights_D * mean_D,
+        weighed(covariance_DD, weights_D),
+        shots=shots,
+        test=None if test is None else _weighed(test, weights_D),
+        fitted=_of_weighed(system, weights_D),
+    )
+
+
+def _weighed(part: LabelledFeatures, weights_D: NDArray[np.float64]) -> LabelledFeatures:
+    return dataclasses.replace(part, features=WeighedVectors(part.features, weights_D))
+
+
+def _of_weighed(system: CoordinateSystem, weights_D: NDArray[np.float64]) -> CoordinateSystem:
+    """The system that maps weighed vectors to the coordinates of `system`."""
+    return dataclasses.replace(
+        system,
+        origin_D=(weights_D * system.origin_D).astype(np.float32),
+        basis_DK=(system.basis_DK / weights_D[:, None]).astype(np.float32),
+    )
 
 
 def _select(system: CoordinateSystem, store: cache.Store, split: Split, config: FitConfig) -> Selection:

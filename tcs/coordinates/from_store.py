@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import Features, Store
+from cache import Features, JoinedFeatures, Store
 from tcs.artefact import teacher_identity_of
 from tcs.coordinates.system import CoordinateSystem, fit_coordinates
 from tcs.coordinates.vectors import EveryVector
@@ -23,7 +23,7 @@ class StoreCoordinates:
     """A coordinate system fitted to a store, and its rows, which are transformed when they are asked for."""
 
     coordinates: CoordinateSystem
-    features: Features
+    features: Features | JoinedFeatures
 
     def coordinates_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
         """z of the store's rows `rows_n`: (n, K) float32; (n, V, K) of a store with views."""
@@ -53,7 +53,8 @@ class StoreCoordinates:
 
 
 def fit_store_coordinates(store: Store, readout: str) -> StoreCoordinates:
-    """Principal axes of every row (of every view) of the store's vectors `readout`, K = min(128, D), no power.
+    """Principal axes of every row (of every view) of the store's vectors `readout`, K = min(128, D), no power. Of a joined
+    store those of all its parts' vectors, each part with the same total variance.
 
     The same store gives the same bits on one machine. DataError where features are not finite or do not vary.
     """
@@ -65,5 +66,6 @@ def fit_store_coordinates(store: Store, readout: str) -> StoreCoordinates:
         store_identity=store.identity,
         teacher_identity=teacher_identity_of(store, readout),
         readout=readout,
+        widths=store.widths(readout),
     )
     return StoreCoordinates(coordinates=system, features=features)

@@ -5,6 +5,9 @@ loss weights carry over between teachers (design, "Scale"). Methods: `pca` (eige
 `random` (the Q of a seeded Gaussian matrix, RdimKD-R), `autoencoder` (RdimKD-A), `jl` (a Gaussian matrix, not
 orthonormal), `identity` (the features themselves) and `cospress` (learned from rows to keep their cosines, not orthonormal).
 
+Of a joined store x holds the vectors of several teachers side by side, each of length 1. Axes are then those of C (x - o), C a weight a
+teacher (tcs.coordinates.axes.block_weights) that gives all of them the same total variance; the basis is C V, and orthonormal no more.
+
 Legend: N rows, D features, K coordinates.
 """
 
@@ -12,7 +15,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +23,12 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from cache import Store, atomic_write_bytes, digest_of_bytes, digest_of_json
-from tcs.artefact import teacher_identity_of
-from tcs.coordinates.axes import axis_scales, make_axes
+from cache import atomic_write_bytes, digest_of_bytes, digest_of_json
+from tcs.coordinates.axes import axis_scales, block_weights, make_axes, weighed
 from tcs.coordinates.cospress import cospress_axes
 from tcs.coordinates.moments import Blocks, streaming_moments
 from tcs.coordinates.selection import Selection
-from tcs.coordinates.vectors import ReadsRows
+from tcs.coordinates.vectors import ReadsRows, WeighedVectors
 from tcs.errors import ArtefactError, ConfigError, DataError
 
 DEFAULT_COMPONENTS = 256
@@ -38,7 +40,8 @@ F32 = NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CoordinateSystem:
-    """Origin (D,), basis (D, K; orthonormal but for `jl` and `cospress`), scales (K,) and variances along all D axes, float32.
+    """Origin (D,), basis (D, K; orthonormal but for `jl`, `cospress` and joined stores), scales (K,) and variances along all D axes,
+    float32.
 
     `store_identity` is the store it was fitted to and `teacher_identity` what that store says of its teacher; stores of
     the same teacher may be transformed too. `ceiling`, `selection` and `config` travel along and are no part of
@@ -158,13 +161,17 @@ def fit_coordinates(
     store_identity: str = "",
     teacher_identity: str = "",
     readout: str = "",
+    widths: Sequence[int] = (),
 ) -> CoordinateSystem:
-    """Fit to every row of `features` (N, D); `components` None means min(256, D).
+    """Fit to every row of `features` (N, D); `components` None means min(256, D). `widths`: of the blocks of columns that are to
+    weigh the same, those of `Store.widths`.
 
     ConfigError where `components` exceeds D; DataError where the features are not finite or do not vary.
     """
     mean_D, covariance_DD = streaming_moments(features)
-    system = build_coordinates(mean_D, covariance_DD, features.shape[0], method, components, power, seed, features)
+    system = build_coordinates(
+        mean_D, covariance_DD, features.shape[0], method, components, power, seed, widths, features
+    )
     return dataclasses.replace(
         system, store_identity=store_identity, teacher_identity=teacher_identity, readout=readout
     )
@@ -178,15 +185,19 @@ def build_coordinates(
     components: int | None,
     power: float,
     seed: int,
+    widths: Sequence[int] = (),
     features: ReadsRows | None = None,
 ) -> CoordinateSystem:
     """The coordinate system of features with these moments (float64), without its parents; `cospress` reads `features` (N, D) too."""
     components = resolve_components(components, len(mean_D))
-    if method == "cospress":
-        assert features is not None
-        basis_DD, spectrum_D = cospress_axes(features, mean_D, covariance_DD, components, seed)
+    if len(widths) > 1:
+        weights_D = block_weights(covariance_DD, widths)
+        read = None if features is None else WeighedVectors(features, weights_D)
+        weighed_DD = weighed(covariance_DD, weights_D)
+        basis_DD, spectrum_D = _axes(weights_D * mean_D, weighed_DD, method, components, seed, read)
+        basis_DD = weights_D[:, None] * basis_DD
     else:
-        basis_DD, spectrum_D = make_axes(covariance_DD, method, seed, components)
+        basis_DD, spectrum_D = _axes(mean_D, covariance_DD, method, components, seed, features)
     return CoordinateSystem(
         method=method,
         power=power,
@@ -197,6 +208,20 @@ def build_coordinates(
         rows_fitted=rows_fitted,
         seed=seed,
     )
+
+
+def _axes(
+    mean_D: NDArray[np.float64],
+    covariance_DD: NDArray[np.float64],
+    method: str,
+    components: int,
+    seed: int,
+    features: ReadsRows | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if method != "cospress":
+        return make_axes(covariance_DD, method, seed, components)
+    assert features is not None
+    return cospress_axes(features, mean_D, covariance_DD, components, seed)
 
 
 def resolve_components(components: int | None, dims: int) -> int:
@@ -215,22 +240,6 @@ def require_coordinates_file(path: pathlib.Path) -> None:
         ours = False
     if not ours:
         raise ArtefactError(f"{path} exists and is no coordinate system; name another --out.")
-
-
-def check_same_store(system: CoordinateSystem, store: Store) -> None:
-    """ArtefactError, naming both identities, unless `store` is the fitted one or comes from the same teacher."""
-    theirs = teacher_identity_of(store, system.readout)
-    if store.identity != system.store_identity and theirs != system.teacher_identity:
-        raise ArtefactError(
-            f"the coordinate system was fitted to store {system.store_identity} (teacher {system.teacher_identity}), and"
-            f" {store.path} is store {store.identity} (teacher {theirs}); use a store of the same teacher, or fit to this one."
-        )
-    if system.readout not in store.readouts or store.readouts[system.readout].dims != system.dims:
-        held = ", ".join(f"{name} ({readout.dims} dims)" for name, readout in store.readouts.items())
-        raise ArtefactError(
-            f"the coordinate system reads '{system.readout}' ({system.dims} dims), and {store.path} holds {held};"
-            " extract with that --readout, or fit to this store."
-        )
 
 
 def save_coordinates(

@@ -25,7 +25,8 @@ from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
 from tcs.config.plain import require_config
 from tcs.coordinates.hash_bits import ENCODE_ROWS, hash_coordinates
-from tcs.coordinates.system import ARRAY_SHAPES, CoordinateSystem, check_same_store, load_coordinates
+from tcs.coordinates.stores import check_same_store, open_stores
+from tcs.coordinates.system import ARRAY_SHAPES, CoordinateSystem, load_coordinates
 from tcs.coordinates.vectors import EveryVector, require_vectors
 from tcs.errors import ArtefactError
 from tcs.runtime import environment, progress_bar, say
@@ -41,6 +42,8 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "rms": ("float32", "H"),
     "hashes": ("uint8", "NX"),
 }
+
+JOINED_HINT = ", and name the same stores in the same order with --also in both commands"
 
 VIEW_ARRAYS = {**ARRAYS, "coordinates": ("float32", "NVK"), "bits": ("uint8", "NVP")}
 FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": dict, "system": dict}
@@ -94,7 +97,7 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     something else, or where the store is of another teacher than the coordinate system (both identities are named).
     """
     require_config(config, TargetsConfig)
-    store, system = cache.open(config.store), load_coordinates(config.coordinates)
+    store, system = open_stores(config.store, config.also), load_coordinates(config.coordinates)
     check_same_store(system, store)
     require_vectors(store, system.readout)
     recipe = {
@@ -218,7 +221,8 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
         )
     if store_identity is not None and targets.store_identity != store_identity:
         raise ArtefactError(
-            f"{path} holds targets of store {targets.store_identity}, this store is {store_identity}; run tcs targets on this store."
+            f"{path} holds targets of store {targets.store_identity}, this store is {store_identity}; run tcs targets on this "
+            f"store{JOINED_HINT if cache.JOINED_BY in targets.store_identity + store_identity else ''}."
         )
     return targets
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import Features, Store
+from cache import Features, JoinedFeatures, Store
 from tcs.errors import ArtefactError
 
 Vectors = NDArray[np.floating[Any]]
@@ -36,7 +36,7 @@ def row_vectors(store: Store, readout: str, resident_bytes: int = RESIDENT_BYTES
 class RowVectors:
     """(N, D): one vector a row, the average over the positions of a map. Reads like `cache.Features`."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features | JoinedFeatures) -> None:
         """`features` of one view: (N, D) or (N, H, W, D)."""
         self._features = features
         self.shape = (len(features), features.shape[-1])
@@ -62,7 +62,7 @@ class RowVectors:
 class EveryVector:
     """(M, D): every position of every view of every row, in that order. Reads like `cache.Features`."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features | JoinedFeatures) -> None:
         """`features` of any shape (N, ..., D)."""
         self._features = features
         self._each = int(np.prod(features.shape[1:-1]))
@@ -114,6 +114,27 @@ class ChosenVectors:
         """All chosen rows in order, `rows` at a time, each block with the place of its first row."""
         for start in range(0, len(self), rows):
             yield start, self._vectors[self._rows_n[start : start + rows]]
+
+
+class WeighedVectors:
+    """(N, D) float32: the rows of a matrix, each column times its weight. Reads like `cache.Features`."""
+
+    def __init__(self, vectors: ReadsRows, weights_D: NDArray[np.float64]) -> None:
+        """`weights_D` is as wide as `vectors`."""
+        self._vectors, self._weights_D = vectors, weights_D.astype(np.float32)
+        self.shape = vectors.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Vectors:
+        """Rows by number, (B, D)."""
+        return np.asarray(self._vectors[index], np.float32) * self._weights_D
+
+    def blocks(self, rows: int = 8192) -> Iterator[tuple[int, Vectors]]:
+        """All rows in order, `rows` at a time, each block with the number of its first row."""
+        for start in range(0, len(self), rows):
+            yield start, self[np.arange(start, min(start + rows, len(self)))]
 
 
 def mapped_rows(vectors: ChosenVectors, transform: Callable[[Vectors], Vectors], width: int) -> NDArray[np.float32]:

@@ -5,7 +5,8 @@ option of `tcs train` for all cells under `options`. A method is a name, or a ma
 `label` for its rows, and options of its own. `references` are rows of the frozen teacher, one per shots and seed
 (`teacher-transductive`: and per pool with pixels, whose rows it reads), and `same-pixels` (tcs.grid.same_pixels), one per student,
 shots, seed and pool with pixels; without the key all of them that the pools allow. `data` and `test_data` are the images of
-stores that hold none. `primary: [a, b]` names the one comparison fixed beforehand; `note` is printed.
+stores that hold none; `also` and `test_also` list the stores of other teachers of the same images. `primary: [a, b]` names the one
+comparison fixed beforehand; `note` is printed.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from tcs.grid.recipe_values import (
     entries,
     load_mapping,
     pools,
+    primary_of,
     text,
     texts,
     typed,
@@ -31,7 +33,7 @@ from tcs.methods.named import HEADLESS, METHODS, Method, find_method, resolve_me
 
 RECIPE_KEYS = (
     *("train", "test", "targets", "students", "methods", "shots", "seeds", "unlabelled"),
-    *("options", "references", "primary", "note", "data", "test_data"),
+    *("options", "references", "primary", "note", "data", "test_data", "also", "test_also"),
 )
 
 TEACHER = "teacher"  # the model of a reference row without a student
@@ -44,7 +46,7 @@ REFERENCES = TEACHER_REFERENCES + NEED_POOL
 
 # Options of `tcs train` that the grid sets itself, cell by cell.
 CELL_OPTIONS = (
-    *("store", "data", "out", "models", "method", "shots", "split_file", "seed", "split_seed", "unlabelled"),
+    *("store", "also", "data", "out", "models", "method", "shots", "split_file", "seed", "split_seed", "unlabelled"),
     *("device", "overwrite", "dry_run"),
 )
 
@@ -77,6 +79,8 @@ class Grid:
     primary: tuple[str, str] | None = None
     data: str | None = None
     test_data: str | None = None
+    also: tuple[str, ...] = ()
+    test_also: tuple[str, ...] = ()
 
     @property
     def pixel_pools(self) -> tuple[str, ...]:
@@ -117,21 +121,14 @@ def load_grid(path: pathlib.Path) -> Grid:
         unlabelled=unlabelled,
         references=_references(recipe.get("references"), unlabelled, where),
         options=checked_options(options, f"options of {where}"),
-        primary=_primary(recipe.get("primary"), path),
+        primary=primary_of(recipe.get("primary"), where),
+        also=texts(recipe.get("also") or [], "also", where),
+        test_also=texts(recipe.get("test_also") or [], "test_also", where),
         **named,
     )
     _check_grid(grid, path)
     _check_runs(grid, where)
     return grid
-
-
-def _primary(value: Any, path: pathlib.Path) -> tuple[str, str] | None:
-    """The two rows that the one comparison of the grid is about."""
-    if value is None:
-        return None
-    if not (isinstance(value, list) and len(value) == 2 and value[0] != value[1]):
-        raise ConfigError(f"recipe {path} has primary: {value}; it must name two methods, as [tcs+elsh, labels].")
-    return str(value[0]), str(value[1])
 
 
 def _references(named: Any, unlabelled: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -183,6 +180,17 @@ def _check_grid(grid: Grid, path: pathlib.Path) -> None:
                 f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own)."
             )
     _check_references(grid, path)
+    _check_teachers(grid, path)
+
+
+def _check_teachers(grid: Grid, path: pathlib.Path) -> None:
+    """Rows of the frozen teachers read the test store of each of them; students read its images alone."""
+    reads_test = any(name not in STUDENT_REFERENCES for name in grid.references)
+    if len(grid.test_also) != len(grid.also) and (reads_test or grid.test_also):
+        raise ConfigError(
+            f"recipe {path} has {len(grid.also)} stores under also and {len(grid.test_also)} under test_also; give the test store of "
+            "each teacher, in the same order, or leave the references of the teacher out."
+        )
 
 
 def _check_runs(grid: Grid, where: str) -> None:
@@ -268,6 +276,7 @@ def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:
     options = {"targets": grid.targets, "held_out": 0} | dict(grid.options) | dict(cell.method.options)
     own = {
         "store": grid.train,
+        "also": grid.also,
         "data": grid.data,
         "out": out,
         "models": (cell.model,),

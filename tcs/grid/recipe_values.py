@@ -94,6 +94,15 @@ def whole_numbers(value: Any, key: str, where: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def primary_of(value: Any, where: str) -> tuple[str, str] | None:
+    """The two rows that the one comparison of the grid is about."""
+    if value is None:
+        return None
+    if not (isinstance(value, list) and len(value) == 2 and value[0] != value[1]):
+        raise ConfigError(f"{where} has primary: {value}; it must name two methods, as [tcs+elsh, labels].")
+    return str(value[0]), str(value[1])
+
+
 def pools(value: Any, key: str, where: str) -> tuple[str, ...]:
     """A list of one or more pools, as texts: all, none or a number of rows."""
     found = [entry for entry in value if not isinstance(entry, bool)] if isinstance(value, list) else []

@@ -5,7 +5,8 @@ head on noisy copies of tcs.probes.ibm2, by its published recipe: 200 copies of 
 for 10 classes x 16 shots x 512 dims, in proportion to all three.
 
 `teacher-transductive` spreads the labels over the pool of the cell (tcs.pool_labels), in the first 128 principal axes of that
-pool: what a student of the same rows is to be measured against. Seconds for 10,000 rows.
+pool: what a student of the same rows is to be measured against. Seconds for 10,000 rows. All of them read several teachers' vectors side
+by side, each of length 1.
 
 Legend: N labelled rows, P rows of the pool, M scored rows, D teacher dims, K coordinates, C classes.
 """
@@ -99,12 +100,13 @@ def score_transductive(
     `pool_P` is sorted and holds `rows_N`. Images that score are left out of it, unless they are among `rows_N`. A line says so
     where a check fell back to the ridge probe of the labelled rows. DataError for labels that cannot be spread.
     """
-    readout = next(iter(train.readouts))
     scored_M = np.flatnonzero(test.labels_N >= 0)
     scores_P = are_known(train.hashes_N16[pool_P], test.hashes_N16[scored_M])
     pool_P = pool_P[~scores_P | np.isin(pool_P, rows_N)]
+    readout = next(iter(train.readouts))
     vectors = ChosenVectors(row_vectors(train, readout), pool_P)
-    system = fit_coordinates(vectors, components=min(POOL_COMPONENTS, vectors.shape[1]))
+    widths = train.widths(readout)
+    system = fit_coordinates(vectors, components=min(POOL_COMPONENTS, vectors.shape[1]), widths=widths)
     found = spread_labels(
         mapped_rows(vectors, system.transform, system.components),
         np.searchsorted(pool_P, rows_N),

@@ -16,9 +16,11 @@ from torch import Tensor
 
 import cache
 from cache.errors import CacheError
+from tcs.artefact import teacher_name_of
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
+from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
 from tcs.evaluation.students import load_student, predict
@@ -80,7 +82,7 @@ class Bench:
     def data_of(self, targets: str | None) -> RunData:
         """The training store with `targets`; all of them share the images decoded so far."""
         if targets not in self.data:
-            self.data[targets] = open_data(self.grid.train, targets, self.grid.data)
+            self.data[targets] = open_data(self.grid.train, targets, self.grid.data, also=self.grid.also)
             self.data[targets].decoded = next(iter(self.data.values())).decoded
             self.data[targets].pool_labels_folder = self.out / POOL_LABELS
         return self.data[targets]
@@ -148,8 +150,8 @@ def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
 
 def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     pick_device(device)
-    train_store, test_store = cache.open(pathlib.Path(grid.train)), cache.open(pathlib.Path(grid.test))
-    if train_store.identity == test_store.identity:
+    train_store, test_store = open_stores(grid.train, grid.also), open_stores(grid.test, grid.test_also)
+    if _identities(train_store) & _identities(test_store):
         raise DataError(
             f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
         )
@@ -171,13 +173,17 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     )
 
 
+def _identities(store: cache.Store) -> set[str]:
+    return {part.identity for part in store.parts or (store,)}
+
+
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """The row of one cell; a failure becomes a row with status `failed` and its reason."""
     row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
     row |= bench.origin.columns() | {
         "recipe_id": recipe_id(bench.settings, cell, reads_targets=uses_targets(bench.grid, cell))
     }
-    row |= {"commit": bench.commit, "teacher": _teacher_name(bench.train)}
+    row |= {"commit": bench.commit, "teacher": teacher_name_of(bench.train)}
     try:
         store = bench.train
         split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
@@ -201,10 +207,6 @@ def _reason(error: Exception) -> str:
     """The error in one line; of those that are not written for users the type as well, for a KeyError's text is a bare key."""
     kind = "" if isinstance(error, TcsError | CacheError) else f"{type(error).__name__}: "
     return f"{kind}{' '.join(str(error).split())}"[:300]
-
-
-def _teacher_name(store: cache.Store) -> str:
-    return str(store.manifest.plan.identity.get("teacher", ""))
 
 
 def _write_split(bench: Bench, split: Split, cell: Cell) -> None:

@@ -40,6 +40,13 @@ def relabelled(store: cache.Store, split_file: str | None) -> cache.Store:
     return _with_labels(store, classes, new_labels)
 
 
+def labelled_as(store: cache.Store, other: cache.Store) -> cache.Store:
+    """`store` with the classes and labels of `other`, whose rows are the same."""
+    changed = copy.copy(store)
+    changed.classes, changed.labels_N = other.classes, other.labels_N
+    return changed
+
+
 def _checked(lines: Sequence[LabelLine], store: cache.Store) -> dict[int, str]:
     """Class names of the rows that only the file labels; DataError where file and store differ."""
     new_labels: dict[int, str] = {}

@@ -35,6 +35,7 @@ def _check_pool(config: TrainConfig, method: Method) -> None:
         ("probe_head", "probe" in method.needs, "kd, dkd, dist, dho-kd and lshl2_s read"),
         ("pool_estimator", spreads, "the loss 'pool', --probe-head transductive and --selection pool read"),
         ("class_prior", spreads, "the loss 'pool', --probe-head transductive and --selection pool read"),
+        ("pool_teachers", "pool" in method.needs, "the loss 'pool' reads"),
     ):
         value = getattr(pool, name)
         require(

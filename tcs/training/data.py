@@ -8,6 +8,7 @@ import functools
 import math
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ import cache
 from tcs.config.pool import LOGISTIC
 from tcs.config.train import TrainConfig
 from tcs.coordinates.from_store import StoreCoordinates, fit_store_coordinates
+from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import Targets, open_targets
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
 from tcs.methods.named import Method, needs_targets
-from tcs.splits.relabelling import relabelled
+from tcs.splits.relabelling import labelled_as, relabelled
 from tcs.training.images import ResidentImages, StreamedImages, fits
 
 POOL_LABELS = "pool-labels"  # the folder, in a run or a grid, of labels that were spread
@@ -56,6 +58,19 @@ class RunData:
         if name not in self.fitted:
             self.fitted[name] = fit_store_coordinates(self.store, name)
         return self.fitted[name]
+
+    @functools.cached_property
+    def by_store(self) -> tuple["RunData", ...]:
+        """What is read of each part of a joined store, with the labels of the whole and coordinates of its own; empty for any other."""
+        return tuple(
+            RunData(
+                store=labelled_as(part, self.store),
+                targets=None,
+                data=self.data,
+                pool_labels_folder=self.pool_labels_folder,
+            )
+            for part in self.store.parts
+        )
 
     @functools.cached_property
     def read(self) -> ReadRow:
@@ -94,12 +109,19 @@ class RunData:
         )
 
 
-def open_data(store: str, targets: str | None, data: str | None = None, split_file: str | None = None) -> RunData:
+def open_data(
+    store: str,
+    targets: str | None,
+    data: str | None = None,
+    split_file: str | None = None,
+    also: Sequence[str] = (),
+) -> RunData:
     """Open a store and, if named, its targets, which must be of that store (ArtefactError names both identities).
 
-    Labels and classes are those that `split_file` gives the store.
+    The vectors of the stores `also` (other teachers' of the same images) stand beside its own: CacheError where they are not. Labels
+    and classes are those that `split_file` gives the store.
     """
-    opened = relabelled(cache.open(pathlib.Path(store)), split_file)
+    opened = relabelled(open_stores(store, also), split_file)
     return RunData(
         store=opened,
         targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),

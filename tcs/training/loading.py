@@ -3,7 +3,7 @@
 Legend: n rows of this run, m labelled rows, V views, D teacher dims, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,42 +15,52 @@ from tcs.errors import ArtefactError
 from tcs.pool_labels.spread import PoolLabels
 from tcs.probes.logistic import probe_logits
 from tcs.runtime import seed_for
-from tcs.training.data import RunData, map_readouts, reads_coordinates, vector_readout
+from tcs.training.data import RunData, map_readouts, vector_readout
+from tcs.training.head_rows import Logits, Read, logits_of, soft_labels_of
 from tcs.training.jobs import Job
 from tcs.training.rows import TrainingRows
-from tcs.training.soft_labels import logit_rows, soft_label_rows
 
 MAPS_BYTES = 8 << 30
 
 
 def load_rows(
-    job: Job, data: RunData, device: torch.device, heads: Mapping[str, PoolLabels] | None = None
+    job: Job,
+    data: RunData,
+    device: torch.device,
+    heads: Mapping[str, PoolLabels] | None = None,
+    by_store: Sequence[PoolLabels] = (),
 ) -> TrainingRows:
     """All that the steps of a run's students read beside images, resident on `device`, of every cached view.
 
-    Labels outside the split are -1: they are never used. `heads` are those of `tcs.training.soft_labels.pool_labels`.
+    Labels outside the split are -1: they are never used. `heads` and `by_store` are those of `tcs.training.soft_labels.pool_labels`
+    and `labels_by_store`.
     """
     needs, targets, rows_n, heads = job.method.needs, data.targets, job.rows.rows_n, heads or {}
     labels_n = np.full(len(rows_n), -1, np.int64)
     labelled_m = np.searchsorted(rows_n, np.sort(job.rows.split.rows_n))
     labels_n[labelled_m] = data.store.labels_N[rows_n[labelled_m]]
     readout = vector_readout(data.store, job.config.readout) if needs & {"features", "probe"} else None
-    z = (
-        data.coordinates(job.config.readout).coordinates_rows(rows_n)
-        if reads_coordinates(job.method, job.config)
-        else None
-    )
+    reads_z = "coordinates" in needs or bool(heads)
+    z = _coordinates(data, job.config.readout, rows_n, device) if reads_z else None
+    reads: list[Read] = [] if z is None or "pool" not in heads else [(heads["pool"], z)]
+    for part, labels in zip(data.by_store, by_store, strict=False):
+        reads.append((labels, _coordinates(part, job.config.readout, rows_n, device)))
     packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
     return TrainingRows(
         labels_n=torch.from_numpy(labels_n).to(device),
         labelled_m=torch.from_numpy(labelled_m),
-        coordinates_nK=torch.as_tensor(z, device=device) if z is not None and "coordinates" in needs else None,
+        coordinates_nK=z if "coordinates" in needs else None,
         packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
         teacher_nD=_cached(data.store, readout, rows_n, device) if readout and "features" in needs else None,
         teacher_maps=_cached_maps(data.store, rows_n, device) if "maps" in needs else (),
         teacher_logits_nC=_probe_logits(job, data.store, readout, device, heads.get("probe"), z),
-        pool_labels_nC=None if z is None or "pool" not in heads else soft_label_rows(heads["pool"], z, device),
+        pool_labels_nC=soft_labels_of(reads, torch.from_numpy(labels_n), device) if reads else None,
     )
+
+
+def _coordinates(data: RunData, readout: str | None, rows_n: NDArray[np.int64], device: torch.device) -> Tensor:
+    """z of the rows on `device`, (n, [V,] K) float32."""
+    return torch.as_tensor(data.coordinates(readout).coordinates_rows(rows_n), device=device)
 
 
 def _cached(store: cache.Store, readout: str, rows_n: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -76,13 +86,13 @@ def _probe_logits(
     readout: str | None,
     device: torch.device,
     head: PoolLabels | None,
-    z: NDArray[np.float32] | None,
-) -> Tensor | None:
+    z: Tensor | None,
+) -> Tensor | Logits | None:
     """Logits of the teacher's probe, where a loss reads them: those of `head` on the coordinates `z`, or of a logistic probe."""
     if "probe" not in job.method.needs or readout is None:
         return None
     if head is not None and z is not None:
-        return logit_rows(head, z, device)
+        return logits_of(head, z, device)
     return _teacher_logits(job, store, readout, device)
 
 

@@ -145,7 +145,7 @@ def run_record(
         "classes": list(job.classes),
         "coordinates": coordinates,
         "selection": None if job.selection is None else job.selection.to_json(),
-        "stores_read": [str(data.store.path)],
+        "stores_read": [str(store.path) for store in data.store.parts or (data.store,)],
         "student": {
             "name": job.spec.name,
             "kwargs": dict(job.spec.kwargs),

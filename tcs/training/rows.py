@@ -17,6 +17,7 @@ from tcs.criteria.base import LinearHead, StepRows
 from tcs.functional.coordinates import unpack_bits
 from tcs.students.student import Student, StudentOutput
 from tcs.training.feed import Batch
+from tcs.training.head_rows import Logits, SoftLabels
 from tcs.training.views import cached_at
 
 
@@ -27,8 +28,8 @@ class TrainingRows:
     labels_n int64 (-1 outside the split: other labels are never loaded); labelled_m the positions of
     the labelled rows. Where the losses read them: coordinates_nK float32, packed_nP uint8, teacher_nD float, teacher_maps
     each (n, height, width, channels) float, shallow to deep, teacher_logits_nC float32 (a probe of the frozen teacher),
-    pool_labels_nC float32 (labels spread over the run's rows). Of a store with V views all of them but the labels have an axis
-    more: (n, V, ...).
+    pool_labels_nC float32 (labels spread over the run's rows); these two are held, or computed for the rows that are read. Of a store
+    with V views all of them but the labels have an axis more: (n, V, ...).
     """
 
     labels_n: Tensor
@@ -37,8 +38,8 @@ class TrainingRows:
     packed_nP: Tensor | None = None
     teacher_nD: Tensor | None = None
     teacher_maps: tuple[Tensor, ...] = ()
-    teacher_logits_nC: Tensor | None = None
-    pool_labels_nC: Tensor | None = None
+    teacher_logits_nC: Tensor | Logits | None = None
+    pool_labels_nC: Tensor | SoftLabels | None = None
 
 
 def step_rows(
@@ -52,8 +53,10 @@ def step_rows(
     """The StepRows of `output` for the images at `place_B`, of which the views `view_B` are shown where there are several (int64
     on the device), with what is `needed` of the cache, and the student's `head` where a loss reads it."""
 
-    def cached(name: str, values: Tensor | None) -> Tensor | None:
-        return cached_at(values, place_B, view_B) if name in needed and values is not None else None
+    def cached(name: str, values: Tensor | Logits | SoftLabels | None) -> Tensor | None:
+        if name not in needed or values is None:
+            return None
+        return cached_at(values, place_B, view_B) if isinstance(values, Tensor) else values.at(place_B, view_B)
 
     packed = cached("bits", rows.packed_nP)
     maps = rows.teacher_maps if "maps" in needed else ()

@@ -1,6 +1,6 @@
 """The labels of a run spread over its pool: fitted once, by the leading process, and read from its file by all who train.
 
-Legend: n rows of this run (sorted; the pool), M labelled ones, V views, K coordinates, C classes, c those that have a label.
+Legend: n rows of this run (sorted; the pool), M labelled ones, K coordinates, C classes, c those that have a label.
 """
 
 import dataclasses
@@ -8,12 +8,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 import cache
-from tcs.config.pool import LOGISTIC, RIDGE
+from tcs.config.pool import EACH, JOINED, LOGISTIC, RIDGE
 from tcs.distributed.collectives import Collectives
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.spread import PoolLabels, spread_labels
@@ -25,20 +22,37 @@ from tcs.training.label_options import label_options
 
 
 def pool_labels(job: Job, data: RunData, ranks: Collectives) -> dict[str, PoolLabels]:
-    """What the run reads of "pool" and "probe": nothing, one of them, or both, from files beside the run.
+    """What the run reads of "pool" and "probe": nothing, one of them, or both, from files beside the run. The "pool" that
+    averages over teachers is in `labels_by_store`.
 
     Files that are there already are read; --overwrite makes them anew. A dry run writes none. ArtefactError for a file of another
     identity or format, DataError for rows that cannot be used.
     """
-    wanted = {"pool": job.config.pool.pool_estimator} if "pool" in job.method.needs else {}
+    reads_pool = "pool" in job.method.needs and job.config.pool.pool_teachers == JOINED
+    wanted = {"pool": job.config.pool.pool_estimator} if reads_pool else {}
     if "probe" in job.method.needs and job.config.pool.probe_head != LOGISTIC:
         ridge = job.config.pool.probe_head == RIDGE
         wanted["probe"] = RIDGE if ridge else job.config.pool.pool_estimator
     made: dict[str, PoolLabels] = {}
     for estimator in dict.fromkeys(wanted.values()):
         made[estimator] = _found_or_fitted(job, data, options_of(job, data, estimator), ranks)
-        _tell(made[estimator])
+        _tell(made[estimator], "")
     return {kind: made[estimator] for kind, estimator in wanted.items()}
+
+
+def labels_by_store(job: Job, data: RunData, ranks: Collectives) -> tuple[PoolLabels, ...]:
+    """With --pool-teachers each, the labels of the run spread over the pool in the coordinates of each teacher's store, to be averaged
+    for "pool"; else empty.
+
+    Files and errors are those of `pool_labels`; each store has the file that a run on it alone would have.
+    """
+    if "pool" not in job.method.needs or job.config.pool.pool_teachers != EACH:
+        return ()
+    made = []
+    for part in data.by_store:
+        made.append(_found_or_fitted(job, part, options_of(job, part, job.config.pool.pool_estimator), ranks))
+        _tell(made[-1], f" by {part.store.path}")
+    return tuple(made)
 
 
 def _found_or_fitted(job: Job, data: RunData, options: PoolLabelOptions, ranks: Collectives) -> PoolLabels:
@@ -52,9 +66,9 @@ def _found_or_fitted(job: Job, data: RunData, options: PoolLabelOptions, ranks: 
     return load_pool_labels(path, identity)
 
 
-def _tell(labels: PoolLabels) -> None:
+def _tell(labels: PoolLabels, by: str) -> None:
     if labels.reason is not None:
-        say(f"Labels are not spread over the pool, its soft labels are those of the ridge probe: {labels.reason}.")
+        say(f"Labels are not spread over the pool{by}, its soft labels are those of the ridge probe: {labels.reason}.")
 
 
 def options_of(job: Job, data: RunData, estimator: str) -> PoolLabelOptions:
@@ -89,22 +103,3 @@ def fit_pool_labels(job: Job, data: RunData, options: PoolLabelOptions) -> PoolL
     return dataclasses.replace(
         labels, weight_CK=weight_CK, bias_C=bias_C, labels_M=present_c[places_M].astype(np.int64)
     )
-
-
-def soft_label_rows(labels: PoolLabels, z: NDArray[np.float32], device: torch.device) -> Tensor:
-    """Soft labels (n, [V,] C) float32 of coordinates (n, [V,] K) on `device`, block by block; labelled rows have their labels."""
-    z_nVK = z.reshape(len(z), -1, z.shape[-1])
-    soft_nVC = torch.empty(*z_nVK.shape[:2], len(labels.bias_C), device=device)
-    for view in range(z_nVK.shape[1]):
-        for start, p_BC in labels.blocks(z_nVK[:, view]):
-            soft_nVC[start : start + len(p_BC), view] = torch.from_numpy(p_BC).to(device)
-    return soft_nVC.reshape(*z.shape[:-1], -1)
-
-
-def logit_rows(labels: PoolLabels, z: NDArray[np.float32], device: torch.device) -> Tensor:
-    """Logits (n, [V,] C) float32 whose softmax is the soft label by the coordinates alone; a class without a label gets the
-    smallest of its row."""
-    scores = labels.sharpness * labels.scores(z.reshape(-1, z.shape[-1]))
-    least = np.where(np.isfinite(scores), scores, np.inf).min(axis=1, keepdims=True)
-    logits = np.where(np.isfinite(scores), scores, least).astype(np.float32)
-    return torch.from_numpy(logits.reshape(*z.shape[:-1], -1)).to(device)

@@ -16,7 +16,7 @@ from tcs.training.loading import load_rows
 from tcs.training.loop import LOG_POINTS, Cost, Pace, Runner, train_students
 from tcs.training.monitor import Look, look_at
 from tcs.training.record import begin, is_finished, save_failure, save_student
-from tcs.training.soft_labels import pool_labels
+from tcs.training.soft_labels import labels_by_store, pool_labels
 from tcs.training.trainer import Trainer
 from tcs.training.views import cached_views
 
@@ -118,7 +118,8 @@ def open_streams(jobs: Sequence[Job], data: RunData, device: torch.device, ranks
             waiting.append(job)
     if not waiting:
         return []
-    rows = load_rows(waiting[0], data, device, pool_labels(waiting[0], data, ranks))
+    heads, by_store = pool_labels(waiting[0], data, ranks), labels_by_store(waiting[0], data, ranks)
+    rows = load_rows(waiting[0], data, device, heads, by_store)
     trainers = [Trainer(job, rows, device, ranks) for job in waiting]
     for trainer in trainers:
         _check_shares(trainer)

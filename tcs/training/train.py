@@ -79,4 +79,5 @@ def _streams(
 def _open(config: TrainConfig) -> RunData:
     """What the command names. A split file says which classes there are, unless no label is read: that is refused by name later."""
     method = resolve_method(config.method, config.head, config.loss, not may_score_labels(config))
-    return open_data(config.store, config.targets, config.data, config.split_file if method.reads_labels else None)
+    split_file = config.split_file if method.reads_labels else None
+    return open_data(config.store, config.targets, config.data, split_file, config.also)
