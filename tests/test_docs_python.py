@@ -16,6 +16,8 @@ import timm
 from artefacts import make_store
 from safetensors.torch import save_file
 
+import cache
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OF_THE_READER = {"my_encoder"}  # modules that a page says are one's own
@@ -117,5 +119,10 @@ def test_the_blocks_about_training_run(folder: pathlib.Path) -> None:
 
 def test_the_block_that_makes_a_store_runs(folder: pathlib.Path) -> None:
     np.save("avg.npy", np.ones((3, 4), np.float32))
-    store = run_page("store.md", without=("store[7]",))["cache"].open("X.store")
-    assert store.labels_N.tolist() == [0, -1, 1]
+    for name, dims in (("A", 2), ("B", 5)):
+        cache.create(
+            f"{name}.store", {"avg": np.ones((3, dims), np.float32)}, keys=["a", "b", "c"], labels=["x", "y", "x"]
+        )
+    names = run_page("store.md", without=("store[7]",))
+    assert names["cache"].open("X.store").labels_N.tolist() == [0, -1, 1]
+    assert names["joined"].features("avg").shape == (3, 7)

@@ -1,5 +1,6 @@
 """What a run would cost, told without running it: sums by hand, the sentences, and that nothing is written."""
 
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -11,13 +12,14 @@ import pytest
 import timm
 from artefacts import make_store, save_vit
 from PIL import Image
+from teachers_beside import write_beside
 
 import cache
 from tcs.cli import main
 from tcs.config.extract import ExtractConfig
 from tcs.config.train import TrainConfig
 from tcs.extraction.extract import extract
-from tcs.training.forecast import BreakEven, describe_break_even, readable_seconds
+from tcs.training.forecast import BreakEven, describe_break_even, extraction_costs, readable_seconds
 from tcs.training.train import forecast, train
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
@@ -84,6 +86,21 @@ def test_break_even_is_told_with_what_this_run_saves(students: int, end: str) ->
         "The extraction took 2 min on cuda; a teacher in every step would cost 10.00 ms an image there: paid for after "
         f"12.00 passes over these rows, or 2.40 such students. {end}"
     )
+
+
+def test_of_several_teachers_every_extraction_counts(folder: pathlib.Path) -> None:
+    first = cache.open(folder / "train.store")
+    joined = cache.join(first, [write_beside(folder / "other.store", first)])
+    costs = ({"seconds": 30.0, "teacher_seconds_per_image": 0.01, "device": "cpu"}, {"seconds": 12, "device": "cuda"})
+    for part, run in zip(joined.parts, costs, strict=True):
+        part.manifest = dataclasses.replace(part.manifest, provenance={"run": run})
+    assert describe_break_even(extraction_costs(joined), 100, 1000, 1) == UNKNOWN
+    joined.parts[1].manifest.provenance["run"]["teacher_seconds_per_image"] = 0.03
+    said = describe_break_even(extraction_costs(joined), 100, 1000, 1)
+    assert said.startswith(
+        "The extraction took 42 s on cpu, cuda; a teacher in every step would cost 40.00 ms an image there"
+    )
+    assert extraction_costs(first) == first.manifest.provenance
 
 
 @pytest.mark.parametrize(

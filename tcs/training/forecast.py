@@ -6,10 +6,13 @@ after it. A mini-batch of the student costs the same on both sides.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cache
+from tcs.errors import listed
 from tcs.runtime import say
 from tcs.training.feed import Feed
 from tcs.training.stream import Stream
@@ -72,9 +75,22 @@ def say_forecast(streams: Sequence[Stream]) -> list[dict[str, Any]]:
     say(
         f"{len(rows)} student{'s' if len(rows) > 1 else ''}: about {readable_seconds(total)} in all. Nothing was written."
     )
-    provenance, epoch_images = streams[0].data.store.manifest.provenance, len(streams[0].job.rows.rows_n)
-    say(describe_break_even(provenance, epoch_images, rows[0]["images"], len(rows)))
+    costs, epoch_images = extraction_costs(streams[0].data.store), len(streams[0].job.rows.rows_n)
+    say(describe_break_even(costs, epoch_images, rows[0]["images"], len(rows)))
     return rows
+
+
+def extraction_costs(store: cache.Store) -> Mapping[str, Any]:
+    """What the store recorded of its extraction; of a joined store the sums of seconds over its parts, where all recorded them."""
+    if not store.parts:
+        return store.manifest.provenance
+    recorded = [part.manifest.provenance.get("run") for part in store.parts]
+    runs = [run for run in recorded if isinstance(run, Mapping)]
+    names = ("seconds", "teacher_seconds_per_image")
+    if len(runs) < len(recorded) or not all(run.get(name) for run in runs for name in names):
+        return {}
+    sums: dict[str, Any] = {name: math.fsum(float(run[name]) for run in runs) for name in names}
+    return {"run": sums | {"device": listed(dict.fromkeys(str(run.get("device", "its device")) for run in runs))}}
 
 
 def describe_break_even(provenance: Mapping[str, Any], epoch_images: int, student_images: int, students: int) -> str:
