@@ -4,6 +4,7 @@ import functools
 import io
 import pathlib
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,14 @@ def make_store(path: pathlib.Path, **options: Any) -> cache.Store:
     `options` are those of `store_files`. Equal ones give equal bytes, which are made once a process.
     """
     path.mkdir(parents=True)
-    for name, data in store_files(**options).items():
+    for name, data in store_files(png, **options).items():
         (path / name).write_bytes(data)
     return cache.open(path)
 
 
 @functools.cache
 def store_files(
+    encode: Callable[[np.ndarray], bytes],
     *,
     rows: int = 60,
     seed: int = 0,
@@ -46,7 +48,10 @@ def store_files(
     grid: tuple[int, int] | None = None,
     views: int | None = None,
 ) -> dict[str, bytes]:
-    """The files of such a store by name. Positions of a `grid` and `views` scatter around the row's feature, which is their mean."""
+    """The files of such a store by name; `encode` makes an image's bytes of its pixels.
+
+    Positions of a `grid` and `views` scatter around the row's feature, which is their mean.
+    """
     rng = np.random.default_rng(seed)
     labels_N = np.arange(rows) % len(classes)
     centres_CD = np.random.default_rng(123).standard_normal((len(classes), dims)) * 3
@@ -59,7 +64,7 @@ def store_files(
     for label in labels_N:
         pixels = rng.integers(0, 90, (SIZE, SIZE, 3), dtype=np.uint8)
         pixels[:, 5 * label : 5 * label + 5] += 150
-        blobs.append(png(pixels))
+        blobs.append(encode(pixels))
     plan = cache.Plan(
         identity={"teacher": teacher, "semantics": 1},
         readouts=(cache.Readout(name="avg", dims=dims, dtype="float32", grid=grid),),

@@ -1,6 +1,7 @@
 """Files that are not waited for: no test cuts the power, and what a killed process has written is there without the disk.
 
-Waiting is what most of a small run is made of. That it is done, of what and when, is tested where it is written: test_store_files.py.
+Waiting is what most of a small run is made of. That it is done, of what and when, is tested where files are written:
+test_store_files.py, test_store_streamed.py.
 """
 
 import os

@@ -22,6 +22,22 @@ def test_pieces_in_any_order_make_the_file_at_commit(tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["x.h5"]
 
 
+def test_the_bytes_are_on_the_disk_before_they_have_the_name_and_the_name_before_the_call_is_over(
+    tmp_path, monkeypatch
+):
+    waited, target = [], tmp_path / "x.h5"
+
+    def note(descriptor):
+        waited.append((os.path.samestat(os.fstat(descriptor), tmp_path.stat()), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    with StreamedFile(target, 3) as file:
+        file.write(0, b"new")
+        assert waited == []
+        file.commit()
+    assert waited == [(False, False), (True, True)]
+
+
 def test_without_commit_the_earlier_file_stays(tmp_path):
     target = tmp_path / "x.h5"
     target.write_bytes(b"earlier")
