@@ -27,6 +27,8 @@ from cache.files import write_error as write_error
 from cache.fingerprint import content_hash as content_hash
 from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
+from cache.labels import LabelChanges as LabelChanges
+from cache.labels import LaterLabels as LaterLabels
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
@@ -41,6 +43,7 @@ from cache.problems import Verification as Verification
 from cache.reader import Row as Row
 from cache.reader import Store as Store
 from cache.reader import open as open
+from cache.relabelling import set_labels as set_labels
 from cache.repair import discard_shards as discard_shards
 from cache.repair import reopen_store as reopen_store
 from cache.repair import require_same_rows as require_same_rows
@@ -60,6 +63,8 @@ __all__ = [
     "Constant",
     "DerivedFrom",
     "Features",
+    "LabelChanges",
+    "LaterLabels",
     "Manifest",
     "PartWriter",
     "Plan",
@@ -91,6 +96,7 @@ __all__ = [
     "reopen_store",
     "require_same_rows",
     "set_gate",
+    "set_labels",
     "stored_plan",
     "subset",
     "unpack",

@@ -38,8 +38,10 @@ def run_identity(
 
 
 def _since_first_releases(config: TrainConfig, method: Method, data: RunData) -> dict[str, Any]:
-    """What runs of the first releases had not: axes that were fitted here, another method than theirs where none is named."""
+    """What runs of the first releases had not: labels given later, axes fitted here, another method than theirs where none is named."""
     found: dict[str, Any] = {}
+    if data.store.manifest.later_labels is not None and method.reads_labels:
+        found["labels"] = data.store.labelled_identity
     if data.targets is None and reads_coordinates(method, config):
         fitted = data.coordinates(config.readout)
         assert isinstance(fitted, StoreCoordinates)
