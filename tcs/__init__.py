@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.extract import ExtractConfig as ExtractConfig
     from tcs.config.extract import RecomputeConfig as RecomputeConfig
     from tcs.config.extract import RepairConfig as RepairConfig
+    from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.coordinates.fit import fit as fit
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.methods.catalogue import method_facts as method_facts
     from tcs.methods.catalogue import other_facts as other_facts
     from tcs.reporting.grid_report import write_report as write_report
+    from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
 
@@ -91,6 +93,8 @@ MODULE_OF: dict[str, str] = {
     "load_student": "tcs.evaluation.students",
     "SuggestConfig": "tcs.config.labelling",
     "suggest": "tcs.labelling.suggest",
+    "LabelConfig": "tcs.config.labelling",
+    "label_store": "tcs.splits.given_labels",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
     "FewshotConfig": "tcs.config.evaluate",

@@ -39,7 +39,7 @@ ROOMS = {
     "labelling": "coordinates images pool_labels splits",
     "exchange": "",
     "teacher": "coordinates students",
-    "extraction": "augmentation coordinates distributed images probes teacher",
+    "extraction": "augmentation coordinates distributed images probes splits teacher",
     "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods pool_labels probes splits "
     "students",
     "simclr": "augmentation functional training",

@@ -39,6 +39,7 @@ FUNCTIONS = {
     "methods": (tcs.loss_facts, tcs.method_facts, tcs.other_facts),
     "cache info": (tcs.store_facts,),
     "cache verify": (cache.verify, tcs.measure_drift, tcs.recompute),
+    "cache label": (tcs.label_store, cache.set_labels),
     "cache repair": (tcs.repair,),
     "cache pack": (cache.pack,),
     "cache merge": (cache.merge,),

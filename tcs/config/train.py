@@ -25,12 +25,24 @@ PARTS: Mapping[str, type[OptimiserConfig] | type[AugmentConfig] | type[PoolConfi
 
 # Say where things lie, how fast they go and what is shown: a run may be resumed with others.
 PLACES = (
-    *("store", "data", "out", "models", "targets", "split_file", "selection", "device", "workers", "resident_share"),
+    *(
+        "store",
+        "data",
+        "out",
+        "models",
+        "targets",
+        "split_file",
+        "selection",
+        "student_checkpoint",
+        "device",
+        "workers",
+        "resident_share",
+    ),
     *("checkpoint_every", "log_interval", "held_out_every", "tensorboard", "overwrite", "dry_run"),
 )
 
 # Options that came after runs were finished without them: at their defaults they are no part of what a run is told apart by.
-LATER = ("probe_head", "pool_estimator", "class_prior")
+LATER = ("probe_head", "pool_estimator", "class_prior", "student_checkpoint")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +73,7 @@ class TrainConfig:
     img_size: int | None = None
     warmup_phase_share: float = 0.1
     pretrained: bool = False
+    student_checkpoint: str | None = None  # a local file of weights that the student starts from
     seed: int = 42
     device: str = "cpu"
     workers: int | None = None
@@ -124,6 +137,21 @@ class TrainConfig:
             0 < self.warmup_phase_share < 1,
             f"--warmup-phase-share is {self.warmup_phase_share}; it must lie above 0 and below 1.",
         )
+
+        require(
+            self.student_checkpoint is None or not self.pretrained,
+            "--pretrained and --student-checkpoint are two starts; give one of them.",
+        )
+        require(
+            self.student_checkpoint is None or len(self.models) == 1,
+            f"--student-checkpoint {self.student_checkpoint} is of one student, and there are {len(self.models)} --model; train "
+            "each with its own file.",
+        )
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether students know something before the first step."""
+        return self.pretrained or self.student_checkpoint is not None
 
     def _check_rows(self) -> None:
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")

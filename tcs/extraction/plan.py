@@ -1,6 +1,8 @@
 """What an extraction consists of, before anything is written: images, teacher, and the plan of the store that follows."""
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import cache
@@ -13,6 +15,7 @@ from tcs.extraction.projections import Facts, constants_of, find_projections, pr
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch
+from tcs.splits.given_labels import read_given_labels
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 MAX_ORIGINAL_BYTES = 10_000_000_000
@@ -28,10 +31,24 @@ class Extraction:
     teacher: Teacher
     plan: cache.Plan
     positions: ImagePositions
+    given: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> class name, of the label file
     forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
+    @functools.cached_property
+    def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Labels of the images and classes, as the store will have them: of the source, or of the label file."""
+        if self.config.label_file is None:
+            return self.images.labels, self.images.classes
+        classes = tuple(sorted(set(self.given.values())))
+        number = {name: label for label, name in enumerate(classes)}
+        return tuple(number[self.given[key]] if key in self.given else -1 for key in self.images.keys), classes
+
     def cost(self) -> Cost:
-        """What the whole pass takes, estimated from a short sample."""
+        """What the whole pass takes, estimated from a short sample, once."""
+        return self._cost
+
+    @functools.cached_property
+    def _cost(self) -> Cost:
         return estimate_cost(self.images, self.positions, self.teacher, self.plan, self.config.workers)
 
 
@@ -40,6 +57,7 @@ def prepare(config: ExtractConfig) -> Extraction:
     choose_source(config)
     require_obtainable(config)
     images = open_images(config)
+    given = _given_labels(config, images)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
     views = view_policy(config)
@@ -62,7 +80,14 @@ def prepare(config: ExtractConfig) -> Extraction:
         views=None if views is None else cache.Views(count=views.count, parameters=PARAMETERS),
         constants=constants_of(teacher.projections),
     )
-    return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions)
+    return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions, given=given)
+
+
+def _given_labels(config: ExtractConfig, images: ImageList) -> dict[str, str]:
+    """Classes by key that the label file gives to images; found wrong before the pass, not after it."""
+    if config.label_file is None:
+        return {}
+    return read_given_labels(config.label_file, images.keys, images.origin, config.data)
 
 
 def _identity(

@@ -84,6 +84,8 @@ def _extract_config(config: RepairConfig, value: dict[str, Any]) -> ExtractConfi
     options = recorded_config(store, value.get("provenance"), changes)
     require_path(options.data, "--data", store)
     require_path(options.teacher_checkpoint, "--teacher-checkpoint", store)
+    if options.label_file is not None and not pathlib.Path(options.label_file).exists():
+        options = dataclasses.replace(options, label_file=None)  # its labels stand in the manifest
     return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
 
 

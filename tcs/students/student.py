@@ -25,6 +25,7 @@ from tcs.students.backbone import (
     pre_logits,
     write_classifier,
 )
+from tcs.students.start import load_start
 
 PERIODS = 8
 LAST_SHARE = 0.6  # of the steps: closing ends here, so that the classifier settles on the coordinates that stay
@@ -124,7 +125,8 @@ class Student(nn.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentPlan:
-    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), head, image size and start."""
+    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), head, image size and start:
+    random, timm's published weights (`pretrained`), or a file (`checkpoint`)."""
 
     spec: StudentSpec
     n_classes: int
@@ -133,6 +135,7 @@ class StudentPlan:
     image_size: int
     pretrained: bool
     seed: int
+    checkpoint: str | None = None
 
 
 def build_student(plan: StudentPlan) -> Student:
@@ -141,6 +144,8 @@ def build_student(plan: StudentPlan) -> Student:
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(plan.seed, f"start {plan.spec.text}"))
         backbone = create_backbone(plan.spec, plan.n_classes, plan.pretrained)
+        if plan.checkpoint is not None:
+            load_start(backbone, plan.checkpoint, plan.spec)
         width = measured_width(backbone, plan.spec, plan.image_size)
         if plan.n_classes:
             check_foldable(backbone, plan.spec, plan.image_size, width)
