@@ -23,6 +23,7 @@ from tcs import shadowing
 if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines against the table below
     from tcs.config.coordinates import FitConfig as FitConfig
     from tcs.config.coordinates import TargetsConfig as TargetsConfig
+    from tcs.config.distill import DistillConfig as DistillConfig
     from tcs.config.evaluate import EvalConfig as EvalConfig
     from tcs.config.evaluate import FewshotConfig as FewshotConfig
     from tcs.config.evaluate import ProbeConfig as ProbeConfig
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.methods.catalogue import loss_facts as loss_facts
     from tcs.methods.catalogue import method_facts as method_facts
     from tcs.methods.catalogue import other_facts as other_facts
+    from tcs.pipeline.chain import distill as distill
     from tcs.reporting.grid_report import write_report as write_report
     from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
@@ -74,6 +76,8 @@ __version__ = "0.2.0"
 
 # public name -> the module that it is in, in the order of the chain
 MODULE_OF: dict[str, str] = {
+    "DistillConfig": "tcs.config.distill",
+    "distill": "tcs.pipeline.chain",
     "ExtractConfig": "tcs.config.extract",
     "extract": "tcs.extraction.extract",
     "FitConfig": "tcs.config.coordinates",

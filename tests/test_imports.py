@@ -48,8 +48,10 @@ ROOMS = {
     "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images methods metrics pool_labels "
     "probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
+    "pipeline": "artefact checkpoint coordinates evaluation extraction grid images methods reporting splits students training",
     "demonstration": "coordinates extraction grid reporting",
-    "cli": "coordinates demonstration evaluation exchange extraction grid labelling maintenance methods reporting splits training",
+    "cli": "coordinates demonstration evaluation exchange extraction grid labelling maintenance methods pipeline reporting splits "
+    "training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

@@ -26,6 +26,7 @@ STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 
 # command -> its functions
 FUNCTIONS = {
+    "distill": (tcs.distill,),
     "extract": (tcs.extract,),
     "fit": (tcs.fit,),
     "targets": (tcs.fit_targets,),
