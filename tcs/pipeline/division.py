@@ -21,7 +21,10 @@ from tcs.errors import ArtefactError, DataError
 from tcs.runtime import progress_bar, say
 from tcs.splits.ranking import hash_rank
 
-NEAR_COPY = 0.97  # cosine of centred features from which two images count as copies
+# Cosine of centred features above which two images count as copies. Of 50 flowers (EfficientNet-Lite0, 128 px) copies in JPEG of
+# quality 40 had 0.83 to 1, mirrored ones 0.86, without a margin of 5 % 0.78, of half the size 0.68 (least of 50; medians 0.93, 0.94,
+# 0.91, 0.86); of 500 different flowers 0.5 % had such a neighbour. A wrong link costs nothing but the choice of the side.
+NEAR_COPY = 0.85
 BLOCK_ROWS = 1024
 TRAIN, TEST = "train", "test"
 COLUMNS = ("key", "part", "class")
@@ -48,6 +51,12 @@ def divide(places: Places, share: float, seed: int) -> None:
 def choose_parts(store: cache.Store, share: float, seed: int) -> list[str]:
     """`train` or `test` for each row of a store: a pure function of keys, labels, copies, share and seed."""
     group_N = copies_of(store)
+    sizes = Counter(group_N.tolist())
+    linked = [size for size in sizes.values() if size > 1]
+    if linked:
+        say(
+            f"{sum(linked):,} images are copies of each other ({len(linked):,} groups, cosine above {NEAR_COPY}); none straddles."
+        )
     members: dict[int, list[int]] = {}
     for row, group in enumerate(group_N.tolist()):
         members.setdefault(group, []).append(row)
