@@ -38,22 +38,33 @@ def distill(config: DistillConfig) -> Outcome:
     out = pathlib.Path(config.out)
     if out.exists() and not out.is_dir():
         raise ArtefactError(f"--out {out} is a file; the artefacts of a chain go into a folder. Give another --out.")
+    plan, stages = _begin(config)
+    if stages is None:
+        say("Nothing was written.")
+        return Outcome(plan=plan)
+    return _go_on(config, plan, stages)
+
+
+def _begin(config: DistillConfig) -> tuple[dict[str, Any], Stages | None]:
+    """Tell the plan and run the teacher over the training images; no stages in a dry run.
+
+    The teacher is gone when this returns: two at once might not fit the device.
+    """
     plan = make_plan(config)
     tell(config, plan)
     if config.dry_run:
-        say("Nothing was written.")
-        return Outcome(plan=plan.to_json())
-    out.mkdir(parents=True, exist_ok=True)
+        return plan.to_json(), None
+    config.places.out.mkdir(parents=True, exist_ok=True)
     save_json(config.places.record, {"options": plain_json(dataclasses.asdict(config)), "environment": environment()})
-    return _run(config, plan)
-
-
-def _run(config: DistillConfig, plan: ChainPlan) -> Outcome:
-    places, stages = config.places, Stages(_names(config, plan))
-    told, extraction = plan.to_json(), plan.extraction
+    stages = Stages(_names(config, plan))
     with stages.stage("extract", f"the teacher runs once over {config.extract.data}"):
-        extract_prepared(extraction)
-    del plan, extraction  # the teacher goes: two at once might not fit the device
+        extract_prepared(plan.extraction)
+    return plan.to_json(), stages
+
+
+def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outcome:
+    """All stages after the first."""
+    places = config.places
     if config.test is not None:
         with stages.stage("extract test", f"and over {config.test}"):
             extract(scoring_config(config))
@@ -61,7 +72,7 @@ def _run(config: DistillConfig, plan: ChainPlan) -> Outcome:
         with stages.stage("divide", f"{100 * config.val_split:g} % of the labelled images are held out"):
             divide(places, config.val_split, config.train.seed)
     targets = None
-    if told["targets"]:
+    if plan["targets"]:
         with stages.stage("fit", "a coordinate system from the cached features"):
             fit(config.fit)
         with stages.stage("targets", "coordinates and hash bits of every row"):
@@ -80,7 +91,7 @@ def _run(config: DistillConfig, plan: ChainPlan) -> Outcome:
         with stages.stage(f"export {kind}", f"to {places.exported(kind)}"):
             exported[kind] = export_run(kind, places.run, places.exported(kind))
     return Outcome(
-        plan=told, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
+        plan=plan, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
     )
 
 
