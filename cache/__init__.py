@@ -44,6 +44,7 @@ from cache.reader import Row as Row
 from cache.reader import Store as Store
 from cache.reader import open as open
 from cache.relabelling import set_labels as set_labels
+from cache.relabelling import stored_labels as stored_labels
 from cache.repair import discard_shards as discard_shards
 from cache.repair import reopen_store as reopen_store
 from cache.repair import require_same_rows as require_same_rows
@@ -97,6 +98,7 @@ __all__ = [
     "require_same_rows",
     "set_gate",
     "set_labels",
+    "stored_labels",
     "stored_plan",
     "subset",
     "unpack",

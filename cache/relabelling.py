@@ -1,4 +1,4 @@
-"""Give a closed store labels without writing a shard: one atomic rewrite of its manifest."""
+"""Labels of a store by now, and how a closed one is given others without writing a shard: one atomic rewrite of its manifest."""
 
 import dataclasses
 import os
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cache.errors import CorruptStoreError, FormatVersionError, SchemaError
 from cache.files import FolderLock
 from cache.folder import remove_partials
 from cache.labels import LabelChanges, LaterLabels, with_names
-from cache.manifest import read_closed_manifest, write_manifest
+from cache.manifest import read_closed_manifest, read_manifest, write_manifest
 
 
 def set_labels(path: str | os.PathLike[str], names: Mapping[str, str], *, source: Mapping[str, Any]) -> LabelChanges:
@@ -36,3 +37,15 @@ def set_labels(path: str | os.PathLike[str], names: Mapping[str, str], *, source
     finally:
         lock.release()
     return changes
+
+
+def stored_labels(path: str | os.PathLike[str]) -> tuple[tuple[int, ...], tuple[str, ...]] | None:
+    """The labels of all inputs (-1: none) and the classes of the store in the folder `path`, as they are by now.
+
+    None where no store is begun, or its manifest cannot be read.
+    """
+    try:
+        manifest = read_manifest(Path(path))
+    except (OSError, CorruptStoreError, SchemaError, FormatVersionError):
+        return None
+    return manifest.labels, manifest.classes

@@ -14,6 +14,7 @@ from tcs.cli.cache.label import command as label_command
 from tcs.config.extract import DataConfig
 from tcs.errors import ConfigError, DataError
 from tcs.extraction.extract import extract
+from tcs.extraction.plan import prepare
 from tcs.images.sources import open_images
 from tcs.splits.given_labels import read_given_labels
 
@@ -89,6 +90,14 @@ def test_a_file_that_has_grown_needs_no_new_pass(labelled, tmp_path, capsys, mon
     assert {path.name: path.read_bytes() for path in (tmp_path / "x.store").glob("*.h5")} == before
     extract(labelled)
     assert "all 4 labels of" in capsys.readouterr().err
+
+
+def test_the_plan_counts_labels_that_the_store_was_given_since(labelled):
+    cache.set_labels(labelled.out, {"5.png": "yak"}, source={})
+    labels, classes = prepare(dataclasses.replace(labelled, dry_run=True)).labels
+    assert (sum(label >= 0 for label in labels), classes) == (3, ("cat", "dog", "yak"))
+    anew = prepare(dataclasses.replace(labelled, dry_run=True, overwrite=True))
+    assert (sum(label >= 0 for label in anew.labels[0]), anew.labels[1]) == (2, ("cat", "dog"))
 
 
 def test_cache_label_corrects_runs_the_gate_again_and_targets_stay_valid(labelled, tmp_path):

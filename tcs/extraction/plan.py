@@ -36,12 +36,17 @@ class Extraction:
 
     @functools.cached_property
     def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Labels of the images and classes, as the store will have them: of the source, or of the label file."""
-        if self.config.label_file is None:
-            return self.images.labels, self.images.classes
-        classes = tuple(sorted(set(self.given.values())))
+        """Labels of the images and classes, as the store will have them: of the source, given later, and of the label file."""
+        stored = cache.stored_labels(self.config.out)
+        if self.config.overwrite or stored is None or len(stored[0]) != len(self.images.keys):
+            stored = self.images.labels, self.images.classes
+        names = [stored[1][label] if label >= 0 else None for label in stored[0]]
+        names = [self.given.get(key, name) for key, name in zip(self.images.keys, names, strict=True)]
+        used = set(names) - {None}
+        known = [name for name in stored[1] if name in used or name in self.images.classes]
+        classes = (*known, *sorted(name for name in used if name is not None and name not in known))
         number = {name: label for label, name in enumerate(classes)}
-        return tuple(number[self.given[key]] if key in self.given else -1 for key in self.images.keys), classes
+        return tuple(-1 if name is None else number[name] for name in names), classes
 
     def cost(self) -> Cost:
         """What the whole pass takes, estimated from a short sample, once."""

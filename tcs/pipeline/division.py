@@ -25,7 +25,7 @@ from tcs.splits.ranking import hash_rank
 # quality 40 had 0.83 to 1, mirrored ones 0.86, without a margin of 5 % 0.78, of half the size 0.68 (least of 50; medians 0.93, 0.94,
 # 0.91, 0.86); of 500 different flowers 0.5 % had such a neighbour. A wrong link costs nothing but the choice of the side.
 NEAR_COPY = 0.85
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 256
 TRAIN, TEST = "train", "test"
 COLUMNS = ("key", "part", "class")
 
