@@ -29,6 +29,8 @@ from cache.fingerprint import content_hash as content_hash
 from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
 from cache.joining import join as join
+from cache.labels import LabelChanges as LabelChanges
+from cache.labels import LaterLabels as LaterLabels
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
@@ -44,6 +46,8 @@ from cache.reader import JOINED_BY as JOINED_BY
 from cache.reader import Row as Row
 from cache.reader import Store as Store
 from cache.reader import open as open
+from cache.relabelling import set_labels as set_labels
+from cache.relabelling import stored_labels as stored_labels
 from cache.repair import discard_shards as discard_shards
 from cache.repair import reopen_store as reopen_store
 from cache.repair import require_same_rows as require_same_rows
@@ -66,6 +70,8 @@ __all__ = [
     "DerivedFrom",
     "Features",
     "JoinedFeatures",
+    "LabelChanges",
+    "LaterLabels",
     "Manifest",
     "PartWriter",
     "Plan",
@@ -98,6 +104,8 @@ __all__ = [
     "reopen_store",
     "require_same_rows",
     "set_gate",
+    "set_labels",
+    "stored_labels",
     "stored_plan",
     "subset",
     "unpack",

@@ -24,8 +24,10 @@ def require_same_plan(folder: Path, stored: Plan, wanted: Plan) -> None:
         return
     differing = list(_differences(stored, wanted))
     named = "; ".join(differing[:_NAMED_AT_MOST])
+    is_label = all(text.startswith(("classes[", "the label of ")) for text in differing)
+    cheaper = ", or give the store labels without a new pass: tcs cache label" if is_label else ""
     more = f"; {len(differing) - _NAMED_AT_MOST} more fields differ" if len(differing) > _NAMED_AT_MOST else ""
-    raise IdentityError(f"{folder}: {named}{more}; use another --out or --overwrite.")
+    raise IdentityError(f"{folder}: {named}{more}; use another --out or --overwrite{cheaper}.")
 
 
 def _in_version(plan: Plan, format_version: int) -> Plan:

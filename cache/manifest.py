@@ -12,7 +12,8 @@ from typing import Any
 from cache.errors import CorruptStoreError, FormatVersionError, IncompleteStoreError, SchemaError, StoreNotFoundError
 from cache.fields import json_object, require, require_type, shortened, take
 from cache.files import atomic_write_bytes, open_ordinary
-from cache.schema import FORMAT, READABLE_VERSIONS, Plan, shard_name
+from cache.labels import LaterLabels
+from cache.schema import FORMAT, LABELS_VERSION, Plan, require_format, shard_name
 
 MANIFEST_NAME = "manifest.json"
 _LOST_REMEDY = "delete this file and rerun the command that made the store: it takes over the shards that are whole"
@@ -52,7 +53,10 @@ class ShardEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A store's manifest.json. `identity` is None while the state is open; building one raises SchemaError."""
+    """A store's manifest.json. `identity` is None while the state is open; building one raises SchemaError.
+
+    `later_labels` are there where labels were given after the plan, and count in place of those of the plan.
+    """
 
     plan: Plan
     state: str
@@ -61,15 +65,35 @@ class Manifest:
     quarantine: tuple[Quarantined, ...] = ()
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     gate: Mapping[str, Any] | None = None
+    later_labels: LaterLabels | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provenance", json_object(self.provenance, "provenance"))
         object.__setattr__(self, "gate", None if self.gate is None else json_object(self.gate, "gate"))
         require(self.state in STATES, f"state is {self.state!r}; it must be open or closed")
+        require(
+            len(self.labels) == len(self.plan.keys),
+            f"there are {len(self.labels)} later labels for {len(self.plan.keys)} keys; give one each, -1 for none",
+        )
         if self.state == "open":
             _require_nothing_yet(self)
         else:
             _require_result(self)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The label of each input, an index into `classes` or -1: the latest that it was given."""
+        return self.plan.labels if self.later_labels is None else self.later_labels.labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that `labels` index."""
+        return self.plan.classes if self.later_labels is None else self.later_labels.classes
+
+    @property
+    def format_version(self) -> int:
+        """The version of the manifest: that of the plan and the shards, or a later one with labels that came after them."""
+        return self.plan.format_version if self.later_labels is None else LABELS_VERSION
 
     @property
     def rows(self) -> int:
@@ -80,7 +104,7 @@ class Manifest:
         """The manifest as JSON types."""
         return {
             "format": FORMAT,
-            "format_version": self.plan.format_version,
+            "format_version": self.format_version,
             "state": self.state,
             "identity": self.identity,
             "plan_identity": self.plan.plan_identity,
@@ -88,6 +112,7 @@ class Manifest:
             "quarantine": [dataclasses.asdict(entry) for entry in self.quarantine],
             "gate": self.gate,
             "provenance": self.provenance,
+            **_labels_json(self),
             "plan": self.plan.to_json(),
         }
 
@@ -95,8 +120,11 @@ class Manifest:
     def from_json(cls, value: Any) -> "Manifest":
         """The manifest in a JSON object; raises SchemaError or FormatVersionError naming the field that is wrong."""
         require_format(value)
-        fields = take(value, "manifest", _MANIFEST_FIELDS)
-        plan = Plan.from_json(fields["plan"], fields["format_version"])
+        is_relabelled = value["format_version"] == LABELS_VERSION
+        fields = take(value, "manifest", {**_MANIFEST_FIELDS, **({"labels": dict} if is_relabelled else {})})
+        later = LaterLabels.from_json(fields["labels"]) if is_relabelled else None
+        version = fields["labels"]["plan_version"] if is_relabelled else fields["format_version"]
+        plan = Plan.from_json(fields["plan"], version)
         require(
             plan.plan_identity == fields["plan_identity"],
             f"plan_identity is {fields['plan_identity']!r} but the plan beside it gives {plan.plan_identity}",
@@ -111,6 +139,7 @@ class Manifest:
             quarantine=quarantine_from_json(fields["quarantine"]),
             provenance=fields["provenance"],
             gate=_optional(fields["gate"], dict, "gate"),
+            later_labels=later,
         )
 
 
@@ -131,20 +160,15 @@ _MANIFEST_FIELDS: Mapping[str, type | None] = {
 }
 
 
+def _labels_json(manifest: Manifest) -> dict[str, Any]:
+    """The field of labels that came after the plan, where there are some."""
+    later = manifest.later_labels
+    return {} if later is None else {"labels": later.to_json(manifest.plan.format_version)}
+
+
 def quarantine_from_json(value: Sequence[Any]) -> tuple[Quarantined, ...]:
     """The quarantined inputs in a JSON list; raises SchemaError."""
     return tuple(Quarantined(**take(entry, f"quarantine[{i}]", _QUARANTINED_FIELDS)) for i, entry in enumerate(value))
-
-
-def require_format(value: Any) -> None:
-    """Raise SchemaError or FormatVersionError unless the JSON value says that it is a store of our version."""
-    require(isinstance(value, dict) and value.get("format") == FORMAT, f"there is no field format: {FORMAT}")
-    version = value.get("format_version")
-    if type(version) is not int or version not in READABLE_VERSIONS:
-        readable = " and ".join(map(str, READABLE_VERSIONS))
-        raise FormatVersionError(
-            f"format version {shortened(version)}; this release reads {readable}; upgrade or re-extract."
-        )
 
 
 def _optional(value: Any, kind: type, where: str) -> Any:

@@ -93,13 +93,15 @@ def _merged_identity(plans: Sequence[Plan]) -> dict[str, Any]:
 
 def _merged_plan(stores: Sequence[Store], prefix_keys: bool, rows_per_shard: int | None) -> Plan:
     plans = [store.manifest.plan for store in stores]
-    classes = tuple(dict.fromkeys(itertools.chain.from_iterable(plan.classes for plan in plans)))
+    classes = tuple(dict.fromkeys(itertools.chain.from_iterable(store.classes for store in stores)))
     place = {name: label for label, name in enumerate(classes)}
     return dataclasses.replace(
         plans[0],
         identity=_merged_identity(plans),
         keys=_merged_keys(stores, prefix_keys),
-        labels=tuple(-1 if label < 0 else place[plan.classes[label]] for plan in plans for label in plan.labels),
+        labels=tuple(
+            -1 if label < 0 else place[store.classes[label]] for store in stores for label in store.manifest.labels
+        ),
         classes=classes,
         rows_per_shard=plans[0].rows_per_shard if rows_per_shard is None else rows_per_shard,
         format_version=FORMAT_VERSION,

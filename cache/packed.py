@@ -28,7 +28,7 @@ from cache.fingerprint import DIGEST_BYTES, digest_of_bytes, store_identity
 from cache.inspection import Shard
 from cache.layout import Form
 from cache.manifest import Manifest, parsed_manifest
-from cache.schema import FORMAT, READABLE_VERSIONS, Plan
+from cache.schema import FORMAT, READABLE_MANIFESTS, Plan, readable_versions
 from cache.shard import content_digest, key_bytes, quarantine_bytes
 
 KIND = "packed"
@@ -66,7 +66,7 @@ def packed_attributes(manifest: Manifest, manifest_text: bytes) -> dict[str, Any
     """The attributes of the root."""
     return {
         "format": np.bytes_(FORMAT),
-        "format_version": np.int64(manifest.plan.format_version),
+        "format_version": np.int64(manifest.format_version),
         "kind": np.bytes_(KIND),
         "manifest_digest": np.bytes_(digest_of_bytes(manifest_text)),
     }
@@ -164,10 +164,9 @@ def verify_packed_shard(packed: Packed, index: int) -> dict[str, npt.NDArray[Any
 def _checked_manifest(file: Any, path: Path, stamp: Stamp) -> bytes:
     """The text of the manifest, after a look at the attributes; the dataset, which lies in the file, bounds its size."""
     found = checked_attributes(file, KINDS)
-    if found["format_version"] not in READABLE_VERSIONS:
-        readable = " and ".join(map(str, READABLE_VERSIONS))
+    if found["format_version"] not in READABLE_MANIFESTS:
         raise FormatVersionError(
-            f"{path}: format version {found['format_version']}; this release reads {readable}; upgrade or pack it anew."
+            f"{path}: format version {found['format_version']}; this release reads {readable_versions()}; upgrade or pack it anew."
         )
     dataset = own_dataset(file, "manifest")
     checked_extents(path, {"manifest": dataset}, {}, stamp)

@@ -95,7 +95,7 @@ def _is_done(store: Store, target: Path, overwrite: bool) -> bool:
         )
     if there.manifest != store.manifest:
         raise IdentityError(
-            f"{target} was packed before the manifest of {store.path} changed (its gate or provenance); use --overwrite."
+            f"{target} was packed before the manifest of {store.path} changed (its gate, labels or provenance); use --overwrite."
         )
     return True
 

@@ -76,12 +76,12 @@ class Store:
         self.manifest = manifest
         self.content_digests = content_digests
         self.identity = str(manifest.identity)
-        self.classes = manifest.plan.classes
+        self.classes = manifest.classes
         self.readouts: dict[str, Readout] = {readout.name: readout for readout in manifest.plan.readouts}
         self.has_images = manifest.plan.images != "none"
         self.positions_N: npt.NDArray[np.int64] = np.concatenate([shard.positions_N for shard in shards])
         self.hashes_N16: npt.NDArray[np.uint8] = np.concatenate([shard.hashes_N16 for shard in shards])
-        self.labels_N: npt.NDArray[np.int64] = np.array(manifest.plan.labels, dtype=np.int64)[self.positions_N]
+        self.labels_N: npt.NDArray[np.int64] = np.array(manifest.labels, dtype=np.int64)[self.positions_N]
         self.keys: list[str] = [manifest.plan.keys[position] for position in self.positions_N.tolist()]
         self._extents = [shard.extents for shard in shards]
         self._starts: list[int] = np.cumsum([0, *(len(shard.positions_N) for shard in shards)]).tolist()
@@ -132,6 +132,15 @@ class Store:
             if group in sizes and name != "images/offsets":
                 sizes[group] += math.prod(extent.shape) * extent.dtype.itemsize
         return sizes
+
+    @property
+    def labelled_identity(self) -> str:
+        """What results that read labels record: `identity`, and with labels that came after the plan a digest of them behind it.
+
+        Features, and all that is made of them alone, are told apart by `identity`, which no label changes afterwards.
+        """
+        later = self.manifest.later_labels
+        return self.identity if later is None else f"{self.identity}+labels.{later.identity}"
 
     @property
     def is_labelled(self) -> bool:

@@ -14,6 +14,7 @@ from cache.files import FolderLock
 from cache.fingerprint import store_identity
 from cache.folder import remove_file
 from cache.inspection import inspect_shard
+from cache.labels import LaterLabels
 from cache.manifest import Manifest, read_closed_manifest, read_manifest, write_manifest
 from cache.part import require_own_shard
 from cache.schema import Plan, shard_name
@@ -66,16 +67,23 @@ def discard_shards(path: str | os.PathLike[str], names: Collection[str], plan: P
         lock.release()
 
 
-def reopen_store(path: str | os.PathLike[str], plan: Plan, *, provenance: Mapping[str, Any]) -> None:
+def reopen_store(
+    path: str | os.PathLike[str],
+    plan: Plan,
+    *,
+    provenance: Mapping[str, Any],
+    later_labels: LaterLabels | None = None,
+) -> None:
     """Replace the manifest in the folder by an open one of `plan`, so that the next writer takes over all whole shards.
 
-    For a manifest that is lost or damaged. Raises IdentityError where no shard in the folder is of that plan,
+    For a manifest that is lost or damaged; `later_labels` are what could be read of labels given after the plan.
+    Raises IdentityError where no shard in the folder is of that plan,
     LockedStoreError, StoreWriteError.
     """
     folder = Path(path)
     lock = FolderLock(folder)
     try:
         require_own_shard(folder, plan)
-        write_manifest(folder, Manifest(plan=plan, state="open", provenance=provenance))
+        write_manifest(folder, Manifest(plan=plan, state="open", provenance=provenance, later_labels=later_labels))
     finally:
         lock.release()

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.constants import Constant, constants_from_json, constants_to_json
-from cache.errors import SchemaError
-from cache.fields import json_object, require, require_all, require_names, require_type, take
+from cache.errors import FormatVersionError, SchemaError
+from cache.fields import json_object, require, require_all, require_names, require_type, shortened, take
 from cache.fingerprint import digest_of_json
 
 FORMAT = "tcs-feature-store"
 FORMAT_VERSION = 2  # what is written
-READABLE_VERSIONS = (1, 2)
+READABLE_VERSIONS = (1, 2)  # of plans and shards
+LABELS_VERSION = 3  # of a manifest with labels that came after the plan, whose own version stays
+READABLE_MANIFESTS = (*READABLE_VERSIONS, LABELS_VERSION)
 MAX_SHARDS = 100_000
 READOUT_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 IMAGE_POLICY_PATTERN = re.compile(r"original|none|resized:[1-9][0-9]*")
@@ -27,6 +29,22 @@ DTYPES = ("float16", "float32")
 def shard_name(index: int) -> str:
     """The file name of shard `index`."""
     return f"shard-{index:05d}.h5"
+
+
+def require_format(value: Any) -> None:
+    """Raise SchemaError or FormatVersionError unless the JSON value says that it is a manifest of a version we read."""
+    require(isinstance(value, dict) and value.get("format") == FORMAT, f"there is no field format: {FORMAT}")
+    version = value.get("format_version")
+    if type(version) is not int or version not in READABLE_MANIFESTS:
+        raise FormatVersionError(
+            f"format version {shortened(version)}; this release reads {readable_versions()}; upgrade or re-extract."
+        )
+
+
+def readable_versions() -> str:
+    """The versions of manifests that this release reads, in words."""
+    *most, last = map(str, READABLE_MANIFESTS)
+    return f"{', '.join(most)} and {last}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -48,8 +48,8 @@ def _positions(store: Store, classes: Iterable[str] | None, keys: Iterable[str] 
     plan = store.manifest.plan
     is_chosen_P = np.ones(len(plan.keys), dtype=bool)
     if classes is not None:
-        labels = [plan.classes.index(name) for name in _known(store, "class", classes, plan.classes)]
-        is_chosen_P &= np.isin(plan.labels, labels)
+        labels = [store.classes.index(name) for name in _known(store, "class", classes, store.classes)]
+        is_chosen_P &= np.isin(store.manifest.labels, labels)
     if keys is not None:
         position = {key: place for place, key in enumerate(plan.keys)}
         is_named_P = np.zeros(len(plan.keys), dtype=bool)
@@ -81,7 +81,7 @@ def _subset_plan(
     plan = store.manifest.plan
     require(images in (None, "none", plan.images), f"images is {images!r}; a subset keeps {plan.images} or has none")
     kept = list(store.readouts) if readouts is None else _known(store, "readout", readouts, store.readouts)
-    labels = [plan.labels[position] for position in positions]
+    labels = [store.manifest.labels[position] for position in positions]
     used = sorted({label for label in labels if label >= 0})
     place = {old: new for new, old in enumerate(used)}
     return dataclasses.replace(
@@ -89,7 +89,7 @@ def _subset_plan(
         readouts=tuple(readout for readout in plan.readouts if readout.name in kept),
         keys=tuple(plan.keys[position] for position in positions),
         labels=tuple(place.get(label, -1) for label in labels),
-        classes=tuple(plan.classes[label] for label in used),
+        classes=tuple(store.classes[label] for label in used),
         images=plan.images if images is None else images,
         rows_per_shard=plan.rows_per_shard if rows_per_shard is None else rows_per_shard,
         format_version=FORMAT_VERSION,

@@ -202,7 +202,8 @@ class StoreWriter:
             self.finished = True
             return manifest
         if manifest.state == "closed":  # a shard was deleted since: the store is open again until it is back
-            manifest = Manifest(plan=self.plan, state="open", provenance=manifest.provenance)
+            kept = manifest.later_labels
+            manifest = Manifest(plan=self.plan, state="open", provenance=manifest.provenance, later_labels=kept)
             write_manifest(self.path, manifest)
         self._verify_shards()
         return manifest
@@ -246,6 +247,7 @@ class StoreWriter:
             shards=tuple(shard.entry for shard in done),
             quarantine=quarantine,
             provenance=provenance,
+            later_labels=self._manifest.later_labels,
         )
 
     def _provenance_of_run(self) -> dict[str, Any]:

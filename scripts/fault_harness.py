@@ -78,7 +78,8 @@ def state_of(path: pathlib.Path) -> dict[str, Any]:
     if path.is_file():
         return {path.name: path.read_bytes()}
     manifest = json.loads((path / "manifest.json").read_text())
-    kept = {name: manifest[name] for name in ("state", "identity", "shards", "quarantine", "gate", "plan")}
+    told = ("state", "identity", "shards", "quarantine", "gate", "labels", "plan")
+    kept = {name: manifest[name] for name in told if name in manifest}
     return {**kept, **{file.name: file.read_bytes() for file in path.glob("shard-*.h5")}}
 
 

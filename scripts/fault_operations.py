@@ -76,6 +76,11 @@ def write_packed() -> None:
     cache.pack("a", "a.h5")
 
 
+def label() -> None:
+    """What `tcs cache label` does."""
+    cache.set_labels("out", {key: "ab"[i % 2] for i, key in enumerate(plan("out").keys[:30])}, source={"file": "a.csv"})
+
+
 def damage() -> None:
     """A closed store with a missing shard and a bad one."""
     write()
@@ -162,6 +167,7 @@ OPERATIONS: dict[str, Operation] = {
     "write": Operation(write),
     "close": Operation(write, lambda: write(close=False)),
     "record a gate": Operation(lambda: cache.set_gate("out", {"knn": 50.0}), write),
+    "label": Operation(label, write),
     "mend": Operation(mend, damage, mends=True),
     "merge": Operation(lambda: cache.merge(["a", "b"], "out"), write_two),
     "subset": Operation(lambda: cache.subset("a", "out", keys=plan("a").keys[:30]), write_two),

@@ -23,6 +23,7 @@ from tcs import shadowing
 if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines against the table below
     from tcs.config.coordinates import FitConfig as FitConfig
     from tcs.config.coordinates import TargetsConfig as TargetsConfig
+    from tcs.config.distill import DistillConfig as DistillConfig
     from tcs.config.evaluate import EvalConfig as EvalConfig
     from tcs.config.evaluate import FewshotConfig as FewshotConfig
     from tcs.config.evaluate import ProbeConfig as ProbeConfig
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.extract import ExtractConfig as ExtractConfig
     from tcs.config.extract import RecomputeConfig as RecomputeConfig
     from tcs.config.extract import RepairConfig as RepairConfig
+    from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.coordinates.fit import fit as fit
@@ -68,7 +70,9 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.methods.catalogue import loss_facts as loss_facts
     from tcs.methods.catalogue import method_facts as method_facts
     from tcs.methods.catalogue import other_facts as other_facts
+    from tcs.pipeline.chain import distill as distill
     from tcs.reporting.grid_report import write_report as write_report
+    from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
 
@@ -76,6 +80,8 @@ __version__ = "0.2.0"
 
 # public name -> the module that it is in, in the order of the chain
 MODULE_OF: dict[str, str] = {
+    "DistillConfig": "tcs.config.distill",
+    "distill": "tcs.pipeline.chain",
     "ExtractConfig": "tcs.config.extract",
     "extract": "tcs.extraction.extract",
     "FitConfig": "tcs.config.coordinates",
@@ -97,6 +103,8 @@ MODULE_OF: dict[str, str] = {
     "export_students": "tcs.export.stage",
     "SuggestConfig": "tcs.config.labelling",
     "suggest": "tcs.labelling.suggest",
+    "LabelConfig": "tcs.config.labelling",
+    "label_store": "tcs.splits.given_labels",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
     "FewshotConfig": "tcs.config.evaluate",

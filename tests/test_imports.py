@@ -39,7 +39,7 @@ ROOMS = {
     "labelling": "coordinates images pool_labels splits",
     "exchange": "",
     "teacher": "coordinates students",
-    "extraction": "augmentation coordinates distributed images probes teacher",
+    "extraction": "augmentation coordinates distributed images probes splits teacher",
     "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods pool_labels probes splits "
     "students",
     "simclr": "augmentation functional training",
@@ -49,9 +49,10 @@ ROOMS = {
     "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images methods metrics pool_labels "
     "probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
+    "pipeline": "artefact checkpoint coordinates evaluation extraction grid images methods reporting splits students training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "images teacher training",
-    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid labelling maintenance methods "
+    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid labelling maintenance methods pipeline "
     "reporting splits training",
     "__main__": "cli",
 }

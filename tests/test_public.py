@@ -26,6 +26,7 @@ STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 
 # command -> its functions
 FUNCTIONS = {
+    "distill": (tcs.distill,),
     "extract": (tcs.extract,),
     "fit": (tcs.fit,),
     "targets": (tcs.fit_targets,),
@@ -41,6 +42,7 @@ FUNCTIONS = {
     "methods": (tcs.loss_facts, tcs.method_facts, tcs.other_facts),
     "cache info": (tcs.store_facts,),
     "cache verify": (cache.verify, tcs.measure_drift, tcs.recompute),
+    "cache label": (tcs.label_store, cache.set_labels),
     "cache repair": (tcs.repair,),
     "cache pack": (cache.pack,),
     "cache merge": (cache.merge,),

@@ -2,12 +2,14 @@
 
 import csv
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tcs.errors import DataError
-from tcs.splits.shots import all_labelled, choose_split, k_shot_split, read_split_file, write_split_file
+from tcs.splits.counts import counted, describe_labels
+from tcs.splits.shots import all_labelled, choose_split, k_shot_split, read_split_file, split_of, write_split_file
 
 CLASSES = ("cat", "dog", "sea lion")
 
@@ -175,3 +177,26 @@ def test_names_that_no_line_can_hold_are_refused(tmp_path):
     with pytest.raises(DataError, match="cannot hold line breaks"):
         write_split_file(tmp_path / "s.txt", split, keys, labels, ("x", "y"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_with_fewer_labels_gives_all_of_them_and_one_line_says_so(capsys):
+    keys, labels = listing()
+    labels[3:6] = -1  # of the cats three are left
+    store = SimpleNamespace(keys=keys, labels_N=labels, classes=CLASSES)
+    split = split_of(store, SimpleNamespace(shots=4, split_seed=None, split_file=None, seed=7))
+    assert np.bincount(labels[split.rows_n]).tolist() == [3, 4, 4]
+    assert split.shots is None
+    assert capsys.readouterr().err == (
+        "--shots 4 is up to 4: 1 of 3 classes have fewer labels, and give all of them (cat 3); 11 labelled images in all.\n"
+    )
+    exact = k_shot_split(keys, labels, CLASSES, 3, 7)
+    assert split_of(store, SimpleNamespace(shots=3, split_seed=7, split_file=None, seed=0)).digest == exact.digest
+    assert set(exact.rows_n) < set(split.rows_n)
+    assert capsys.readouterr().err == ""
+
+
+def test_counts_of_classes_in_words():
+    assert describe_labels([0, 0, 1, -1], ("cat", "dog")) == "3 of 4 images are labelled, 2 classes: cat 2, dog 1."
+    assert describe_labels([0, 1], ("cat", "dog")) == "all 2 images are labelled, 2 classes: cat 1, dog 1."
+    assert describe_labels([-1, -1], ()) == "none of the 2 images has a label."
+    assert counted({f"c{i}": i for i in range(12)}).endswith("c9 9 and 2 more")

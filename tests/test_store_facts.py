@@ -8,8 +8,8 @@ from tcs.cli.cache.info import lines
 from tcs.maintenance.facts import store_facts
 
 KEYS = {
-    "store", "state", "format_version", "inputs", "labelled", "unlabelled", "classes", "rows_per_class", "readouts", "views",
-    "constants", "images", "shards", "made_from", "gate", "quarantine", "provenance", "packed", "identity", "rows",
+    "store", "state", "format_version", "inputs", "labelled", "unlabelled", "classes", "rows_per_class", "rows_of_class", "labelled_later",
+    "readouts", "views", "constants", "images", "shards", "made_from", "gate", "quarantine", "provenance", "packed", "identity", "rows",
     "shards_written", "bytes", "feature_bytes", "image_bytes",
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ def test_a_closed_store_and_its_packed_twin(tmp_path):
     }
     assert (packed["packed"], packed["bytes"]) == (True, (tmp_path / "x.h5").stat().st_size)
     assert lines(packed)["store"] == f"{tmp_path / 'x.h5'} (packed), format version 2"
-    assert lines(found)["classes"] == "3 (33 to 34, median 33 rows each): ant, bee, cow"
+    assert lines(found)["classes"] == "3 (33 to 34, median 33 rows each): ant 34, bee 33, cow 33"
 
 
 def test_an_open_store_shows_how_far_it_is(tmp_path):

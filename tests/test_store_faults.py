@@ -41,7 +41,9 @@ def results():
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("name", ["write", "close", "record a gate", "mend", "merge", "subset", "pack", "unpack"])
+@pytest.mark.parametrize(
+    "name", ["write", "close", "record a gate", "label", "mend", "merge", "subset", "pack", "unpack"]
+)
 def test_kills_at_any_moment_leave_nothing_wrong_and_the_rerun_ends_the_same(results, name):
     found = results[f"kill: {name}"]
     assert (found["result"], found["kills"]) == ("ok", KILLS)

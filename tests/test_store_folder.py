@@ -51,7 +51,7 @@ def test_overwrite_takes_away_a_store_of_an_unknown_version(tmp_path):
     text = (path / "manifest.json").read_text().replace('"format_version": 2', '"format_version": 7')
     (path / "manifest.json").write_text(text)
     with pytest.raises(
-        errors.FormatVersionError, match="format version 7; this release reads 1 and 2; upgrade or re-extract"
+        errors.FormatVersionError, match="format version 7; this release reads 1, 2 and 3; upgrade or re-extract"
     ):
         cache.StoreWriter(path, make_plan(), provenance={})
     assert write(path, make_plan(), overwrite=True).state == "closed"

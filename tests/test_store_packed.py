@@ -121,7 +121,7 @@ HARMS = {
     "missing attribute": (drop_attribute, r"the attributes of / lack, or have too many"),
     "another version": (
         lambda file: file.attrs.update(format_version=7),
-        "format version .*7.*; this release reads 1 and 2; upgrade or pack it anew",
+        "format version .*7.*; this release reads 1, 2 and 3; upgrade or pack it anew",
     ),
     "version list": (
         lambda file: file.attrs.update(format_version=[2, 2]),

@@ -59,7 +59,7 @@ def test_a_manifest_that_leads_out_of_the_folder_is_refused(tmp_path, name):
 def test_another_format_version_is_refused_by_name(tmp_path):
     path = copied_example(tmp_path, lambda manifest: manifest.update(format_version=7))
     with pytest.raises(
-        errors.FormatVersionError, match=r"copy\.store.*format version 7; this release reads 1 and 2; upgrade"
+        errors.FormatVersionError, match=r"copy\.store.*format version 7; this release reads 1, 2 and 3; upgrade"
     ):
         cache.open(path)
 

@@ -209,7 +209,7 @@ def test_manifest_refuses_by_name(path, value, message):
 @pytest.mark.parametrize("version", [0, 7, 2.0, "2", True])
 def test_manifest_refuses_another_format_version_by_name(version):
     with pytest.raises(
-        errors.FormatVersionError, match=f"format version {version!r}; this release reads 1 and 2; upgrade"
+        errors.FormatVersionError, match=f"format version {version!r}; this release reads 1, 2 and 3; upgrade"
     ):
         cache.Manifest.from_json(changed("format_version", version))
 

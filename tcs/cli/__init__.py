@@ -11,6 +11,7 @@ from tcs.cli.lazy_group import LazyGroup
 
 # command -> (module, one line of help). The short help stands here, so that listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "distill": ("tcs.cli.distill", "From images to students in one command: all the stages below."),
     "extract": ("tcs.cli.extract", "Run a teacher over images, once, into a feature store."),
     "fit": ("tcs.cli.fit", "Fit a coordinate system on the features of a store."),
     "targets": ("tcs.cli.targets", "Store coordinates and hash bits of every row, for the mimic losses."),

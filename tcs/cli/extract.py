@@ -99,6 +99,19 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option("--seed", type=int, default=42, help="Of projections and views.")
 @click.option("--split", help="Part of DATA to use, as train or val: a sub-folder, or a split of a named data set.")
 @click.option("--labels", type=click.Choice(LABEL_SOURCES), default="auto", help="Folder demands class folders.")
+@click.option(
+    "--label-file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Classes of some images (path,class or key,...,class rows, or class key lines); all others have none.",
+)
+@click.option(
+    "--unlabelled-data",
+    multiple=True,
+    type=click.Path(),
+    metavar="DIR",
+    help="More images without labels: a folder, .tar or table. Repeatable.",
+)
 @click.option("--data-dir", type=click.Path(), help="Where a table's paths start, or a named data set is kept.")
 @click.option("--dataset-download", is_flag=True, help="Let a named data set be fetched where it is missing.")
 @click.option("--input-key", help="Column of the images or paths.  [default: image; path in a table]")

@@ -103,6 +103,10 @@ OPTIONS: tuple[Decorator, ...] = (
         ("--loss", {"help": 'Instead of --method: a sum such as "ce + 0.5*rkd"; a loss without a factor counts once.'}),
         ("--pretrained", FLAG | {"help": "Start from timm's pretrained weights."}),
         (
+            "--student-checkpoint",
+            PATH | {"metavar": "FILE", "help": "Start from a state dict of the student: .safetensors, or torch.save."},
+        ),
+        (
             "--freeze",
             MANY
             | {"help": "A part of the student that is not trained: backbone, or a module such as layer1. Repeatable."},

@@ -99,7 +99,10 @@ class FeatureConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The images to read: `data` is a folder, a .tar, a .csv or .parquet table, or a timm string such as torch/cifar10."""
+    """The images to read: `data` is a folder, a .tar, a .csv or .parquet table, or a timm string such as torch/cifar10.
+
+    `unlabelled_data` are more folders, .tar files or tables, of which no label is read.
+    """
 
     data: str
     split: str | None = None
@@ -109,6 +112,7 @@ class DataConfig:
     input_key: str | None = None
     target_key: str | None = None
     class_map: str | None = None
+    unlabelled_data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         take_plain(self)
@@ -122,10 +126,14 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtractConfig(DataConfig, FeatureConfig):
-    """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm."""
+    """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm.
+
+    With a `label_file` the labels are those that it gives to some of the images, and `labels` is none: no other is read.
+    """
 
     out: str
     teacher: str
+    label_file: str | None = None
     teacher_checkpoint: str | None = None
     checkpoint_key: str | None = None
     key_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -147,6 +155,8 @@ class ExtractConfig(DataConfig, FeatureConfig):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        if self.label_file is not None:
+            self._leave_labels_to_the_file()
         DataConfig.__post_init__(self)
         FeatureConfig.__post_init__(self)
         require_choice(self.dtype, STORED_DTYPES, "--dtype")
@@ -164,6 +174,18 @@ class ExtractConfig(DataConfig, FeatureConfig):
             f"--images is '{self.images}'; "
             "it must be original, none, or resized:PX with PX a whole number, as resized:256.",
         )
+
+    def _leave_labels_to_the_file(self) -> None:
+        for option, is_given in (
+            ("labels", self.labels == "folder"),
+            ("class_map", self.class_map is not None),
+            ("target_key", self.target_key is not None),
+        ):
+            require(
+                not is_given,
+                f"--label-file {self.label_file} says what is labelled, so it excludes {option_name(option)}; give one of them.",
+            )
+        object.__setattr__(self, "labels", "none")
 
 
 def _is_image_policy(value: str | None) -> bool:

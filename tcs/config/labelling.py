@@ -1,4 +1,4 @@
-"""Options of `tcs suggest`. Pure standard library."""
+"""Options of `tcs suggest` and `tcs cache label`. Pure standard library."""
 
 import dataclasses
 import pathlib
@@ -7,6 +7,17 @@ from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """`tcs cache label`: labels for images of a closed store, from a split file or a table as `tcs suggest` writes it."""
+
+    store: str
+    label_file: str
+
+    def __post_init__(self) -> None:
+        take_plain(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

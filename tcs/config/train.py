@@ -34,6 +34,7 @@ PLACES = (
         "targets",
         "split_file",
         "selection",
+        "student_checkpoint",
         "device",
         "workers",
         "resident_share",
@@ -42,7 +43,7 @@ PLACES = (
 )
 
 # Options that came after runs were finished without them: at their defaults they are no part of what a run is told apart by.
-LATER = ("probe_head", "pool_estimator", "class_prior", "pool_teachers")
+LATER = ("probe_head", "pool_estimator", "class_prior", "pool_teachers", "student_checkpoint")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class TrainConfig:
     img_size: int | None = None
     warmup_phase_share: float = 0.1
     pretrained: bool = False
+    student_checkpoint: str | None = None  # a local file of weights that the student starts from
     seed: int = 42
     device: str = "cpu"
     workers: int | None = None
@@ -143,6 +145,20 @@ class TrainConfig:
             f"--pool-teachers is {self.pool.pool_teachers}, and there is one teacher; give the others' stores with --also, or leave "
             "it out.",
         )
+        require(
+            self.student_checkpoint is None or not self.pretrained,
+            "--pretrained and --student-checkpoint are two starts; give one of them.",
+        )
+        require(
+            self.student_checkpoint is None or len(self.models) == 1,
+            f"--student-checkpoint {self.student_checkpoint} is of one student, and there are {len(self.models)} --model; train "
+            "each with its own file.",
+        )
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether students know something before the first step."""
+        return self.pretrained or self.student_checkpoint is not None
 
     def _check_rows(self) -> None:
         require(self.shots is None or self.shots >= 1, f"--shots is {self.shots}; it must be 1 or more.")

@@ -34,6 +34,7 @@ from tcs.runtime import environment, say
 from tcs.splits.relabelling import relabelled
 from tcs.splits.shots import Split, split_of
 
+LABELS = "labels"
 LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 
 
@@ -56,8 +57,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     out = pathlib.Path(config.out)
     if out.exists():
         require_coordinates_file(out)
-        if not config.overwrite and is_finished(out, (found := load_coordinates(out)).config, recipe):
-            say(f"{out} is already there, made with the same options; nothing to do.")
+        if not config.overwrite and _is_finished(out, found := load_coordinates(out), store, recipe):
             return found
     if (views := store.manifest.plan.views) is not None:
         say(f"Axes are fitted to all {views.count} views of each image; ceiling and selection read the first of them.")
@@ -78,13 +78,28 @@ def fit(config: FitConfig) -> CoordinateSystem:
         readout=readout,
         store_identity=store.identity,
         teacher_identity=teacher_identity_of(store, readout),
-        config=recipe,
+        config=recipe | _labels_of(store),
     )
     ceiling = _ceiling(store, system, mean_D, covariance_DD, config, test)
     selection = None if split is None else _select(system, store, split, config)
     system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
     save_coordinates(out, system, environment() | {"options": as_json(config)})
     return system
+
+
+def _labels_of(store: cache.Store) -> dict[str, Any]:
+    """Which labels the ceiling was measured with, where they came after the store: the axes read none, so are as good with others."""
+    return {} if store.manifest.later_labels is None else {LABELS: store.labelled_identity}
+
+
+def _is_finished(out: pathlib.Path, found: CoordinateSystem, store: cache.Store, recipe: dict[str, Any]) -> bool:
+    """Whether the axes at `out` are those of the recipe, and a line on it; ArtefactError where they were made otherwise."""
+    recorded = {name: value for name, value in found.config.items() if name != LABELS}
+    is_finished(out, recorded, recipe)
+    say(f"{out} is already there, made with the same options; nothing to do.")
+    if _labels_of(store) != {name: value for name, value in found.config.items() if name == LABELS}:
+        say(f"{store.path} has other labels since: the axes stay, and --overwrite measures their ceiling anew.")
+    return True
 
 
 def _test_store(config: FitConfig, readout: str) -> tuple[cache.Store, LabelledFeatures] | None:
@@ -117,7 +132,7 @@ def _recipe(
         "seed": config.seed,
         "split": None if split is None else split.digest,
         "ceiling shots": list(config.ceiling_shots),
-        "ceiling test store": None if test is None else test[0].identity,
+        "ceiling test store": None if test is None else test[0].labelled_identity,
         # Later than the first files, whose selections are all by ridge.
         **({} if config.selection == "ridge" else {"selection": config.selection}),
     }

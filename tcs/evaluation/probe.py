@@ -132,8 +132,8 @@ def _splits(config: ProbeConfig, store: cache.Store) -> list[Split]:
 
 def _recipe(config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], splits: Sequence[Split]) -> dict[str, Any]:
     recipe: dict[str, Any] = {
-        "store": stores.train.identity,
-        "test store": stores.test.identity,
+        "store": stores.train.labelled_identity,
+        "test store": stores.test.labelled_identity,
         "readout": stores.readout,
         "projections": list(config.projections),
         "dims": list(sizes),
@@ -244,8 +244,8 @@ def _common(stores: ProbedStores, commit: str) -> dict[str, Any]:
         "seen": stores.seen,
         "readout": stores.readout,
         "teacher": str(stores.train.manifest.plan.identity.get("teacher", "")),
-        "cache_id": stores.train.identity,
-        "test_id": stores.test.identity,
+        "cache_id": stores.train.labelled_identity,
+        "test_id": stores.test.labelled_identity,
         "commit": commit,
     }
 

@@ -178,7 +178,7 @@ def _row(
         "param_count": round(details["parameters"] / 1e6, 4),
         "img_size": details["image_size"],
         "infer_samples_per_sec": round(len(rows_N) / seconds, 1),
-        "cache_id": store.identity,
+        "cache_id": store.labelled_identity,
     }
 
 

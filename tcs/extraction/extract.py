@@ -25,6 +25,8 @@ from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
 from tcs.runtime import Bar, environment, progress_bar, say
+from tcs.splits.counts import describe_labels
+from tcs.splits.given_labels import give_labels
 
 # A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
 MIN_BATCH = 8
@@ -37,7 +39,8 @@ WAIT_TIMEOUT = timedelta(days=1)
 def extract(config: ExtractConfig) -> pathlib.Path:
     """Run the pass that `config` describes, or what is left of it; returns the store's path.
 
-    A finished store is left as it is. Raises TcsError or CacheError, one line each; the shards written stay, and the
+    A finished store is left as it is, but for labels that `label_file` adds or corrects.
+    Raises TcsError or CacheError, one line each; the shards written stay, and the
     same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
     """
     require_config(config, ExtractConfig)
@@ -47,12 +50,19 @@ def extract(config: ExtractConfig) -> pathlib.Path:
         if config.dry_run:
             if ranks.leads:
                 say(extraction.cost().among(ranks.world_size).describe())
+                say(describe_labels(*extraction.labels))
                 extraction.teacher.announce()
         elif ranks.leads:
             _lead(extraction, ranks)
         else:
             _follow(extraction, ranks)
     return pathlib.Path(config.out)
+
+
+def extract_prepared(extraction: Extraction) -> pathlib.Path:
+    """The pass of `extract` in this process alone, from what `prepare` made of its configuration; returns the store's path."""
+    _lead(extraction, ONE_RANK)
+    return pathlib.Path(extraction.config.out)
 
 
 def _lead(extraction: Extraction, ranks: Ranks) -> None:
@@ -66,11 +76,19 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
         "ranks": {"world_size": ranks.world_size, "hosts": hosts_of(extraction.plan, ranks)},
     }
     with cache.StoreWriter(out, extraction.plan, provenance=provenance, overwrite=config.overwrite) as writer:
-        if writer.finished:
+        was_finished = writer.finished
+        if was_finished:
             say(f"{out} is finished already; nothing to do (--overwrite extracts it anew).")
             nothing_to_share(ranks)
         else:
             _run(extraction, writer, ranks)
+    is_new = not was_finished
+    if config.label_file is not None:
+        found = give_labels(out, config.label_file, extraction.given)
+        is_new |= bool(found.added or found.changed)
+    if is_new:
+        store = cache.open(out)
+        say(f"{out}: {describe_labels(store.labels_N, store.classes)}")
     add_gate(out)
 
 
@@ -135,8 +153,9 @@ def write_pending(
 
 def _announce(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
     config, images, plan = extraction.config, extraction.images, writer.plan
-    labelled = sum(label >= 0 for label in images.labels)
-    say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(images.classes)} classes.")
+    labels, classes = extraction.labels
+    labelled = sum(label >= 0 for label in labels)
+    say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(classes)} classes.")
     if images.ignored:
         say(f"{images.ignored:,} files without an image extension are ignored.")
     for note in images.notes:

@@ -4,7 +4,7 @@ Legend: N rows sampled, n all rows of the store, D teacher dims, C classes.
 """
 
 import math
-import pathlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +27,7 @@ NEAR_CHANCE = 0.01
 MIN_JUDGED = 20
 
 
-def add_gate(path: pathlib.Path) -> None:
+def add_gate(path: str | os.PathLike[str]) -> None:
     """Run the gate on every readout of a closed store, print it, and record it in the manifest; once per store."""
     store = cache.open(path)
     if store.manifest.gate is not None:

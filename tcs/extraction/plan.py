@@ -1,6 +1,8 @@
 """What an extraction consists of, before anything is written: images, teacher, and the plan of the store that follows."""
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import cache
@@ -13,6 +15,7 @@ from tcs.extraction.projections import Facts, constants_of, find_projections, pr
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch
+from tcs.splits.given_labels import read_given_labels
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 MAX_ORIGINAL_BYTES = 10_000_000_000
@@ -28,10 +31,29 @@ class Extraction:
     teacher: Teacher
     plan: cache.Plan
     positions: ImagePositions
+    given: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> class name, of the label file
     forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
+    @functools.cached_property
+    def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Labels of the images and classes, as the store will have them: of the source, given later, and of the label file."""
+        stored = cache.stored_labels(self.config.out)
+        if self.config.overwrite or stored is None or len(stored[0]) != len(self.images.keys):
+            stored = self.images.labels, self.images.classes
+        names = [stored[1][label] if label >= 0 else None for label in stored[0]]
+        names = [self.given.get(key, name) for key, name in zip(self.images.keys, names, strict=True)]
+        used = set(names) - {None}
+        known = [name for name in stored[1] if name in used or name in self.images.classes]
+        classes = (*known, *sorted(name for name in used if name is not None and name not in known))
+        number = {name: label for label, name in enumerate(classes)}
+        return tuple(-1 if name is None else number[name] for name in names), classes
+
     def cost(self) -> Cost:
-        """What the whole pass takes, estimated from a short sample."""
+        """What the whole pass takes, estimated from a short sample, once."""
+        return self._cost
+
+    @functools.cached_property
+    def _cost(self) -> Cost:
         return estimate_cost(self.images, self.positions, self.teacher, self.plan, self.config.workers)
 
 
@@ -40,6 +62,7 @@ def prepare(config: ExtractConfig) -> Extraction:
     choose_source(config)
     require_obtainable(config)
     images = open_images(config)
+    given = _given_labels(config, images)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
     views = view_policy(config)
@@ -62,7 +85,14 @@ def prepare(config: ExtractConfig) -> Extraction:
         views=None if views is None else cache.Views(count=views.count, parameters=PARAMETERS),
         constants=constants_of(teacher.projections),
     )
-    return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions)
+    return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions, given=given)
+
+
+def _given_labels(config: ExtractConfig, images: ImageList) -> dict[str, str]:
+    """Classes by key that the label file gives to images; found wrong before the pass, not after it."""
+    if config.label_file is None:
+        return {}
+    return read_given_labels(config.label_file, images.keys, images.origin, config.data)
 
 
 def _identity(

@@ -159,7 +159,7 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         {grid.targets} if grid.targets else set()
     )
     targets = {path: open_targets(pathlib.Path(path), train_store.identity).identity for path in sorted(named)}
-    origin = Origin(train=train_store.identity, test=test_store.identity, targets=targets)
+    origin = Origin(train=train_store.labelled_identity, test=test_store.labelled_identity, targets=targets)
     commit = str(environment()["commit"] or "")
     return Bench(
         grid=grid,

@@ -140,7 +140,7 @@ def _identity(
         "model": spec.text,
         "image_size": size,
         "unlabelled": config.unlabelled,
-        "store_identity": data.store.identity,
+        "store_identity": data.store.labelled_identity,
         "split_digest": rows.split.digest,
     }
 

@@ -13,6 +13,7 @@ from tcs.images.listing import ImageList
 from tcs.images.table import open_table
 from tcs.images.tar import open_tar
 from tcs.images.torchvision import open_torch
+from tcs.images.unlabelled import joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,14 +50,28 @@ STREAMS = {
 
 ARCHIVES = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".zip", ".7z", ".rar")
 
-# Options of DataConfig beside `data`, and the value that says nothing; `labels` may always be none
-OPTIONS = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "data"}
+# Options of DataConfig that not every kind of DATA can follow, and the value that says nothing; `labels` may always be none
+EVERYWHERE = ("data", "unlabelled_data")
+OPTIONS = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name not in EVERYWHERE}
 
 
 def open_images(config: DataConfig) -> ImageList:
     """The images that `config` describes. DataError: they cannot be listed; ConfigError: an option without a meaning."""
     with _readable(config):
-        return choose_source(config).open(config)
+        images = choose_source(config).open(config)
+    if not config.unlabelled_data:
+        return images
+    return joined(images, [(data, _open_unlabelled(data)) for data in config.unlabelled_data])
+
+
+def _open_unlabelled(data: str) -> ImageList:
+    """The images of one --unlabelled-data; DataError for what is no folder, .tar or table on this disk."""
+    if data.partition("/")[0].lower() in PREFIXES and not pathlib.Path(data).exists():
+        raise DataError(f"--unlabelled-data is {data}; it must be a folder, a .tar or a table.")
+    try:
+        return open_images(DataConfig(data=data, labels="none"))
+    except DataError as error:
+        raise DataError(f"--unlabelled-data: {error}") from error
 
 
 def choose_source(config: DataConfig) -> DataKind:

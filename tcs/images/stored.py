@@ -161,7 +161,9 @@ def _source_options(store: cache.Store, data: str) -> DataConfig:
     """What `data` is read with: of the recorded options those that say where images and their keys are, and mean anything here."""
     recorded = recorded_data(store.manifest.provenance)
     places = {} if recorded is None else {name: getattr(recorded, name) for name in ("data_dir", "split", "input_key")}
+    pools = () if recorded is None else tuple(pool for pool in recorded.unlabelled_data if pathlib.Path(pool).exists())
     if not pathlib.Path(places.get("data_dir") or "").is_dir():  # the data may have moved, and with it its folder
         places["data_dir"] = None
     known = find_source(data).options
-    return DataConfig(data=data, labels="none", **{name: value for name, value in places.items() if name in known})
+    told = {name: value for name, value in places.items() if name in known}
+    return DataConfig(data=data, labels="none", unlabelled_data=pools, **told)

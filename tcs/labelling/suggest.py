@@ -109,4 +109,7 @@ def _write(
         say(f"{out} is already there, made with the same options; it is left as it is.")
         return
     write_suggestions(out, suggestions)
-    say(f"Fill in the column class of {out}; it is then --split-file of tcs train, and --labelled of tcs suggest.")
+    say(
+        f"Fill in the column class of {out}; it is then --label-file of tcs distill, tcs extract and tcs cache label, --split-file "
+        "of tcs train, and --labelled of tcs suggest."
+    )

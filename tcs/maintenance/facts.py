@@ -39,7 +39,7 @@ def _open_facts(folder: pathlib.Path) -> dict[str, Any]:
     manifest = cache.read_manifest(folder)
     written = [path for path in folder.glob("shard-*.h5") if path.is_file() and not path.is_symlink()]
     return {
-        **_planned(folder, manifest, manifest.plan.labels),
+        **_planned(folder, manifest, manifest.labels),
         "packed": False,
         "identity": None,
         "rows": None,
@@ -54,16 +54,21 @@ def _planned(path: pathlib.Path, manifest: cache.Manifest, labels: Sequence[int]
     """What the manifest says of open and closed stores alike."""
     plan = manifest.plan
     counts = Counter(labels)
-    by_class = [counts[label] for label in range(len(plan.classes))] or [0]
+    by_class = [counts[label] for label in range(len(manifest.classes))]
+    sizes = by_class or [0]
     return {
         "store": str(path),
         "state": manifest.state,
-        "format_version": plan.format_version,
+        "format_version": manifest.format_version,
         "inputs": len(plan.keys),
         "labelled": len(labels) - counts[-1],
         "unlabelled": counts[-1],
-        "classes": list(plan.classes),
-        "rows_per_class": {"min": min(by_class), "median": statistics.median(by_class), "max": max(by_class)},
+        "classes": list(manifest.classes),
+        "rows_per_class": {"min": min(sizes), "median": statistics.median(sizes), "max": max(sizes)},
+        "rows_of_class": dict(zip(manifest.classes, by_class, strict=True)),
+        "labelled_later": []
+        if manifest.later_labels is None
+        else [dict(item) for item in manifest.later_labels.history],
         "readouts": {
             item.name: {
                 "dims": item.dims,

@@ -1,5 +1,6 @@
 """`tcs cache repair`: the bad shards of a store extracted again, and nothing else touched."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import cache
+from cache.errors import SchemaError
 from tcs.config.extract import ExtractConfig, RepairConfig
 from tcs.config.plain import require_config
 from tcs.errors import ArtefactError, DataError
@@ -84,19 +86,34 @@ def _extract_config(config: RepairConfig, value: dict[str, Any]) -> ExtractConfi
     options = recorded_config(store, value.get("provenance"), changes)
     require_path(options.data, "--data", store)
     require_path(options.teacher_checkpoint, "--teacher-checkpoint", store)
+    if options.label_file is not None and not pathlib.Path(options.label_file).exists():
+        options = dataclasses.replace(options, label_file=None)  # its labels stand in the manifest
     return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
 
 
 def _discard(store: pathlib.Path, found: cache.Verification, extraction: Extraction, value: dict[str, Any]) -> None:
     """Take away what is bad, once it is sure that the same can be made again."""
     if found.state == "unreadable" or (found.bad_manifest and not found.bad_shards):
-        cache.reopen_store(store, extraction.plan, provenance=value.get("provenance", {}))
+        later = _later_labels(store, extraction.plan, value.get("labels"))
+        cache.reopen_store(store, extraction.plan, provenance=value.get("provenance", {}), later_labels=later)
         return
     if found.state == "closed":
         rows = sum(entry["rows"] for entry in value["shards"] if entry["file"] in found.bad_shards)
         with progress_bar(rows, "hash images", "images") as bar:
             cache.require_same_rows(store, found.bad_shards, lambda key: _hash_of(extraction, key, bar))
     cache.discard_shards(store, found.bad_shards, extraction.plan)
+
+
+def _later_labels(store: pathlib.Path, plan: cache.Plan, recorded: Any) -> cache.LaterLabels | None:
+    """Labels given after the plan, as far as a damaged manifest still tells them."""
+    if recorded is None:
+        return None
+    with contextlib.suppress(SchemaError):
+        found = cache.LaterLabels.from_json(recorded)
+        if len(found.labels) == len(plan.keys):
+            return found
+    say(f"{store}: the labels given after its extraction are damaged; give them again with tcs cache label.")
+    return None
 
 
 def _hash_of(extraction: Extraction, key: str, bar: Bar) -> bytes:

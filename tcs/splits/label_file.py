@@ -1,4 +1,4 @@
-"""Files that say of which class images are: `class key` lines, or a table with the columns `key` and `class`.
+"""Files that say of which class images are: `class key` lines, or a table with the columns `key` (or `path`) and `class`.
 
 The form is told by the first line. In a table, which a spreadsheet may have saved (with commas or semicolons, with or without a
 byte-order mark), rows without a class are not labelled yet and are passed over, as are further header lines: files of several
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tcs.errors import DataError, did_you_mean
 
-KEY, CLASS = "key", "class"
+KEY, PATH, CLASS = "key", "path", "class"
 
 DELIMITERS = (",", ";")
 
@@ -45,7 +45,12 @@ def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> 
     try:
         text = pathlib.Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise DataError(f"split file {path} cannot be read ({error.strerror}); check {option}.") from error
+        what = (
+            f"{option.removeprefix('--').replace('-', ' ')} {path}"
+            if option.endswith("-file")
+            else f"split file {path}"
+        )
+        raise DataError(f"{what} cannot be read ({error.strerror}); check {option}.") from error
     delimiter = _table_delimiter(text)
     return list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
 
@@ -95,10 +100,11 @@ def _plain_lines(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:
 
 
 def _table_delimiter(text: str) -> str | None:
-    """What separates the columns `key` and `class` of the first line; None where it has no such columns."""
-    header = text.partition("\n")[0]
+    """What separates the columns of the first line, `class` and `key` or `path`; None where it has no such columns."""
+    header = text.partition("\n")[0].removesuffix("\r")
     for delimiter in DELIMITERS:
-        if {KEY, CLASS} <= set(next(csv.reader([header], delimiter=delimiter), [])):
+        columns = set(next(csv.reader([header], delimiter=delimiter), []))
+        if CLASS in columns and columns & {KEY, PATH}:
             return delimiter
     return None
 
@@ -106,7 +112,7 @@ def _table_delimiter(text: str) -> str | None:
 def _table_lines(path: str | pathlib.Path, text: str, delimiter: str) -> Iterator[LabelLine]:
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header = next(table)
-    key_column, class_column = header.index(KEY), header.index(CLASS)
+    key_column, class_column = header.index(KEY if KEY in header else PATH), header.index(CLASS)
     for values in table:
         cells = values + [""] * (len(header) - len(values))
         name, key, number = cells[class_column].strip(), cells[key_column], table.line_num

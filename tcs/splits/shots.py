@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.errors import DataError, did_you_mean
+from tcs.runtime import say
+from tcs.splits.counts import counted, rows_of_classes
 from tcs.splits.label_file import LabelLine, read_label_lines, resolved_rows
 from tcs.splits.ranking import hash_rank
 
@@ -66,7 +68,15 @@ def split_seed_of(options: SplitOptions) -> int:
 
 
 def split_of(store: cache.Store, options: SplitOptions) -> Split:
-    """The split of `store` that the options of a command name."""
+    """The split of `store` that the options of a command name, of classes with fewer labels than `shots` all they have.
+
+    One line tells how many that are. Tables that compare shots (`tcs fewshot`, `tcs probe`, ceilings) ask for `k_shot_split`, which
+    refuses such classes: their column says k.
+    """
+    if options.shots is not None and options.split_file is None:
+        split = up_to_k_split(store.keys, store.labels_N, store.classes, options.shots, split_seed_of(options))
+        _tell_fewer(split, store, options.shots)
+        return split
     return choose_split(
         store.keys,
         store.labels_N,
@@ -90,8 +100,27 @@ def k_shot_split(
             f" ({len(short)} of {len(classes)} classes have too few); use --shots {max(count, 1)} or fewer,"
             " or leave that class out of the store."
         )
+    return up_to_k_split(keys, labels_N, classes, shots, split_seed)
+
+
+def up_to_k_split(
+    keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str], shots: int, split_seed: int
+) -> Split:
+    """The `shots` best-ranked rows of every class, of a class with fewer all of them; DataError where fewer than two have any."""
+    by_class = _rows_by_class(labels_N, classes)
     ranked = [_ranked(rows, keys, classes[label], split_seed)[:shots] for label, rows in enumerate(by_class)]
     return _split(ranked, keys, labels_N, classes, split_seed)
+
+
+def _tell_fewer(split: Split, store: cache.Store, shots: int) -> None:
+    """Say so where a class has fewer labelled rows than asked for."""
+    rows = rows_of_classes(store.labels_N[split.rows_n], store.classes)
+    fewer = {name: count for name, count in rows.items() if count < shots}
+    if fewer:
+        say(
+            f"--shots {shots} is up to {shots}: {len(fewer)} of {len(rows)} classes have fewer labels, and give all of them "
+            f"({counted(fewer)}); {len(split.rows_n):,} labelled images in all."
+        )
 
 
 def all_labelled(keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str]) -> Split:

@@ -26,6 +26,7 @@ from tcs.students.backbone import (
     pre_logits,
     write_classifier,
 )
+from tcs.students.start import load_start
 
 PERIODS = 8
 FIRST_SHARE = 0.5  # of the first classifier in the mix of two: fixed, since a few-shot run has no rows to choose it on
@@ -146,7 +147,8 @@ class Student(nn.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentPlan:
-    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), heads, image size and start."""
+    """What is needed to build a student: classes (0 for no classifier), coordinates (None for none), heads, image size and start:
+    random, timm's published weights (`pretrained`), or a file (`checkpoint`)."""
 
     spec: StudentSpec
     n_classes: int
@@ -155,6 +157,7 @@ class StudentPlan:
     image_size: int
     pretrained: bool
     seed: int
+    checkpoint: str | None = None
     second_head: bool = False
 
 
@@ -164,6 +167,8 @@ def build_student(plan: StudentPlan) -> Student:
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(plan.seed, f"start {plan.spec.text}"))
         backbone = create_backbone(plan.spec, plan.n_classes, plan.pretrained)
+        if plan.checkpoint is not None:
+            load_start(backbone, plan.checkpoint, plan.spec)
         width = measured_width(backbone, plan.spec, plan.image_size)
         if plan.n_classes:
             check_foldable(backbone, plan.spec, plan.image_size, width)

@@ -8,6 +8,7 @@ from tcs.coordinates.selection import Selection
 from tcs.methods.named import DEFAULT, METHODS, Method
 from tcs.splits.shots import Split
 from tcs.students.backbone import StudentSpec
+from tcs.students.start import digest_of_file
 from tcs.training.data import RunData, reads_coordinates, reads_targets
 
 
@@ -38,8 +39,12 @@ def run_identity(
 
 
 def _since_first_releases(config: TrainConfig, method: Method, data: RunData) -> dict[str, Any]:
-    """What runs of the first releases had not: axes that were fitted here, another method than theirs where none is named."""
+    """What runs of the first releases had not: later labels, a start from a file, axes fitted here, another default method."""
     found: dict[str, Any] = {}
+    if data.store.manifest.later_labels is not None and method.reads_labels:
+        found["labels"] = data.store.labelled_identity
+    if config.student_checkpoint is not None:
+        found["student_weights"] = digest_of_file(config.student_checkpoint)
     if data.targets is None and reads_coordinates(method, config):
         fitted = data.coordinates(config.readout)
         assert isinstance(fitted, StoreCoordinates)

@@ -35,6 +35,7 @@ from tcs.splits.held_out import HeldOut, held_out_rows
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, leave_out, split_of, split_seed_of, without_labels
 from tcs.students.backbone import StudentSpec, parse_student
+from tcs.students.start import require_published_weights
 from tcs.students.student import StudentPlan
 from tcs.training.batches import BatchPlan
 from tcs.training.checks import check_labels, check_names, check_options
@@ -116,6 +117,7 @@ class Job:
             reads_coordinates=self.method.head == "tcs",
             image_size=self.size,
             pretrained=self.config.pretrained,
+            checkpoint=self.config.student_checkpoint,
             seed=self.config.seed,
             second_head=any(needs_second_head(phase.terms) for phase in self.phases),
         )
@@ -189,6 +191,9 @@ def _checked_students(config: TrainConfig, data: RunData, method: Method) -> lis
         vector_readout(data.store, config.readout)
     specs = [parse_student(model) for model in config.models]
     check_names(specs)
+    if config.pretrained:
+        for spec in specs:
+            require_published_weights(spec)
     _check_run_folder(pathlib.Path(config.out))
     check_options(config, method)
     check_views(data.store, config)

@@ -26,7 +26,7 @@ def plan_phases(config: TrainConfig, method: Method, steps: int) -> tuple[Phase,
     """The phases of `steps` steps. A pretrained student already knows something: it is refitted at once, without a warm-up."""
     main = parse_loss(method.loss)
     refit = method.classifier == PROBE_START
-    if not method.warm_up or config.pretrained:
+    if not method.warm_up or config.starts_trained:
         return (Phase(name="main", start=0, stop=steps, terms=main, refit=refit),)
     end = max(1, round(config.warmup_phase_share * steps))
     if end >= steps:

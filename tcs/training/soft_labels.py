@@ -80,7 +80,7 @@ def identity_of(job: Job, data: RunData, options: PoolLabelOptions) -> dict[str,
     """All that decides the labels, as JSON types."""
     system = data.coordinates(job.config.readout).coordinates
     return {
-        "store": data.store.identity,
+        "store": data.store.labelled_identity,
         "rows": cache.digest_of_bytes(np.ascontiguousarray(job.rows.rows_n, "<i8").tobytes()),
         "split": job.rows.split.digest,
         "coordinates": system.identity,

@@ -7,6 +7,7 @@ from tcs.cli.lazy_group import LazyGroup
 # subcommand -> (module, one line of help), in the order of `tcs cache --help`
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tcs.cli.cache.info", "Show what a store holds and where it comes from."),
+    "label": ("tcs.cli.cache.label", "Give images of a store labels, or correct them, without a new pass."),
     "verify": ("tcs.cli.cache.verify", "Check every byte of a store, and list all that is wrong."),
     "repair": ("tcs.cli.cache.repair", "Extract the bad shards of a store again, and nothing else."),
     "pack": ("tcs.cli.cache.pack", "Write a store into one file, to be read or sent as it is."),

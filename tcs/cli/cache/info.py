@@ -69,6 +69,8 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "images": found["images"],
         "size": _size(found),
     }
+    if found["labelled_later"]:
+        told["labelled later"] = listed(_given(entry) for entry in found["labelled_later"])
     if found["views"] is not None:
         told["augmented views"] = f"{found['views']['count']}, each with {', '.join(found['views']['parameters'])}"
     if found["constants"]:
@@ -98,11 +100,18 @@ def _rows(found: Mapping[str, Any]) -> str:
 
 
 def _classes(found: Mapping[str, Any]) -> str:
-    """The number of classes, how many rows they have, and their names."""
+    """The number of classes, how many rows they have, and their names, with the rows of each where they differ."""
     least, median, most = (found["rows_per_class"][name] for name in ("min", "median", "max"))
     spread = f"{least:,}" if least == most else f"{least:,} to {most:,}, median {median:,g}"
     count = len(found["classes"])
-    return f"{count} ({spread} rows each): {listed(found['classes'], LISTED)}" if count else "none"
+    named = found["classes"] if least == most else [f"{name} {rows:,}" for name, rows in found["rows_of_class"].items()]
+    return f"{count} ({spread} rows each): {listed(named, LISTED)}" if count else "none"
+
+
+def _given(entry: Mapping[str, Any]) -> str:
+    """One time that labels were given, in words."""
+    file = f" from {entry['file']}" if "file" in entry else ""
+    return f"{entry['added']:,} added and {entry['changed']:,} changed{file}"
 
 
 def _readout(name: str, item: Mapping[str, Any]) -> str:

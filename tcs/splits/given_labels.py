@@ -1,0 +1,108 @@
+"""Labels that people give to images of a store or a data set: by keys, or by paths as they were given to the command.
+
+`tcs extract --label-file` and `tcs cache label` both end in `give_labels`, so that a file may grow between two runs of either.
+"""
+
+import contextlib
+import os
+import pathlib
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cache
+from tcs.config.labelling import LabelConfig
+from tcs.errors import DataError, did_you_mean, either
+from tcs.runtime import environment, say
+from tcs.splits.counts import describe_labels
+from tcs.splits.label_file import LabelLine, read_label_lines
+
+OPTION = "--label-file"
+NEAREST = 3
+
+
+def read_given_labels(path: str, keys: Sequence[str], origin: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Key -> class name of every image that the file labels, in its order; a line may stand there twice.
+
+    An image is named by its key, by its key without the class folder, or by its path (`origin` says where the images lie, as
+    stores record it). DataError: the file cannot be read or labels nothing, a line names no image of `where`, an image has two
+    classes.
+    """
+    lines = read_label_lines(path, OPTION)
+    if not lines:
+        raise DataError(
+            f"{path} labels no image; write lines `class key`, or fill in the column class of a table with a column key or path."
+        )
+    known, roots = set(keys), roots_of(origin)
+    found: dict[str, str] = {}
+    first: dict[str, LabelLine] = {}
+    for line in lines:
+        key = next((text for text in _spellings(line, roots) if text in known), None)
+        if key is None:
+            raise DataError(f"{line.place} names '{line.key}', which is no image of {where}.{_nearest(line.key, keys)}")
+        if found.setdefault(key, line.name) != line.name:
+            raise DataError(
+                f"{line.place} gives '{key}' the class '{line.name}', and line {first[key].number} gives it '{found[key]}'; "
+                "keep one of the two lines."
+            )
+        first.setdefault(key, line)
+    return found
+
+
+def roots_of(origin: Mapping[str, Any]) -> dict[str, str]:
+    """Beginning of keys -> the folder that the rest of such a key is relative to, of an `ImageList.origin`."""
+    roots = {"": str(origin["path"])} if origin.get("kind") == "folder" and "path" in origin else {}
+    for part in origin.get("unlabelled", ()):
+        if part.get("kind") == "folder":
+            roots[f"{part['name']}/"] = str(part["path"])
+    return roots
+
+
+def give_labels(store: str | os.PathLike[str], path: str, names: Mapping[str, str]) -> cache.LabelChanges:
+    """Label the images (by key) of a closed store as `names` says, read from the file `path`, and say what changed."""
+    digest = cache.digest_of_bytes(pathlib.Path(path).read_bytes())
+    found = cache.set_labels(store, names, source={"file": path, "digest": digest, "environment": environment()})
+    if found.added or found.changed:
+        say(f"{store}: {found.added:,} labels added and {found.changed:,} corrected by {path}.")
+    else:
+        say(f"{store}: all {found.same:,} labels of {path} are there already.")
+    return found
+
+
+def label_store(config: LabelConfig) -> cache.LabelChanges:
+    """Give images of a closed store labels, or correct them, without a teacher; returns how many were added and changed.
+
+    Images that the file does not name keep their labels. The store keeps its identity, so coordinates and targets stay valid;
+    splits, spread labels and results that read labels are others. DataError for a file that cannot be read, an image that the store
+    lacks, two classes for one image; CacheError for a store that is open, packed or in use.
+    """
+    opened = cache.open(config.store)
+    origin = opened.manifest.provenance.get("data")
+    keys = opened.manifest.plan.keys
+    names = read_given_labels(config.label_file, keys, origin if isinstance(origin, Mapping) else {}, config.store)
+    found = give_labels(config.store, config.label_file, names)
+    after = cache.open(config.store)
+    say(f"{config.store}: {describe_labels(after.labels_N, after.classes)}")
+    return found
+
+
+def _spellings(line: LabelLine, roots: Mapping[str, str]) -> Iterator[str]:
+    """The keys that a line may mean, likeliest first."""
+    yield line.key
+    yield f"{line.name}/{line.key}"
+    yield posixpath.normpath(line.key)
+    for beginning, root in roots.items():
+        with contextlib.suppress(ValueError):
+            yield beginning + _absolute(line.key).relative_to(_absolute(root)).as_posix()
+
+
+def _absolute(path: str) -> pathlib.Path:
+    """From the root on, without `..`; links are not followed, as keys do not follow them."""
+    return pathlib.Path(os.path.normpath(pathlib.Path(path).absolute()))
+
+
+def _nearest(text: str, keys: Sequence[str]) -> str:
+    """` Did you mean ...?`: keys of the same file name where there are some, which no search through all keys is needed for."""
+    name = posixpath.basename(text)
+    same = [key for key in keys if posixpath.basename(key) == name][:NEAREST] if name else []
+    return f" Did you mean {either(same)}?" if same else did_you_mean(text, keys) or " Correct it."

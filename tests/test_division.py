@@ -1,0 +1,182 @@
+"""`tcs distill --val-split`: a part of the labelled images held out, copies on one side, and a file that says so."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import cache
+from tcs.config.distill import DistillConfig, Places
+from tcs.errors import ArtefactError, DataError
+from tcs.pipeline.division import NEAR_COPY, TEST, TRAIN, choose_parts, copies_of, divide
+from tcs.splits.shots import read_split_file
+
+DIMS = 16
+
+
+def write_store(path, features_ND, labels, images):
+    """A store of these rows; equal images are exact copies."""
+    keys = [f"{row}.png" for row in range(len(labels))]
+    return cache.open(
+        cache.create(
+            path, {"avg": features_ND.astype(np.float32)}, keys=keys, labels=labels, images=images, rows_per_shard=8
+        )
+    )
+
+
+def distinct(rows, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, DIMS))
+
+
+@pytest.fixture
+def places(tmp_path):
+    """20 rows of `a`, 10 of `b`, 10 without a label; 0 and 1 have one image, 2 is near 30, 3 near 4, 36 near 37."""
+    features_ND = distinct(40)
+    features_ND[30] = features_ND[2] + 0.02 * distinct(1, 1)
+    features_ND[37] = features_ND[36] + 0.02 * distinct(1, 2)
+    features_ND[4] = features_ND[3] + 0.02 * distinct(1, 3)
+    images = [f"image {0 if row == 1 else row}".encode() for row in range(40)]
+    write_store(tmp_path / "all.store", features_ND, ["a"] * 20 + ["b"] * 10 + [None] * 10, images)
+    return Places(tmp_path)
+
+
+def slow_groups(store):
+    """Copies by comparing all pairs one by one, and spreading the lowest number until nothing changes."""
+    features_ND = store.features()[:].astype(np.float64)
+    features_ND = features_ND - features_ND.mean(0)
+    group = list(range(len(store)))
+    while True:
+        before = list(group)
+        for i in range(len(store)):
+            for j in range(len(store)):
+                cosine = (
+                    features_ND[i] @ features_ND[j] / np.linalg.norm(features_ND[i]) / np.linalg.norm(features_ND[j])
+                )
+                is_labelled = store.labels_N[i] >= 0 or store.labels_N[j] >= 0
+                if (cosine > NEAR_COPY and is_labelled) or (store.hashes_N16[i] == store.hashes_N16[j]).all():
+                    group[i] = group[j] = min(group[i], group[j])
+        if before == group:
+            return group
+
+
+def test_copies_are_linked_as_a_slow_comparison_links_them(places):
+    store = cache.open(places.whole_store)
+    found = copies_of(store).tolist()
+    assert found == slow_groups(store)
+    assert [row for row in range(40) if found[row] != row] == [1, 4, 30]  # 37 is near 36, and neither has a label
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_are_stratified_and_no_copy_straddles(places, seed):
+    store = cache.open(places.whole_store)
+    parts = choose_parts(store, 0.2, seed)
+    assert parts == choose_parts(store, 0.2, seed)
+    counts = {
+        name: sum(part == TEST and store.labels_N[row] == label for row, part in enumerate(parts))
+        for label, name in enumerate("ab")
+    }
+    assert counts["a"] in (4, 5)  # a group more than the share at most
+    assert counts["b"] == 2
+    for one, other in ((0, 1), (3, 4), (2, 30)):
+        assert parts[one] == parts[other]
+    copies = {30} if parts[2] == TEST else set()
+    assert {row for row in range(30, 40) if parts[row] == TEST} == copies
+
+
+def test_another_seed_holds_out_others(places):
+    store = cache.open(places.whole_store)
+    assert len({tuple(choose_parts(store, 0.2, seed)) for seed in range(5)}) == 5
+
+
+def test_copies_under_two_classes_are_never_scored(tmp_path):
+    images = [b"same", b"same", *(f"{row}".encode() for row in range(6))]
+    store = write_store(tmp_path / "x.store", distinct(8), ["a", "b", "a", "b", "a", "b", "a", "b"], images)
+    assert all(choose_parts(store, 0.5, seed)[:2] == [TRAIN, TRAIN] for seed in range(6))
+
+
+def test_each_class_keeps_an_image_to_train_on(tmp_path):
+    store = write_store(
+        tmp_path / "x.store", distinct(5), ["a", "a", "b", "b", "b"], [f"{row}".encode() for row in range(5)]
+    )
+    parts = choose_parts(store, 0.99, 0)
+    assert sorted(parts[:2]) == [TEST, TRAIN]
+    assert sorted(parts[2:]) == [TEST, TEST, TRAIN]
+    lonely = write_store(tmp_path / "y.store", distinct(2), ["a", "b"], [b"0", b"1"])
+    with pytest.raises(DataError, match=r"no class of .* has two labelled images that are no copies of each other"):
+        choose_parts(lonely, 0.2, 0)
+
+
+def test_the_file_says_what_is_where_and_is_a_split_file(places):
+    divide(places, 0.2, 3)
+    whole, train, test = (cache.open(path) for path in (places.whole_store, places.train_store, places.test_store))
+    rows = list(csv.DictReader(places.split_file.read_text().splitlines()))
+    assert [row["key"] for row in rows] == list(whole.keys)
+    for part, store in ((TRAIN, train), (TEST, test)):
+        assert [row["key"] for row in rows if row["part"] == part] == store.keys
+    assert len(train) + len(test) == 40
+    assert train.classes == test.classes == ("a", "b")
+    split = read_split_file(places.split_file, whole.keys, whole.labels_N, whole.classes)
+    assert len(split.rows_n) == 30
+
+
+def test_a_rerun_finds_all_and_added_labels_reach_both_parts(places):
+    divide(places, 0.2, 3)
+    before = {path: path.read_bytes() for path in places.out.rglob("*") if path.is_file()}
+    divide(places, 0.5, 4)  # the file that is there is followed
+    assert {path: path.read_bytes() for path in before} == before
+    keys = cache.open(places.whole_store).keys
+    cache.set_labels(places.whole_store, {keys[35]: "c", keys[0]: "b"}, source={})
+    divide(places, 0.2, 3)
+    stores = [cache.open(path) for path in (places.train_store, places.test_store)]
+    found = {
+        key: store.classes[label]
+        for store in stores
+        for key, label in zip(store.keys, store.labels_N, strict=True)
+        if label >= 0
+    }
+    assert (found[keys[35]], found[keys[0]], len(found)) == ("c", "b", 31)
+    assert {store.identity for store in stores} == {
+        cache.open(path).identity for path in (places.train_store, places.test_store)
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "key,part,class\n0.png,train,a\n", "key,class\n0.png,a\n"], ids=["empty", "other images", "no parts"]
+)
+def test_a_file_of_something_else_is_not_followed(places, text):
+    places.split_file.write_text(text)
+    with pytest.raises(ArtefactError, match=r"split\.csv does not divide the images of this store; delete it"):
+        divide(places, 0.2, 3)
+    assert not places.train_store.exists()
+
+
+def test_the_chain_trains_on_one_part_and_scores_on_the_other(tmp_path, teacher):
+    from extraction import SIDE, fill
+
+    import tcs
+
+    config = DistillConfig.from_options(
+        {
+            "data": str(fill(tmp_path / "data", 20)),
+            "out": str(tmp_path / "work"),
+            "val_split": 0.2,
+            "teacher": "test_vit",
+            "teacher_checkpoint": str(teacher),
+            "img_size": SIDE,
+            "workers": 0,
+            "models": ("resnet18,layers=(1,1,1,1),channels=(4,4,8,8)",),
+            "student_img_size": 16,
+            "student_batch_size": 8,
+            "steps": 2,
+            "held_out": 0,
+        }
+    )
+    outcome = tcs.distill(config)
+    train, test = cache.open(config.places.train_store), cache.open(config.places.test_store)
+    assert (len(train) + len(test), len(test)) == (20, 4)
+    assert [(row["method"], row["labels"], row["rows"]) for row in outcome.rows] == [
+        ("labels", 16, 4),
+        ("teacher-probe", 16, 4),
+    ]
+    assert outcome.rows[0]["seen"] == 0
+    assert tcs.distill(config).rows == outcome.rows

@@ -1,0 +1,250 @@
+"""Few labels for many images: `tcs extract --label-file` and `--unlabelled-data`, and `tcs cache label`."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from extraction import config, encoded, fill
+
+import cache
+import tcs
+from tcs.cli.cache.label import command as label_command
+from tcs.config.extract import DataConfig
+from tcs.errors import ConfigError, DataError
+from tcs.extraction.extract import extract
+from tcs.extraction.plan import prepare
+from tcs.images.sources import open_images
+from tcs.splits.given_labels import read_given_labels
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A flat folder of 12 images, and 5 more in another one."""
+    root = tmp_path_factory.mktemp("data")
+    for folder, first, count in (("flat", 0, 12), ("pool", 50, 5)):
+        (root / folder).mkdir()
+        for i in range(count):
+            (root / folder / f"{i}.png").write_bytes(encoded(first + i))
+    fill(root / "classes", 8)
+    return root
+
+
+def table(path, rows, key="key"):
+    path.write_text(f"{key},rank,reason,class\n" + "".join(f"{name},1,,{label}\n" for name, label in rows.items()))
+    return str(path)
+
+
+def names(store):
+    opened = cache.open(store)
+    return {key: opened.classes[label] for key, label in zip(opened.keys, opened.labels_N, strict=True) if label >= 0}
+
+
+@pytest.fixture(scope="module")
+def extracted(data, tmp_path_factory, teacher):
+    """A store of the flat folder with a pool beside it, made with two labels."""
+    folder = tmp_path_factory.mktemp("extracted")
+    file = table(folder / "l.csv", {"3.png": "cat", "pool/2.png": "dog", "7.png": ""})
+    options = config(data / "flat", folder / "x.store", teacher, label_file=file, unlabelled_data=(str(data / "pool"),))
+    extract(options)
+    return options
+
+
+@pytest.fixture
+def labelled(extracted, tmp_path):
+    """Its copy, and the options that made it."""
+    shutil.copytree(extracted.out, tmp_path / "x.store")
+    shutil.copy(extracted.label_file, tmp_path / "l.csv")
+    return dataclasses.replace(extracted, out=str(tmp_path / "x.store"), label_file=str(tmp_path / "l.csv"))
+
+
+def test_the_file_labels_some_images_and_all_others_are_pool(labelled, data):
+    store = cache.open(labelled.out)
+    assert len(store) == 17
+    assert [key for key in store.keys if key.startswith("pool/")] == [f"pool/{i}.png" for i in range(5)]
+    assert store.image_bytes(store.keys.index("pool/2.png")) == (data / "pool" / "2.png").read_bytes()
+    assert names(labelled.out) == {"3.png": "cat", "pool/2.png": "dog"}
+    assert store.classes == ("cat", "dog")
+    assert store.manifest.gate is not None
+
+
+def test_the_same_pass_without_the_file_makes_a_store_of_the_same_identity(labelled, tmp_path):
+    bare = dataclasses.replace(labelled, label_file=None, labels="none", out=str(tmp_path / "bare.store"))
+    extract(bare)
+    assert cache.open(bare.out).identity == cache.open(labelled.out).identity
+    assert cache.open(bare.out).content_digests == cache.open(labelled.out).content_digests
+    assert names(bare.out) == {}
+
+
+def test_a_file_that_has_grown_needs_no_new_pass(labelled, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tcs.extraction.extract.write_pending", None)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "x.store").glob("*.h5")}
+    table(tmp_path / "l.csv", {"3.png": "cat", "pool/2.png": "cat", "1.png": "dog", "0.png": "dog"})
+    extract(labelled)
+    told = capsys.readouterr().err
+    assert "is finished already; nothing to do" in told
+    assert "2 labels added and 1 corrected by" in told
+    assert "4 of 17 images are labelled, 2 classes: cat 2, dog 2." in told
+    assert names(labelled.out) == {"0.png": "dog", "1.png": "dog", "3.png": "cat", "pool/2.png": "cat"}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "x.store").glob("*.h5")} == before
+    extract(labelled)
+    assert "all 4 labels of" in capsys.readouterr().err
+
+
+def test_the_plan_counts_labels_that_the_store_was_given_since(labelled):
+    cache.set_labels(labelled.out, {"5.png": "yak"}, source={})
+    labels, classes = prepare(dataclasses.replace(labelled, dry_run=True)).labels
+    assert (sum(label >= 0 for label in labels), classes) == (3, ("cat", "dog", "yak"))
+    anew = prepare(dataclasses.replace(labelled, dry_run=True, overwrite=True))
+    assert (sum(label >= 0 for label in anew.labels[0]), anew.labels[1]) == (2, ("cat", "dog"))
+
+
+def test_cache_label_corrects_runs_the_gate_again_and_targets_stay_valid(labelled, tmp_path):
+    coordinates, targets = str(tmp_path / "c.safetensors"), str(tmp_path / "t.h5")
+    tcs.fit(tcs.FitConfig(store=labelled.out, out=coordinates, components=4))
+    options = tcs.TargetsConfig(store=labelled.out, coordinates=coordinates, out=targets, bits=8)
+    tcs.fit_targets(options)
+    file = table(tmp_path / "more.csv", {"flat/3.png": "x"}, key="path")
+    failed = CliRunner().invoke(label_command, [labelled.out, "--label-file", file])
+    assert isinstance(failed.exception, DataError)
+    keys = cache.open(labelled.out).keys
+    table(tmp_path / "more.csv", dict.fromkeys(keys[:6], "dog") | dict.fromkeys(keys[6:12], "cat"))
+    done = CliRunner().invoke(label_command, [labelled.out, "--label-file", file, "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert (found["added"], found["changed"], found["labelled"]) == (11, 1, 13)
+    assert found["rows_of_class"] == {"cat": 6, "dog": 7}
+    assert found["gate"]["avg"]["classes"] == 2
+    assert cache.verify(labelled.out).is_sound
+    opened = tcs.open_targets(targets, cache.open(labelled.out).identity)  # refuses another identity
+    assert len(opened.z_NK) == 17
+    assert tcs.fit_targets(options)  # finds its own output, made with the same options
+
+
+def test_coordinates_stay_and_a_line_says_that_their_ceiling_is_of_other_labels(labelled, tmp_path, capsys):
+    options = tcs.FitConfig(store=labelled.out, out=str(tmp_path / "c.safetensors"), components=4)
+    before = tcs.fit(options)
+    table(tmp_path / "l.csv", {"5.png": "cat"})
+    tcs.label_store(tcs.LabelConfig(store=labelled.out, label_file=tmp_path / "l.csv"))
+    capsys.readouterr()
+    assert tcs.fit(options).identity == before.identity
+    assert (
+        "has other labels since: the axes stay, and --overwrite measures their ceiling anew" in capsys.readouterr().err
+    )
+    assert tcs.fit(dataclasses.replace(options, overwrite=True)).identity == before.identity
+    capsys.readouterr()
+    tcs.fit(options)
+    assert "other labels" not in capsys.readouterr().err
+
+
+def test_class_folders_keep_their_labels_beside_unlabelled_data(data):
+    images = open_images(DataConfig(data=str(data / "classes"), unlabelled_data=(str(data / "pool"), f"{data}/flat/")))
+    assert len(images.keys) == 8 + 5 + 12
+    assert sum(label >= 0 for label in images.labels) == 8
+    assert images.read("flat/3.png") == (data / "flat" / "3.png").read_bytes()
+    assert images.files.size("c1/1.png") == (data / "classes" / "c1" / "1.png").stat().st_size
+    assert [part["name"] for part in images.origin["unlabelled"]] == ["pool", "flat"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ("pool", "pool"),
+            r"--unlabelled-data .*pool would give its images keys that begin with 'pool/', as .*pool does",
+        ),
+        (("classes/c0",), r"keys that begin with 'c0/', as .*classes does; rename the folder, or give a link"),
+        (("nowhere",), r"--unlabelled-data: '.*nowhere' does not exist; DATA must be"),
+    ],
+)
+def test_unlabelled_data_that_cannot_be_added(data, more, message):
+    with pytest.raises(DataError, match=message):
+        open_images(DataConfig(data=str(data / "classes"), unlabelled_data=tuple(str(data / name) for name in more)))
+
+
+def test_a_named_data_set_is_no_unlabelled_data(data):
+    with pytest.raises(DataError, match=r"--unlabelled-data is torch/cifar10; it must be a folder, a \.tar or a table"):
+        open_images(DataConfig(data=str(data / "flat"), unlabelled_data=("torch/cifar10",)))
+
+
+KEYS = ("a/1.png", "a/2.png", "pool/7.png")
+
+
+def given(tmp_path, text, origin=None):
+    (tmp_path / "l.csv").write_text(text)
+    return read_given_labels(str(tmp_path / "l.csv"), KEYS, origin or {}, "my/data")
+
+
+def test_images_are_named_by_key_by_path_or_without_their_class(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    origin = {
+        "kind": "folder",
+        "path": "my/data",
+        "unlabelled": [{"kind": "folder", "name": "pool", "path": "more/pool"}],
+    }
+    found = {"a/1.png": "x", "pool/7.png": "y"}
+    assert given(tmp_path, "key,class\na/1.png,x\npool/7.png,y\n", origin) == found
+    assert given(tmp_path, "path,class\r\nmy/data//a/1.png,x\r\nmore/pool/7.png,y\r\n", origin) == found
+    assert given(tmp_path, f"class;path\nx;{tmp_path}/my/data/a/1.png\ny;./more/pool/7.png\n", origin) == found
+    assert given(tmp_path, "a 1.png\nb a/2.png\n") == {"a/1.png": "a", "a/2.png": "b"}
+    assert given(tmp_path, "key,class\na/1.png,x\na/1.png,x\n") == {"a/1.png": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("key,class\na/1.pn,x\n", r"line 2 names 'a/1.pn', which is no image of my/data. Did you mean a/1.png"),
+        ("key,class\nb/7.png,x\n", r"line 2 names 'b/7.png', which is no image of my/data. Did you mean pool/7.png\?"),
+        ("key,class\nzzzzzzzzzz,x\n", r"which is no image of my/data. Correct it\."),
+        (
+            "key,class\na/1.png,x\na/1.png,y\n",
+            r"line 3 gives 'a/1.png' the class 'y', and line 2 gives it 'x'; keep one",
+        ),
+        ("key,class\na/1.png,\n", r"l.csv labels no image; write lines `class key`, or fill in the column class"),
+        ("", r"l.csv labels no image"),
+    ],
+)
+def test_lines_that_cannot_be_followed(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        given(tmp_path, text)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"label file .*no.csv cannot be read \(No such file or directory\)"):
+        read_given_labels(str(tmp_path / "no.csv"), KEYS, {}, "my/data")
+
+
+def test_a_wrong_file_stops_before_the_pass(labelled, tmp_path):
+    table(tmp_path / "l.csv", {"99.png": "cat"})
+    with pytest.raises(DataError, match=r"line 2 names '99.png', which is no image of .*flat"):
+        extract(dataclasses.replace(labelled, out=str(tmp_path / "y.store")))
+    assert not (tmp_path / "y.store").exists()
+
+
+@pytest.mark.parametrize("option", [{"labels": "folder"}, {"class_map": "c.txt"}, {"target_key": "kind"}])
+def test_who_says_what_is_labelled_is_one(data, teacher, tmp_path, option):
+    (name,) = option
+    with pytest.raises(ConfigError, match=f"so it excludes --{name.replace('_', '-')}; give one of them"):
+        config(data / "flat", tmp_path / "y.store", teacher, label_file="l.csv", **option)
+
+
+def test_a_repair_keeps_the_labels_though_the_file_is_gone(labelled, tmp_path):
+    (tmp_path / "l.csv").unlink()
+    (tmp_path / "x.store" / "shard-00001.h5").unlink()
+    assert tcs.repair(tcs.RepairConfig(store=labelled.out)).is_sound
+    assert names(labelled.out) == {"3.png": "cat", "pool/2.png": "dog"}
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_a_damaged_manifest_gives_back_the_labels_it_still_tells(labelled, tmp_path, capsys, is_readable):
+    (tmp_path / "l.csv").unlink()
+    path = tmp_path / "x.store" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["provenance"]["config"]["label_file"] = str(tmp_path / "l.csv")
+    manifest["shards"][0]["rows"] += 1
+    if not is_readable:
+        manifest["labels"]["labels"] = manifest["labels"]["labels"][1:]
+    path.write_text(json.dumps(manifest))
+    assert tcs.repair(tcs.RepairConfig(store=labelled.out)).is_sound
+    assert names(labelled.out) == ({"3.png": "cat", "pool/2.png": "dog"} if is_readable else {})
+    assert ("give them again with tcs cache label" in capsys.readouterr().err) is not is_readable
