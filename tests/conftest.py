@@ -29,11 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", line)
 
 
-# Files of seconds, most of them in processes of their own, longest first: what is left for the end, when one worker may find
-# nothing more to take from another, is short; and the artefacts that such a file's tests share are not made by two workers.
+# Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one
+# worker's: it alone starts a fork server, what the tests of such a file share is made once, and what is left for the end, when one
+# worker may find nothing more to take from another, is short.
 LONG = (
     "store_faults train_distributed torchrun loading students_trained many_students_killed many_students extract_cut_short "
-    "trainer_benchmarks speed_benchmarks online_teacher streamed_run readme trainer pretrain"
+    "trainer_benchmarks speed_benchmarks online_teacher streamed_run readme pretrain train ranks collectives train_refusals "
+    "training_log store_packing_kills store_exporting strictness trainer"
 )
 
 

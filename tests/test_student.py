@@ -5,7 +5,7 @@ import timm
 import torch
 
 from tcs.errors import ConfigError, ModelError
-from tcs.students.backbone import create_backbone, measured_width, parse_student, pre_logits
+from tcs.students.backbone import StudentSpec, create_backbone, measured_width, parse_student, pre_logits
 from tcs.students.student import Student, StudentPlan, build_student, normalisation
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(8,8,16,16)"
@@ -24,6 +24,13 @@ FAMILIES = [
     "mobilenetv4_conv_small_035",
     "repvgg_a0",
 ]
+
+
+def size_of(spec: StudentSpec) -> int:
+    """The side of images for a student: a small one, unless its weights are of one size."""
+    settings = timm.get_pretrained_cfg(spec.name)
+    fixed = settings.input_size[-1] if settings.fixed_input_size else 64
+    return int(spec.kwargs.get("img_size", fixed))
 
 
 def plan(
@@ -78,7 +85,7 @@ def trained(student: Student, size: int) -> Student:
 @pytest.mark.parametrize("text", TEST_MODELS + FAMILIES)
 def test_the_folded_timm_model_equals_the_student(text: str) -> None:
     spec = parse_student(text)
-    size = spec.kwargs.get("img_size") or (160 if spec.name in TEST_MODELS else 64)
+    size = size_of(spec)
     torch.manual_seed(0)
     student = trained(build_student(plan(text, size=size)), size)
     plain = timm.create_model(spec.name, num_classes=5, **spec.kwargs)
@@ -130,7 +137,7 @@ def test_arguments_that_break_the_forward_pass_are_one_line() -> None:
 @pytest.mark.parametrize("text", [*TEST_MODELS, *FAMILIES, "levit_128s"])
 def test_without_classes_the_export_is_timms_headless_model(text: str) -> None:
     spec = parse_student(text)
-    size = spec.kwargs.get("img_size") or {"levit_128s": 224}.get(text, 160 if spec.name in TEST_MODELS else 64)
+    size = size_of(spec)
     student = build_student(plan(text, size=size, classes=0, coordinates=False)).eval()
     plain = timm.create_model(spec.name, num_classes=0, **spec.kwargs).eval()
     plain.load_state_dict(student.folded_state())
