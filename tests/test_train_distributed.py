@@ -46,6 +46,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "clean and streamed": {"method": "tcs+elsh", "mimic_view": "clean", "resident_share": 0.0, "labelled_share": 0.3},
     "mixed": {"loss": "ce", "head": "linear", "mixup": 0.8, "cutmix": 1.0, "smoothing": 0.1, "shots": 3},
     "spread labels": {"method": "tcs-pool", "targets": None, "shots": 2},
+    "two classifiers": {"method": "dho", "shots": 2},
+    "a map by labels": {"method": "customkd", "shots": 2},
     "averaged": {"method": "tcs", "model_ema": True, "model_ema_decay": 0.9, "clip_mode": "agc"},
 }
 BOTH: dict[str, Any] = {"models": (VIT, RESNET), "method": "tcs+elsh", "model_ema": True, "model_ema_decay": 0.9}
