@@ -62,10 +62,11 @@ def export(
 
 def about(store: Store) -> dict[str, Any]:
     """What an export says of the store it came from, as JSON types."""
-    plan = store.manifest.plan
+    plan, later = store.manifest.plan, store.manifest.later_labels
     return {
         "format": EXPORT_FORMAT,
         "identity": store.identity,
+        **({} if later is None else {"labels": later.identity}),  # given after the identity, and written with the rows
         "content_digests": list(store.content_digests),
         "made_from": dict(plan.identity),
         "readouts": {item.name: {"shape": list(plan.row_shape(item)), "dtype": item.dtype} for item in plan.readouts},

@@ -290,6 +290,7 @@ def test_the_test_images_have_one_clean_view_and_all_their_labels(options):
             "are not there, and loss .* reads labels of two classes or more; give class folders",
         ),
         ({"class_map": "one"}, DataError, "are only of the class 'ant', and loss"),
+        ({"shots": 4}, DataError, "class 'ant' has 3 labelled images, fewer than the 4 shots asked"),
         ({"opt": "adamm"}, ConfigError, "--opt is 'adamm', which timm does not have"),
     ],
 )

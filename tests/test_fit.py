@@ -144,6 +144,8 @@ def test_bad_options_stop_before_the_features_are_read(tmp_path, store):
         fit(config(tmp_path, components=25))
     with pytest.raises(SchemaError, match="has no readout 'cls'"):
         fit(config(tmp_path, readout="cls"))
+    with pytest.raises(DataError, match="fewer than the 21 shots"):
+        fit(config(tmp_path, shots=21))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.store"]
 
 

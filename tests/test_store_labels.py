@@ -145,6 +145,15 @@ def test_stores_made_of_it_have_its_labels(store, tmp_path):
     assert (back / "manifest.json").read_bytes() == (store.path / "manifest.json").read_bytes()
 
 
+def test_an_export_of_other_labels_is_not_taken_for_finished(store, tmp_path):
+    cache.export(store.path, tmp_path / "arrays")
+    cache.set_labels(store.path, {"c": "yak"}, source={})
+    with pytest.raises(errors.IdentityError, match="or another content of it"):
+        cache.export(store.path, tmp_path / "arrays")
+    cache.export(store.path, tmp_path / "arrays", overwrite=True)
+    assert np.load(tmp_path / "arrays" / "labels.npy").tolist() == [0, 1, 3, 0, 1, 2]
+
+
 def test_what_is_refused(store, tmp_path):
     with pytest.raises(errors.SchemaError, match="key 'zz' is none of the 6 inputs of the store"):
         cache.set_labels(store.path, {"zz": "ant"}, source={})

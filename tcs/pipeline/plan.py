@@ -22,6 +22,7 @@ from tcs.pipeline.student_cost import StudentCost, student_cost
 from tcs.runtime import say
 from tcs.splits.counts import describe_labels, rows_of_classes
 from tcs.splits.label_file import read_label_lines
+from tcs.splits.shots import require_shots
 from tcs.students.backbone import parse_student
 from tcs.students.start import require_published_weights
 from tcs.training.checks import check_names, check_options
@@ -98,6 +99,8 @@ def make_plan(config: DistillConfig) -> ChainPlan:
     extraction = prepare(extract_config(config))
     labels, classes = extraction.labels
     _require_labels(config, asked, rows_of_classes(labels, classes))
+    if config.train.shots is not None:
+        require_shots(config.train.shots, rows_of_classes(labels, classes))
     test_images, test_labels = _test_images(config, asked, classes)
     split_rows = _split_rows(config.train, labels, classes)
     has_pool = config.train.unlabelled.strip("0") not in ("none", "") and split_rows < len(labels)

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -70,10 +70,11 @@ def split_seed_of(options: SplitOptions) -> int:
 def split_of(store: cache.Store, options: SplitOptions) -> Split:
     """The split of `store` that the options of a command name, of classes with fewer labels than `shots` all they have.
 
-    One line tells how many that are. Tables that compare shots (`tcs fewshot`, `tcs probe`, ceilings) ask for `k_shot_split`, which
-    refuses such classes: their column says k.
+    One line tells how many that are; DataError where no class has so many. Tables that compare shots (`tcs fewshot`, `tcs probe`,
+    ceilings) ask for `k_shot_split`, which refuses such classes: their column says k.
     """
     if options.shots is not None and options.split_file is None:
+        require_shots(options.shots, rows_of_classes(store.labels_N, store.classes))
         split = up_to_k_split(store.keys, store.labels_N, store.classes, options.shots, split_seed_of(options))
         _tell_fewer(split, store, options.shots)
         return split
@@ -92,15 +93,25 @@ def k_shot_split(
 ) -> Split:
     """The `shots` best-ranked rows of every class; DataError where a class has fewer, or nothing is labelled."""
     by_class = _rows_by_class(labels_N, classes)
-    short = [(len(rows), classes[label]) for label, rows in enumerate(by_class) if len(rows) < shots]
+    _refuse_short(shots, {classes[label]: len(rows) for label, rows in enumerate(by_class)})
+    return up_to_k_split(keys, labels_N, classes, shots, split_seed)
+
+
+def require_shots(shots: int, rows: Mapping[str, int]) -> None:
+    """DataError where no class has as many labelled `rows` as `shots`: that is more likely a slip than up to so many."""
+    if rows and 0 < max(rows.values()) < shots:
+        _refuse_short(shots, rows)
+
+
+def _refuse_short(shots: int, rows: Mapping[str, int]) -> None:
+    short = [(count, name) for name, count in rows.items() if count < shots]
     if short:
         count, name = min(short)
         raise DataError(
             f"class '{name}' has {count} labelled images, fewer than the {shots} shots asked"
-            f" ({len(short)} of {len(classes)} classes have too few); use --shots {max(count, 1)} or fewer,"
+            f" ({len(short)} of {len(rows)} classes have too few); use --shots {max(count, 1)} or fewer,"
             " or leave that class out of the store."
         )
-    return up_to_k_split(keys, labels_N, classes, shots, split_seed)
 
 
 def up_to_k_split(
