@@ -31,6 +31,8 @@ FUNCTIONS = {
     "targets": (tcs.fit_targets,),
     "train": (tcs.train, tcs.forecast),
     "eval": (tcs.evaluate,),
+    "predict": (tcs.predict,),
+    "latency": (tcs.measure_latency,),
     "suggest": (tcs.suggest,),
     "probe": (tcs.probe,),
     "fewshot": (tcs.fewshot,),

@@ -20,7 +20,6 @@ from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
-from tcs.evaluation.students import load_student, predict
 from tcs.grid.ledger import (
     COLUMNS,
     RESULTS,
@@ -48,6 +47,8 @@ from tcs.grid.recipe import (
 from tcs.grid.references import score_reference, score_transductive
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.images.stored import decode_rows, find_images
+from tcs.inference.network import logits_of
+from tcs.inference.runs import load_student
 from tcs.metrics import accuracy, match_classes
 from tcs.runtime import environment, pick_device, progress_bar, say
 from tcs.splits.held_out import held_out_rows
@@ -220,7 +221,7 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     details, cost = student.record["student"], student.record["cost"]
     labels_N = match_classes(bench.test, student.record["classes"])
     scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
-    logits_NC = predict(
+    logits_NC = logits_of(
         student.model,
         bench.images(details["image_size"]),
         details["mean"],
