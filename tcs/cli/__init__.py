@@ -46,7 +46,10 @@ RANK_0_SECONDS = 5.0
 
 
 @click.group(
-    cls=LazyGroup, table=COMMANDS, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+    cls=LazyGroup,
+    table=COMMANDS,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(tcs.__version__, prog_name="tcs")
 def group() -> None:

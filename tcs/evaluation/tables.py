@@ -47,10 +47,10 @@ def _intervals(row: dict[str, Any]) -> str:
     ]
     if row["ece"] is None:
         return f"  {', '.join(parts)} (95 % intervals)"
-    at = "no temperature" if row["temperature"] is None else f"temperature {row['temperature']:g}"
+    at = "without a temperature" if row["temperature"] is None else f"at temperature {row['temperature']:g}"
     return (
-        f"  {', '.join(parts)} (95 % intervals); calibration error {row['ece']:.2f} at {at}; best for these images: "
-        f"{row['best_temperature']:g}"
+        f"  {', '.join(parts)} (95 % intervals); calibration error {row['ece']:.2f} {at} "
+        f"({row['best_temperature']:g} fits these images best)"
     )
 
 

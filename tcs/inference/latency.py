@@ -8,6 +8,7 @@ Legend: B batch, S image side in pixels.
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import timm.data
 import torch
-import torch.utils.benchmark
 import torch.utils.flop_counter
 
 from tcs.config.inference import LatencyConfig
@@ -30,15 +30,17 @@ from tcs.students.backbone import create_backbone, parse_student
 
 QUARTILES = (25, 50, 75)
 WARM_UPS = 3
+LEAST_RUNS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Median and quartiles of one kind of measurement."""
+    """Median and quartiles of `runs` measurements of one kind."""
 
     low: float
     median: float
     high: float
+    runs: int
 
 
 def measure_latency(config: LatencyConfig) -> list[dict[str, Any]]:
@@ -112,10 +114,12 @@ def _row(opener: Opener, device: str, config: LatencyConfig, threads: int) -> di
         "latency_ms": round(one.median, 4),
         "latency_ms_low": round(one.low, 4),
         "latency_ms_high": round(one.high, 4),
+        "latency_runs": one.runs,
         "batch_size": config.batch_size,
         "infer_samples_per_sec": round(1000 * config.batch_size / many.median, 2),
         "infer_samples_per_sec_low": round(1000 * config.batch_size / many.high, 2),
         "infer_samples_per_sec_high": round(1000 * config.batch_size / many.low, 2),
+        "infer_runs": many.runs,
     }
 
 
@@ -128,13 +132,20 @@ def _speed(model: UsableModel, batch: int, threads: int, seconds: float) -> Spee
 
 
 def timed(call: Callable[[], Any], threads: int, seconds: float) -> Speed:
-    """Milliseconds of `call`, measured for about `seconds` after WARM_UPS calls, with torch on `threads` threads."""
+    """Milliseconds of `call`, measured for about `seconds` (LEAST_RUNS times at least) after WARM_UPS calls, with torch on `threads`
+    threads. A run is as many calls as make the clock's own time negligible."""
+    # It says at import that there is no GPU, where only the compiler of one is installed.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
     for _ in range(WARM_UPS):
         call()
-    timer = torch.utils.benchmark.Timer("call()", globals={"call": call}, num_threads=threads)
-    measured = timer.blocked_autorange(min_run_time=seconds)
-    low, median, high = np.percentile(measured.times, QUARTILES) * 1000
-    return Speed(low=float(low), median=float(median), high=float(high))
+    timer = Timer("call()", globals={"call": call}, num_threads=threads)
+    times = list(timer.blocked_autorange(min_run_time=seconds).times)
+    while len(times) < LEAST_RUNS:
+        times += timer.timeit(1).times
+    low, median, high = np.percentile(times, QUARTILES) * 1000
+    return Speed(low=float(low), median=float(median), high=float(high), runs=len(times))
 
 
 def gigamacs(model: UsableModel) -> float | None:
