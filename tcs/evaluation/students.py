@@ -26,7 +26,7 @@ from tcs.evaluation.tables import require_table, save_rows
 from tcs.images.stored import decode_quietly, find_images
 from tcs.inference.model import UsableModel
 from tcs.inference.network import logits_of
-from tcs.inference.opening import find_models
+from tcs.inference.opening import find_models, usable
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
 from tcs.metrics import count_known, known_hashes, match_classes
@@ -97,7 +97,7 @@ def _judge(model: UsableModel, data: cache.Store | Labelled, config: EvalConfig)
     )
     if isinstance(data, Labelled):
         return judge_images(model, data, config)
-    return judge_rows(model, data, config) if model.student is None else evaluate_student(model.student, data, config)
+    return judge_rows(model, data, config) if model.student is None else _judge_student(model.student, data, config)
 
 
 def _row(model: UsableModel, judged: Judged, config: EvalConfig) -> dict[str, Any]:
@@ -124,8 +124,12 @@ def _row(model: UsableModel, judged: Judged, config: EvalConfig) -> dict[str, An
     }
 
 
-def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> Judged:
-    """What one student of a run says of every labelled row of `store`."""
+def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> dict[str, Any]:
+    """The row of one student of a run, as `evaluate` gives it, on every labelled row of `store`."""
+    return _row(usable(student, pick_device(config.device)), _judge_student(student, store, config), config)
+
+
+def _judge_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> Judged:
     labels_N = match_classes(store, student.record["classes"])
     known_n16 = known_hashes(student.folder / SEEN)
     return _on_store(student, student.record["classes"], store, labels_N, config, known_n16)

@@ -15,10 +15,10 @@ from tcs.errors import ArtefactError, listed
 
 FORMAT = 1
 KEY, FILE = "tcs", "tcs.json"
-INTERPOLATION = (
-    "bicubic"  # what tcs.images.decode makes a square with: students are trained and scored on no other pixels
-)
-EXPORT_AGAIN = "export the student again: tcs export RUN --to timm|onnx"
+EXPORT_AGAIN = "export the student again: tcs export RUN --to timm|hf|onnx"
+
+# How tcs.images.decode makes a square: students are trained and scored on no other pixels.
+INTERPOLATION, CROP = "bicubic", "shorter side resized to img_size, then the centre crop"
 
 PARTS: Mapping[str, Any] = {
     "architecture": str,
@@ -86,20 +86,17 @@ def _check_format(content: Mapping[str, Any], path: pathlib.Path) -> None:
 
 def _check_transform(transform: Mapping[str, Any], path: pathlib.Path) -> None:
     """Pixels are made as training made them; a card that asks for others is of a release that can make them."""
-    numbers = [*transform["mean"], *transform["std"]]
-    if (
-        len(transform["mean"]) != 3
-        or len(transform["std"]) != 3
-        or not all(isinstance(n, int | float) for n in numbers)
-    ):
+    triples = (transform["mean"], transform["std"])
+    if any(len(triple) != 3 or not all(isinstance(n, int | float) for n in triple) for triple in triples):
         raise ArtefactError(
             f"{path} has mean {listed(transform['mean'])} and std {listed(transform['std'])}, which are 3 numbers each; "
             f"{EXPORT_AGAIN}."
         )
     if transform["img_size"] < 1 or 0 in transform["std"]:
         raise ArtefactError(f"{path} has an image size or a std of 0; {EXPORT_AGAIN}.")
-    asked = transform.get("interpolation", INTERPOLATION)
-    if asked != INTERPOLATION:
-        raise ArtefactError(
-            f"{path} asks for {asked} images, and this release makes {INTERPOLATION} ones; use the release that wrote it."
-        )
+    for name, ours in (("interpolation", INTERPOLATION), ("crop", CROP)):
+        asked = transform.get(name, ours)
+        if asked != ours:
+            raise ArtefactError(
+                f"{path} asks for images of {name} '{asked}', and this release makes '{ours}'; use the release that wrote it."
+            )

@@ -1,6 +1,7 @@
-"""Folders that hold a timm model as the Hugging Face Hub has it: config.json beside model.safetensors.
+"""Folders with a timm model: those of `tcs export`, and any that are made for the Hugging Face Hub.
 
-With the card of `tcs export` beside them they are students of ours; without it any timm model's, used with timm's own preprocessing.
+The weights are `model.safetensors`. With the card of `tcs export` beside them (`tcs.json`) it is a student of ours; without it
+`config.json` says what timm needs, and timm's own preprocessing is used.
 """
 
 import json
@@ -30,7 +31,9 @@ ARCHITECTURE = "architecture"  # the key by which config.json is timm's, and not
 
 
 def is_exported(folder: pathlib.Path) -> bool:
-    """Whether `folder` holds a timm model for the Hub: by its config.json, which those of runs differ from."""
+    """Whether `folder` holds an exported model: by its card, or by a config.json, which those of runs differ from."""
+    if (folder / FILE).is_file():
+        return True
     try:
         content = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError):
@@ -41,7 +44,7 @@ def is_exported(folder: pathlib.Path) -> bool:
 def open_exported(folder: pathlib.Path, device: torch.device) -> UsableModel:
     """The model in `folder`. ArtefactError where its weights are missing, of another model, or its preprocessing is none of ours."""
     if not (folder / WEIGHTS).is_file():
-        raise ArtefactError(f"{folder} has a {CONFIG} and no {WEIGHTS} beside it; export the model again.")
+        raise ArtefactError(f"{folder} says what its model is, and has no {WEIGHTS}; export the model again.")
     return _with_card(folder, device) if (folder / FILE).is_file() else _without_card(folder, device)
 
 
