@@ -91,8 +91,8 @@ def choose_temperature(model: UsableModel, asked: float | None) -> float | None:
     temperature = asked if asked is not None else model.card.temperature
     if temperature is None:
         say(
-            f"{model.path} has no temperature (it was trained without labelled held-out images), so its probabilities are not "
-            "calibrated; tcs eval fits one on labelled images, for --temperature."
+            f"{model.path} has no temperature, so its probabilities are not calibrated (tcs train fits one on 100 or more labelled "
+            "images that --held-out keeps out, tcs eval tells one for any labelled images: give it with --temperature)."
         )
     else:
         origin = "as --temperature asks" if asked is not None else "fitted on labelled images held out of training"
