@@ -19,6 +19,7 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read at torch's import
 
 import timm
+import timm.data
 import torch
 from timm.data import ImageDataset, create_transform
 from timm.models import save_for_hf

@@ -21,6 +21,7 @@ from tcs.calibration import probabilities
 from tcs.cli import main
 from tcs.config.evaluate import EvalConfig
 from tcs.evaluation.students import predict_rows
+from tcs.inference.opening import open_model
 from tcs.inference.runs import load_student
 from tcs.inference.sources import named_images
 from tcs.inference.stream import AHEAD, Flow, score_images
@@ -70,7 +71,7 @@ def test_logits_of_the_stream_are_those_of_the_store_to_the_last_bit(folder: pat
     config = EvalConfig(run=str(folder / "run"), store=str(store.path), batch_size=7)
     student = load_student(folder / "run" / FOLDER)
     expected_NC, _ = predict_rows(student, store, np.arange(30), config)
-    model = tcs.inference.opening.open_model(str(folder / "run"), None, torch.device("cpu"))
+    model = open_model(str(folder / "run"), None, torch.device("cpu"))
     images = named_images([str(folder / "images" / key) for key in store.keys])
     batches = list(score_images(images, model.network, model.pixels, Flow(batch_size=7, workers=3, hashes=True)))
     assert [len(batch.places_b) for batch in batches] == [7, 7, 7, 7, 2]

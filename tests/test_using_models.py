@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import timm
+import timm.data
+import timm.models
 import torch
 from artefacts import make_store, png
 from finished import FOLDER, KWARGS, MEAN, NAME, STD, make_student, write_images

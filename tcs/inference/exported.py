@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import timm
+import timm.data
 import torch
 from numpy.typing import NDArray
 from torch import nn
