@@ -2,7 +2,7 @@
 
 import json
 import os
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -33,18 +33,12 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> None:
     # Decoding threads share the cores with torch's, which by default spin while they wait. Read at torch's import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from tcs.inference.prediction import predict
-    from tcs.inference.predictions import csv_writer
+    from tcs.inference.predictions import csv_text
 
-    writer = None
+    def tell(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None) -> None:
+        click.echo(csv_text(rows, columns).encode(), nl=False)  # UTF-8 whatever the terminal has
 
-    def tell(rows: list[dict[str, Any]]) -> None:
-        nonlocal writer
-        if rows:
-            writer = writer or csv_writer(sys.stdout, (len(rows[0]) - 1) // 2)
-            writer.writerows(rows)
-            sys.stdout.flush()
-
-    result = predict(config, tell if config.out is None and not as_json else None)  # type: ignore[arg-type]
+    result = predict(config, tell if config.out is None and not as_json else None)
     if as_json:
         click.echo(json.dumps({**result.facts(), "results": list(result.rows)}))
     context.exit(1 if result.broken else 0)

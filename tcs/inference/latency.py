@@ -59,7 +59,7 @@ def measure_latency(config: LatencyConfig) -> list[dict[str, Any]]:
 
 
 def _rows(config: LatencyConfig, threads: int) -> list[dict[str, Any]]:
-    openers = [opener for given in config.models for opener in find_models(given)]
+    openers = [opener for given in config.models for opener in find_models(given, alone=True)]
     openers += [functools.partial(open_named, name) for name in config.against]
     found = []
     for number, opener in enumerate(openers):

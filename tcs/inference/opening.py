@@ -22,8 +22,11 @@ MOST_ENTRIES = 20  # of a folder, and of each folder in it, that are looked at t
 Opener = Callable[[torch.device], UsableModel]
 
 
-def find_models(given: str, names: Sequence[str] = ()) -> list[Opener]:
-    """What opens each student of the MODEL `given`, all or those of `names`; none is loaded yet. ArtefactError where there is none."""
+def find_models(given: str, names: Sequence[str] = (), *, alone: bool = False) -> list[Opener]:
+    """What opens each student of the MODEL `given`, all or those of `names`; none is loaded yet. ArtefactError where there is none.
+
+    `alone` says that nothing is decoded beside a student while it runs.
+    """
     path = pathlib.Path(given)
     if not path.exists():
         raise ArtefactError(f"'{given}' does not exist; {KINDS}.")
@@ -32,12 +35,12 @@ def find_models(given: str, names: Sequence[str] = ()) -> list[Opener]:
         raise ArtefactError(f"{path} is a file of another kind; {KINDS}.{hint}")
     if _is_student(path):
         _refuse_others(path, names)
-        return [_opener(path)]
+        return [_opener(path, alone)]
     found = _students_in(path)
     if not found:
         what = "holds images and no student" if _holds_images(path) else "holds no student"
         raise ArtefactError(f"{path} {what}; {KINDS}.")
-    return [_opener(place) for place in _chosen(path, found, names)]
+    return [_opener(place, alone) for place in _chosen(path, found, names)]
 
 
 def open_model(given: str, name: str | None, device: torch.device) -> UsableModel:
@@ -68,14 +71,10 @@ def usable(student: FinishedStudent, device: torch.device) -> UsableModel:
     )
 
 
-def _opener(path: pathlib.Path) -> Opener:
+def _opener(path: pathlib.Path, alone: bool) -> Opener:
     if path.is_file():
-        return functools.partial(_open_onnx, path)
+        return lambda device: open_onnx(path, device, torch.get_num_threads(), alone=alone)
     return functools.partial(open_exported if is_exported(path) else open_student, path)
-
-
-def _open_onnx(path: pathlib.Path, device: torch.device) -> UsableModel:
-    return open_onnx(path, device, torch.get_num_threads())
 
 
 def _is_student(path: pathlib.Path) -> bool:

@@ -10,14 +10,14 @@ from tcs.errors import ArtefactError
 from tcs.images.stored import cores
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import open_model
-from tcs.inference.predictions import Row, require_table, rows_of, save_predictions
+from tcs.inference.predictions import Row, columns, require_table, rows_of, save_predictions
 from tcs.inference.sources import NamedImage, named_images
 from tcs.inference.stream import Flow, score_images
 from tcs.runtime import pick_device, progress_bar, say
 
 PROBE = "fit a probe of its features with tcs eval MODEL TEST.store --probe X.store, or train with labels"
 
-Told = Callable[[Sequence[Row]], None]
+Tell = Callable[[Sequence[Row], Sequence[str] | None], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,13 @@ class Predictions:
         return {"model": self.model, "temperature": self.temperature, "classes": list(self.classes), "broken": broken}
 
 
-def predict(config: PredictConfig, tell: Told | None = None) -> Predictions:
+def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
     """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given.
 
-    `tell` is given the rows of each batch as soon as they are there, which are then not kept, so that there may be any number. An
-    image that cannot be read or decoded is named on stderr and has no row. Pixels are those by which `tcs eval` scores the student.
-    ArtefactError for a model that cannot be used, and for an `out` that exists; DataError for paths that name no images.
+    `tell` is given the rows of each batch as soon as they are there, which are then not kept, so that there may be any number; the
+    first time the columns as well. An image that cannot be read or decoded is named on stderr and has no row. Pixels are those by
+    which `tcs eval` scores the student. ArtefactError for a model that cannot be used, and for an `out` that exists; DataError for
+    paths that name no images.
     """
     out = None if config.out is None else pathlib.Path(config.out)
     if out is not None:
@@ -59,12 +60,14 @@ def predict(config: PredictConfig, tell: Told | None = None) -> Predictions:
     rows: list[Row] = []
     broken: list[tuple[str, str]] = []
     topk = min(config.topk, len(model.card.classes))
+    header: Sequence[str] | None = columns(topk)
     for found, wrong in _batches(images, model, config, topk, temperature):
         broken += wrong
         if tell is None:
             rows += found
         else:
-            tell(found)
+            tell(found, header)
+            header = None
     result = Predictions(
         rows=tuple(rows),
         broken=tuple(broken),

@@ -9,7 +9,7 @@ import io
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +47,13 @@ def rows_of(
     return rows
 
 
-def csv_writer(file: TextIO, topk: int) -> "csv.DictWriter[str]":
-    """A writer of such rows, its header written."""
-    writer = csv.DictWriter(file, columns(topk), lineterminator="\n")
-    writer.writeheader()
-    return writer
+def csv_text(rows: Sequence[Row], header: Sequence[str] | None = None) -> str:
+    """The rows as CSV, below the `header` where it is given."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([] if header is None else [header])
+    writer.writerows(row.values() for row in rows)
+    return text.getvalue()
 
 
 def require_table(path: pathlib.Path) -> None:
@@ -63,18 +65,12 @@ def require_table(path: pathlib.Path) -> None:
 def save_predictions(path: pathlib.Path, rows: Sequence[Row], facts: Mapping[str, Any], topk: int) -> None:
     """Write `rows` to `path`, by the end of its name; `facts` on the student go into JSON, and into parquet's metadata."""
     writers: Mapping[str, Callable[[], bytes]] = {
-        ".csv": lambda: _csv(rows, topk),
+        ".csv": lambda: csv_text(rows, columns(topk)).encode(),
         ".json": lambda: (json.dumps({**facts, "results": list(rows)}, indent=1, ensure_ascii=False) + "\n").encode(),
         ".parquet": lambda: _parquet(path, rows, facts, topk),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     cache.atomic_write_bytes(path, writers[path.suffix.lower()]())
-
-
-def _csv(rows: Sequence[Row], topk: int) -> bytes:
-    text = io.StringIO()
-    csv_writer(text, topk).writerows(rows)
-    return text.getvalue().encode()
 
 
 def _pyarrow(path: pathlib.Path) -> Any:
