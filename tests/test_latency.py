@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_times_are_those_of_the_call() -> None:
     speed = timed(lambda: time.sleep(0.004), threads=1, seconds=0.04)
-    assert 4 <= speed.low <= speed.median <= speed.high < 40
+    assert 4 <= speed.low <= speed.median <= speed.high < 1000
     assert speed.runs >= 5
     slow = timed(lambda: time.sleep(0.02), threads=1, seconds=1e-4)
     assert slow.runs == 5  # however little time is given
