@@ -29,8 +29,8 @@ from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import save_table
 from tcs.config.train import TrainConfig
 from tcs.distributed.collectives import ALONE
-from tcs.evaluation.students import FinishedStudent, load_student
 from tcs.images.stored import decode_rows
+from tcs.inference.runs import FinishedStudent, load_student
 from tcs.methods.named import METHODS
 from tcs.runtime import environment
 from tcs.splits.held_out import held_out_rows

@@ -21,7 +21,8 @@ import numpy as np
 from tcs.checkpoint import load_table, save_table
 from tcs.config.evaluate import EvalConfig
 from tcs.config.train import TrainConfig
-from tcs.evaluation.students import load_student, predict_rows
+from tcs.evaluation.students import predict_rows
+from tcs.inference.runs import load_student
 from tcs.runtime import environment
 from tcs.training.data import POOL_LABELS, RunData, open_data
 from tcs.training.jobs import plan_jobs

@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.extract import ExtractConfig as ExtractConfig
     from tcs.config.extract import RecomputeConfig as RecomputeConfig
     from tcs.config.extract import RepairConfig as RepairConfig
+    from tcs.config.inference import LatencyConfig as LatencyConfig
+    from tcs.config.inference import PredictConfig as PredictConfig
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.train import TrainConfig as TrainConfig
@@ -54,14 +56,16 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.errors import ShadowedError as ShadowedError
     from tcs.errors import TcsError as TcsError
     from tcs.evaluation.probe import probe as probe
-    from tcs.evaluation.students import FinishedStudent as FinishedStudent
     from tcs.evaluation.students import evaluate as evaluate
-    from tcs.evaluation.students import load_student as load_student
     from tcs.exchange.features import export_features as export_features
     from tcs.exchange.features import import_features as import_features
     from tcs.export.stage import export_students as export_students
     from tcs.extraction.extract import extract as extract
     from tcs.grid.run import fewshot as fewshot
+    from tcs.inference.latency import measure_latency as measure_latency
+    from tcs.inference.prediction import predict as predict
+    from tcs.inference.runs import FinishedStudent as FinishedStudent
+    from tcs.inference.runs import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
@@ -97,8 +101,12 @@ MODULE_OF: dict[str, str] = {
     "forecast": "tcs.training.train",
     "EvalConfig": "tcs.config.evaluate",
     "evaluate": "tcs.evaluation.students",
-    "FinishedStudent": "tcs.evaluation.students",
-    "load_student": "tcs.evaluation.students",
+    "FinishedStudent": "tcs.inference.runs",
+    "load_student": "tcs.inference.runs",
+    "PredictConfig": "tcs.config.inference",
+    "predict": "tcs.inference.prediction",
+    "LatencyConfig": "tcs.config.inference",
+    "measure_latency": "tcs.inference.latency",
     "ExportConfig": "tcs.config.export",
     "export_students": "tcs.export.stage",
     "SuggestConfig": "tcs.config.labelling",

@@ -133,9 +133,9 @@ def require_parts(path: pathlib.Path, content: Any, parts: Mapping[str, Any], re
             require_parts(path, found, kind, remedy, f"{under}{name}.")
 
 
-def save_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, whole or not at all; columns are the union of keys in order of appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+def save_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as CSV, whole or not at all; without `columns` they are the union of keys in order of appearance."""
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -8,7 +8,7 @@ from torch import nn
 
 import cache
 from tcs.checkpoint import FOLDED, save_record, save_weights
-from tcs.evaluation.students import FinishedStudent, load_student
+from tcs.inference.runs import FinishedStudent, load_student
 from tcs.students.backbone import parse_student
 from tcs.students.student import StudentPlan, build_student, normalisation
 from tcs.training.record import save_seen

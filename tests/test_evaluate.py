@@ -19,8 +19,10 @@ from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation import students as evaluation
-from tcs.evaluation.students import evaluate, load_student, predict, predict_rows
+from tcs.evaluation.students import evaluate, predict_rows
 from tcs.images.decode import decode_square
+from tcs.inference.network import logits_of
+from tcs.inference.runs import load_student
 from tcs.methods.named import METHODS, name_of
 from tcs.metrics import accuracy, match_classes
 from tcs.training.train import train
@@ -134,7 +136,7 @@ def test_images_are_scored_in_turns_of_whole_batches(
         [torch.from_numpy(decode_square(store.image_bytes(int(row)), 16)).permute(2, 0, 1) for row in rows_N]
     )
     mean, std = student.record["student"]["mean"], student.record["student"]["std"]
-    expected_NC = predict(student.model, images_N3HW, mean, std, torch.device("cpu"), 8)
+    expected_NC = logits_of(student.model, images_N3HW, mean, std, torch.device("cpu"), 8)
     config = EvalConfig(run=str(folder / "run"), store=str(store.path), batch_size=8)
     most: list[int] = []
     whole = evaluation.decode_quietly

@@ -21,11 +21,11 @@ from safetensors import safe_open
 import cache
 from tcs.config.export import ExportConfig
 from tcs.errors import ArtefactError
-from tcs.evaluation.students import FinishedStudent, load_student
 from tcs.export import check, stage
 from tcs.export.graphs import with_metadata
 from tcs.export.stage import export_students
 from tcs.images.decode import decode_square
+from tcs.inference.runs import FinishedStudent, load_student
 from tcs.students.backbone import parse_student
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -13,11 +13,12 @@ from scipy import stats
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
-from tcs.evaluation.students import evaluate, load_student
+from tcs.evaluation.students import evaluate
 from tcs.export import stage
 from tcs.export.card import Score, model_card
 from tcs.export.metadata import describe
 from tcs.export.sources import teacher_facts
+from tcs.inference.runs import load_student
 
 TEACHER = {
     "name": "vit_small_patch14_dinov2.lvd142m",

@@ -21,6 +21,7 @@ ROOMS = {
     "config": "errors",
     "shadowing": "",
     "metrics": "",
+    "calibration": "",
     "runtime": "errors",
     "checkpoint": "",
     "artefact": "",
@@ -36,24 +37,26 @@ ROOMS = {
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes splits",
     "students": "functional",
+    "inference": "augmentation calibration checkpoint images metrics students",
     "labelling": "coordinates images pool_labels splits",
     "exchange": "",
     "teacher": "coordinates students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
-    "training": "artefact augmentation checkpoint coordinates criteria distributed functional images methods pool_labels probes splits "
-    "students",
+    "training": "artefact augmentation calibration checkpoint coordinates criteria distributed functional images methods pool_labels "
+    "probes splits students",
     "simclr": "augmentation functional training",
-    "evaluation": "artefact augmentation checkpoint coordinates images methods metrics pool_labels probes reporting splits students",
-    "export": "augmentation checkpoint evaluation images methods students",
+    "evaluation": "artefact calibration checkpoint coordinates images inference methods metrics pool_labels probes reporting splits "
+    "students",
+    "export": "augmentation checkpoint evaluation images inference methods students",
     "maintenance": "extraction images teacher",
-    "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images methods metrics pool_labels "
-    "probes reporting simclr splits students training",
+    "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images inference methods metrics "
+    "pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
     "pipeline": "artefact checkpoint coordinates evaluation extraction grid images methods reporting splits students training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "images teacher training",
-    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid labelling maintenance methods pipeline "
-    "reporting splits training",
+    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid inference labelling maintenance methods "
+    "pipeline reporting splits training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

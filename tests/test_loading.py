@@ -80,7 +80,10 @@ import tcs.functional.crd
 from tcs.functional import crd, lsh
 assert (crd.__name__, lsh.__name__) == ("crd", "lsh")
 """
-STAGES = "import tcs.training.train, tcs.grid.run, tcs.evaluation.students, tcs.evaluation.probe"
+STAGES = (
+    "import tcs.training.train, tcs.grid.run, tcs.evaluation.students, tcs.evaluation.probe, "
+    "tcs.inference.prediction, tcs.inference.latency"
+)
 GRID = """
 from tcs.config.evaluate import FewshotConfig
 from tcs.grid.run import fewshot

@@ -11,7 +11,7 @@ import torch
 from artefacts import make_store
 
 from tcs.config.train import TrainConfig
-from tcs.evaluation.students import load_student
+from tcs.inference.runs import load_student
 from tcs.training.train import train
 
 TESTS = str(pathlib.Path(__file__).parent)

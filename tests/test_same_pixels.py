@@ -15,11 +15,12 @@ from tcs.checkpoint import load_json, load_weights, save_json
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
-from tcs.evaluation.students import evaluate, load_student
+from tcs.evaluation.students import evaluate
 from tcs.grid.pixel_trainer import PixelTrainer
 from tcs.grid.recipe import load_grid, plan_cells
 from tcs.grid.run import fewshot, load_results
 from tcs.grid.same_pixels import METHOD, train_same_pixels
+from tcs.inference.runs import load_student
 from tcs.methods.named import find_method
 from tcs.splits.held_out import nothing_held_out
 from tcs.splits.shots import k_shot_split, without_labels

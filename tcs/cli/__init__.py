@@ -16,8 +16,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("tcs.cli.fit", "Fit a coordinate system on the features of a store."),
     "targets": ("tcs.cli.targets", "Store coordinates and hash bits of every row, for the mimic losses."),
     "train": ("tcs.cli.train", "Train students from a store and its targets, without the teacher."),
-    "eval": ("tcs.cli.eval", "Evaluate the students of a run on another store."),
+    "eval": ("tcs.cli.eval", "Score students on labelled images, of a store or as they lie."),
+    "predict": ("tcs.cli.predict", "Name the likeliest classes of images, by one student."),
     "export": ("tcs.cli.export", "Write students for timm, the Hub, ONNX or torch.export, and prove them."),
+    "latency": ("tcs.cli.latency", "Measure how fast students are, beside a teacher."),
     "suggest": ("tcs.cli.suggest", "Choose the images of a store to label next."),
     "probe": ("tcs.cli.probe", "Score heads on compressed features of a store, without a student."),
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
@@ -32,13 +34,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "help": ("tcs.cli.help", "Show what a command takes, as COMMAND --help does."),
 }
 
+# heading of `tcs --help` -> commands, as a user meets them. Names that are not in the table are passed over.
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Start here": ("demo", "suggest", "doctor", "distill"),
+    "Stages": ("extract", "fit", "targets", "train"),
+    "Use a student": ("predict", "eval", "export", "latency"),
+    "Look after a store": ("cache",),
+    "Compare": ("fewshot", "report", "probe", "methods"),
+    "Help": ("help",),
+}
 
 # Of several ranks that meet one error, rank 0 tells it and the launcher then ends the others, which wait so long for it.
 RANK_0_SECONDS = 5.0
 
 
 @click.group(
-    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+    cls=LazyGroup,
+    table=COMMANDS,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(tcs.__version__, prog_name="tcs")
 def group() -> None:

@@ -2,31 +2,56 @@
 
 import dataclasses
 
+from tcs.config.inference import require_temperature
 from tcs.config.plain import take_plain
-from tcs.errors import listed, require, require_choice
+from tcs.errors import listed, refuse_idle, require, require_choice
 
 # Of `tcs probe`.
 PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
 TRANSDUCTIVE = "transductive"  # fitted on the pool as well, tcs.pool_labels
 HEADS = ("ridge", "logistic", "ibm2", TRANSDUCTIVE)
+SOURCE_OPTIONS = ("split", "data_dir", "input_key", "target_key")  # of `tcs eval`
 COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """`tcs eval`: students of a run on the images of another store; `probe` is a store to fit a classifier on."""
+    """`tcs eval`: students of `run` (or another MODEL) on the labelled images of `store` (or other DATA).
+
+    `probe` is a store to fit a classifier on. The options from `split` to `target_key` say how images that are no store are read;
+    `temperature` None is the one fitted in training, if there is one.
+    """
 
     run: str
     store: str
     probe: str | None = None
     models: tuple[str, ...] = ()
     data: str | None = None  # the images, for a store that holds none
+    split: str | None = None
+    data_dir: str | None = None
+    input_key: str | None = None
+    target_key: str | None = None
+    temperature: float | None = None
     batch_size: int = 256
+    workers: int | None = None
     device: str = "cpu"
+    out: str | None = None  # a .csv, one row a student
+    errors: str | None = None  # a folder of contact sheets
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         take_plain(self)
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
+        require(self.workers is None or self.workers >= 1, f"--workers is {self.workers}; it must be 1 or more.")
+        require_temperature(self.temperature)
+        require(
+            self.out is None or self.out.lower().endswith(".csv"),
+            f"--out is '{self.out}'; its name must end in .csv (--json gives JSON on stdout).",
+        )
+
+    def refuse_source_options(self) -> None:
+        """ConfigError for an option that says how images are read, where a store is."""
+        refuse_idle(self, [(SOURCE_OPTIONS, False, "images that are no store")])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The stage `tcs eval`: students of a run on the images of another store, as plain timm models.
+"""The stage `tcs eval`: students on labelled images, of a store or as they lie in a folder, tar or table, as plain timm models.
 
 Legend: N rows, m rows of a probe, S student width, B batch rows, C classes.
 """
@@ -6,7 +6,7 @@ Legend: N rows, m rows of a probe, S student width, B batch rows, C classes.
 import dataclasses
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,107 +15,132 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import cache
-from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import CONFIG, FOLDED, SEEN, load_record, load_weights, require_parts, train_anew
+from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig
-from tcs.config.plain import require_config, with_tuples
-from tcs.errors import ArtefactError, DataError
+from tcs.config.plain import require_config
+from tcs.errors import ConfigError, DataError
+from tcs.evaluation.images import Labelled, is_store, judge_images, judge_rows, open_labelled
+from tcs.evaluation.judged import Judged
+from tcs.evaluation.mistakes import require_sheets, write_mistakes
+from tcs.evaluation.scores import score
+from tcs.evaluation.tables import require_table, save_rows
 from tcs.images.stored import decode_quietly, find_images
+from tcs.inference.model import UsableModel
+from tcs.inference.network import logits_of
+from tcs.inference.opening import find_models, usable
+from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
-from tcs.metrics import accuracy, count_known, known_hashes, match_classes
+from tcs.metrics import count_known, known_hashes, match_classes
 from tcs.probes.ridge import RidgeProbe, fit_ridge
-from tcs.runtime import pick_device, progress_bar
+from tcs.runtime import pick_device, progress_bar, say
 from tcs.splits.shots import all_labelled
-from tcs.students.backbone import StudentSpec, create_backbone, parse_student, pre_logits
+from tcs.students.backbone import pre_logits
 
 TURN_BYTES = 256 << 20  # of decoded images
 
-FINISHED: Mapping[str, Any] = {  # what building a student takes from its record
-    "identity": {"model": str},
-    "student": {"name": str, "kwargs": dict},
-    "classes": list,
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinishedStudent:
-    """A trained student, read back from its folder: the plain timm model with the folded weights, and its record. A student
-    that was trained without labels has no `classes` in it, and the model has num_classes=0."""
-
-    folder: pathlib.Path
-    model: nn.Module
-    record: dict[str, Any]
-
-
-def load_student(folder: str | pathlib.Path) -> FinishedStudent:
-    """Read RUN/<student>/. ArtefactError where it is missing, failed, unfinished or broken."""
-    folder = pathlib.Path(folder)
-    record = load_record(folder)
-    if record.get("state") == "failed":
-        raise ArtefactError(
-            f"student {folder} failed in training ({record.get('error')}); name the others with --model to evaluate them."
-        )
-    if record.get("state") != "finished":
-        raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
-    require_parts(folder / CONFIG, record, FINISHED, train_anew(folder))
-    student = record["student"]
-    spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=with_tuples(student["kwargs"]))
-    model = create_backbone(spec, len(record["classes"]))
-    model.load_state_dict(load_weights(folder / FOLDED))
-    return FinishedStudent(folder=folder, model=model.eval(), record=record)
-
-
-def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path]:
-    """The student folders of a run, all or those of `models`. ArtefactError where there is none, or not that one."""
-    found = sorted(path.parent for path in run.glob(f"*/{CONFIG}")) if run.is_dir() else []
-    if not found:
-        raise ArtefactError(f"run {run} holds no student; give the --out folder of a tcs train command.")
-    wanted = [parse_student(model).folder for model in models]
-    for name in wanted:
-        if name not in {path.name for path in found}:
-            raise ArtefactError(f"run {run} has no student '{name}'; it has {', '.join(path.name for path in found)}.")
-    return [path for path in found if not wanted or path.name in wanted]
-
 
 def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
-    """One row of metrics per student (percent, 4 decimals), with `seen` rows counted by content hash.
+    """One row of metrics per student (percent, 4 decimals): those of `tcs.evaluation.scores.score`, with `seen` images counted by
+    content hash (None where only the student's run could tell) and `broken` ones left out.
 
-    With `config.probe`, a ridge probe of each student's frozen features, fitted on the labelled rows of that store, stands for
-    its classifier. Raises ArtefactError for a missing or unfinished run and for a student without a classifier where no probe
-    is asked for, DataError for a store without labels or with classes that the student or the probe does not know, or without
-    images where `config.data` names none.
+    `config.store` is a store, or images as they lie. With `config.probe`, a ridge probe of each student's frozen features, fitted
+    on the labelled rows of that store, stands for its classifier. `config.out` and `config.errors` are written as well. Raises
+    ArtefactError for a missing or unfinished run and for a student without a classifier where no probe is asked for, DataError for
+    images without labels or with classes that the student or the probe does not know, or for a store without images where
+    `config.data` names none.
     """
     require_config(config, EvalConfig)
-    folders = find_students(pathlib.Path(config.run), config.models)
-    store = cache.open(pathlib.Path(config.store))
-    students = [load_student(folder) for folder in folders]
-    if config.probe is not None:
-        return [probe_student(student, store, cache.open(pathlib.Path(config.probe)), config) for student in students]
-    for student in students:
-        _require_classifier(student, config)
-    return [evaluate_student(student, store, config) for student in students]
+    openers = find_models(config.run, config.models)
+    _require_outputs(config)
+    data = _open_data(config)
+    device, judged = pick_device(config.device), []
+    for opener in openers:
+        model = opener(device)
+        judged.append((model, _judge(model, data, config)))
+    rows = [_row(model, found, config) for model, found in judged]
+    if config.out is not None:
+        save_rows(pathlib.Path(config.out), rows)
+    if config.errors is not None:
+        for model, found in judged:
+            temperature = config.temperature or model.card.temperature
+            write_mistakes(pathlib.Path(config.errors), model.name, found, temperature)
+    return rows
 
 
-def _require_classifier(student: FinishedStudent, config: EvalConfig) -> None:
-    if not student.record["classes"]:
-        raise ArtefactError(
-            f"student {student.folder} was trained without labels and has no classifier; fit a probe of its features on a "
-            f"store with labels: tcs eval {config.run} {config.store} --probe X.store."
+def _require_outputs(config: EvalConfig) -> None:
+    """ArtefactError for outputs that are there and not to be replaced, before anything is scored."""
+    if config.out is not None:
+        require_table(pathlib.Path(config.out), overwrite=config.overwrite)
+    if config.errors is not None:
+        require_sheets(pathlib.Path(config.errors), overwrite=config.overwrite)
+
+
+def _open_data(config: EvalConfig) -> cache.Store | Labelled:
+    """What is scored on. ConfigError for options that have no meaning for it."""
+    if is_store(pathlib.Path(config.store)):
+        config.refuse_source_options()
+        return cache.open(pathlib.Path(config.store))
+    if config.probe is not None or config.data is not None:
+        option = "--probe" if config.probe is not None else "--data"
+        raise ConfigError(
+            f"{option} goes with a store, and {config.store} is none; leave it out, or extract the images."
         )
+    return open_labelled(config)
+
+
+def _judge(model: UsableModel, data: cache.Store | Labelled, config: EvalConfig) -> Judged:
+    if config.probe is not None and model.student is None:
+        raise ConfigError(f"--probe goes with students of a run, and {model.path} is none; give RUN or RUN/<student>.")
+    if config.probe is not None and model.student is not None:
+        assert isinstance(data, cache.Store)
+        return probe_student(model.student, data, cache.open(pathlib.Path(config.probe)), config)
+    model.require_classifier(
+        f"fit a probe of its features on a store with labels: tcs eval {config.run} {config.store} --probe X.store"
+    )
+    if isinstance(data, Labelled):
+        return judge_images(model, data, config)
+    return judge_rows(model, data, config) if model.student is None else _judge_student(model.student, data, config)
+
+
+def _row(model: UsableModel, judged: Judged, config: EvalConfig) -> dict[str, Any]:
+    """All columns of a student."""
+    for path, reason in judged.broken:
+        say(f"{path}: {reason}; left out")
+    record = None if model.student is None else model.student.record
+    run = model.card.run if record is None else record["config"]
+    facts = {"infer_samples_per_sec": None, "cache_id": None} | judged.facts
+    temperature = config.temperature or model.card.temperature
+    return {
+        "model": model.name if record is None else record["identity"]["model"],
+        "method": run.get("method") or (name_of(record["method"]) if record else None),
+        "store": facts.pop("store"),
+        "rows": len(judged.labels_N),
+        **score(
+            judged.logits_NC, judged.labels_N, judged.classes, temperature, has_probabilities=judged.has_probabilities
+        ),
+        "seen": judged.known,
+        "broken": len(judged.broken),
+        "param_count": None if model.parameters is None else round(model.parameters / 1e6, 4),
+        "img_size": model.card.size,
+        **facts,
+    }
 
 
 def evaluate_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> dict[str, Any]:
-    """The metrics of one student on every labelled row of `store`."""
+    """The row of one student of a run, as `evaluate` gives it, on every labelled row of `store`."""
+    return _row(usable(student, pick_device(config.device)), _judge_student(student, store, config), config)
+
+
+def _judge_student(student: FinishedStudent, store: cache.Store, config: EvalConfig) -> Judged:
     labels_N = match_classes(store, student.record["classes"])
-    return _row(student, student.model, store, labels_N, config, known_hashes(student.folder / SEEN))
+    known_n16 = known_hashes(student.folder / SEEN)
+    return _on_store(student, student.record["classes"], store, labels_N, config, known_n16)
 
 
-def probe_student(
-    student: FinishedStudent, store: cache.Store, probe_store: cache.Store, config: EvalConfig
-) -> dict[str, Any]:
-    """The metrics on `store` of a ridge probe of the student's frozen features, fitted on every labelled row of `probe_store`.
+def probe_student(student: FinishedStudent, store: cache.Store, probe_store: cache.Store, config: EvalConfig) -> Judged:
+    """What a ridge probe of the student's frozen features says of `store`, fitted on every labelled row of `probe_store`.
 
-    DataError where that store has no labels, or one class. Its images count as `seen` too.
+    DataError where that store has no labels, or one class. Its images count as `known` too.
     """
     if not probe_store.is_labelled:
         raise DataError(
@@ -127,8 +152,10 @@ def probe_student(
     features_mS, _ = predict_rows(frozen, probe_store, rows_m, dataclasses.replace(config, data=None))
     ridge = fit_ridge(features_mS, probe_store.labels_N[rows_m], len(probe_store.classes))
     known_n16 = np.concatenate([known_hashes(student.folder / SEEN), probe_store.hashes_N16[rows_m]])
-    row = _row(student, _Probed(student.model, ridge), store, labels_N, config, known_n16)
-    return row | {"probe": str(probe_store.path), "probe_rows": len(rows_m)}
+    probed = dataclasses.replace(student, model=_Probed(student.model, ridge))
+    judged = _on_store(probed, probe_store.classes, store, labels_N, config, known_n16)
+    facts = judged.facts | {"probe": str(probe_store.path), "probe_rows": len(rows_m)}
+    return dataclasses.replace(judged, facts=facts, has_probabilities=False)
 
 
 class _Features(nn.Module):
@@ -156,30 +183,31 @@ class _Probed(nn.Module):
         return torch.from_numpy(self.ridge.logits(self.features(images_B3HW).cpu().numpy()))
 
 
-def _row(
+def _on_store(
     student: FinishedStudent,
-    model: nn.Module,
+    classes: Sequence[str],
     store: cache.Store,
     labels_N: NDArray[np.int64],
     config: EvalConfig,
     known_n16: NDArray[np.uint8],
-) -> dict[str, Any]:
-    """The metrics of `model`, made of `student`, on the rows of `store` whose `labels_N` are not -1."""
+) -> Judged:
+    """What `student` says of the rows of `store` whose `labels_N`, which index `classes`, are not -1."""
     rows_N = np.flatnonzero(labels_N >= 0)
-    details = student.record["student"]
-    logits_NC, seconds = predict_rows(dataclasses.replace(student, model=model), store, rows_N, config)
-    return {
-        "model": student.record["identity"]["model"],
-        "method": student.record["config"]["method"] or name_of(student.record["method"]),
-        "store": str(store.path),
-        "rows": len(rows_N),
-        **accuracy(logits_NC, labels_N[rows_N]),
-        "seen": count_known(store.hashes_N16[rows_N], known_n16),
-        "param_count": round(details["parameters"] / 1e6, 4),
-        "img_size": details["image_size"],
-        "infer_samples_per_sec": round(len(rows_N) / seconds, 1),
-        "cache_id": store.labelled_identity,
-    }
+    logits_NC, seconds = predict_rows(student, store, rows_N, config)
+    read = find_images(store, config.data)
+    return Judged(
+        classes=classes,
+        paths=[store.keys[row] for row in rows_N],
+        labels_N=labels_N[rows_N],
+        logits_NC=logits_NC,
+        read=lambda number: read(int(rows_N[number])),
+        known=count_known(store.hashes_N16[rows_N], known_n16),
+        facts={
+            "store": str(store.path),
+            "infer_samples_per_sec": round(len(rows_N) / seconds, 1),
+            "cache_id": store.labelled_identity,
+        },
+    )
 
 
 def predict_rows(
@@ -200,27 +228,8 @@ def predict_rows(
             images_n3HW = decode_quietly(store, part_n, size, read, lambda _: None)
             started = time.perf_counter()
             logits.append(
-                predict(student.model, images_n3HW, details["mean"], details["std"], device, config.batch_size)
+                logits_of(student.model, images_n3HW, details["mean"], details["std"], device, config.batch_size)
             )
             seconds += time.perf_counter() - started
             bar.advance(len(part_n))
     return np.concatenate(logits), seconds
-
-
-@torch.no_grad()
-def predict(
-    model: nn.Module,
-    images_N3HW: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device,
-    batch_size: int,
-) -> NDArray[np.float32]:
-    """Logits (N, C) float32 of uint8 images, in evaluation mode."""
-    model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    mean_311, std_311 = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
-    logits = []
-    for part in torch.split(images_N3HW, batch_size):
-        inputs = normalise(part.to(device), mean_311, std_311).contiguous(memory_format=torch.channels_last)
-        logits.append(model(inputs).float().cpu().numpy())
-    return np.concatenate(logits)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tcs.errors import ArtefactError
-from tcs.evaluation.students import FinishedStudent, predict
 from tcs.export import fresh
+from tcs.inference.network import logits_of
+from tcs.inference.runs import FinishedStudent
 from tcs.students.zoo.cifar import STUDENTS
 
 TOLERANCE = (
@@ -47,7 +48,7 @@ def outputs_of_run(student: FinishedStudent, images_N3SS: Tensor) -> NDArray[np.
     """What the run itself gives on uint8 images (N, 3, S, S): float32 (N, C), computed as `tcs eval` does."""
     details = student.record["student"]
     model = copy.deepcopy(student.model)  # its memory layout is changed
-    return predict(model, images_N3SS, details["mean"], details["std"], torch.device("cpu"), len(images_N3SS))
+    return logits_of(model, images_N3SS, details["mean"], details["std"], torch.device("cpu"), len(images_N3SS))
 
 
 def differences(claims: Sequence[Claim]) -> list[float]:

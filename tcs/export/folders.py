@@ -11,8 +11,9 @@ import timm.models
 
 from tcs.checkpoint import FOLDED, load_weights
 from tcs.config.plain import with_tuples
-from tcs.evaluation.students import FinishedStudent
-from tcs.export.metadata import FILE, INTERPOLATION, KEY, reconstruction, to_text
+from tcs.export.metadata import reconstruction, to_text
+from tcs.inference.card import FILE, INTERPOLATION, KEY
+from tcs.inference.runs import FinishedStudent
 from tcs.students.zoo.cifar import STUDENTS
 
 WEIGHTS, SCRIPT, CONFIG, CARD = "model.safetensors", "load.py", "config.json", "README.md"

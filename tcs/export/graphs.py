@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
 from tcs.errors import ConfigError, ModelError, first_line, listed
-from tcs.evaluation.students import FinishedStudent
-from tcs.export.metadata import FILE, KEY, to_text
+from tcs.export.metadata import to_text
+from tcs.inference.card import FILE, KEY
+from tcs.inference.runs import FinishedStudent
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INPUT, LOGITS, FEATURES = "images", "logits", "features"

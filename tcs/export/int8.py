@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError, ConfigError, DataError, first_line
-from tcs.evaluation.students import FinishedStudent
 from tcs.export.fresh import inputs_for
 from tcs.export.graphs import INPUT
 from tcs.export.sources import Pictures
+from tcs.inference.runs import FinishedStudent
 from tcs.runtime import seed_for
 
 CALIBRATION_IMAGES, MEASURED_IMAGES = 256, 2000

@@ -15,14 +15,11 @@ from timm.models import get_model_args
 
 import cache
 from tcs.checkpoint import FOLDED
-from tcs.evaluation.students import FinishedStudent
+from tcs.inference.card import CROP, FILE, FORMAT, INTERPOLATION, KEY
+from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
 from tcs.runtime import environment
 
-FORMAT = 1
-KEY, FILE = "tcs", "tcs.json"
-INTERPOLATION = "bicubic"
-CROP = "shorter side resized to img_size, then the centre crop"  # as tcs.images.decode.decode_square does it
 MADE_WITH = "made_with"  # of `run`: provenance, no reason to call an export another one
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import cache
 from tcs.config.export import ENDINGS, ExportConfig
 from tcs.errors import ArtefactError, ConfigError
-from tcs.evaluation.students import FinishedStudent
 from tcs.export.metadata import describe, read_metadata, same_export
 from tcs.export.sources import find_finished, open_store, teacher_facts
+from tcs.inference.runs import FinishedStudent
 from tcs.runtime import say
 
 

@@ -17,11 +17,11 @@ from tcs.checkpoint import CONFIG
 from tcs.config.export import ExportConfig
 from tcs.config.extract import DataConfig
 from tcs.errors import ArtefactError, DataError
-from tcs.evaluation.students import FinishedStudent, find_students, load_student
 from tcs.export.check import CHECKED_IMAGES
 from tcs.images.decode import BadImageError, decode_square
 from tcs.images.sources import open_images
 from tcs.images.stored import decode_rows, find_images
+from tcs.inference.runs import FinishedStudent, find_students, load_student
 from tcs.runtime import progress_bar
 
 STORE_ENDINGS = (".store", ".h5")

@@ -23,7 +23,6 @@ from tcs.config.train import TrainConfig
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
-from tcs.evaluation.students import load_student, predict
 from tcs.grid.claims import claimed_cells
 from tcs.grid.ledger import (
     COLUMNS,
@@ -52,6 +51,8 @@ from tcs.grid.recipe import (
 from tcs.grid.references import score_reference, score_transductive
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.images.stored import decode_rows, find_images
+from tcs.inference.network import logits_of
+from tcs.inference.runs import load_student
 from tcs.metrics import accuracy, match_classes
 from tcs.reporting.rows import KEY
 from tcs.runtime import environment, pick_device, progress_bar, say
@@ -235,7 +236,7 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     details, cost = student.record["student"], student.record["cost"]
     labels_N = match_classes(bench.test, student.record["classes"])
     scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
-    logits_NC = predict(
+    logits_NC = logits_of(
         student.model,
         bench.images(details["image_size"]),
         details["mean"],

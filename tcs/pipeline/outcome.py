@@ -13,8 +13,9 @@ from tcs.checkpoint import FOLDED, load_json, save_json
 from tcs.config.distill import DistillConfig
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError
-from tcs.evaluation.students import evaluate, find_students, load_student
+from tcs.evaluation.students import evaluate
 from tcs.grid.references import score_reference
+from tcs.inference.runs import find_students, load_student
 from tcs.reporting.tables import markdown
 from tcs.runtime import say
 from tcs.splits.relabelling import relabelled

@@ -29,6 +29,7 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError
 from tcs.runtime import environment
 from tcs.students.student import Student, normalisation
+from tcs.training.calibration import calibration_of
 from tcs.training.data import RunData, reads_coordinates
 from tcs.training.feed import Feed
 from tcs.training.finite import NotFiniteError
@@ -95,9 +96,8 @@ def save_student(trainer: Trainer, data: RunData, cost: Cost) -> None:
     fitted = fitted if data.targets is None else data.targets.hashes_N16
     save_seen(folder / SEEN, data.store.hashes_N16[job.rows.rows_n], fitted)
     weights = "last" if trainer.averaged is None else "averaged"
-    save_record(
-        folder, run_record(job, data, trainer.student, dataclasses.asdict(cost), weights, _coordinates_of(job, data))
-    )
+    record = run_record(job, data, trainer.student, dataclasses.asdict(cost), weights, _coordinates_of(job, data))
+    save_record(folder, record | {"calibration": calibration_of(trainer, data)})
     (folder / RESUME).unlink(missing_ok=True)
     (folder / DIVERGED).unlink(missing_ok=True)
 

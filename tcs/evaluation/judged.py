@@ -1,0 +1,45 @@
+"""Labelled images with what a student says of them, wherever they lie. Legend: N images, n known ones, C classes."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.errors import DataError, listed
+from tcs.runtime import say
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """`paths` and `labels_N` (which index `classes`) of N images and the logits of one student; `read` gives the bytes of the n-th.
+
+    `known` counts the images that it was trained or fitted on, None where that cannot be known. `broken` are (path, reason) of
+    images that are left out. `facts` are columns of its row. Scores of a ridge probe are no logits, so give no probabilities.
+    """
+
+    classes: Sequence[str]
+    paths: Sequence[str]
+    labels_N: NDArray[np.int64]
+    logits_NC: NDArray[np.float32]
+    read: Callable[[int], bytes]
+    known: int | None
+    facts: dict[str, Any]
+    broken: tuple[tuple[str, str], ...] = ()
+    has_probabilities: bool = True
+
+
+def match_names(names: Sequence[str], classes: Sequence[str], data: str) -> dict[str, int]:
+    """Class name of the data -> the student's number of it. DataError for one that it was not trained on; says which of its
+    classes have no image."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    strangers = [name for name in names if name not in numbers]
+    if strangers:
+        raise DataError(
+            f"{data} has classes that the student was not trained on: {listed(strangers, 5)}; it knows {listed(classes, 5)}."
+        )
+    missing = [name for name in classes if name not in set(names)]
+    if missing:
+        say(f"{data} has no images of {len(missing)} of the {len(classes)} classes: {listed(missing, 5)}.")
+    return {name: numbers[name] for name in names}

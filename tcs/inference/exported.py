@@ -1,0 +1,118 @@
+"""Folders with a timm model: those of `tcs export`, and any that are made for the Hugging Face Hub.
+
+The weights are `model.safetensors`. With the card of `tcs export` beside them (`tcs.json`) it is a student of ours; without it
+`config.json` says what timm needs, and timm's own preprocessing is used.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import timm
+import timm.data
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tcs.checkpoint import CONFIG, load_weights
+from tcs.config.plain import with_tuples
+from tcs.errors import ArtefactError
+from tcs.images.decode import decode_image
+from tcs.inference.card import FILE, Card, read_card
+from tcs.inference.model import UsableModel, square_pixels
+from tcs.inference.network import TorchNetwork
+from tcs.runtime import say
+from tcs.students.backbone import StudentSpec, create_backbone, first_line
+from tcs.students.zoo.cifar import register
+
+WEIGHTS = "model.safetensors"
+ARCHITECTURE = "architecture"  # the key by which config.json is timm's, and not a student's of a run
+
+
+def is_exported(folder: pathlib.Path) -> bool:
+    """Whether `folder` holds an exported model: by its card, or by a config.json, which those of runs differ from."""
+    if (folder / FILE).is_file():
+        return True
+    try:
+        content = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and ARCHITECTURE in content
+
+
+def open_exported(folder: pathlib.Path, device: torch.device) -> UsableModel:
+    """The model in `folder`. ArtefactError where its weights are missing, of another model, or its preprocessing is none of ours."""
+    if not (folder / WEIGHTS).is_file():
+        raise ArtefactError(f"{folder} says what its model is, and has no {WEIGHTS}; export the model again.")
+    return _with_card(folder, device) if (folder / FILE).is_file() else _without_card(folder, device)
+
+
+def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
+    card = read_card((folder / FILE).read_bytes(), folder / FILE)
+    spec = StudentSpec(text=card.architecture, name=card.architecture, kwargs=with_tuples(card.kwargs))
+    model = create_backbone(spec, len(card.classes))
+    try:
+        model.load_state_dict(load_weights(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise ArtefactError(f"{folder / WEIGHTS} does not fit {card.architecture} ({first_line(error)}).") from error
+    return _usable(folder, model, card, device)
+
+
+def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
+    register()
+    try:
+        model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    except Exception as error:  # of any type, by what is wrong with the file or the names in it
+        raise ArtefactError(f"timm cannot load {folder} ({first_line(error)}); export the model again.") from error
+    facts = timm.data.resolve_model_data_config(model)
+    _, height, width = facts["input_size"]
+    if height != width or facts["input_size"][0] != 3:
+        raise ArtefactError(
+            f"{folder} takes images of {facts['input_size']}, and only squares of 3 colours can be made."
+        )
+    card = Card(
+        architecture=str(model.pretrained_cfg["architecture"]),  # type: ignore[index]
+        classes=_class_names(model, folder),
+        size=height,
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+    )
+    return _usable(folder, model, card, device, TimmPixels(facts))
+
+
+def _class_names(model: nn.Module, folder: pathlib.Path) -> tuple[str, ...]:
+    count, names = int(model.num_classes), model.pretrained_cfg.get("label_names")  # type: ignore[arg-type,union-attr,operator]
+    if isinstance(names, list | tuple) and len(names) == count:
+        return tuple(str(name) for name in names)
+    if count:
+        say(f"{folder} does not name its {count:,} classes: they are called by their numbers, 0 to {count - 1}.")
+    return tuple(str(number) for number in range(count))
+
+
+def _usable(
+    folder: pathlib.Path, model: nn.Module, card: Card, device: torch.device, pixels: "TimmPixels | None" = None
+) -> UsableModel:
+    return UsableModel(
+        name=folder.resolve().name,
+        path=folder,
+        card=card,
+        network=TorchNetwork(model, card.mean, card.std, device),
+        pixels=pixels or square_pixels(card.size),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+class TimmPixels:
+    """timm's evaluation transform of a model, up to its uint8 pixels: resize, crop, interpolation as its config says."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        """`facts` as timm resolves them of a model."""
+        names = ("input_size", "interpolation", "crop_pct", "crop_mode")
+        self._transform = timm.data.create_transform(**{name: facts[name] for name in names}, normalize=False)
+
+    def __call__(self, data: bytes) -> NDArray[np.uint8]:
+        """uint8 (S, S, 3) of the bytes of an image file; BadImageError."""
+        pixels: NDArray[np.uint8] = self._transform(decode_image(data)).permute(1, 2, 0).numpy()
+        return pixels

@@ -1,0 +1,49 @@
+"""A student ready for use: what it is, how bytes become its pixels, and its forward pass."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcs.checkpoint import SEEN
+from tcs.errors import ArtefactError
+from tcs.images.decode import decode_square
+from tcs.inference.card import Card
+from tcs.inference.network import Network
+from tcs.inference.runs import FinishedStudent
+from tcs.metrics import known_hashes
+
+# The bytes of an image file -> uint8 (S, S, 3); BadImageError for what is no image.
+Pixels = Callable[[bytes], NDArray[np.uint8]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UsableModel:
+    """A student opened from a run, an exported folder or an ONNX file. `student` is there where it comes from a run; `parameters`
+    is None where they cannot be counted."""
+
+    name: str
+    path: pathlib.Path
+    card: Card
+    network: Network
+    pixels: Pixels
+    parameters: int | None = None
+    student: FinishedStudent | None = None
+
+    @property
+    def known_n16(self) -> NDArray[np.uint8] | None:
+        """Content hashes (n, 16) of the images that it was trained or fitted on; None where only its run would know."""
+        return None if self.student is None else known_hashes(self.student.folder / SEEN)
+
+    def require_classifier(self, remedy: str) -> None:
+        """ArtefactError, with the `remedy`, for a student that was trained without labels."""
+        if not self.card.classes:
+            raise ArtefactError(f"student {self.path} was trained without labels and has no classifier; {remedy}.")
+
+
+def square_pixels(size: int) -> Pixels:
+    """The pixels that training scores students on: shorter side resized, centre cropped (`decode_square`)."""
+    return functools.partial(decode_square, size=size)

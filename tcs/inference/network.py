@@ -1,0 +1,65 @@
+"""The forward pass: uint8 images in, logits out, by torch.
+
+Legend: N images, B batch, S image side in pixels, C classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tcs.augmentation.pixels import normalise
+
+
+class Network(Protocol):
+    """What gives the logits of images, wherever it runs."""
+
+    def inputs(self, images_B3SS: Tensor) -> Any:
+        """What it is fed for uint8 images on the CPU."""
+
+    def forward(self, inputs_B3SS: Any) -> Any:
+        """What it gives for that: logits (B, C), where it runs."""
+
+    def __call__(self, images_B3SS: Tensor) -> NDArray[np.float32]:
+        """Logits (B, C) float32 of uint8 images on the CPU."""
+
+
+class TorchNetwork:
+    """A timm model in evaluation mode on `device`, its inputs normalised there, its layout channels last."""
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        self.model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.device = device
+        self._mean, self._std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
+
+    def inputs(self, images_B3SS: Tensor) -> Tensor:
+        """What the model is fed: normalised float32, channels last, on the device."""
+        normal = normalise(images_B3SS.to(self.device), self._mean, self._std)
+        return normal.contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def forward(self, inputs_B3SS: Tensor) -> Tensor:
+        """Logits (B, C) of what `inputs` made, on the device."""
+        logits_BC: Tensor = self.model(inputs_B3SS)
+        return logits_BC
+
+    def __call__(self, images_B3SS: Tensor) -> NDArray[np.float32]:
+        """Logits (B, C) float32 of uint8 images."""
+        logits_BC: NDArray[np.float32] = self.forward(self.inputs(images_B3SS)).float().cpu().numpy()
+        return logits_BC
+
+
+def logits_of(
+    model: nn.Module,
+    images_N3SS: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    batch_size: int,
+) -> NDArray[np.float32]:
+    """Logits (N, C) float32 of uint8 images, in evaluation mode."""
+    network = TorchNetwork(model, mean, std, device)
+    return np.concatenate([network(part) for part in torch.split(images_N3SS, batch_size)])

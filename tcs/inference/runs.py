@@ -1,0 +1,76 @@
+"""Students of a run, read back from their folders: plain timm models with the folded weights, and their records."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from tcs.checkpoint import CONFIG, FOLDED, load_record, load_weights, require_parts, train_anew
+from tcs.config.plain import with_tuples
+from tcs.errors import ArtefactError
+from tcs.inference.card import Card
+from tcs.students.backbone import StudentSpec, create_backbone, parse_student
+
+FINISHED: Mapping[str, Any] = {  # what building a student takes from its record
+    "identity": {"model": str},
+    "student": {"name": str, "kwargs": dict},
+    "classes": list,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinishedStudent:
+    """A trained student, read back from its folder: the plain timm model with the folded weights, and its record. A student
+    that was trained without labels has no `classes` in it, and the model has num_classes=0."""
+
+    folder: pathlib.Path
+    model: nn.Module
+    record: dict[str, Any]
+
+
+def load_student(folder: str | pathlib.Path) -> FinishedStudent:
+    """Read RUN/<student>/. ArtefactError where it is missing, failed, unfinished or broken."""
+    folder = pathlib.Path(folder)
+    record = load_record(folder)
+    if record.get("state") == "failed":
+        raise ArtefactError(
+            f"student {folder} failed in training ({record.get('error')}); name the others with --model to evaluate them."
+        )
+    if record.get("state") != "finished":
+        raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
+    require_parts(folder / CONFIG, record, FINISHED, train_anew(folder))
+    student = record["student"]
+    spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=with_tuples(student["kwargs"]))
+    model = create_backbone(spec, len(record["classes"]))
+    model.load_state_dict(load_weights(folder / FOLDED))
+    return FinishedStudent(folder=folder, model=model.eval(), record=record)
+
+
+def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path]:
+    """The student folders of a run, all or those of `models`. ArtefactError where there is none, or not that one."""
+    found = sorted(path.parent for path in run.glob(f"*/{CONFIG}")) if run.is_dir() else []
+    if not found:
+        raise ArtefactError(f"run {run} holds no student; give the --out folder of a tcs train command.")
+    wanted = [parse_student(model).folder for model in models]
+    for name in wanted:
+        if name not in {path.name for path in found}:
+            raise ArtefactError(f"run {run} has no student '{name}'; it has {', '.join(path.name for path in found)}.")
+    return [path for path in found if not wanted or path.name in wanted]
+
+
+def card_of(student: FinishedStudent) -> Card:
+    """What its record says of a student."""
+    record, details = student.record, student.record["student"]
+    calibration = record.get("calibration") or {}
+    return Card(
+        architecture=details["name"],
+        kwargs=details["kwargs"],
+        classes=tuple(record["classes"]),
+        size=details["image_size"],
+        mean=tuple(details["mean"]),
+        std=tuple(details["std"]),
+        temperature=calibration.get("temperature"),
+        run={"model": record["identity"]["model"], "method": record["config"]["method"]},
+    )
