@@ -3,11 +3,12 @@
 Run once per format version, from the repository root, and commit the result; tests never rewrite it:
 
     python scripts/make_store_fixture.py tests/fixtures/store_v2
+    python scripts/make_store_fixture.py tests/fixtures/store_v3 --labels
 
 Five inputs in shards of two: `b/2.png` is without a label, `a/ä 4.png` is in quarantine and leaves the last shard
 empty. View v of row i has features avg[i, v, d] = i + v / 2 + d / 4 (float16, D = 3) and map[i, v, h, w, d] = -10 i - v - 2 w - d
 (float32, a grid of 1 x 2, D = 2), with i the input's position; its parameters are flip = v and top = i. The one constant
-is `projection/map`, ((1, 0), (0, 1)).
+is `projection/map`, ((1, 0), (0, 1)). With `--labels` `b/2.png` is given the class c, and `b/3.png` the class a: version 3.
 """
 
 import sys
@@ -62,14 +63,16 @@ def fixture_rows(plan: cache.Plan, index: int) -> cache.ShardRows:
     )
 
 
-def main(path: str) -> None:
-    """Write the example to `path`, which must not be there yet."""
+def main(path: str, *, with_labels: bool = False) -> None:
+    """Write the example to `path`, which must not be there yet, and give it labels if asked."""
     plan = fixture_plan()
     with cache.StoreWriter(path, plan, provenance={"made_by": "scripts/make_store_fixture.py"}) as writer:
         for index in writer.pending():
             writer.write_shard(index, fixture_rows(plan, index))
         writer.close()
+    if with_labels:
+        cache.set_labels(path, {"b/2.png": "c", "b/3.png": "a"}, source={"file": "labels.csv"})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], with_labels="--labels" in sys.argv[2:])

@@ -57,9 +57,27 @@ def values_of(file: h5py.File) -> dict[str, np.ndarray]:
     return found
 
 
+def plan_version(manifest: dict) -> int:
+    """What plan and shards are of: the manifest's version, or what one with later labels says."""
+    return manifest["labels"]["plan_version"] if manifest["format_version"] == 3 else manifest["format_version"]
+
+
 def check_manifest(manifest: dict, hashes: list[bytes]) -> dict:
     """The plan, once both identities are found again."""
-    version, plan = manifest["format_version"], manifest["plan"]
+    version, plan = plan_version(manifest), manifest["plan"]
+    fields = {
+        "format",
+        "format_version",
+        "state",
+        "identity",
+        "plan_identity",
+        "shards",
+        "quarantine",
+        "gate",
+        "provenance",
+        "plan",
+    }
+    assert set(manifest) == fields | ({"labels"} if manifest["format_version"] == 3 else set())
     rest = {name: value for name, value in plan.items() if name != "batch_size"}
     told = {"format": "tcs-feature-store", "format_version": version, "plan": rest}
     assert manifest["plan_identity"] == json_digest(told)
@@ -88,7 +106,7 @@ def read_folder(folder: pathlib.Path) -> tuple[dict, list[dict[str, np.ndarray]]
             found = values_of(file)
             datasets = {name: found.pop(name) for name in tables(manifest["plan"])}
             assert not found
-            version, identity = manifest["format_version"], manifest["plan_identity"]
+            version, identity = plan_version(manifest), manifest["plan_identity"]
             digest = shard_digest(version, identity, index, datasets)
             wanted = {"format_version": version, "plan_identity": identity, "shard": index, "content_digest": digest}
             told = {
@@ -135,7 +153,7 @@ def read_packed(path: pathlib.Path) -> tuple[dict, list[dict[str, np.ndarray]]]:
         bounds = range(index * plan["rows_per_shard"], (index + 1) * plan["rows_per_shard"])
         bad = [item for item in manifest["quarantine"] if item["position"] in bounds]
         datasets["quarantine"] = np.frombuffer(json.dumps(bad).encode("ascii"), np.uint8)
-        digest = shard_digest(manifest["format_version"], manifest["plan_identity"], index, datasets)
+        digest = shard_digest(plan_version(manifest), manifest["plan_identity"], index, datasets)
         assert found["content_digests"][index].tobytes().hex() == digest
         shards.append(datasets)
         start = rows.stop
@@ -145,6 +163,14 @@ def read_packed(path: pathlib.Path) -> tuple[dict, list[dict[str, np.ndarray]]]:
 def require_the_same(store: cache.Store, manifest: dict, shards: list[dict[str, np.ndarray]]) -> None:
     """What `cache` reads of the store is what the page says."""
     assert manifest["identity"] == store.identity
+    labels, ending = manifest.get("labels", manifest["plan"]), ""
+    if "labels" in manifest:
+        told = {name: labels[name] for name in ("classes", "labels")}
+        ending = f"+labels.{json_digest(told)}"
+    assert store.labelled_identity == manifest["identity"] + ending
+    assert store.classes == tuple(labels["classes"])
+    places = np.concatenate([datasets["positions"] for datasets in shards])
+    assert store.labels_N.tolist() == [labels["labels"][place] for place in places]
     assert [key.decode() for datasets in shards for key in datasets["keys"]] == store.keys
     for name in store.readouts:
         stored = np.concatenate([datasets[f"features/{name}"] for datasets in shards])
@@ -158,7 +184,7 @@ def require_the_same(store: cache.Store, manifest: dict, shards: list[dict[str, 
         assert blobs == [store.image_bytes(row) for row in range(len(store))]
 
 
-@pytest.mark.parametrize("kind", ["v1", "v2", "plain", "views", "map", "no images", "no labels"])
+@pytest.mark.parametrize("kind", ["v1", "v2", "v3", "plain", "views", "map", "no images", "no labels"])
 def test_the_page_is_enough_to_read_a_store(tmp_path, kind):
     options = {
         "views": {"views": 3},
@@ -166,7 +192,7 @@ def test_the_page_is_enough_to_read_a_store(tmp_path, kind):
         "no images": {"images": "none"},
         "no labels": {"labelled": False},
     }
-    is_fixture = kind in ("v1", "v2")
+    is_fixture = kind in ("v1", "v2", "v3")
     made = None if is_fixture else make_store(tmp_path / "x.store", rows=50, **options.get(kind, {}))
     folder = FIXTURES / f"store_{kind}" if made is None else made.path
     require_the_same(cache.open(folder), *read_folder(folder))

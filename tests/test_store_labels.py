@@ -1,6 +1,7 @@
 """Labels that a store is given after its plan: what they change, what they must not, and who reads them."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -143,6 +144,14 @@ def test_stores_made_of_it_have_its_labels(store, tmp_path):
     assert cache.verify(tmp_path / "x.h5").is_sound
     back = cache.unpack(tmp_path / "x.h5", tmp_path / "back.store")
     assert (back / "manifest.json").read_bytes() == (store.path / "manifest.json").read_bytes()
+
+
+def test_the_stored_example_of_version_3_is_that_of_version_2_with_other_labels():
+    fixtures = pathlib.Path(__file__).parent / "fixtures"
+    plain, labelled = cache.open(fixtures / "store_v2"), cache.open(fixtures / "store_v3")
+    assert (labelled.identity, labelled.content_digests) == (plain.identity, plain.content_digests)
+    assert [names(store) for store in (plain, labelled)] == [["a", "a", None, "b"], ["a", "a", "c", "a"]]
+    assert cache.verify(fixtures / "store_v3").is_sound
 
 
 def test_an_export_of_other_labels_is_not_taken_for_finished(store, tmp_path):

@@ -15,7 +15,7 @@ from cache import errors
 from cache.files import PARTIAL_SUFFIX, StreamedFile
 
 FIXTURES = Path(__file__).parent / "fixtures"
-EXAMPLES = [FIXTURES / "store_v1", FIXTURES / "store_v2"]
+EXAMPLES = [FIXTURES / "store_v1", FIXTURES / "store_v2", FIXTURES / "store_v3"]
 
 
 def content(folder):
