@@ -330,39 +330,30 @@ def test_torchrun_is_for_the_single_commands(options, monkeypatch):
         distilled(options)
 
 
-def test_an_export_that_this_release_lacks_is_told_before_the_teacher_runs(options, monkeypatch):
-    for name in ("ExportConfig", "export_students"):
-        monkeypatch.delitem(tcs.MODULE_OF, name, raising=False)
-    with pytest.raises(ConfigError, match="--export is not available in this release; leave it out"):
-        distilled(options, exports=("onnx",))
+def test_an_export_that_cannot_be_made_is_told_before_the_teacher_runs(options, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="--to is 'coreml'; it must be one of timm, hf, onnx, torch-export"):
+        distilled(options, exports=("coreml",))
+    monkeypatch.setattr("tcs.export.graphs.ONNX_PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(ConfigError, match=r"--to onnx needs no_such_package.*pip install 'tcs-distill\[export\]'"):
+        distilled(options, exports=("timm", "onnx"))
+    assert not (tmp_path / "work").exists()
 
 
-def test_exports_go_through_the_function_of_their_command(options, tmp_path, monkeypatch):
-    asked = []
-
-    @dataclasses.dataclass(frozen=True)
-    class ExportConfig:
-        run: str
-        to: str
-        out: str
-
-    def export_students(config):
-        asked.append(config)
-        return [{"path": pathlib.Path(config.out) / "a.onnx"}]
-
-    module = pathlib.Path(tmp_path / "stand_in.py")
-    module.write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    import stand_in
-
-    stand_in.ExportConfig, stand_in.export_students = ExportConfig, export_students
-    monkeypatch.setitem(tcs.MODULE_OF, "ExportConfig", "stand_in")
-    monkeypatch.setitem(tcs.MODULE_OF, "export_students", "stand_in")
-    outcome = distilled(options, exports=("onnx", "timm"), test=None)
-    work = tmp_path / "work"
-    assert asked == [ExportConfig(str(work / "run"), kind, str(work / "export" / kind)) for kind in ("onnx", "timm")]
-    assert outcome.exported["onnx"] == [str(work / "export" / "onnx" / "a.onnx")]
-    assert (outcome.rows, "tcs suggest" in outcome.closing) == ((), True)
+def test_what_the_chain_exports_gives_what_its_student_gives(options, tmp_path):
+    outcome = distilled(options, exports=("hf", "onnx"))
+    (folder,), (file,) = outcome.exported["hf"], outcome.exported["onnx"]
+    name = next((tmp_path / "work" / "run").glob("*/config.json")).parent.name
+    assert folder == str(tmp_path / "work" / "export" / "hf" / name)
+    assert file == str(tmp_path / "work" / "export" / "onnx" / f"{name}.onnx")
+    run = str(tmp_path / "work" / "run")
+    found = [
+        tcs.predict(tcs.PredictConfig(model=model, paths=(options["test"],))).rows for model in (run, folder, file)
+    ]
+    assert len(found[0]) == 12
+    for rows in found[1:]:
+        assert [row[:2] for row in rows] == [row[:2] for row in found[0]]  # path, class
+        assert [row[2] for row in rows] == pytest.approx([row[2] for row in found[0]], abs=1e-4)
+    assert "12" in (pathlib.Path(folder) / "README.md").read_text().partition("## Scores")[2]
 
 
 def test_students_without_labels_are_scored_by_a_probe(options):

@@ -52,7 +52,8 @@ ROOMS = {
     "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images inference methods metrics "
     "pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
-    "pipeline": "artefact checkpoint coordinates evaluation extraction grid images methods reporting splits students training",
+    "pipeline": "artefact checkpoint coordinates evaluation export extraction grid images inference methods reporting splits "
+    "students training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "images teacher training",
     "cli": "coordinates demonstration doctor evaluation exchange export extraction grid inference labelling maintenance methods "

@@ -13,6 +13,7 @@ from typing import Any
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
+from tcs.config.plain import require_config
 from tcs.evaluation.students import evaluate_student
 from tcs.export.card import Score, model_card
 from tcs.export.check import Claim, differences, outputs_of_run
@@ -34,6 +35,7 @@ def export_students(config: ExportConfig) -> list[dict[str, Any]]:
     output of something else, an export that does not give what the run gives, and for an int8 file that loses more than `max_drop`
     points (it is kept under another name); ModelError for a student that cannot be exported so.
     """
+    require_config(config, ExportConfig)
     if config.to == "onnx":
         require_onnx()
     orders = make_orders(config)

@@ -9,6 +9,7 @@ import cache
 from tcs.artefact import plain_json
 from tcs.checkpoint import save_json
 from tcs.config.distill import DistillConfig
+from tcs.config.plain import require_config
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.errors import ArtefactError, ConfigError
@@ -31,6 +32,7 @@ def distill(config: DistillConfig) -> Outcome:
 
     Raises TcsError or CacheError, one line each, most of them before the teacher runs.
     """
+    require_config(config, DistillConfig)
     if place().world_size > 1:
         raise ConfigError(
             "tcs distill runs in one process; under torchrun run tcs extract and tcs train, one after the other."
@@ -89,7 +91,8 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
     exported: dict[str, list[str]] = {}
     for kind in config.exports:
         with stages.stage(f"export {kind}", f"to {places.exported(kind)}"):
-            exported[kind] = export_run(kind, places.run, places.exported(kind))
+            test_store = places.test_store if rows else None
+            exported[kind] = export_run(kind, places.run, places.exported(kind), test_store)
     return Outcome(
         plan=plan, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
     )

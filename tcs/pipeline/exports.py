@@ -1,32 +1,27 @@
-"""The one place where the chain exports students: `tcs export`, by the functions of its own room."""
+"""The one place where the chain exports students, by the function of `tcs export`."""
 
-import importlib
 import pathlib
-from typing import Any
 
-import tcs
-from tcs.errors import ConfigError
+from tcs.config.export import ENDINGS, ExportConfig
+from tcs.export.graphs import require_onnx
+from tcs.export.stage import export_students
+from tcs.inference.runs import find_students
 
-CONFIG, FUNCTION = "ExportConfig", "export_students"  # as `tcs` lists them
 
-
-def require_exports(kinds: tuple[str, ...], run: pathlib.Path, out: pathlib.Path) -> None:
-    """ConfigError, before anything is extracted, for a format that `tcs export` does not have."""
+def require_exports(kinds: tuple[str, ...], run: pathlib.Path, folder: pathlib.Path) -> None:
+    """ConfigError, before anything is extracted, for a format that `tcs export` does not have or cannot write here."""
     for kind in kinds:
-        _public(CONFIG)(run=str(run), to=kind, out=str(out / kind))
+        ExportConfig(run=str(run), to=kind, out=str(folder / kind))
+    if "onnx" in kinds:
+        require_onnx()
 
 
-def export_run(kind: str, run: pathlib.Path, out: pathlib.Path) -> list[str]:
-    """All students of `run` in the format `kind`, under the folder `out`; returns what was written."""
-    rows = _public(FUNCTION)(_public(CONFIG)(run=str(run), to=kind, out=str(out)))
-    return [str(row["path"]) for row in rows]
+def export_run(kind: str, run: pathlib.Path, folder: pathlib.Path, test_store: pathlib.Path | None) -> list[str]:
+    """All students of `run` in the format `kind`, each under its own name in `folder`; returns what was written.
 
-
-def _public(name: str) -> Any:
-    """A name that `tcs` offers, where this release has it."""
-    module = tcs.MODULE_OF.get(name)
-    if module is None:
-        raise ConfigError(
-            "--export is not available in this release; leave it out: run/<student>/folded.safetensors is a plain timm state dict."
-        )
-    return getattr(importlib.import_module(module), name)
+    A model card tells the scores on `test_store`, where there is one.
+    """
+    students = find_students(run, ())
+    out = folder if len(students) > 1 else folder / f"{students[0].name}{ENDINGS.get(kind, '')}"
+    test = str(test_store) if kind == "hf" and test_store is not None else None
+    return [str(row["path"]) for row in export_students(ExportConfig(run=str(run), to=kind, out=str(out), test=test))]

@@ -12,6 +12,7 @@ from typing import Any
 
 import cache
 from tcs.config.labelling import LabelConfig
+from tcs.config.plain import require_config
 from tcs.errors import DataError, did_you_mean, either
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
@@ -76,6 +77,7 @@ def label_store(config: LabelConfig) -> cache.LabelChanges:
     splits, spread labels and results that read labels are others. DataError for a file that cannot be read, an image that the store
     lacks, two classes for one image; CacheError for a store that is open, packed or in use.
     """
+    require_config(config, LabelConfig)
     opened = cache.open(config.store)
     origin = opened.manifest.provenance.get("data")
     keys = opened.manifest.plan.keys
