@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from finished_runs import RESNET, save_student
 import cache
 from tcs.config.export import ExportConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.export import int8, int8_files
+from tcs.export import int8, int8_files, stage
 from tcs.export.sources import open_pictures
 from tcs.export.stage import export_students
 from tcs.images.decode import decode_square
@@ -81,7 +82,8 @@ def test_an_int8_file_that_loses_too_much_is_kept_under_another_name(
     """Without labels what is lost is agreement; the decisions of int8 are turned to others here."""
     (tmp_path / "m.onnx").write_bytes((folder / "m.onnx").read_bytes())
     make_store(tmp_path / "bare.store", rows=8, labelled=False)
-    monkeypatch.setattr(int8_files, "differences", lambda claims: [0.0])
+    for module in (int8_files, stage):
+        monkeypatch.setattr(module, "differences", lambda claims: [0.0])
     compare = int8.compare
     monkeypatch.setattr(int8, "compare", lambda float_NC, int8_NC, labels_N: compare(float_NC, -float_NC, labels_N))
     with pytest.raises(
@@ -91,6 +93,16 @@ def test_an_int8_file_that_loses_too_much_is_kept_under_another_name(
         export(folder, out=str(tmp_path / "m.onnx"), int8=str(tmp_path / "bare.store"))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["bare.store", "m.int8-refused.onnx", "m.onnx"]
+
+    # With another limit it gets the name it then deserves; with other images it is another file.
+    row = export(folder, out=str(tmp_path / "m.onnx"), int8=str(tmp_path / "bare.store"), max_drop=100.0)
+    assert (row["int8_drop"], row["int8"]) == (100.0, str(tmp_path / "m.int8.onnx"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.store", "m.int8.onnx", "m.onnx"]
+    with pytest.raises(ArtefactError, match="of another student, or was calibrated with other images; move it away"):
+        export(folder, out=str(tmp_path / "m.onnx"))
+    shutil.copy(tmp_path / "m.int8.onnx", tmp_path / "m.int8-refused.onnx")
+    export(folder, out=str(tmp_path / "m.onnx"), int8=str(tmp_path / "bare.store"), max_drop=100.0, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.store", "m.int8.onnx", "m.onnx"]
 
 
 def test_counts_of_a_comparison() -> None:
@@ -127,9 +139,10 @@ def test_int8_without_images_or_decisions_is_refused(folder: pathlib.Path, tmp_p
     (tmp_path / "ant").mkdir()
     with pytest.raises(DataError, match="no images"):
         export(folder, int8=str(tmp_path))
+    shutil.copy(folder / "m.onnx", tmp_path / "m.onnx")
     make_store(tmp_path / "lone.store", rows=1)
     with pytest.raises(DataError, match=r"lone.store has 1 images; it needs 2 or more, one half to calibrate with"):
-        export(folder, int8=str(tmp_path / "lone.store"))
+        export(folder, int8=str(tmp_path / "lone.store"), out=str(tmp_path / "m.onnx"))
     with pytest.raises(DataError, match=r"'nowhere' does not exist; DATA must be"):
         export(folder, int8="nowhere")
     for model, count in ((RESNET, 1), (SMALLER, 0)):

@@ -1,7 +1,9 @@
 """Eight-bit ONNX files: quantised on real images, and measured against the float file on others.
 
-Static quantisation with QDQ nodes around convolutions and matrix products, weights one scale a channel, activations one scale a
-tensor from their least and largest values. Weights take 7 of the 8 bits: without VNNI, x86 adds pairs of 8-bit products in 16 bits,
+Static quantisation with QDQ nodes around convolutions and matrix products; normalisation and softmax stay float, since a ViT loses
+decisions otherwise. Weights are signed, one scale a channel. Activations are unsigned, one scale and zero point a tensor from their
+least and largest values: onnxruntime's x86 kernels are made for unsigned times signed, and signed ones took 2.6 times (a ResNet) to 6
+times (MobileNetV3) as long (docs/export.md). Weights take 7 of the 8 bits: without VNNI, x86 adds pairs of 8-bit products in 16 bits,
 which overflow (onnxruntime's documentation of quantisation, `reduce_range`), so that a file would be right on one machine and wrong
 on another.
 
@@ -101,7 +103,7 @@ def quantised(float_model: bytes, images_N3SS: NDArray[np.uint8], metadata: Mapp
                 op_types_to_quantize=list(QUANTISED),
                 per_channel=True,
                 reduce_range=True,
-                activation_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
             return onnx.load(made)
