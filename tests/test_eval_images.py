@@ -158,9 +158,9 @@ def test_a_student_without_a_mistake_has_no_sheet(folder: pathlib.Path, tmp_path
     images.mkdir(parents=True)
     (images / "x.png").write_bytes(cache.open(folder / "test.store").image_bytes(0))
     config = tcs.EvalConfig(run=tmp_path / "run", store=tmp_path / "images", errors=tmp_path / "wrong")
-    with pytest.raises(tcs.DataError, match="has no labels"):  # one image that lies in one folder: no class is certain
+    with pytest.raises(tcs.DataError, match="has no labels"):
         tcs.evaluate(dataclasses.replace(config, store=str(images)))
-    (row,) = tcs.evaluate(config)
+    (row,) = tcs.evaluate(dataclasses.replace(config, labels="folder"))
     assert (row["top1"], row["balanced"], row["best_temperature"]) == (100.0, 100.0, 1.0)
     assert [path.name for path in (tmp_path / "wrong").iterdir()] == [f"{FOLDER}.csv"]
     assert (tmp_path / "wrong" / f"{FOLDER}.csv").read_text() == "path,class,predicted,probability\n"
@@ -168,6 +168,7 @@ def test_a_student_without_a_mistake_has_no_sheet(folder: pathlib.Path, tmp_path
 
 def test_options_that_mean_nothing_there_are_refused(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     for data, options, message in (
+        ("test.store", {"labels": "folder"}, "--labels has no effect without images that are no store"),
         ("test.store", {"split": "val"}, "--split has no effect without images that are no store"),
         ("test.store", {"target_key": "x"}, "--target-key has no effect without images that are no store"),
         ("images", {"data": "images"}, "--data goes with a store, and .*images is none"),

@@ -200,6 +200,20 @@ def test_students_that_are_not_finished_or_newer_are_refused(folder: pathlib.Pat
             rows_of(folder, tmp_path / str(number))
 
 
+def test_a_student_that_cannot_be_scored_is_told_before_the_others_are(
+    folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_student(tmp_path / "run", folder="a")
+    make_student(tmp_path / "run", (), folder="b")
+
+    def scored(*_: object) -> None:
+        raise AssertionError("a student was scored")
+
+    monkeypatch.setattr("tcs.evaluation.students.judge_images", scored)
+    with pytest.raises(ArtefactError, match=r"student .*b was trained without labels and has no classifier"):
+        tcs.evaluate(tcs.EvalConfig(run=tmp_path / "run", store=folder / "images"))
+
+
 def test_students_without_classes_have_nothing_to_predict(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     make_student(tmp_path / "run", ())
     with pytest.raises(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tcs.config.evaluate import EvalConfig
+from tcs.config.extract import LABEL_SOURCES
 
 
 @click.command()
@@ -19,6 +20,7 @@ from tcs.config.evaluate import EvalConfig
 )
 @click.option("--model", "models", multiple=True, help="Only this student of the run. Repeatable.")
 @click.option("--data", help="The images, where DATA is a store that holds none: what it was made from.")
+@click.option("--labels", type=click.Choice(LABEL_SOURCES[:2]), default="auto", help="Folder demands class folders.")
 @click.option("--split", help="Part of DATA to use, as val: a sub-folder, or a split of a named data set.")
 @click.option("--data-dir", type=click.Path(), help="Where a table's paths start, or a named data set is kept.")
 @click.option("--input-key", help="Column of the images or paths.  [default: image; path in a table]")

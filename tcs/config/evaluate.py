@@ -10,7 +10,7 @@ from tcs.errors import listed, refuse_idle, require, require_choice
 PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
 TRANSDUCTIVE = "transductive"  # fitted on the pool as well, tcs.pool_labels
 HEADS = ("ridge", "logistic", "ibm2", TRANSDUCTIVE)
-SOURCE_OPTIONS = ("split", "data_dir", "input_key", "target_key")  # of `tcs eval`
+SOURCE_OPTIONS = ("labels", "split", "data_dir", "input_key", "target_key")  # of `tcs eval`
 COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -18,7 +18,7 @@ COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 class EvalConfig:
     """`tcs eval`: students of `run` (or another MODEL) on the labelled images of `store` (or other DATA).
 
-    `probe` is a store to fit a classifier on. The options from `split` to `target_key` say how images that are no store are read;
+    `probe` is a store to fit a classifier on. The options from `labels` to `target_key` say how images that are no store are read;
     `temperature` None is the one fitted in training, if there is one.
     """
 
@@ -27,6 +27,7 @@ class EvalConfig:
     probe: str | None = None
     models: tuple[str, ...] = ()
     data: str | None = None  # the images, for a store that holds none
+    labels: str = "auto"
     split: str | None = None
     data_dir: str | None = None
     input_key: str | None = None

@@ -38,6 +38,7 @@ def open_labelled(config: EvalConfig) -> Labelled:
     """The labelled images of `config.store`, which is DATA and no store. DataError where none has a class."""
     data = DataConfig(
         data=config.store,
+        labels=config.labels,
         split=config.split,
         data_dir=config.data_dir,
         input_key=config.input_key,

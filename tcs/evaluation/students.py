@@ -53,10 +53,11 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     openers = find_models(config.run, config.models)
     _require_outputs(config)
     data = _open_data(config)
-    device, judged = pick_device(config.device), []
-    for opener in openers:
-        model = opener(device)
-        judged.append((model, _judge(model, data, config)))
+    device = pick_device(config.device)
+    models = [opener(device) for opener in openers]
+    for model in models:  # all of them, before the first is scored
+        _require_scorable(model, config)
+    judged = [(model, _judge(model, data, config)) for model in models]
     rows = [_row(model, found, config) for model, found in judged]
     if config.out is not None:
         save_rows(pathlib.Path(config.out), rows)
@@ -88,15 +89,20 @@ def _open_data(config: EvalConfig) -> cache.Store | Labelled:
     return open_labelled(config)
 
 
-def _judge(model: UsableModel, data: cache.Store | Labelled, config: EvalConfig) -> Judged:
-    if config.probe is not None and model.student is None:
+def _require_scorable(model: UsableModel, config: EvalConfig) -> None:
+    """Refuse a student that has no classifier, or of which none can be fitted."""
+    if config.probe is None:
+        model.require_classifier(
+            f"fit a probe of its features on a store with labels: tcs eval {config.run} {config.store} --probe X.store"
+        )
+    elif model.student is None:
         raise ConfigError(f"--probe goes with students of a run, and {model.path} is none; give RUN or RUN/<student>.")
+
+
+def _judge(model: UsableModel, data: cache.Store | Labelled, config: EvalConfig) -> Judged:
     if config.probe is not None and model.student is not None:
         assert isinstance(data, cache.Store)
         return probe_student(model.student, data, cache.open(pathlib.Path(config.probe)), config)
-    model.require_classifier(
-        f"fit a probe of its features on a store with labels: tcs eval {config.run} {config.store} --probe X.store"
-    )
     if isinstance(data, Labelled):
         return judge_images(model, data, config)
     return judge_rows(model, data, config) if model.student is None else _judge_student(model.student, data, config)
