@@ -1,6 +1,8 @@
 """Split files that say more than the store: labels of unlabelled rows, new classes, classes left out."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from artefacts import make_store
 import cache
 import tcs
 from tcs.checkpoint import load_weights
-from tcs.errors import DataError
+from tcs.errors import ArtefactError, DataError
 from tcs.splits.relabelling import relabelled
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
@@ -151,3 +153,32 @@ def test_probe_scores_heads_of_the_files_labels(folder):
         for store in ("labelled.store", "bare.store")
     ]
     assert [row["top1"] for row in rows[0]] == [row["top1"] for row in rows[1]]
+
+
+def test_what_reads_labels_notices_those_that_came_later(folder, tmp_path):
+    """A run, its spread labels, scores and probes; a run without labels is the same run as before."""
+    for name in ("labelled.store", "test.store"):
+        shutil.copytree(folder / name, tmp_path / name)
+    options = {"store": tmp_path / "labelled.store", "models": (STUDENT,), "img_size": 16, "batch_size": 8, "steps": 2}
+    few = tcs.TrainConfig(**options, split_file=folder / "split.csv", out=tmp_path / "run")
+    mimic = tcs.TrainConfig(**options, method="tcs-mimic", out=tmp_path / "mimic")
+    tcs.train(few)
+    tcs.train(mimic)
+    scores = tcs.EvalConfig(run=tmp_path / "run", store=tmp_path / "test.store")
+    probe = tcs.ProbeConfig(
+        store=tmp_path / "labelled.store", test=tmp_path / "test.store", dims=(4,), seeds=(0,), projections=("pca",)
+    )
+    before = tcs.evaluate(scores)[0]["cache_id"], tcs.probe(probe).rows[0]["cache_id"]
+    spread = {path.name for path in (tmp_path / "run" / "pool-labels").iterdir()}
+    for name in ("labelled.store", "test.store"):
+        store = cache.open(tmp_path / name)
+        cache.set_labels(store.path, {store.keys[20]: "ant" if store.keys[20][:3] != "ant" else "bee"}, source={})
+    with pytest.raises(
+        ArtefactError, match=r"made with labels None, this command has [0-9a-f]{32}\+labels\.[0-9a-f]{32}"
+    ):
+        tcs.train(few)  # its split is what it was: row 20 is none of it
+    tcs.train(mimic)
+    after = tcs.evaluate(scores)[0]["cache_id"], tcs.probe(probe).rows[0]["cache_id"]
+    assert all(new.startswith(f"{old}+labels.") for old, new in zip(before, after, strict=True))
+    tcs.train(dataclasses.replace(few, overwrite=True))
+    assert len({path.name for path in (tmp_path / "run" / "pool-labels").iterdir()} - spread) == 1
