@@ -345,6 +345,7 @@ def test_exports_go_through_the_function_of_their_command(options, tmp_path, mon
         run: str
         to: str
         out: str
+        overwrite: bool = False
 
     def export_students(config):
         asked.append(config)

@@ -89,7 +89,7 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
     exported: dict[str, list[str]] = {}
     for kind in config.exports:
         with stages.stage(f"export {kind}", f"to {places.exported(kind)}"):
-            exported[kind] = export_run(kind, places.run, places.exported(kind))
+            exported[kind] = export_run(kind, places.run, places.exported(kind), overwrite=config.overwrite)
     return Outcome(
         plan=plan, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
     )
