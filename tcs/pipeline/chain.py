@@ -22,6 +22,9 @@ from tcs.runtime import environment, place, say
 from tcs.training.train import train
 
 
+WORTH_ASKING = 10  # images without a label, for which it is worth to ask which to label next
+
+
 def distill(config: DistillConfig) -> Outcome:
     """Run the chain that `config` describes, or what is left of it, into the folder `config.out`.
 
@@ -120,7 +123,7 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
     lines += [f"  {places.run}/<student>/folded.safetensors  a plain timm state dict"]
     lines += [f"  {places.exported(kind)}" for kind in config.exports]
     unlabelled = int((store.labels_N < 0).sum())
-    if unlabelled:
+    if unlabelled >= WORTH_ASKING:
         given = "" if config.extract.label_file is None else f" --labelled {config.extract.label_file}"
         lines += [
             "",
@@ -129,6 +132,6 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
         lines += [
             f"  tcs suggest {places.train_store} --n {min(20, unlabelled)}{given} --out {places.out / 'next.csv'}"
         ]
-    elif not places.test_store.exists():
-        lines += ["", "Next, score the students on other images:", f"  tcs eval {places.run} TEST.store"]
+    else:
+        lines += ["", "Next, score the students on other images:", f"  tcs eval {places.run} OTHER.store"]
     return "\n".join(lines)

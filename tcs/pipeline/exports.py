@@ -17,7 +17,10 @@ def require_exports(kinds: tuple[str, ...], run: pathlib.Path, out: pathlib.Path
 
 
 def export_run(kind: str, run: pathlib.Path, out: pathlib.Path, *, overwrite: bool) -> list[str]:
-    """All students of `run` in the format `kind`, under the folder `out`; returns what was written. `overwrite` replaces those of other weights."""
+    """All students of `run` in the format `kind`, under the folder `out`; returns what was written.
+
+    `overwrite` replaces those of other weights.
+    """
     rows = _public(FUNCTION)(_public(CONFIG)(run=str(run), to=kind, out=str(out), overwrite=overwrite))
     return [str(row["path"]) for row in rows]
 
