@@ -351,9 +351,9 @@ def test_what_the_chain_exports_gives_what_its_student_gives(options, tmp_path):
     ]
     assert len(found[0]) == 12
     for rows in found[1:]:
-        assert [row[:2] for row in rows] == [row[:2] for row in found[0]]  # path, class
-        assert [row[2] for row in rows] == pytest.approx([row[2] for row in found[0]], abs=1e-4)
-    assert "12" in (pathlib.Path(folder) / "README.md").read_text().partition("## Scores")[2]
+        assert [(row["path"], row["class"]) for row in rows] == [(row["path"], row["class"]) for row in found[0]]
+        assert [row["probability"] for row in rows] == pytest.approx([row["probability"] for row in found[0]], abs=1e-4)
+    assert "| 12 |" in (pathlib.Path(folder) / "README.md").read_text().partition("## Scores")[2]
 
 
 def test_students_without_labels_are_scored_by_a_probe(options):

@@ -22,6 +22,8 @@ from tcs.pipeline.stages import Stages
 from tcs.runtime import environment, place, say
 from tcs.training.train import train
 
+WORTH_ASKING = 10  # images without a label, for which it is worth to ask which to label next
+
 
 def distill(config: DistillConfig) -> Outcome:
     """Run the chain that `config` describes, or what is left of it, into the folder `config.out`.
@@ -92,7 +94,7 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
     for kind in config.exports:
         with stages.stage(f"export {kind}", f"to {places.exported(kind)}"):
             test_store = places.test_store if rows else None
-            exported[kind] = export_run(kind, places.run, places.exported(kind), test_store)
+            exported[kind] = export_run(kind, config, test_store)
     return Outcome(
         plan=plan, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
     )
@@ -123,7 +125,7 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
     lines += [f"  {places.run}/<student>/folded.safetensors  a plain timm state dict"]
     lines += [f"  {places.exported(kind)}" for kind in config.exports]
     unlabelled = int((store.labels_N < 0).sum())
-    if unlabelled:
+    if unlabelled >= WORTH_ASKING:
         given = "" if config.extract.label_file is None else f" --labelled {config.extract.label_file}"
         lines += [
             "",
@@ -132,6 +134,6 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
         lines += [
             f"  tcs suggest {places.train_store} --n {min(20, unlabelled)}{given} --out {places.out / 'next.csv'}"
         ]
-    elif not places.test_store.exists():
-        lines += ["", "Next, score the students on other images:", f"  tcs eval {places.run} TEST.store"]
+    else:
+        lines += ["", "Next, score the students on other images:", f"  tcs eval {places.run} OTHER.store"]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from tcs.config.distill import DistillConfig
 from tcs.config.export import ENDINGS, ExportConfig
 from tcs.export.graphs import require_onnx
 from tcs.export.stage import export_students
@@ -16,12 +17,14 @@ def require_exports(kinds: tuple[str, ...], run: pathlib.Path, folder: pathlib.P
         require_onnx()
 
 
-def export_run(kind: str, run: pathlib.Path, folder: pathlib.Path, test_store: pathlib.Path | None) -> list[str]:
-    """All students of `run` in the format `kind`, each under its own name in `folder`; returns what was written.
+def export_run(kind: str, config: DistillConfig, test_store: pathlib.Path | None) -> list[str]:
+    """All students of the chain's run in the format `kind`, each under its own name; returns what was written.
 
-    A model card tells the scores on `test_store`, where there is one.
+    A model card tells the scores on `test_store`, where there is one. `overwrite` replaces exports of other weights.
     """
+    run, folder = config.places.run, config.places.exported(kind)
     students = find_students(run, ())
     out = folder if len(students) > 1 else folder / f"{students[0].name}{ENDINGS.get(kind, '')}"
     test = str(test_store) if kind == "hf" and test_store is not None else None
-    return [str(row["path"]) for row in export_students(ExportConfig(run=str(run), to=kind, out=str(out), test=test))]
+    export = ExportConfig(run=str(run), to=kind, out=str(out), test=test, overwrite=config.overwrite)
+    return [str(row["path"]) for row in export_students(export)]
