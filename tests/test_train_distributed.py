@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from artefacts import make_store, make_targets
 from processes import LAUNCHER_SECONDS, finished, run_processes, told, torchrun
+from teachers_beside import write_beside
 from torch import Tensor
 
 from tcs.config.train import TrainConfig
@@ -46,6 +47,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "clean and streamed": {"method": "tcs+elsh", "mimic_view": "clean", "resident_share": 0.0, "labelled_share": 0.3},
     "mixed": {"loss": "ce", "head": "linear", "mixup": 0.8, "cutmix": 1.0, "smoothing": 0.1, "shots": 3},
     "spread labels": {"method": "tcs-pool", "targets": None, "shots": 2},
+    "two teachers": {
+        "method": "tcs-pool",
+        "targets": None,
+        "shots": 2,
+        "also": ("other.store",),
+        "pool_teachers": "each",
+    },
     "averaged": {"method": "tcs", "model_ema": True, "model_ema_decay": 0.9, "clip_mode": "agc"},
 }
 BOTH: dict[str, Any] = {"models": (VIT, RESNET), "method": "tcs+elsh", "model_ema": True, "model_ema_decay": 0.9}
@@ -56,7 +64,7 @@ States = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("distributed")
-    make_store(folder / "train.store")
+    write_beside(folder / "other.store", make_store(folder / "train.store"))
     make_targets(folder)
     return folder
 
@@ -64,6 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def config(folder: pathlib.Path, out: str, **options: Any) -> TrainConfig:
     defaults = {"store": str(folder / "train.store"), "targets": str(folder / "pca.h5"), "out": str(folder / out)}
     defaults |= {"models": (VIT,), "shots": 4, "steps": STEPS, "batch_size": 16, "img_size": 16, "seed": 3}
+    defaults |= {"also": tuple(str(folder / name) for name in options.pop("also", ()))}
     return TrainConfig.from_options(defaults | options)
 
 
