@@ -5,6 +5,7 @@ import pool_references as reference
 import pytest
 import torch
 
+from tcs.pool_labels import safety
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.pool import make_pool
 from tcs.pool_labels.safety import collapse, held_out_objection, objection
@@ -52,6 +53,18 @@ def gain(seed, per_class, shots, known=None, absent=False, options=None, apart=1
 )
 def test_no_pool_costs_more_than_a_point(kind, shots):
     assert np.mean([gain(seed, shots=shots, **kind) for seed in SPLITS]) >= -1
+
+
+@pytest.mark.parametrize(("enough", "folds"), [(1, 1), (3, 1), (4, 2), (10, 4), (512, 4)])
+def test_folds_are_left_out_once_enough_rows_were_held_out(monkeypatch, enough, folds):
+    rows, labels, positions = reference.blobs(shots=4)  # 3 classes: 3 rows in each of 4 folds
+    pool, fitted = make_pool(rows, positions, labels[positions], 3), []
+    monkeypatch.setattr(safety, "ENOUGH_HELD_OUT", enough)
+    monkeypatch.setattr(safety, "fit_head", lambda part, _: (fitted.append(part), torch.zeros(3, rows.shape[1] + 1))[1])
+    reason = held_out_objection(pool, PoolLabelOptions(), 4)
+    assert len(fitted) == folds
+    assert all(len(part.labels_M) == 9 for part in fitted)
+    assert f"on {3 * folds} labelled rows held out in turn the ridge probe" in reason
 
 
 def test_a_thousand_classes():

@@ -16,6 +16,7 @@ from artefacts import CLASSES, DIMS, make_store
 from click.testing import CliRunner
 from teachers_beside import unit, write_beside
 from torch import Tensor
+from view_store import VIEWS, write_view_store
 
 import cache
 from cache.errors import SchemaError
@@ -271,6 +272,19 @@ def test_labels_of_a_split_file_reach_every_teacher(folder: pathlib.Path) -> Non
     assert all(np.array_equal(part.store.labels_N, data.store.labels_N) for part in data.by_store)
     (path,) = train(chosen)
     assert json.loads((path / "config.json").read_text())["classes"] == ["ant", "bee"]
+
+
+@pytest.mark.parametrize("teachers", ["joined", "each"])
+def test_of_stores_with_views_each_view_has_its_row_and_soft_label(tmp_path: pathlib.Path, teachers: str) -> None:
+    write_beside(tmp_path / "b.store", write_view_store(tmp_path / "a.store"), noise=0.2)
+    chosen = config(tmp_path, method="tcs-pool", pool_teachers=teachers)
+    job, data = planned(chosen)
+    rows = load_rows(job, data, CPU, pool_labels(job, data, ALONE), labels_by_store(job, data, ALONE))
+    assert isinstance(rows.pool_labels_nC, Tensor)
+    assert rows.coordinates_nK is not None
+    assert rows.pool_labels_nC.shape == (len(rows.labels_n), VIEWS, 3)
+    assert rows.coordinates_nK.shape == (len(rows.labels_n), VIEWS, 22)
+    assert len(train(chosen)) == 1
 
 
 def test_the_commands_take_the_other_stores(folder: pathlib.Path) -> None:

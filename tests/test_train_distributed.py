@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from artefacts import make_store, make_targets
 from processes import LAUNCHER_SECONDS, run_processes, told, torchrun
+from teachers_beside import write_beside
 from torch import Tensor
 
 from tcs.config.train import TrainConfig
@@ -48,6 +49,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "spread labels": {"method": "tcs-pool", "targets": None, "shots": 2},
     "two classifiers": {"method": "dho", "shots": 2},
     "a map by labels": {"method": "customkd", "shots": 2},
+    "two teachers": {
+        "method": "tcs-pool",
+        "targets": None,
+        "shots": 2,
+        "also": ("other.store",),
+        "pool_teachers": "each",
+    },
     "averaged": {"method": "tcs", "model_ema": True, "model_ema_decay": 0.9, "clip_mode": "agc"},
 }
 BOTH: dict[str, Any] = {"models": (VIT, RESNET), "method": "tcs+elsh", "model_ema": True, "model_ema_decay": 0.9}
@@ -58,7 +66,7 @@ States = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("distributed")
-    make_store(folder / "train.store")
+    write_beside(folder / "other.store", make_store(folder / "train.store"))
     make_targets(folder)
     return folder
 
@@ -66,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def config(folder: pathlib.Path, out: str, **options: Any) -> TrainConfig:
     defaults = {"store": str(folder / "train.store"), "targets": str(folder / "pca.h5"), "out": str(folder / out)}
     defaults |= {"models": (VIT,), "shots": 4, "steps": STEPS, "batch_size": 16, "img_size": 16, "seed": 3}
+    defaults |= {"also": tuple(str(folder / name) for name in options.pop("also", ()))}
     return TrainConfig.from_options(defaults | options)
 
 
