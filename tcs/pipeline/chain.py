@@ -21,7 +21,6 @@ from tcs.pipeline.stages import Stages
 from tcs.runtime import environment, place, say
 from tcs.training.train import train
 
-
 WORTH_ASKING = 10  # images without a label, for which it is worth to ask which to label next
 
 
