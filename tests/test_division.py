@@ -150,7 +150,8 @@ def test_a_file_of_something_else_is_not_followed(places, text):
     assert not places.train_store.exists()
 
 
-def test_the_chain_trains_on_one_part_and_scores_on_the_other(tmp_path, teacher):
+@pytest.mark.parametrize("images", ["original", "none"])
+def test_the_chain_trains_on_one_part_and_scores_on_the_other(tmp_path, teacher, images):
     from extraction import SIDE, fill
 
     import tcs
@@ -159,6 +160,8 @@ def test_the_chain_trains_on_one_part_and_scores_on_the_other(tmp_path, teacher)
         {
             "data": str(fill(tmp_path / "data", 20)),
             "out": str(tmp_path / "work"),
+            "images": images,
+            "unlabelled_data": (str(fill(tmp_path / "pool", 4)),),
             "val_split": 0.2,
             "teacher": "test_vit",
             "teacher_checkpoint": str(teacher),
@@ -173,9 +176,10 @@ def test_the_chain_trains_on_one_part_and_scores_on_the_other(tmp_path, teacher)
     )
     outcome = tcs.distill(config)
     train, test = cache.open(config.places.train_store), cache.open(config.places.test_store)
-    assert (len(train) + len(test), len(test)) == (20, 4)
+    assert (len(train) + len(test), int((test.labels_N >= 0).sum())) == (24, 4)
+    assert train.has_images is (images == "original")
     assert [(row["method"], row["labels"], row["rows"]) for row in outcome.rows] == [
-        ("labels", 16, 4),
+        ("tcs-pool", 16, 4),
         ("teacher-probe", 16, 4),
     ]
     assert outcome.rows[0]["seen"] == 0

@@ -1,5 +1,6 @@
 """The options a store was extracted with, as its manifest records them: for repair and recomputation."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping
@@ -38,7 +39,14 @@ def recorded_config(store: pathlib.Path, provenance: Any, changes: Mapping[str, 
 
 
 def recorded_data(provenance: Any) -> DataConfig | None:
-    """The options of the source of images in a store's provenance; None where none are recorded."""
+    """The options of the source of images in a store's provenance; None where none are recorded.
+
+    Of a store that is part of another, or of several, those of the first.
+    """
+    with contextlib.suppress(
+        AttributeError, IndexError, KeyError, TypeError
+    ):  # no parents, or told otherwise than we do
+        return recorded_data(provenance["derived"]["parents"][0]["provenance"])
     recorded = provenance.get("config") if isinstance(provenance, Mapping) else None
     names = {field.name for field in dataclasses.fields(DataConfig)}
     if not isinstance(recorded, Mapping) or "data" not in recorded:

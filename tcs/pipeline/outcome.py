@@ -115,7 +115,7 @@ def _rows_of(run: pathlib.Path, config: DistillConfig) -> list[dict[str, Any]]:
         store=str(places.test_store),
         models=train.models,
         probe=str(places.train_store) if headless and cache.open(places.train_store).is_labelled else None,
-        data=None if has_images else config.test,
+        data=None if has_images else config.test or config.extract.data,
         device=train.device,
     )
     labels = {record["identity"]["model"]: record["rows"]["labelled"] for record in records}
