@@ -24,6 +24,8 @@ GIVEN: dict[Any, dict[str, Any]] = {
     tcs.TargetsConfig: {"store": "x", "coordinates": "c", "out": "y"},
     tcs.TrainConfig: {"store": "x", "out": "y", "models": ("resnet18",)},
     tcs.EvalConfig: {"run": "x", "store": "y"},
+    tcs.PredictConfig: {"model": "x", "paths": ("y",)},
+    tcs.LatencyConfig: {"models": ("x",)},
     tcs.ProbeConfig: {"store": "x", "test": "y"},
     tcs.FewshotConfig: {"recipe": "x", "out": "y"},
     tcs.SuggestConfig: {"store": "x", "n": 4, "out": "y"},
@@ -91,7 +93,7 @@ def test_a_value_of_another_type_is_refused_in_one_line(kind: Any, option: str, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [tcs.FitConfig, tcs.TargetsConfig, tcs.SuggestConfig])
+@pytest.mark.parametrize("kind", [tcs.FitConfig, tcs.TargetsConfig, tcs.SuggestConfig, tcs.PredictConfig])
 @pytest.mark.parametrize(
     ("out", "remedy"), [("new/", "new/NAME"), ("a/b//", "a/b/NAME"), ("/", r"\./NAME"), ("", r"\./NAME")]
 )
