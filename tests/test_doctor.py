@@ -304,6 +304,7 @@ def test_machines_without_a_gpu_that_torch_can_use(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, driver: bool, level: str, words: str
 ) -> None:
     import torch
+    import torch.backends.mps
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -50,6 +50,8 @@ def check_cores() -> Finding:
 def check_torch() -> Finding:
     """torch runs, on the GPU where there is one."""
     import torch
+    import torch.backends.mps
+    import torch.version
 
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
     if torch.cuda.is_available():
@@ -65,7 +67,7 @@ def check_torch() -> Finding:
             text=f"an NVIDIA driver is here, and torch ({built}) cannot use it",
             remedy=remedy,
         )
-    if getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
+    if torch.backends.mps.is_available():
         return Finding(name="gpu", text="Apple's, by --device mps")
     return Finding(name="gpu", text=f"none: torch ({built}) runs on the CPU")
 

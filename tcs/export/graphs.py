@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
@@ -62,6 +63,8 @@ def program_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> byte
 
 def onnx_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> bytes:
     """The file of `--to onnx`: weights inside, batch of any size, the metadata under the key `tcs`."""
+    import torch.onnx
+
     size = sum(value.numel() * value.element_size() for value in student.model.state_dict().values())
     if size > MOST_BYTES:
         raise ModelError(
@@ -83,7 +86,7 @@ def onnx_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> bytes:
 
 def with_metadata(model: Any, metadata: Mapping[str, Any]) -> bytes:
     """An ONNX model (a protobuf) with the metadata in it, as bytes."""
-    import onnx
+    import onnx.helper
 
     onnx.helper.set_model_props(model, {KEY: to_text(metadata)})
     return bytes(model.SerializeToString())
