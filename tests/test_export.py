@@ -24,6 +24,7 @@ from tcs.errors import ArtefactError
 from tcs.evaluation.students import FinishedStudent, load_student
 from tcs.export import check, stage
 from tcs.export.graphs import with_metadata
+from tcs.export.metadata import reconstruction
 from tcs.export.stage import export_students
 from tcs.images.decode import decode_square
 from tcs.students.backbone import parse_student
@@ -161,6 +162,14 @@ def test_hub_folders_of_every_family_are_loaded_by_timm_alone(folder: pathlib.Pa
         assert found_BC.shape == (3, outputs)
         assert torch.allclose(found_BC, expected_BC, atol=1e-5)
         assert loaded_model.num_classes == classes
+
+    # A student that was built from such a folder, or from the Hub, is written by the architecture behind its name.
+    store = cache.open(folder / "train.store")
+    again = save_student(tmp_path / "run", f"local-dir:{folder / 'hf' / place_of(RESNET)}", store, classes=ODD_CLASSES)
+    name, kwargs = reconstruction(again)
+    assert name == "resnet18"
+    rebuilt = timm.create_model(name, num_classes=3, **json.loads(json.dumps(kwargs)))
+    rebuilt.load_state_dict(again.model.state_dict())
 
 
 def test_timm_folders_of_every_family_are_loaded_by_their_script(folder: pathlib.Path) -> None:

@@ -81,10 +81,10 @@ def _gpu(built: str) -> Finding:
         free, total = torch.cuda.mem_get_info(number)
         names.append(f"{torch.cuda.get_device_name(number)} ({gib(free)} free of {gib(total)})")
         values = torch.arange(256.0).view(16, 16)
-        there = values.to(f"cuda:{number}")
         try:
+            there = values.to(f"cuda:{number}")
             agrees = torch.allclose((there @ there).cpu(), values @ values)
-        except RuntimeError as error:  # no kernel image for this device, for one
+        except (RuntimeError, AssertionError) as error:  # no kernel image for this device, for one
             remedy = "install a torch that knows this GPU from pytorch.org"
             return Finding(
                 name="gpu", level=ERROR, text=f"{names[-1]}: {str(error).splitlines()[0][:120]}", remedy=remedy
