@@ -95,6 +95,7 @@ def test_onnx_files_of_every_family_give_the_logits_of_the_run(folder: pathlib.P
         for batch in (1, 3):
             (found,) = session.run(["logits"], {"images": inputs(student, images[:batch]).numpy()})
             assert np.allclose(found, expected_BC[:batch], rtol=0, atol=1e-4 * float(expected_BC.abs().max()))
+        assert [item.shape for item in session.get_inputs()] == [["batch", 3, 32, 32]]
         assert not paths_in(path)
         assert told["format"] == 1
         assert told["classes"] == list(ODD_CLASSES)

@@ -21,7 +21,7 @@ from tcs.evaluation.students import FinishedStudent
 from tcs.export.metadata import FILE, KEY, to_text
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-INPUT, LOGITS, FEATURES = "images", "logits", "features"
+INPUT, LOGITS, FEATURES, BATCH = "images", "logits", "features", "batch"
 EXAMPLE_BATCH = 2  # any number but 1, which would be taken for a constant
 MOST_BYTES = 2**31 - 2**20  # a protobuf, and so an ONNX file, ends at 2 GiB
 
@@ -77,6 +77,7 @@ def onnx_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> bytes:
             dynamo=True,
             external_data=False,
             verbose=False,
+            dynamic_shapes=({0: BATCH},),  # the program has it already: this is its name
             input_names=[INPUT],
             output_names=[LOGITS if metadata["classes"] else FEATURES],
         )
@@ -101,7 +102,7 @@ def _program(student: FinishedStudent, metadata: Mapping[str, Any]) -> Any:
         model, example_B3SS = Preprocessed(model, transform["mean"], transform["std"]).eval(), example_B3SS.byte()
     try:
         with _quiet(), torch.no_grad():
-            batch = torch.export.Dim("batch", min=1)
+            batch = torch.export.Dim(BATCH, min=1)
             program = torch.export.export(model, (example_B3SS,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch raises many kinds, of its own modules
         raise ModelError(
