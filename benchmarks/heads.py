@@ -29,7 +29,7 @@ import cache
 from benchmarks.heads_speed import measure_speed
 from tcs.artefact import teacher_name_of
 from tcs.checkpoint import load_table, save_table
-from tcs.coordinates.system import fit_coordinates
+from tcs.coordinates.build import fit_coordinates
 from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
 from tcs.pool_labels.spread import PoolLabels, spread_labels
 from tcs.runtime import environment, seed_for

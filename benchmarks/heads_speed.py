@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tcs.coordinates.system import fit_coordinates
+from tcs.coordinates.build import fit_coordinates
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.spread import PoolLabels, spread_labels
 from tcs.training.head_rows import SoftLabels, linear_rows

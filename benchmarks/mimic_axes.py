@@ -25,7 +25,8 @@ from tcs.artefact import teacher_identity_of
 from tcs.checkpoint import load_table, save_table
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.train import TrainConfig
-from tcs.coordinates.system import fit_coordinates, save_coordinates
+from tcs.coordinates.build import fit_coordinates
+from tcs.coordinates.system import save_coordinates
 from tcs.coordinates.targets import Targets, fit_targets, open_targets
 from tcs.images.stored import decode_rows
 from tcs.methods.named import TRAINED, Method

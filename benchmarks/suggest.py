@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.checkpoint import load_table, save_table
-from tcs.coordinates.system import fit_coordinates
+from tcs.coordinates.build import fit_coordinates
 from tcs.labelling.choice import choose_rows
 from tcs.labelling.points import points_of
 from tcs.labelling.suggest import NO_LABELS

@@ -10,14 +10,10 @@ import safetensors.numpy
 from artefacts import make_store
 
 from tcs.artefact import teacher_identity_of
+from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.selection import Selection
 from tcs.coordinates.stores import check_same_store
-from tcs.coordinates.system import (
-    fit_coordinates,
-    load_coordinates,
-    require_coordinates_file,
-    save_coordinates,
-)
+from tcs.coordinates.system import load_coordinates, require_coordinates_file, save_coordinates
 from tcs.errors import ArtefactError, ConfigError, DataError
 
 METHODS = ("pca", "random", "identity")

@@ -8,11 +8,12 @@ import pytest
 from artefacts import make_store
 
 from tcs.config.coordinates import FitConfig, TargetsConfig
+from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.ceiling import curve_dims
 from tcs.coordinates.cospress import cosine_error, cospress_axes
 from tcs.coordinates.fit import describe, fit
 from tcs.coordinates.moments import streaming_moments
-from tcs.coordinates.system import fit_coordinates, load_coordinates
+from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.targets import fit_targets, open_targets
 from tcs.coordinates.vectors import EveryVector
 

@@ -304,6 +304,7 @@ def test_machines_without_a_gpu_that_torch_can_use(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, driver: bool, level: str, words: str
 ) -> None:
     import torch
+    import torch.backends.mps
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -313,3 +314,30 @@ def test_machines_without_a_gpu_that_torch_can_use(
     finding = tcs.doctor.machine.check_torch()
     assert finding.level == level
     assert words in finding.in_words()
+
+
+def test_a_gpu_that_cannot_compute_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device of a name that this machine does not have fails as one does that torch has no kernels for."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here, and it computes")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (2**30, 2**34))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "Odd GPU")
+    finding = tcs.doctor.machine.check_torch()
+    assert finding.level == ERROR
+    assert finding.text.startswith("Odd GPU (1.0 GiB free of 16.0 GiB): ")
+    assert finding.remedy == "install a torch that knows this GPU from pytorch.org"
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_here_computes() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    finding = tcs.doctor.machine.check_torch()
+    assert finding.level == OK
+    assert torch.cuda.get_device_name(0) in finding.text

@@ -23,6 +23,7 @@ from tcs.config.export import ExportConfig
 from tcs.errors import ArtefactError
 from tcs.export import check, stage
 from tcs.export.graphs import with_metadata
+from tcs.export.metadata import reconstruction
 from tcs.export.stage import export_students
 from tcs.images.decode import decode_square
 from tcs.inference.runs import FinishedStudent, load_student
@@ -94,6 +95,7 @@ def test_onnx_files_of_every_family_give_the_logits_of_the_run(folder: pathlib.P
         for batch in (1, 3):
             (found,) = session.run(["logits"], {"images": inputs(student, images[:batch]).numpy()})
             assert np.allclose(found, expected_BC[:batch], rtol=0, atol=1e-4 * float(expected_BC.abs().max()))
+        assert [item.shape for item in session.get_inputs()] == [["batch", 3, 32, 32]]
         assert not paths_in(path)
         assert told["format"] == 1
         assert told["classes"] == list(ODD_CLASSES)
@@ -161,6 +163,14 @@ def test_hub_folders_of_every_family_are_loaded_by_timm_alone(folder: pathlib.Pa
         assert found_BC.shape == (3, outputs)
         assert torch.allclose(found_BC, expected_BC, atol=1e-5)
         assert loaded_model.num_classes == classes
+
+    # A student that was built from such a folder, or from the Hub, is written by the architecture behind its name.
+    store = cache.open(folder / "train.store")
+    again = save_student(tmp_path / "run", f"local-dir:{folder / 'hf' / place_of(RESNET)}", store, classes=ODD_CLASSES)
+    name, kwargs = reconstruction(again)
+    assert name == "resnet18"
+    rebuilt = timm.create_model(name, num_classes=3, **json.loads(json.dumps(kwargs)))
+    rebuilt.load_state_dict(again.model.state_dict())
 
 
 def test_timm_folders_of_every_family_are_loaded_by_their_script(folder: pathlib.Path) -> None:

@@ -15,7 +15,7 @@ from cache.errors import StoreWriteError
 from tcs.cli import main
 from tcs.config.export import ExportConfig
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
-from tcs.export import graphs, stage
+from tcs.export import folders, graphs, stage
 from tcs.export.metadata import read_metadata
 from tcs.export.stage import export_students
 
@@ -131,6 +131,20 @@ def test_graphs_that_cannot_be_made_are_one_line(folder: pathlib.Path, monkeypat
     monkeypatch.setattr(graphs, "MOST_BYTES", 100)
     with pytest.raises(ModelError, match="GiB of weights, and an ONNX file holds 2; use --to torch-export"):
         export(folder, to="onnx", out=str(folder / "m.onnx"))
+
+
+def test_arguments_that_a_hub_folder_cannot_hold_are_one_line(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise ValueError("Model argument 'act_layer' is not serializable")
+
+    monkeypatch.setattr(folders.timm.models, "save_for_hf", fails)
+    with pytest.raises(
+        ModelError, match=r"as a Hub folder \(Model argument 'act_layer' is not serial.*\); use --to timm"
+    ):
+        export(folder, to="hf")
+    assert not (folder / "out").exists()
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(folder: pathlib.Path) -> None:

@@ -28,6 +28,7 @@ GIVEN: dict[Any, dict[str, Any]] = {
     tcs.LatencyConfig: {"models": ("x",)},
     tcs.ProbeConfig: {"store": "x", "test": "y"},
     tcs.FewshotConfig: {"recipe": "x", "out": "y"},
+    tcs.ExportConfig: {"run": "x", "to": "timm", "out": "y"},
     tcs.SuggestConfig: {"store": "x", "n": 4, "out": "y"},
     tcs.RecomputeConfig: {"store": "x"},
     tcs.RepairConfig: {"store": "x"},

@@ -15,9 +15,10 @@ from sklearn.linear_model import RidgeClassifierCV
 from tcs.cli.fit import command
 from tcs.config.coordinates import FitConfig
 from tcs.coordinates import transductive
+from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.ceiling import LabelledFeatures, recommended_components
 from tcs.coordinates.fit import describe, fit
-from tcs.coordinates.system import fit_coordinates, load_coordinates
+from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.transductive import Ground, choose_pool, transductive_ceiling
 from tcs.errors import DataError
 from tcs.pool_labels.options import PoolLabelOptions

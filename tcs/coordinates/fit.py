@@ -13,6 +13,7 @@ from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
 from tcs.config.plain import require_config
 from tcs.coordinates.axes import block_weights, weighed
+from tcs.coordinates.build import build_coordinates
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
@@ -20,7 +21,6 @@ from tcs.coordinates.selection import Selection, select_coordinates
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.system import (
     CoordinateSystem,
-    build_coordinates,
     load_coordinates,
     require_coordinates_file,
     resolve_components,

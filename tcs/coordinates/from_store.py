@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cache import Features, JoinedFeatures, Store
 from tcs.artefact import teacher_identity_of
-from tcs.coordinates.system import CoordinateSystem, fit_coordinates
+from tcs.coordinates.build import fit_coordinates
+from tcs.coordinates.system import CoordinateSystem
 from tcs.coordinates.vectors import EveryVector
 
 COMPONENTS = 128  # at most; the first 128 axes were what spread labels were chosen on (benchmarks/heads.py)

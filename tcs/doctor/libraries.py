@@ -91,6 +91,7 @@ def check_decoder() -> Finding:
 def check_hdf5(folder: pathlib.Path) -> Finding:
     """An HDF5 file is written to the folder and read back."""
     import h5py
+    import h5py.version
     import numpy as np
 
     values = np.arange(1000, dtype=np.float32)

@@ -50,6 +50,8 @@ def check_cores() -> Finding:
 def check_torch() -> Finding:
     """torch runs, on the GPU where there is one."""
     import torch
+    import torch.backends.mps
+    import torch.version
 
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU"
     if torch.cuda.is_available():
@@ -65,7 +67,7 @@ def check_torch() -> Finding:
             text=f"an NVIDIA driver is here, and torch ({built}) cannot use it",
             remedy=remedy,
         )
-    if getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
+    if torch.backends.mps.is_available():
         return Finding(name="gpu", text="Apple's, by --device mps")
     return Finding(name="gpu", text=f"none: torch ({built}) runs on the CPU")
 
@@ -79,10 +81,10 @@ def _gpu(built: str) -> Finding:
         free, total = torch.cuda.mem_get_info(number)
         names.append(f"{torch.cuda.get_device_name(number)} ({gib(free)} free of {gib(total)})")
         values = torch.arange(256.0).view(16, 16)
-        there = values.to(f"cuda:{number}")
         try:
+            there = values.to(f"cuda:{number}")
             agrees = torch.allclose((there @ there).cpu(), values @ values)
-        except RuntimeError as error:  # no kernel image for this device, for one
+        except (RuntimeError, AssertionError) as error:  # no kernel image for this device, for one
             remedy = "install a torch that knows this GPU from pytorch.org"
             return Finding(
                 name="gpu", level=ERROR, text=f"{names[-1]}: {str(error).splitlines()[0][:120]}", remedy=remedy

@@ -8,9 +8,11 @@ from typing import Any
 
 import safetensors.torch
 import timm.models
+from safetensors import SafetensorError
 
 from tcs.checkpoint import FOLDED, load_weights
 from tcs.config.plain import with_tuples
+from tcs.errors import ModelError, first_line
 from tcs.export.metadata import reconstruction, to_text
 from tcs.inference.card import FILE, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
@@ -90,14 +92,19 @@ def hub_config(student: FinishedStudent, metadata: Mapping[str, Any]) -> dict[st
     _, kwargs = reconstruction(student)
     classes = list(metadata["classes"])
     with tempfile.TemporaryDirectory(prefix="tcs-export-") as folder:
-        timm.models.save_for_hf(
-            student.model,
-            folder,
-            model_config={"label_names": classes} if classes else None,
-            model_args=kwargs,
-            data_config=data_config(metadata),
-            safe_serialization=True,
-        )
+        try:
+            timm.models.save_for_hf(
+                student.model,
+                folder,
+                model_config={"label_names": classes} if classes else None,
+                model_args=kwargs,
+                data_config=data_config(metadata),
+                safe_serialization=True,
+            )
+        except (TypeError, ValueError, SafetensorError) as error:  # an argument that JSON cannot hold, for one
+            raise ModelError(
+                f"student {student.folder} cannot be written as a Hub folder ({first_line(error)}); use --to timm."
+            ) from error
         config: dict[str, Any] = json.loads((pathlib.Path(folder) / CONFIG).read_text())
     for name in OF_OTHER_WEIGHTS:
         config["pretrained_cfg"].pop(name, None)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
@@ -21,7 +22,7 @@ from tcs.inference.card import FILE, KEY
 from tcs.inference.runs import FinishedStudent
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-INPUT, LOGITS, FEATURES = "images", "logits", "features"
+INPUT, LOGITS, FEATURES, BATCH = "images", "logits", "features", "batch"
 EXAMPLE_BATCH = 2  # any number but 1, which would be taken for a constant
 MOST_BYTES = 2**31 - 2**20  # a protobuf, and so an ONNX file, ends at 2 GiB
 
@@ -63,6 +64,8 @@ def program_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> byte
 
 def onnx_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> bytes:
     """The file of `--to onnx`: weights inside, batch of any size, the metadata under the key `tcs`."""
+    import torch.onnx
+
     size = sum(value.numel() * value.element_size() for value in student.model.state_dict().values())
     if size > MOST_BYTES:
         raise ModelError(
@@ -75,6 +78,7 @@ def onnx_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> bytes:
             dynamo=True,
             external_data=False,
             verbose=False,
+            dynamic_shapes=({0: BATCH},),  # the program has it already: this is its name
             input_names=[INPUT],
             output_names=[LOGITS if metadata["classes"] else FEATURES],
         )
@@ -84,7 +88,7 @@ def onnx_bytes(student: FinishedStudent, metadata: Mapping[str, Any]) -> bytes:
 
 def with_metadata(model: Any, metadata: Mapping[str, Any]) -> bytes:
     """An ONNX model (a protobuf) with the metadata in it, as bytes."""
-    import onnx
+    import onnx.helper
 
     onnx.helper.set_model_props(model, {KEY: to_text(metadata)})
     return bytes(model.SerializeToString())
@@ -99,7 +103,7 @@ def _program(student: FinishedStudent, metadata: Mapping[str, Any]) -> Any:
         model, example_B3SS = Preprocessed(model, transform["mean"], transform["std"]).eval(), example_B3SS.byte()
     try:
         with _quiet(), torch.no_grad():
-            batch = torch.export.Dim("batch", min=1)
+            batch = torch.export.Dim(BATCH, min=1)
             program = torch.export.export(model, (example_B3SS,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch raises many kinds, of its own modules
         raise ModelError(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.coordinates.system import fit_coordinates
+from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.vectors import ChosenVectors, mapped_rows, row_vectors
 from tcs.metrics import accuracy, are_known, match_classes
 from tcs.pool_labels.options import PoolLabelOptions
