@@ -300,4 +300,4 @@ def test_every_option_of_the_configuration_is_one_of_the_command(capsys: pytest.
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     shown = capsys.readouterr().out
-    assert all(text in shown for text in ("--readout", "--keep", "gates (trained)", "tcs methods"))
+    assert all(text in shown for text in ("--readout", "--keep", "pool (by all rows)", "tcs methods"))

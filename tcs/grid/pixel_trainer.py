@@ -19,6 +19,7 @@ from tcs.checkpoint import RESUME, load_resume, save_resume
 from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ArtefactError
 from tcs.functional.contrast import projection_head
+from tcs.methods.named import METHODS
 from tcs.runtime import ResumableBar, resident_mib, seed_for
 from tcs.simclr import PAIR_VIEWS, PairLearner, PairTask, run_steps, view_pairs
 from tcs.students.backbone import pre_logits
@@ -51,7 +52,8 @@ class PixelTrainer:
         config, optimiser = job.config, job.config.optimiser
         self.images_n3HW = images_n3HW.to(device)
         self.images = min(config.batch_size, len(images_n3HW)) // 2  # of a step; each is shown in two views
-        student = build_student(job.student_plan)
+        start = dataclasses.replace(job, method=METHODS["labels"])  # the start that every plain timm classifier has
+        student = build_student(start.student_plan)
         layout = torch.channels_last if optimiser.channels_last else torch.contiguous_format
         self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         with torch.random.fork_rng(devices=[]):
