@@ -1,4 +1,4 @@
-# make demo | test | lint. The virtual environment is made on first use; another one: make test VENV=/path/to/it
+# make demo | test | test-slow | lint. The virtual environment is made on first use; another one: make test VENV=/path/to/it
 # Versions: make constraints | test-newest | test-lowest (CONTRIBUTING.md); make test PINS= leaves versions to pip.
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,14 +10,20 @@ EVERYTHING := .[test,lint]
 # One release behind the newest: not every machine that mirrors packages has the newest yet.
 HELD := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: constraints demo lint test test-lowest test-newest venv
+.PHONY: constraints demo lint test test-lowest test-newest test-slow venv
 
 demo: venv
 	$(VENV)/bin/tcs demo
 
+# `test` is what to run at every change; `test-slow` has the tests that kill, launch and compile (SLOW in tests/conftest.py).
 # Compiled files are kept, whatever the environment says: tests are rewritten by pytest, which takes seconds a worker.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
 test: venv
-	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow"
+
+test-slow: venv
+	$(PYTEST) -m slow
 
 lint: venv
 	$(VENV)/bin/ruff check .
@@ -43,10 +49,10 @@ constraints:
 # The newest releases that pip finds, and the lowest that pyproject.toml allows: each in its own environment, neither in CI.
 test-newest:
 	rm -f .venv-newest/.tcs-installed
-	$(MAKE) test VENV=.venv-newest PINS="--upgrade --upgrade-strategy eager"
+	$(MAKE) test test-slow VENV=.venv-newest PINS="--upgrade --upgrade-strategy eager"
 
 test-lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python scripts/pins.py lowest pyproject.toml > .venv-lowest/pins.txt
 	rm -f .venv-lowest/.tcs-installed
-	$(MAKE) test VENV=.venv-lowest PINS="-c .venv-lowest/pins.txt"
+	$(MAKE) test test-slow VENV=.venv-lowest PINS="-c .venv-lowest/pins.txt"

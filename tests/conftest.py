@@ -29,20 +29,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", line)
 
 
+# Files that kill, launch or compile, most of them by starting processes: `make test-slow`. `make test` is the others. Longest first.
+SLOW = (
+    "store_faults train_distributed torchrun export students_trained export_int8 trainer_benchmarks speed_benchmarks "
+    "online_teacher pool_selection_benchmark predict_benchmark loss_benchmark"
+)
+
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one
 # worker's: it alone starts a fork server, what the tests of such a file share is made once, and what is left for the end, when one
 # worker may find nothing more to take from another, is short.
 LONG = (
-    "store_faults train_distributed torchrun loading students_trained many_students_killed many_students extract_cut_short "
-    "trainer_benchmarks speed_benchmarks online_teacher streamed_run readme pretrain train ranks collectives train_refusals "
-    "training_log store_packing_kills store_exporting strictness trainer"
+    "many_students_killed extract_cut_short loading distill many_students streamed_run readme pretrain train grid_claims ranks "
+    "collectives train_refusals training_log store_packing_kills store_exporting strictness trainer"
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first, the others in their order."""
-    places = {f"test_{name}.py": place for place, name in enumerate(LONG.split())}
+    """The long files first, the others in their order; those of `make test-slow` are marked."""
+    slow = {f"test_{name}.py" for name in SLOW.split()}
+    places = {f"test_{name}.py": place for place, name in enumerate(f"{SLOW} {LONG}".split())}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    for item in items:
+        if item.path.name in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:
