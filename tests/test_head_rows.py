@@ -84,11 +84,12 @@ def test_of_several_views_the_one_that_is_shown_is_computed(
     np.testing.assert_allclose(computed.at(place_B, view_B), cached_at(held, place_B, view_B), atol=CLOSE)
 
 
+@pytest.mark.parametrize("head", ["logistic", "ridge", "transductive"])
 def test_logits_of_a_batch_are_those_that_are_held_and_unknown_classes_have_the_smallest(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
     make_store(tmp_path / "train.store")
-    chosen = config(tmp_path, loss="kd", probe_head="transductive")
+    chosen = config(tmp_path, loss="kd", probe_head=head)
     held, computed = (loaded(chosen, monkeypatch, held=held).teacher_logits_nC for held in (True, False))
     assert isinstance(held, Tensor)
     assert isinstance(computed, Logits)
