@@ -24,6 +24,7 @@ from tcs.cli import group
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import FewshotConfig
 from tcs.config.train import TrainConfig
+from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.fit import fit
 from tcs.coordinates.from_store import fit_store_coordinates
 from tcs.coordinates.stores import open_stores
@@ -31,7 +32,11 @@ from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.targets import fit_targets, open_targets
 from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.grid.recipe import load_grid
+from tcs.grid.references import pool_teachers_of, score_transductive
 from tcs.grid.run import fewshot
+from tcs.pool_labels.options import PoolLabelOptions
+from tcs.pool_labels.spread import spread_labels
 from tcs.training.data import RunData, open_data
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.loading import load_rows
@@ -347,6 +352,49 @@ def test_a_grid_of_two_teachers_resumes_and_names_them(folder: pathlib.Path) -> 
     write_recipe(folder, also=None, test_also=None)
     with pytest.raises(ArtefactError, match=r"was made with another 'train' \(.*\+.* there"):
         fewshot(grid)
+
+
+EACH = {"label": "each", "method": "tcs-pool", "pool_teachers": "each"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "is_averaged"),
+    [
+        (["labels", EACH], True),
+        ([EACH, {"label": "kd", "loss": "ce + kd"}], True),
+        ([EACH, "tcs-pool"], False),
+        (["tcs-pool"], False),
+        (["labels"], False),
+    ],
+)
+def test_the_reference_of_the_pool_reads_teachers_as_the_students_do(
+    folder: pathlib.Path, methods: list[Any], is_averaged: bool
+) -> None:
+    recipe = write_recipe(folder, methods=methods, references=["teacher-transductive"])
+    assert pool_teachers_of(load_grid(recipe)) == ("each" if is_averaged else "joined")
+
+
+def test_the_averaged_reference_is_the_mean_of_both_heads_soft_labels(folder: pathlib.Path) -> None:
+    for first in ("a", "t"):
+        for second, seed in (("c", 1), ("d", 3)):  # so much noise that the two heads differ, and err
+            write_beside(folder / f"{first}{second}.store", cache.open(folder / f"{first}.store"), seed=seed, noise=1.5)
+    train_store, test_store = (
+        open_stores(str(folder / f"{first}c.store"), [str(folder / f"{first}d.store")]) for first in ("a", "t")
+    )
+    rows, pool = np.array([3, 1, 2]), np.arange(len(train_store))  # labelled rows in no order
+    soft = []
+    for second in ("c", "d"):
+        x_ND, test_ND = (cache.open(folder / f"{first}{second}.store").features()[:] for first in ("a", "t"))
+        system = fit_coordinates(x_ND, components=x_ND.shape[1])
+        options, labels = PoolLabelOptions(seed=5), train_store.labels_N[rows]
+        head = spread_labels(system.transform(x_ND), rows, labels, 3, options)
+        soft.append(head.soft_labels(system.transform(test_ND)))
+    single = [100 * float((one.argmax(1) == test_store.labels_N).mean()) for one in (*soft, soft[0] + soft[1])]
+    joined, averaged = (
+        score_transductive(train_store, test_store, rows, pool, 5, "cpu", teachers) for teachers in ("joined", "each")
+    )
+    assert averaged["top1"] == pytest.approx(single[2], abs=1e-3)
+    assert len({round(top1, 2) for top1 in (*single, joined["top1"])}) == 4
 
 
 def test_students_need_the_first_test_store_alone(folder: pathlib.Path) -> None:
