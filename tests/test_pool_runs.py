@@ -105,6 +105,15 @@ def test_runs_of_the_first_releases_are_told_from_todays_default(folder: pathlib
     assert changed["pool_estimator"] == "ridge-em"
 
 
+def test_a_finished_run_with_a_later_option_is_not_taken_for_one_without(folder: pathlib.Path) -> None:
+    options = {"method": "tcs-pool", "steps": 1}
+    train(config(folder, pool_estimator="ridge-em", **options))
+    with pytest.raises(
+        ArtefactError, match=r"was made with pool_estimator ridge-em, this command has None; use another"
+    ):
+        train(config(folder, **options))
+
+
 def test_coordinates_of_the_store_are_its_principal_axes(folder: pathlib.Path) -> None:
     job, data = planned(folder)
     features_ND = data.store.features("avg")[:].astype(np.float64)

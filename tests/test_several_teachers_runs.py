@@ -14,6 +14,7 @@ import torch
 import yaml
 from artefacts import CLASSES, DIMS, make_store
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from teachers_beside import unit, write_beside
 from torch import Tensor
 from view_store import VIEWS, write_view_store
@@ -42,6 +43,7 @@ from tcs.training.jobs import Job, plan_jobs
 from tcs.training.loading import load_rows
 from tcs.training.soft_labels import labels_by_store, pool_labels
 from tcs.training.train import train
+from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 CPU = torch.device("cpu")
@@ -249,6 +251,34 @@ def test_both_ways_of_spreading_train(folder: pathlib.Path) -> None:
     (path,) = train(config(folder, pool_teachers="each"))
     assert json.loads((path / "config.json").read_text())["config"]["pool_teachers"] == "each"
     assert len(list((folder / "run" / "pool-labels").iterdir())) == 2
+
+
+@pytest.mark.parametrize("teachers", ["joined", "each"])
+def test_a_run_cut_short_goes_on_and_reads_the_labels_that_are_there(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, teachers: str
+) -> None:
+    (whole,) = train(config(folder, pool_teachers=teachers, out=str(folder / "whole")))
+    step = Trainer.train_step
+
+    def cut(self: Trainer, *given: Any) -> None:
+        if self.step == 2:
+            raise KeyboardInterrupt
+        step(self, *given)
+
+    monkeypatch.setattr(Trainer, "train_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(folder, pool_teachers=teachers, checkpoint_every=1))
+    monkeypatch.setattr(Trainer, "train_step", step)
+    files = sorted((folder / "run" / "pool-labels").iterdir())
+    assert len(files) == (1 if teachers == "joined" else 2)
+    before = [path.stat().st_mtime_ns for path in files]
+    (path,) = train(config(folder, pool_teachers=teachers, checkpoint_every=1))
+    assert [path.stat().st_mtime_ns for path in files] == before
+    first, second = (load_file(run / "last.safetensors") for run in (whole, path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = "each" if teachers == "joined" else "joined"
+    with pytest.raises(ArtefactError, match=r"was made with pool_teachers .*; use another --out or --overwrite"):
+        train(config(folder, pool_teachers=other))
 
 
 @pytest.mark.parametrize(
