@@ -20,7 +20,7 @@ import cache
 from tcs.augmentation.pixels import normalise
 from tcs.config.train import TrainConfig
 from tcs.distributed.collectives import ALONE
-from tcs.errors import DataError
+from tcs.errors import ArtefactError, DataError
 from tcs.methods.named import METHODS
 from tcs.students.student import Student, normalisation
 from tcs.training.data import RunData, open_data
