@@ -336,6 +336,9 @@ def test_the_commands_take_the_other_stores(folder: pathlib.Path) -> None:
     again = CliRunner().invoke(group, ["train", "-c", str(folder / "run" / "args.yaml")])
     assert again.exit_code == 0, again.output
     assert "is finished; nothing to do" in again.output
+    suggested = CliRunner().invoke(group, ["suggest", a, "--also", b, "--n", "3", "--out", str(folder / "s.csv")])
+    assert suggested.exit_code == 0, suggested.output
+    assert {key.partition("/")[0] for key in (folder / "s.csv").read_text().splitlines()[1:]} == set(CLASSES)
     twice = CliRunner().invoke(group, ["fit", a, "--also", a, "--out", str(folder / "d")])
     assert isinstance(twice.exception, SchemaError)
     assert "a.store is given twice" in str(twice.exception)
