@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 from teachers_beside import write_beside
 
 import cache
+from tcs.config.coordinates import FitConfig
 from tcs.config.train import TrainConfig
+from tcs.coordinates.fit import fit
+from tcs.coordinates.system import load_coordinates
 from tcs.splits.shots import k_shot_split
 from tcs.training.train import train
 
@@ -95,3 +98,21 @@ def test_the_same_bits_come_of_scrambled_labels(
     assert bool(files[0]) == (
         options.get("method") in ("tcs-pool", "pool-head") or options.get("probe_head") in ("ridge", "transductive")
     )
+
+
+@pytest.mark.parametrize("selection", ["pool", "ridge"])
+@pytest.mark.parametrize("also", [False, True])
+def test_a_selection_of_fit_is_the_same(
+    folder: pathlib.Path, tmp_path: pathlib.Path, scramble: Callable[[], None], selection: str, also: bool
+) -> None:
+    others = (str(folder / "b.store"),) if also else ()
+    options = {"store": str(folder / "a.store"), "also": others, "split_file": str(folder / "split.txt")}
+    options |= {"selection": selection, "ceiling_shots": ()}
+    fit(FitConfig(out=str(tmp_path / "true.safetensors"), **options))
+    scramble()
+    fit(FitConfig(out=str(tmp_path / "scrambled.safetensors"), **options))
+    first, second = (load_coordinates(tmp_path / f"{name}.safetensors").selection for name in ("true", "scrambled"))
+    assert first is not None
+    assert second is not None
+    assert first.method == selection
+    assert first.to_json() == second.to_json()
