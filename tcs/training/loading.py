@@ -15,7 +15,7 @@ from tcs.errors import ArtefactError
 from tcs.pool_labels.pool import BLOCK_ROWS
 from tcs.pool_labels.spread import PoolLabels
 from tcs.probes.logistic import fit_logistic, require_finite
-from tcs.runtime import seed_for
+from tcs.runtime import say, seed_for
 from tcs.training.data import RunData, map_readouts, vector_readout
 from tcs.training.head_rows import Logits, Read, logits_of, soft_labels_of
 from tcs.training.jobs import Job
@@ -95,11 +95,16 @@ def _probe_logits(
     `teacher_nD` are the rows' features, where they are there already.
     """
     features, split_n = store.features(readout, resident_bytes=0), job.rows.split.rows_n
-    fitted = features.gather(split_n)
+    fitted, labels_m = features.gather(split_n), store.labels_N[split_n]
+    if np.unique(labels_m, return_counts=True)[1].min() < 2:
+        say(
+            "With one label of some class the logistic probe has no rows to choose its penalty by, and its logits are nearly flat: "
+            "--probe-head ridge or transductive teaches more."
+        )
     views = 1 if fitted.ndim == 2 else fitted.shape[1]
     probe = fit_logistic(
         fitted.reshape(-1, fitted.shape[-1]),
-        np.repeat(store.labels_N[split_n], views),
+        np.repeat(labels_m, views),
         len(store.classes),
         seed_for(job.config.seed, "probe"),
         views,
