@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 import cache
 from benchmarks.heads_speed import measure_speed
+from benchmarks.tables import Done, append_rows
 from tcs.artefact import teacher_name_of
-from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.build import fit_coordinates
 from tcs.pool_labels.options import ESTIMATORS, RIDGE, PoolLabelOptions
 from tcs.pool_labels.spread import PoolLabels, spread_labels
-from tcs.runtime import environment, seed_for
+from tcs.runtime import seed_for
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import k_shot_split
 
@@ -119,20 +119,13 @@ def main(given: list[str] | None = None) -> None:
         for line in measure_speed(arguments):
             print(line, flush=True)
     else:
-        write_table(arguments)
-
-
-def write_table(arguments: argparse.Namespace) -> None:
-    """Append the rows that the CSV lacks, one at a time."""
-    found = load_table(arguments.out)
-    done = {tuple(row[name] for name in KEY) for row in found}
-    commit = environment()["commit"]
-    for path in arguments.stores:
-        data = open_data(path, arguments)
-        for row in rows_of(data, arguments, done):
-            found.append(row | {"commit": commit})
-            save_table(arguments.out, found)
-            print(" ".join(f"{value}" for value in row.values()), flush=True)
+        append_rows(
+            arguments.out,
+            KEY,
+            lambda done: (
+                row for path in arguments.stores for row in rows_of(open_data(path, arguments), arguments, done)
+            ),
+        )
 
 
 def open_data(path: pathlib.Path, arguments: argparse.Namespace, also: Sequence[pathlib.Path] = ()) -> Data:
@@ -172,7 +165,7 @@ def rows_in(store: cache.Store) -> Rows:
     return Rows(x_ND=features_ND, keys=list(store.keys), labels_N=store.labels_N.astype(np.int64))
 
 
-def rows_of(data: Data, arguments: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def rows_of(data: Data, arguments: argparse.Namespace, done: Done) -> Iterator[dict[str, Any]]:
     """The rows of one data set that are not done yet."""
     first = 100 if arguments.development else 0
     for pool, shots, seed in itertools.product(arguments.pools, arguments.shots, range(first, first + arguments.seeds)):

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tcs.checkpoint import load_table, save_table
+from benchmarks.tables import Done, append_rows
 from tcs.config.evaluate import EvalConfig
 from tcs.config.train import TrainConfig
 from tcs.evaluation.students import predict_rows
 from tcs.inference.runs import load_student
-from tcs.runtime import environment
 from tcs.training.data import POOL_LABELS, RunData, open_data
 from tcs.training.jobs import plan_jobs
 from tcs.training.soft_labels import fit_pool_labels, options_of
@@ -38,7 +37,8 @@ KEY = ("dataset", "method", "shots", "seed", "steps", "lr")
 # name -> options of tcs train
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "labels": {"method": "labels"},
-    "kd": {"loss": "kd"},
+    "kd": {"loss": "kd", "probe_head": "logistic"},
+    "kd, ridge probe": {"loss": "kd", "probe_head": "ridge"},
     "kd-transductive": {"loss": "kd", "probe_head": "transductive"},
     "tcs-probe": {"method": "tcs-probe"},
     "pool": {"head": "linear", "loss": "pool"},
@@ -64,16 +64,12 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--most", type=int, default=4000)
     arguments = parser.parse_args(given)
-    found = load_table(arguments.out)
-    commit = environment()["commit"]
-    for path in arguments.stores:
-        for row in rows_of(path, arguments, {tuple(row[name] for name in KEY) for row in found}):
-            found.append(row | {"commit": commit})
-            save_table(arguments.out, found)
-            print(" ".join(f"{value}" for value in row.values()), flush=True)
+    append_rows(
+        arguments.out, KEY, lambda done: (row for path in arguments.stores for row in rows_of(path, arguments, done))
+    )
 
 
-def rows_of(path: pathlib.Path, arguments: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def rows_of(path: pathlib.Path, arguments: argparse.Namespace, done: Done) -> Iterator[dict[str, Any]]:
     """The rows of one data set that are not done yet, seed by seed."""
     data = open_data(str(path.with_name(f"{path.name}-train.store")), None)
     with tempfile.TemporaryDirectory() as folder:

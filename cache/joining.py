@@ -16,6 +16,8 @@ from cache.schema import Readout
 
 VIEW_ROWS = 65536
 
+SAME_LABELS = "extract both with the same labels, or give them afterwards: tcs cache label STORE --label-file FILE"
+
 
 def join(first: Store, others: Sequence[Store]) -> Store:
     """One store of the rows of `first`: images, labels, keys and maps are those of `first`, vectors those of all side by side.
@@ -100,15 +102,13 @@ def _check_rows(first: Store, other: Store) -> None:
         )
     if set(first.classes) != set(other.classes):
         name = sorted(set(first.classes) ^ set(other.classes))[0]
-        raise SchemaError(
-            f"class {shortened(name)} is in one of {first.path} and {other.path} alone; extract both with the same labels."
-        )
+        raise SchemaError(f"class {shortened(name)} is in one of {first.path} and {other.path} alone; {SAME_LABELS}.")
     numbers = np.array([*(first.classes.index(name) for name in other.classes), -1], np.int64)
     differ_N = numbers[other.labels_N] != first.labels_N
     if differ_N.any():
         raise SchemaError(
             f"{shortened(first.keys[int(differ_N.argmax())])} has another label in {other.path} than in {first.path} "
-            f"({int(differ_N.sum()):,} of {len(first):,} rows); extract both with the same labels."
+            f"({int(differ_N.sum()):,} of {len(first):,} rows); {SAME_LABELS}."
         )
 
 

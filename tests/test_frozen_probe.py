@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from tcs.errors import DataError
-from tcs.probes.logistic import INVERSE_PENALTIES, fit_logistic, probe_logits
+from tcs.probes.logistic import INVERSE_PENALTIES, fit_logistic, require_finite
 from tcs.probes.ridge import balanced_folds
+from tcs.training import head_rows
+from tcs.training.head_rows import Logits, logits_of
 
 
 def problem(rows=90, classes=3, dims=8, seed=0, spread=1.0):
@@ -15,6 +18,12 @@ def problem(rows=90, classes=3, dims=8, seed=0, spread=1.0):
     labels_N = np.arange(rows) % classes
     centres_CD = 2 * np.random.default_rng(7).standard_normal((classes, dims))
     return centres_CD[labels_N] + spread * rng.standard_normal((rows, dims)) + 5, labels_N
+
+
+def probe_logits(fit_ND, labels_N, score_ND, n_classes, seed, views=1):
+    """(N, C) float32, as a run holds them."""
+    probe = fit_logistic(fit_ND, labels_N, n_classes, seed, views)
+    return logits_of(probe, torch.from_numpy(score_ND), torch.device("cpu")).numpy()
 
 
 def softmax(logits_nC):
@@ -65,20 +74,41 @@ def test_one_row_a_class_is_enough_and_one_class_is_not():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("side", [0, 1])
-def test_features_that_are_not_finite_are_refused(value, side):
-    fit_ND, labels_N = problem()
-    sides = [fit_ND, fit_ND.copy()]
-    sides[side][3, 2] = value
+@pytest.mark.parametrize("check", [lambda x: fit_logistic(x, np.arange(90) % 3, 3, 0), require_finite])
+def test_features_that_are_not_finite_are_refused(value, check):
+    fit_ND, _ = problem()
+    fit_ND[3, 2] = value
     with pytest.raises(DataError, match="teacher's probe met features that are not finite"):
-        probe_logits(sides[0], labels_N, sides[1], 3, 0)
+        check(fit_ND)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_logits_of_blocks_and_of_batches_are_those_of_all_rows_at_once(monkeypatch, dtype):
+    fit_ND, labels_N = problem(spread=3.0)
+    x_ND, device = fit_ND.astype(dtype), torch.device("cpu")
+    probe = fit_logistic(x_ND, 2 * (labels_N % 2), 4, 0)  # classes 1 and 3 have no row
+    whole_NC = x_ND.astype(np.float64) @ probe.weight_CK.T + probe.bias_C
+    whole_NC[:, [1, 3]] = whole_NC[:, [0, 2]].min(axis=1, keepdims=True)
+    monkeypatch.setattr(head_rows, "BLOCK_ROWS", 7)
+    held_NC = logits_of(probe, torch.from_numpy(x_ND), device)
+    np.testing.assert_allclose(held_NC, whole_NC, rtol=1e-6)
+    views_NVC = logits_of(probe, torch.from_numpy(x_ND.reshape(45, 2, -1)), device)
+    assert torch.equal(views_NVC, held_NC.reshape(45, 2, 4))
+    monkeypatch.setattr(head_rows, "is_held", lambda *_: False)
+    computed = logits_of(probe, torch.from_numpy(x_ND), device)
+    assert isinstance(computed, Logits)
+    assert computed.head.z_nK.dtype == torch.from_numpy(x_ND).dtype
+    found_BC = computed.at(torch.arange(90), None)
+    assert found_BC.dtype == torch.float32
+    np.testing.assert_allclose(found_BC, whole_NC, rtol=1e-4, atol=1e-4)
 
 
 def test_weights_of_the_regression_give_its_logits():
     generator = np.random.default_rng(4)
     labels = np.array([0, 2] * 15)  # class 1 has no row
     x = generator.normal(size=(30, 5)) + 7 + 2 * np.eye(3, 5)[labels]
-    weight, bias = fit_logistic(x, labels, 3, 0)
+    probe = fit_logistic(x, labels, 3, 0)
+    weight, bias = probe.weight_CK, probe.bias_C
     logits = probe_logits(x, labels, x, 3, 0)
     np.testing.assert_allclose((x @ weight.T + bias)[:, [0, 2]], logits[:, [0, 2]], rtol=1e-4, atol=1e-4)
     assert bias[1] == -np.inf

@@ -84,11 +84,12 @@ def test_of_several_views_the_one_that_is_shown_is_computed(
     np.testing.assert_allclose(computed.at(place_B, view_B), cached_at(held, place_B, view_B), atol=CLOSE)
 
 
+@pytest.mark.parametrize("head", ["logistic", "ridge", "transductive"])
 def test_logits_of_a_batch_are_those_that_are_held_and_unknown_classes_have_the_smallest(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
     make_store(tmp_path / "train.store")
-    chosen = config(tmp_path, loss="kd", probe_head="transductive")
+    chosen = config(tmp_path, loss="kd", probe_head=head)
     held, computed = (loaded(chosen, monkeypatch, held=held).teacher_logits_nC for held in (True, False))
     assert isinstance(held, Tensor)
     assert isinstance(computed, Logits)
@@ -97,6 +98,20 @@ def test_logits_of_a_batch_are_those_that_are_held_and_unknown_classes_have_the_
     computed.head.bias_C[1] = -torch.inf
     found_BC = computed.at(place_B, None)
     assert torch.equal(found_BC[:, 1], found_BC[:, [0, 2]].amin(1))
+
+
+@pytest.mark.parametrize(("shots", "is_told"), [(1, True), (2, False)])
+def test_it_is_said_where_the_logistic_probe_cannot_choose_its_penalty(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], shots: int, is_told: bool
+) -> None:
+    make_store(tmp_path / "train.store")
+    for head in ("logistic", "ridge"):
+        chosen = config(tmp_path, loss="kd", probe_head=head, shots=shots, out=str(tmp_path / head))
+        data = open_data(chosen.store, None)
+        job = plan_jobs(chosen, data)[0]
+        load_rows(job, data, CPU, pool_labels(job, data, ALONE))
+        told = "its logits are nearly flat: --probe-head ridge or transductive teaches more" in capsys.readouterr().err
+        assert told == (is_told and head == "logistic")
 
 
 def test_a_run_that_computes_them_ends_where_one_that_holds_them_does(

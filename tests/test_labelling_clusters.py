@@ -61,6 +61,17 @@ def test_a_row_of_zeros_is_a_point_and_huge_rows_are_not_zeros():
     assert np.linalg.norm(z_NK[4] - z_NK[3]) == pytest.approx(1, abs=1e-5)
 
 
+def test_points_of_two_teachers_weigh_them_alike():
+    rng = np.random.default_rng(3)
+    parts = [rng.standard_normal((30, 4)) + 9, rng.standard_normal((30, 7))]  # one whose unit rows hardly vary
+    unit_parts = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
+    centred = [part - part.mean(0) for part in unit_parts]
+    equal_ND = np.hstack([part / np.sqrt((part**2).sum()) for part in centred])
+    z_NK = points_of(np.hstack(unit_parts), (4, 7)).astype(np.float64)
+    gram_NN, expected_NN = z_NK @ z_NK.T, equal_ND @ equal_ND.T
+    np.testing.assert_allclose(gram_NN / np.trace(gram_NN), expected_NN / np.trace(expected_NN), atol=1e-6)
+
+
 def test_one_row_is_no_pool():
     with pytest.raises(DataError, match="the store has 1 rows"):
         points_of(draw(1))

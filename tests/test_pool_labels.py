@@ -49,6 +49,18 @@ def test_labelled_rows_have_their_labels_in_the_pool_and_the_others_their_softma
     np.testing.assert_array_equal(whole[others], found.soft_labels(rows)[others])
 
 
+@pytest.mark.parametrize("shots", [1, 4])  # the safety check of one label a class reads no fold, that of four does
+@pytest.mark.parametrize("estimator", ["ridge", *ESTIMATORS])
+def test_the_order_in_which_labelled_rows_are_named_changes_no_bit(estimator, shots):
+    rows, labels, positions = reference.blobs(apart=1.0, shots=shots)
+    options, turned = PoolLabelOptions(estimator=estimator), np.roll(positions, 1)
+    one, other = (spread((rows, labels, each), options) for each in (positions, turned))
+    assert same_bits(one, other)
+    assert (one.estimator, one.reason) == (other.estimator, other.reason)
+    np.testing.assert_array_equal(one.labelled_M, np.sort(positions))
+    np.testing.assert_array_equal(other.labels_M, labels[np.sort(positions)])
+
+
 @pytest.mark.parametrize("options", ALL, ids=ESTIMATORS)
 def test_no_other_label_is_read(options):
     """The scrambled labels are as far as a caller could hand them over: the positions and labels of the split are all there is."""
@@ -148,7 +160,8 @@ def test_without_a_pool_it_is_exactly_the_ridge_probe():
 
 def test_the_ridge_probe_can_be_asked_for():
     rows, labels, positions = data = reference.blobs()
-    probe, found = fit_ridge(rows[positions], labels[positions], 3), spread(data, estimator="ridge")
+    in_order = np.sort(positions)
+    probe, found = fit_ridge(rows[in_order], labels[in_order], 3), spread(data, estimator="ridge")
     np.testing.assert_array_equal(found.weight_CK, probe.weight_CK)
     assert not found.fell_back
     logits = found.sharpness * found.scores(rows)

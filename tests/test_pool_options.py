@@ -50,6 +50,10 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
             r"--probe-head is ridge, which kd, dkd, dist, dho-kd and lshl2_s read, and loss 'pool \+ .*' does not; leave it out",
         ),
         (
+            {"selection": "pool"},
+            r"--selection is pool, which picks coordinates for a classifier of coordinates, and head 'linear' has none; leave it",
+        ),
+        (
             {"method": "labels", "pool_estimator": "ridge-em"},
             r"--pool-estimator is ridge-em, which the loss 'pool', .* and .* read, and loss 'ce' does not; leave it out",
         ),

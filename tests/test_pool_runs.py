@@ -20,7 +20,7 @@ import cache
 from tcs.augmentation.pixels import normalise
 from tcs.config.train import TrainConfig
 from tcs.distributed.collectives import ALONE
-from tcs.errors import DataError
+from tcs.errors import ArtefactError, DataError
 from tcs.methods.named import METHODS
 from tcs.students.student import Student, normalisation
 from tcs.training.data import RunData, open_data
@@ -103,6 +103,15 @@ def test_runs_of_the_first_releases_are_told_from_todays_default(folder: pathlib
         assert not identity.keys() & {"probe_head", "pool_estimator", "class_prior"}
     changed = planned(folder, method="tcs-pool", pool_estimator="ridge-em")[0].identity
     assert changed["pool_estimator"] == "ridge-em"
+
+
+def test_a_finished_run_with_a_later_option_is_not_taken_for_one_without(folder: pathlib.Path) -> None:
+    options = {"method": "tcs-pool", "steps": 1}
+    train(config(folder, pool_estimator="ridge-em", **options))
+    with pytest.raises(
+        ArtefactError, match=r"was made with pool_estimator ridge-em, this command has None; use another"
+    ):
+        train(config(folder, **options))
 
 
 def test_coordinates_of_the_store_are_its_principal_axes(folder: pathlib.Path) -> None:

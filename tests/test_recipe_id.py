@@ -2,6 +2,7 @@
 
 import yaml
 
+import cache
 from tcs.grid.ledger import Origin, recipe_id, settings_of
 from tcs.grid.recipe import load_grid, plan_cells
 from tcs.grid.run import uses_targets
@@ -52,3 +53,21 @@ def test_references_have_recipe_ids_of_their_own_that_follow_what_they_read(tmp_
     assert {name for name, pool in plain if plain[name, pool] != held_out[name, pool]} == {
         *("same-pixels", "labels", "teacher-transductive"),
     }
+
+
+def test_only_a_reference_that_averages_over_teachers_is_told_from_those_of_earlier_releases(tmp_path):
+    recipe = {"train": "a.store", "test": "b.store", "students": ["resnet18"], "methods": ["labels"], "shots": [4]}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe | {"unlabelled": [20]}))
+    grid = load_grid(path)
+    settings = settings_of(grid, Origin(train="a", test="b", targets={}))
+    changed = {
+        cell.method.label
+        for cell in plan_cells(grid)
+        if recipe_id(settings, cell, reads_targets=False)
+        != recipe_id(settings, cell, reads_targets=False, pool_teachers="each")
+    }
+    assert changed == {"teacher-transductive"}
+    reference = next(cell for cell in plan_cells(grid) if cell.method.label == "teacher-transductive")
+    before = cache.digest_of_json({"reference": "teacher-transductive", "options": {"held_out": 0}})
+    assert recipe_id(settings, reference, reads_targets=False, pool_teachers="joined") == before

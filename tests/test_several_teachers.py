@@ -171,7 +171,7 @@ REFUSED: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
     (
         {"classes": ("ant", "bee", "fly")},
         SchemaError,
-        r"class '?cow'? is in one of .*first.store and .*other.store alone; extract both with the same labels",
+        r"class '?cow'? is in one of .*first.store and .*other.store alone; extract both with the same labels, or .*tcs cache label",
     ),
     (
         {"labels": (*(row % 3 for row in range(ROWS - 1)), -1)},

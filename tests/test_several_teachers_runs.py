@@ -14,6 +14,7 @@ import torch
 import yaml
 from artefacts import CLASSES, DIMS, make_store
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from teachers_beside import unit, write_beside
 from torch import Tensor
 from view_store import VIEWS, write_view_store
@@ -24,6 +25,7 @@ from tcs.cli import group
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import FewshotConfig
 from tcs.config.train import TrainConfig
+from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.fit import fit
 from tcs.coordinates.from_store import fit_store_coordinates
 from tcs.coordinates.stores import open_stores
@@ -31,12 +33,17 @@ from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.targets import fit_targets, open_targets
 from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.grid.recipe import load_grid
+from tcs.grid.references import pool_teachers_of, score_transductive
 from tcs.grid.run import fewshot
+from tcs.pool_labels.options import PoolLabelOptions
+from tcs.pool_labels.spread import spread_labels
 from tcs.training.data import RunData, open_data
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.loading import load_rows
 from tcs.training.soft_labels import labels_by_store, pool_labels
 from tcs.training.train import train
+from tcs.training.trainer import Trainer
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 CPU = torch.device("cpu")
@@ -246,6 +253,34 @@ def test_both_ways_of_spreading_train(folder: pathlib.Path) -> None:
     assert len(list((folder / "run" / "pool-labels").iterdir())) == 2
 
 
+@pytest.mark.parametrize("teachers", ["joined", "each"])
+def test_a_run_cut_short_goes_on_and_reads_the_labels_that_are_there(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, teachers: str
+) -> None:
+    (whole,) = train(config(folder, pool_teachers=teachers, out=str(folder / "whole")))
+    step = Trainer.train_step
+
+    def cut(self: Trainer, *given: Any) -> None:
+        if self.step == 2:
+            raise KeyboardInterrupt
+        step(self, *given)
+
+    monkeypatch.setattr(Trainer, "train_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(folder, pool_teachers=teachers, checkpoint_every=1))
+    monkeypatch.setattr(Trainer, "train_step", step)
+    files = sorted((folder / "run" / "pool-labels").iterdir())
+    assert len(files) == (1 if teachers == "joined" else 2)
+    before = [path.stat().st_mtime_ns for path in files]
+    (path,) = train(config(folder, pool_teachers=teachers, checkpoint_every=1))
+    assert [path.stat().st_mtime_ns for path in files] == before
+    first, second = (load_file(run / "last.safetensors") for run in (whole, path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = "each" if teachers == "joined" else "joined"
+    with pytest.raises(ArtefactError, match=r"was made with pool_teachers .*; use another --out or --overwrite"):
+        train(config(folder, pool_teachers=other))
+
+
 @pytest.mark.parametrize(
     "options", [{"loss": "kd"}, {"loss": "kd", "probe_head": "ridge"}, {"loss": "feature-l2 + ce"}]
 )
@@ -301,6 +336,9 @@ def test_the_commands_take_the_other_stores(folder: pathlib.Path) -> None:
     again = CliRunner().invoke(group, ["train", "-c", str(folder / "run" / "args.yaml")])
     assert again.exit_code == 0, again.output
     assert "is finished; nothing to do" in again.output
+    suggested = CliRunner().invoke(group, ["suggest", a, "--also", b, "--n", "3", "--out", str(folder / "s.csv")])
+    assert suggested.exit_code == 0, suggested.output
+    assert {key.partition("/")[0] for key in (folder / "s.csv").read_text().splitlines()[1:]} == set(CLASSES)
     twice = CliRunner().invoke(group, ["fit", a, "--also", a, "--out", str(folder / "d")])
     assert isinstance(twice.exception, SchemaError)
     assert "a.store is given twice" in str(twice.exception)
@@ -347,6 +385,49 @@ def test_a_grid_of_two_teachers_resumes_and_names_them(folder: pathlib.Path) -> 
     write_recipe(folder, also=None, test_also=None)
     with pytest.raises(ArtefactError, match=r"was made with another 'train' \(.*\+.* there"):
         fewshot(grid)
+
+
+EACH = {"label": "each", "method": "tcs-pool", "pool_teachers": "each"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "is_averaged"),
+    [
+        (["labels", EACH], True),
+        ([EACH, {"label": "kd", "loss": "ce + kd"}], True),
+        ([EACH, "tcs-pool"], False),
+        (["tcs-pool"], False),
+        (["labels"], False),
+    ],
+)
+def test_the_reference_of_the_pool_reads_teachers_as_the_students_do(
+    folder: pathlib.Path, methods: list[Any], is_averaged: bool
+) -> None:
+    recipe = write_recipe(folder, methods=methods, references=["teacher-transductive"])
+    assert pool_teachers_of(load_grid(recipe)) == ("each" if is_averaged else "joined")
+
+
+def test_the_averaged_reference_is_the_mean_of_both_heads_soft_labels(folder: pathlib.Path) -> None:
+    for first in ("a", "t"):
+        for second, seed in (("c", 1), ("d", 3)):  # so much noise that the two heads differ, and err
+            write_beside(folder / f"{first}{second}.store", cache.open(folder / f"{first}.store"), seed=seed, noise=1.5)
+    train_store, test_store = (
+        open_stores(str(folder / f"{first}c.store"), [str(folder / f"{first}d.store")]) for first in ("a", "t")
+    )
+    rows, pool = np.array([3, 1, 2]), np.arange(len(train_store))  # labelled rows in no order
+    soft = []
+    for second in ("c", "d"):
+        x_ND, test_ND = (cache.open(folder / f"{first}{second}.store").features()[:] for first in ("a", "t"))
+        system = fit_coordinates(x_ND, components=x_ND.shape[1])
+        options, labels = PoolLabelOptions(seed=5), train_store.labels_N[rows]
+        head = spread_labels(system.transform(x_ND), rows, labels, 3, options)
+        soft.append(head.soft_labels(system.transform(test_ND)))
+    single = [100 * float((one.argmax(1) == test_store.labels_N).mean()) for one in (*soft, soft[0] + soft[1])]
+    joined, averaged = (
+        score_transductive(train_store, test_store, rows, pool, 5, "cpu", teachers) for teachers in ("joined", "each")
+    )
+    assert averaged["top1"] == pytest.approx(single[2], abs=1e-3)
+    assert len({round(top1, 2) for top1 in (*single, joined["top1"])}) == 4
 
 
 def test_students_need_the_first_test_store_alone(folder: pathlib.Path) -> None:

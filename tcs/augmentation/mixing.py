@@ -105,21 +105,6 @@ def unmixed(rows: int) -> Mix:
     )
 
 
-def mix_images(images_B3SS: Tensor, mix: Mix) -> Tensor:
-    """uint8 (B, 3, S, S): the first L = len(mix) images mixed with their partners among them, the others as they are.
-
-    `mix` is of all L rows, unsliced. DataError for fewer images than rows, or of another size than drawn for.
-    """
-    rows = len(mix)
-    if len(images_B3SS) < rows or images_B3SS.shape[-2:] != (mix.size, mix.size):
-        raise DataError(
-            f"images of shape {tuple(images_B3SS.shape)} are to be mixed by draws of {rows} rows at {mix.size} px; "
-            "draw for this number of labelled rows and this size."
-        )
-    own = images_B3SS[:rows]
-    return torch.cat([mix_pairs(own, own[mix.partner_L.to(own.device)], mix), images_B3SS[rows:]])
-
-
 def mix_pairs(own_L3SS: Tensor, partners_L3SS: Tensor, mix: Mix) -> Tensor:
     """uint8 (L, 3, S, S): row i of `mix` on own and partner image i; for a rank that has gathered its rows' partners."""
     device, place_S = own_L3SS.device, torch.arange(mix.size)

@@ -16,6 +16,9 @@ from tcs.config.labelling import SuggestConfig
 )
 @click.option("--labelled", type=click.Path(), help="What is labelled so far: such a table, or `class key` lines.")
 @click.option("--readout", help="Readout of the store; needed where it holds several. A map is averaged.")
+@click.option(
+    "--also", multiple=True, type=click.Path(), help="Another teacher's store of the same images. Repeatable."
+)
 @click.option("--sheet", type=click.Path(), help="Also a picture (.png, .jpg) of thumbnails with rank and key.")
 @click.option("--folder", type=click.Path(), help="Also a folder with copies of the images.")
 @click.option("--data", help="The images, for a store that holds none.")

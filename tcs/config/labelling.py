@@ -25,7 +25,8 @@ class SuggestConfig:
     """`tcs suggest`: the `n` images of a store to label next, as a table with an empty column `class` for people to fill in.
 
     `labelled` is a split file, or such a table: what has a class there is labelled already. `sheet` is a picture of thumbnails,
-    `folder` gets copies of the images; `data` are the images of a store that holds none.
+    `folder` gets copies of the images. `also` are stores of the same images by other teachers, read beside; `data` are the images of
+    a store that holds none.
     """
 
     store: str
@@ -35,6 +36,7 @@ class SuggestConfig:
     readout: str | None = None
     sheet: str | None = None
     folder: str | None = None
+    also: tuple[str, ...] = ()
     data: str | None = None
     seed: int = 42
     overwrite: bool = False

@@ -143,21 +143,6 @@ def _all_coordinates(store: cache.Store, system: CoordinateSystem) -> NDArray[np
     return z_MK
 
 
-def encode_numpy(targets: Targets, z_BK: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Packed bits (B, P) of coordinates by plain numpy: 1 where projection >= threshold."""
-    return np.packbits(z_BK @ targets.rotation_HK.T >= targets.thresholds_H, axis=1, bitorder="little")
-
-
-def encode_torch(targets: Targets, z_BK: Any) -> Any:
-    """Bits (B, H), bool, of a float32 tensor on any device, with one matrix product."""
-    import torch
-
-    rotation_HK, thresholds_H = (
-        torch.as_tensor(a, device=z_BK.device) for a in (targets.rotation_HK, targets.thresholds_H)
-    )
-    return z_BK @ rotation_HK.T >= thresholds_H
-
-
 def _file_bytes(targets: Targets, provenance: Mapping[str, Any]) -> bytes:
     """The file, built in memory: HDF5 itself never meets a disk that is full."""
     buffer = io.BytesIO()

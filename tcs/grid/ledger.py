@@ -13,6 +13,7 @@ from typing import Any
 
 import cache
 from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
+from tcs.config.pool import JOINED
 from tcs.errors import ArtefactError
 from tcs.grid.recipe import POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
 from tcs.reporting.rows import KEY, load_rows
@@ -71,12 +72,12 @@ def _by_identity(options: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     return given
 
 
-def recipe_id(settings: Mapping[str, Any], cell: Cell, *, reads_targets: bool) -> str:
+def recipe_id(settings: Mapping[str, Any], cell: Cell, *, reads_targets: bool, pool_teachers: str = JOINED) -> str:
     """The digest of what a cell reads of the recipe, beside its stores and its own columns: options, targets where they have a part
-    in it, and the name of a reference; of the teacher's references, those options alone that they heed."""
+    in it, and the name of a reference; of the teacher's references, those options alone that they heed, and `pool_teachers`."""
     label, options, own = cell.method.label, settings["options"], settings["methods"].get(cell.method.label, {})
     if cell.model == TEACHER:
-        return cache.digest_of_json({"reference": label, "options": _heeded(label, options)})
+        return cache.digest_of_json({"reference": label, "options": _heeded(label, options, pool_teachers)})
     if not reads_targets:
         options, own = ({key: value for key, value in given.items() if key != "targets"} for given in (options, own))
     if label in STUDENT_REFERENCES:
@@ -84,9 +85,13 @@ def recipe_id(settings: Mapping[str, Any], cell: Cell, *, reads_targets: bool) -
     return cache.digest_of_json({"options": options, "method": own})
 
 
-def _heeded(reference: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a reference of the teacher follows: which rows are kept out of a pool."""
-    return {"held_out": options.get("held_out", 0)} if reference in POOL_REFERENCES else {}
+def _heeded(reference: str, options: Mapping[str, Any], pool_teachers: str) -> dict[str, Any]:
+    """The options that a reference of the teacher follows: which rows are kept out of a pool, and how it reads several teachers
+    (joined, as ever, is not named)."""
+    if reference not in POOL_REFERENCES:
+        return {}
+    teachers = {} if pool_teachers == JOINED else {"pool_teachers": pool_teachers}
+    return {"held_out": options.get("held_out", 0)} | teachers
 
 
 def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:

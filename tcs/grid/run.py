@@ -48,7 +48,7 @@ from tcs.grid.recipe import (
     method_of,
     plan_cells,
 )
-from tcs.grid.references import score_reference, score_transductive
+from tcs.grid.references import pool_teachers_of, score_reference, score_transductive
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.images.stored import decode_rows, find_images
 from tcs.inference.network import logits_of
@@ -77,6 +77,7 @@ class Bench:
     commit: str
     origin: Origin
     settings: dict[str, Any]
+    pool_teachers: str
     data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
     test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
@@ -171,6 +172,7 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         commit=commit,
         origin=origin,
         settings=settings_of(grid, origin),
+        pool_teachers=pool_teachers_of(grid),
     )
 
 
@@ -181,9 +183,9 @@ def _identities(store: cache.Store) -> set[str]:
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """The row of one cell; a failure becomes a row with status `failed` and its reason."""
     row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
-    row |= bench.origin.columns() | {
-        "recipe_id": recipe_id(bench.settings, cell, reads_targets=uses_targets(bench.grid, cell))
-    }
+    reads_targets, teachers = uses_targets(bench.grid, cell), bench.pool_teachers
+    digest = recipe_id(bench.settings, cell, reads_targets=reads_targets, pool_teachers=teachers)
+    row |= bench.origin.columns() | {"recipe_id": digest}
     row |= {"commit": bench.commit, "teacher": teacher_name_of(bench.train)}
     try:
         store = bench.train
@@ -275,7 +277,9 @@ def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     started = time.perf_counter()
     if cell.method.label in POOL_REFERENCES:
         pool_n = _pool(bench, cell, split)
-        metrics = score_transductive(bench.train, bench.test, split.rows_n, pool_n, cell.seed, bench.device)
+        metrics = score_transductive(
+            bench.train, bench.test, split.rows_n, pool_n, cell.seed, bench.device, bench.pool_teachers
+        )
     else:
         metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
     return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}

@@ -3,12 +3,12 @@
 Legend: N rows, B rows of a block, D features, K = min(POINT_DIMS, D) coordinates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcs.coordinates.axes import principal_axes
+from tcs.coordinates.axes import block_weights, principal_axes, weighed
 from tcs.coordinates.moments import Blocks, iterate_blocks, streaming_moments
 from tcs.runtime import progress_bar
 
@@ -35,11 +35,19 @@ class UnitRows:
             yield start, _unit(block_BD)
 
 
-def points_of(vectors: Blocks | NDArray[np.floating]) -> F32:
-    """Points (N, K) float32 of rows (N, D). DataError names a row with NaN or Inf, and refuses a single row."""
+def points_of(vectors: Blocks | NDArray[np.floating], widths: Sequence[int] = ()) -> F32:
+    """Points (N, K) float32 of rows (N, D); `widths` are those of several teachers' blocks, which are to weigh the same.
+
+    DataError names a row with NaN or Inf, and refuses a single row, or a teacher whose rows do not vary.
+    """
     rows = UnitRows(vectors)
     mean_D, covariance_DD = streaming_moments(rows)
-    axes_DK = principal_axes(covariance_DD)[0][:, :POINT_DIMS].astype(np.float32)
+    if len(widths) > 1:
+        weights_D = block_weights(covariance_DD, widths)
+        axes_DD = weights_D[:, None] * principal_axes(weighed(covariance_DD, weights_D))[0]
+    else:
+        axes_DD = principal_axes(covariance_DD)[0]
+    axes_DK = axes_DD[:, :POINT_DIMS].astype(np.float32)
     origin_D = mean_D.astype(np.float32)
     z_NK = np.empty((rows.shape[0], axes_DK.shape[1]), np.float32)
     with progress_bar(len(z_NK), "reading features", "rows") as bar:

@@ -11,6 +11,7 @@ import numpy as np
 import cache
 from tcs.config.labelling import SuggestConfig
 from tcs.config.plain import require_config
+from tcs.coordinates.stores import open_stores
 from tcs.coordinates.vectors import row_vectors
 from tcs.errors import ArtefactError, DataError
 from tcs.images.stored import find_images
@@ -33,14 +34,14 @@ def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
     unknown keys in the file, features that are not finite, and images that cannot be had.
     """
     require_config(config, SuggestConfig)
-    store = cache.open(pathlib.Path(config.store))
+    store = open_stores(config.store, config.also)
     store.features(config.readout)  # refuses an unknown name, or none among several
     readout = config.readout if config.readout is not None else next(iter(store.readouts))
     given = NO_LABELS if config.labelled is None else read_labels(config.labelled, store.keys, "--labelled")
     _check_number(config, len(store), len(given.rows_M))
     is_there = _check_outputs(config)
     pictures = _pictures(config, store)
-    choices = choose_rows(points_of(row_vectors(store, readout)), config.n, given, config.seed)
+    choices = choose_rows(points_of(row_vectors(store, readout), store.widths(readout)), config.n, given, config.seed)
     suggestions = tuple(
         Suggestion(row=choice.row, key=store.keys[choice.row], rank=rank, reason=choice.reason)
         for rank, choice in enumerate(choices, 1)

@@ -26,7 +26,7 @@ Rows = NDArray[np.integer]
 class Pool:
     """Rows as they were given (`z_NK`, on any device), and where their mean lies and how far they spread.
 
-    `labelled_M` (positions) and `labels_M` are int64 tensors on the CPU. Work is done on `device`. `graphs` keeps neighbour
+    `labelled_M` (positions, rising) and `labels_M` are int64 tensors on the CPU. Work is done on `device`. `graphs` keeps neighbour
     graphs by their number of neighbours: they are the same whatever is labelled, so pools of the same rows share them.
     """
 
@@ -125,7 +125,7 @@ def make_pool(
     seed: int = 0,
     block_rows: int = BLOCK_ROWS,
 ) -> Pool:
-    """The pool of rows `z_NK`, of which those at `labelled_M` have the labels `labels_M` in 0..n_classes-1.
+    """The pool of rows `z_NK`, of which those at `labelled_M`, in any order, have the labels `labels_M` in 0..n_classes-1.
 
     DataError where positions or labels are out of range or twice there, where a class has no label, where there are fewer
     than two classes, or where a row is not finite.
@@ -135,11 +135,14 @@ def make_pool(
         raise DataError(f"coordinates of the pool have shape {tuple(rows_NK.shape)}; they must be (rows, coordinates).")
     positions_M, classes_M = (np.asarray(values, np.int64) for values in (labelled_M, labels_M))
     _check_labels(positions_M, classes_M, len(rows_NK), n_classes)
+    order_M = np.argsort(
+        positions_M
+    )  # folds and sums then depend on which rows have labels, not on the order they are named in
     origin_K, spread = _moments(rows_NK, torch.device(device), block_rows)
     return Pool(
         z_NK=rows_NK,
-        labelled_M=torch.from_numpy(positions_M),
-        labels_M=torch.from_numpy(classes_M),
+        labelled_M=torch.from_numpy(positions_M[order_M]),
+        labels_M=torch.from_numpy(classes_M[order_M]),
         n_classes=n_classes,
         origin_K=origin_K,
         spread=spread,

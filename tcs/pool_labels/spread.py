@@ -79,9 +79,9 @@ def spread_labels(
 ) -> PoolLabels:
     """Spread the labels `labels_M` (0..n_classes-1) of the rows at `labelled_M` over the rows `z_NK` (N, K), float16 or float32.
 
-    The same options give the same bits on one machine. Memory beside the rows: a block, a sample of rows x C, and for
-    `propagation` a graph of a sample of rows. DataError for labels or rows that cannot be used (`make_pool`), ConfigError for a
-    prior of another number of classes.
+    The same options give the same bits on one machine, in whatever order the labelled rows are named. Memory beside the rows: a
+    block, a sample of rows x C, and for `propagation` a graph of a sample of rows. DataError for labels or rows that cannot be used
+    (`make_pool`), ConfigError for a prior of another number of classes.
     """
     options = options or PoolLabelOptions()
     if options.class_prior is not None:
@@ -107,7 +107,7 @@ def _check_prior_length(given: int, n_classes: int) -> None:
 
 
 def _probe(pool: Pool, options: PoolLabelOptions, reason: str | None) -> PoolLabels:
-    """The ridge probe of the labelled rows as they were given, to the bit; its soft labels are as sharp as those of the others."""
+    """The ridge probe of the labelled rows as they were given; its soft labels are as sharp as those of the others."""
     shots_MK = pool.z_NK[pool.labelled_M.to(pool.z_NK.device)].float().cpu().numpy()
     probe = fit_ridge(shots_MK, pool.labels_M.numpy(), pool.n_classes)
     sample_SK = pool.z_NK[pool.sample().to(pool.z_NK.device)].float().cpu().numpy()

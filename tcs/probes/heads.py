@@ -72,8 +72,8 @@ def _ridge(rows: SplitRows, axes_DK: F64, options: HeadOptions) -> LinearHead:
 
 
 def _logistic(rows: SplitRows, axes_DK: F64, options: HeadOptions) -> LinearHead:
-    weight_CK, bias_C = fit_logistic(rows.projected(axes_DK), rows.labels_N, rows.n_classes, options.seed)
-    return LinearHead(weight_CK=weight_CK, bias_C=bias_C)
+    probe = fit_logistic(rows.projected(axes_DK), rows.labels_N, rows.n_classes, options.seed)
+    return LinearHead(weight_CK=probe.weight_CK, bias_C=probe.bias_C)
 
 
 def _ibm2(rows: SplitRows, axes_DK: F64, options: HeadOptions) -> LinearHead:

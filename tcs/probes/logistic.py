@@ -1,8 +1,9 @@
 """Logits of the frozen teacher without a teacher head: a logistic probe of cached features, fitted on the run's own labels.
 
-Legend: N rows with a label, n rows to score, I labelled images (N of one view each), D teacher dims, C classes.
+Legend: N rows with a label, B rows to score, I labelled images (N of one view each), D = K teacher dims, C classes.
 """
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -19,43 +20,40 @@ MOST_FOLDS = 5
 MAX_ITERATIONS = 1000
 
 
-def probe_logits(
-    fit_ND: NDArray[np.floating],
-    labels_N: NDArray[np.int64],
-    score_nD: NDArray[np.floating],
-    n_classes: int,
-    seed: int,
-    views: int = 1,
-) -> NDArray[np.float32]:
-    """Logits float32 (n, C) of a multinomial logistic regression of the labels on the features.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class LogisticProbe:
+    """`weight_CK` (C, D) and `bias_C`, float64, for features as they are; a class without a row has bias -inf."""
 
-    The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
-    distilled. A class without a row gets the smallest logit of its row. Each `views` rows to fit that follow each other are of
-    one image, and lie in one fold. DataError where only one class has labels, or features are not finite.
-    """
-    _require_finite(score_nD)
-    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed, views)
-    scores_nc = score_nD.astype(np.float64) @ weight_cD.T + bias_c
-    logits_nC = np.repeat(scores_nc.min(axis=1, keepdims=True), n_classes, axis=1)
-    logits_nC[:, present_c] = scores_nc
-    return logits_nC.astype(np.float32)
+    weight_CK: NDArray[np.float64]
+    bias_C: NDArray[np.float64]
+    sharpness: float = 1.0  # its scores are logits as they stand
+
+    def scores(self, x_BD: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Logits (B, C) float64."""
+        scores_BC: NDArray[np.float64] = np.asarray(x_BD, np.float64) @ self.weight_CK.T + self.bias_C
+        return scores_BC
 
 
 def fit_logistic(
-    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], n_classes: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight (C, D) and bias (C,) of the same regression, for features as they are; a class without a row has bias -inf."""
-    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed)
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], n_classes: int, seed: int, views: int = 1
+) -> LogisticProbe:
+    """A multinomial logistic regression of the labels on the features.
+
+    The penalty has the least cross-validated log-loss, so that the probabilities, not only their order, are fit to be
+    distilled. Each `views` rows that follow each other are of one image, and lie in one fold. DataError where only one class has
+    labels, or features are not finite.
+    """
+    present_c, weight_cD, bias_c = _fit_present(fit_ND, labels_N, seed, views)
     weight_CD, bias_C = np.zeros((n_classes, fit_ND.shape[1])), np.full(n_classes, -np.inf)
     weight_CD[present_c], bias_C[present_c] = weight_cD, bias_c
-    return weight_CD, bias_C
+    return LogisticProbe(weight_CK=weight_CD, bias_C=bias_C)
 
 
 def _fit_present(
-    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int, views: int = 1
+    fit_ND: NDArray[np.floating], labels_N: NDArray[np.int64], seed: int, views: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """The classes that have rows, and their weights and biases for features as they are."""
-    _require_finite(fit_ND)
+    require_finite(fit_ND)
     present_c, places_N = np.unique(labels_N, return_inverse=True)
     if len(present_c) < 2:
         raise DataError(
@@ -69,7 +67,8 @@ def _fit_present(
     return present_c, weight_cD / spread, bias_c - weight_cD @ (origin_D / spread)
 
 
-def _require_finite(features_ND: NDArray[np.floating]) -> None:
+def require_finite(features_ND: NDArray[np.floating]) -> None:
+    """DataError for NaN or Inf in features that a probe is fitted to, or scores."""
     if not np.isfinite(features_ND).all():
         raise DataError(
             "the teacher's probe met features that are not finite (NaN or Inf); check the teacher's output."

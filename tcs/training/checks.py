@@ -30,6 +30,11 @@ def check_options(config: TrainConfig, method: Method) -> None:
 def _check_pool(config: TrainConfig, method: Method) -> None:
     """Refuse options of spread labels and of the teacher's probe where no loss of the run reads them."""
     pool, defaults = config.pool, PoolConfig()
+    require(
+        config.selection != SELECT_POOL or method.head == "tcs",
+        f"--selection is {SELECT_POOL}, which picks coordinates for a classifier of coordinates, and head '{method.head}' has none; "
+        "leave it out, or use --head tcs.",
+    )
     spreads = "pool" in method.needs or pool.probe_head == TRANSDUCTIVE or config.selection == SELECT_POOL
     for name, is_read, readers in (
         ("probe_head", "probe" in method.needs, "kd, dkd, dist, dho-kd and lshl2_s read"),

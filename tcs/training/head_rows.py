@@ -1,9 +1,10 @@
-"""What linear heads of cached coordinates say of a run's rows: soft labels and logits, held for all rows or computed for each batch.
+"""What linear heads of cached rows say of a run's rows: soft labels and logits, held for all rows or computed for each batch.
 
-They are a function of the coordinates, so that at 1,281,167 rows, 1,000 classes and 128 coordinates 0.66 GB are enough for what would be
-5.1 GB. `is_held` is the one place that says which way is taken: small runs hold their numbers, computed in float64.
+They are a function of the coordinates (those of a logistic probe: of the features), so that at 1,281,167 rows, 1,000 classes and 128
+coordinates 0.66 GB are enough for what would be 5.1 GB. `is_held` is the one place that says which way is taken: small runs hold their
+numbers, computed in float64.
 
-Legend: n rows of this run, V views, B rows of a batch, K coordinates, C classes.
+Legend: n rows of this run, V views, r = n V, B rows of a batch or a block, K coordinates (or teacher dims), C classes.
 """
 
 import dataclasses
@@ -14,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tcs.pool_labels.pool import BLOCK_ROWS
 from tcs.pool_labels.spread import PoolLabels
+from tcs.probes.logistic import LogisticProbe
 from tcs.training.views import cached_at
 
 HELD_BYTES = 256 << 20
+
+Head = PoolLabels | LogisticProbe
 
 Read = tuple[
     PoolLabels, Tensor
@@ -32,7 +37,7 @@ def is_held(rows: int, classes: int, components: int) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LinearRows:
-    """Coordinates z (n, [V,] K), and a head W (C, K), b (C,) with its sharpness multiplied in; float32 on one device."""
+    """Rows z (n, [V,] K) as they are cached, and a head W (C, K), b (C,) float32 with its sharpness multiplied in; on one device."""
 
     z_nK: Tensor
     weight_CK: Tensor
@@ -40,7 +45,7 @@ class LinearRows:
 
     def scores(self, place_B: Tensor, view_B: Tensor | None) -> Tensor:
         """z W' + b of the rows at `place_B` (B, C), of the views `view_B` where there are several."""
-        return cached_at(self.z_nK, place_B, view_B) @ self.weight_CK.T + self.bias_C
+        return cached_at(self.z_nK, place_B, view_B).to(self.weight_CK.dtype) @ self.weight_CK.T + self.bias_C
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,20 +86,20 @@ def soft_labels_of(reads: Sequence[Read], labels_n: Tensor, device: torch.device
     return SoftLabels(heads=tuple(linear_rows(labels, z) for labels, z in reads), labels_n=labels_n.to(device))
 
 
-def logits_of(labels: PoolLabels, z: Tensor, device: torch.device) -> Tensor | Logits:
-    """The head's logits, (n, [V,] C) float32 where they are held."""
-    if is_held(int(np.prod(z.shape[:-1])), len(labels.bias_C), z.shape[-1]):
-        return logit_rows(labels, z.cpu().numpy(), device)
-    return Logits(head=linear_rows(labels, z))
+def logits_of(head: Head, z: Tensor, device: torch.device) -> Tensor | Logits:
+    """The head's logits of rows z (n, [V,] K), (n, [V,] C) float32 on `device` where they are held."""
+    if is_held(int(np.prod(z.shape[:-1])), len(head.bias_C), z.shape[-1]):
+        return logit_rows(head, z, device)
+    return Logits(head=linear_rows(head, z.to(device)))
 
 
-def linear_rows(labels: PoolLabels, z: Tensor) -> LinearRows:
-    """The head of `labels` on coordinates z (n, [V,] K) float32, on their device."""
-    weight_CK, bias_C = (labels.sharpness * part for part in (labels.weight_CK, labels.bias_C))
+def linear_rows(head: Head, z: Tensor) -> LinearRows:
+    """The head on rows z (n, [V,] K), on their device."""
+    weight_CK, bias_C = (head.sharpness * part for part in (head.weight_CK, head.bias_C))
     return LinearRows(
         z_nK=z,
-        weight_CK=torch.from_numpy(weight_CK).to(z.dtype).to(z.device),
-        bias_C=torch.from_numpy(bias_C).to(z.dtype).to(z.device),
+        weight_CK=torch.from_numpy(weight_CK).to(z.device, torch.float32),
+        bias_C=torch.from_numpy(bias_C).to(z.device, torch.float32),
     )
 
 
@@ -108,10 +113,14 @@ def soft_label_rows(labels: PoolLabels, z: NDArray[np.float32], device: torch.de
     return soft_nVC.reshape(*z.shape[:-1], -1)
 
 
-def logit_rows(labels: PoolLabels, z: NDArray[np.float32], device: torch.device) -> Tensor:
-    """Logits (n, [V,] C) float32 whose softmax is the soft label by the coordinates alone; a class without a label gets the
+def logit_rows(head: Head, z: Tensor, device: torch.device) -> Tensor:
+    """Logits (n, [V,] C) float32 of rows (n, [V,] K) on `device`, block by block in float64; a class without a label gets the
     smallest of its row."""
-    scores = labels.sharpness * labels.scores(z.reshape(-1, z.shape[-1]))
-    least = np.where(np.isfinite(scores), scores, np.inf).min(axis=1, keepdims=True)
-    logits = np.where(np.isfinite(scores), scores, least).astype(np.float32)
-    return torch.from_numpy(logits.reshape(*z.shape[:-1], -1)).to(device)
+    flat_rK, classes = z.reshape(-1, z.shape[-1]), len(head.bias_C)
+    logits_rC = torch.empty(len(flat_rK), classes, device=device)
+    for start in range(0, len(flat_rK), BLOCK_ROWS):
+        scores_BC = head.sharpness * head.scores(flat_rK[start : start + BLOCK_ROWS].cpu().numpy())
+        least_B1 = np.where(np.isfinite(scores_BC), scores_BC, np.inf).min(axis=1, keepdims=True)
+        known_BC = np.where(np.isfinite(scores_BC), scores_BC, least_B1)
+        logits_rC[start : start + len(known_BC)] = torch.from_numpy(known_BC).to(device, torch.float32)
+    return logits_rC.reshape(*z.shape[:-1], classes)

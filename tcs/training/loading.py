@@ -12,9 +12,10 @@ from torch import Tensor
 
 import cache
 from tcs.errors import ArtefactError
+from tcs.pool_labels.pool import BLOCK_ROWS
 from tcs.pool_labels.spread import PoolLabels
-from tcs.probes.logistic import probe_logits
-from tcs.runtime import seed_for
+from tcs.probes.logistic import fit_logistic, require_finite
+from tcs.runtime import say, seed_for
 from tcs.training.data import RunData, map_readouts, vector_readout
 from tcs.training.head_rows import Logits, Read, logits_of, soft_labels_of
 from tcs.training.jobs import Job
@@ -45,15 +46,21 @@ def load_rows(
     reads: list[Read] = [] if z is None or "pool" not in heads else [(heads["pool"], z)]
     for part, labels in zip(data.by_store, by_store, strict=False):
         reads.append((labels, _coordinates(part, job.config.readout, rows_n, device)))
+    teacher_nD = _cached(data.store, readout, rows_n, device) if readout and "features" in needs else None
+    logits: Tensor | Logits | None = None
+    if "probe" in heads and z is not None:
+        logits = logits_of(heads["probe"], z, device)
+    elif "probe" in needs and readout is not None:
+        logits = _probe_logits(job, data.store, readout, device, teacher_nD)
     packed = targets.bits_rows(rows_n) if targets is not None and "bits" in needs else None
     return TrainingRows(
         labels_n=torch.from_numpy(labels_n).to(device),
         labelled_m=torch.from_numpy(labelled_m),
         coordinates_nK=z if "coordinates" in needs else None,
         packed_nP=None if packed is None else torch.as_tensor(packed, device=device),
-        teacher_nD=_cached(data.store, readout, rows_n, device) if readout and "features" in needs else None,
+        teacher_nD=teacher_nD,
         teacher_maps=_cached_maps(data.store, rows_n, device) if "maps" in needs else (),
-        teacher_logits_nC=_probe_logits(job, data.store, readout, device, heads.get("probe"), z),
+        teacher_logits_nC=logits,
         pool_labels_nC=soft_labels_of(reads, torch.from_numpy(labels_n), device) if reads else None,
     )
 
@@ -81,32 +88,29 @@ def _cached_maps(store: cache.Store, rows_n: NDArray[np.int64], device: torch.de
 
 
 def _probe_logits(
-    job: Job,
-    store: cache.Store,
-    readout: str | None,
-    device: torch.device,
-    head: PoolLabels | None,
-    z: Tensor | None,
-) -> Tensor | Logits | None:
-    """Logits of the teacher's probe, where a loss reads them: those of `head` on the coordinates `z`, or of a logistic probe."""
-    if "probe" not in job.method.needs or readout is None:
-        return None
-    if head is not None and z is not None:
-        return logits_of(head, z, device)
-    return _teacher_logits(job, store, readout, device)
+    job: Job, store: cache.Store, readout: str, device: torch.device, teacher_nD: Tensor | None
+) -> Tensor | Logits:
+    """Logits of the rows, of each of their views, by a logistic probe of the frozen teacher fitted on the split's labels alone.
 
-
-def _teacher_logits(job: Job, store: cache.Store, readout: str, device: torch.device) -> Tensor:
-    """Logits of the rows, of each of their views, by a probe of the frozen teacher fitted on the split's labels alone."""
+    `teacher_nD` are the rows' features, where they are there already.
+    """
     features, split_n = store.features(readout, resident_bytes=0), job.rows.split.rows_n
-    fitted, scored = features.gather(split_n), features.gather(job.rows.rows_n)
+    fitted, labels_m = features.gather(split_n), store.labels_N[split_n]
+    if np.unique(labels_m, return_counts=True)[1].min() < 2:
+        say(
+            "With one label of some class the logistic probe has no rows to choose its penalty by, and its logits are nearly flat: "
+            "--probe-head ridge or transductive teaches more."
+        )
     views = 1 if fitted.ndim == 2 else fitted.shape[1]
-    logits = probe_logits(
+    probe = fit_logistic(
         fitted.reshape(-1, fitted.shape[-1]),
-        np.repeat(store.labels_N[split_n], views),
-        scored.reshape(-1, scored.shape[-1]),
+        np.repeat(labels_m, views),
         len(store.classes),
         seed_for(job.config.seed, "probe"),
         views,
     )
-    return torch.from_numpy(logits.reshape(*scored.shape[:-1], -1)).to(device)
+    if teacher_nD is None:
+        teacher_nD = _cached(store, readout, job.rows.rows_n, torch.device("cpu"))
+    for block in torch.split(teacher_nD, BLOCK_ROWS):
+        require_finite(block.cpu().numpy())
+    return logits_of(probe, teacher_nD, device)

@@ -65,11 +65,15 @@ def is_finished(job: Job) -> bool:
         return False
     found = load_record(job.folder)
     require_parts(job.folder / CONFIG, found, {"state": str, "identity": dict}, train_anew(job.folder))
-    for key, value in plain_json(dict(job.identity)).items():
-        if found["identity"].get(key) != value:
-            there = str(found["identity"].get(key))[:80]
+    known, ours = found["identity"], plain_json(dict(job.identity))
+    for key in {
+        **ours,
+        **known,
+    }:  # options that came later are in an identity only where they are not at their defaults
+        if known.get(key) != ours.get(key):
+            there, here = (str(identity.get(key))[:80] for identity in (known, ours))
             raise ArtefactError(
-                f"{job.folder} was made with {key} {there}, this command has {str(value)[:80]}; use another --out or --overwrite."
+                f"{job.folder} was made with {key} {there}, this command has {here}; use another --out or --overwrite."
             )
     return bool(found["state"] == FINISHED)
 

@@ -1,0 +1,23 @@
+"""Tables of results that grow row by row: what a CSV holds already is not measured again."""
+
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from tcs.checkpoint import load_table, save_table
+from tcs.runtime import environment
+
+Done = Set[tuple[str, ...]]
+
+
+def append_rows(out: pathlib.Path, key: Sequence[str], rows: Callable[[Done], Iterable[Mapping[str, Any]]]) -> None:
+    """Add what `rows` yields to the CSV `out`, each with the commit, saved and printed as it comes.
+
+    `rows` is given the values of the columns `key` of every row that is there, as texts, and leaves those out.
+    """
+    found = load_table(out)
+    done, commit = {tuple(row[name] for name in key) for row in found}, environment()["commit"]
+    for row in rows(done):
+        found.append({**row, "commit": commit})
+        save_table(out, found)
+        print(" ".join(f"{value}" for value in row.values()), flush=True)
