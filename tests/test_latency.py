@@ -74,6 +74,10 @@ def test_multiply_adds_are_those_of_the_layers(run: pathlib.Path) -> None:
 def test_a_named_model_is_measured_at_its_own_size() -> None:
     assert open_named("test_vit,img_size=32", torch.device("cpu")).card.size == 32
     assert open_named("test_resnet", torch.device("cpu")).card.size == 160
+    named = open_named("test_resnet,img_size=48", torch.device("cpu"))  # timm's ResNet takes no such argument
+    assert (named.card.size, named.name) == (48, "test_resnet,img_size=48")
+    with pytest.raises(tcs.ModelError, match="unexpected keyword argument 'depht'"):
+        open_named("test_vit,img_size=32,depht=3", torch.device("cpu"))
     with pytest.raises(tcs.ModelError, match=r"names 'resnet19', which timm .* does not have"):
         open_named("resnet19", torch.device("cpu"))
 
