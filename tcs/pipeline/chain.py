@@ -91,12 +91,18 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
         with stages.stage("eval", f"on {places.test_store}"):
             rows = scored(config)
     exported: dict[str, list[str]] = {}
+    refused: dict[str, str | None] = {}
     for kind in config.exports:
         with stages.stage(f"export {kind}", f"to {places.exported(kind)}"):
             test_store = places.test_store if rows else None
-            exported[kind] = export_run(kind, config, test_store)
+            exported[kind], refused[kind] = export_run(kind, config, test_store)
     return Outcome(
-        plan=plan, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
+        plan=plan,
+        rows=tuple(rows),
+        seconds=stages.seconds,
+        exported=exported,
+        refused=next(filter(None, refused.values()), None),
+        closing=_closing(config, stages),
     )
 
 
