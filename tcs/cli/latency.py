@@ -5,12 +5,19 @@ from typing import Any
 
 import click
 
+from tcs.cli.completion import complete_teacher
 from tcs.config.inference import LatencyConfig
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
-@click.option("--against", multiple=True, metavar="NAME[,k=v...]", help="A timm model, as the teacher. Repeatable.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME[,k=v...]",
+    shell_complete=complete_teacher,
+    help="A timm model, as the teacher. Repeatable.",
+)
 @click.option("-b", "--batch-size", type=int, default=32, show_default=True, help="Images at once, for throughput.")
 @click.option("--threads", type=int, help="Of the processor.  [default: all cores]")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="How long each number is measured.")
