@@ -28,6 +28,7 @@ def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None
     for package, table in tables.items():
         names = {path.stem for path in (ROOT / package.replace(".", "/")).glob("*.py")} - {
             "__init__",
+            "completion",
             "config_file",
             "lazy_group",
             "train_options",
