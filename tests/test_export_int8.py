@@ -11,7 +11,7 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 from artefacts import CLASSES, make_store
-from finished_runs import RESNET, save_student
+from finished import RESNET, save_student
 
 import cache
 from tcs.config.export import ExportConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from artefacts import CLASSES, make_store
-from finished_runs import RESNET, save_student
+from finished import RESNET, save_student
 
 from cache.errors import StoreWriteError
 from tcs.cli import main
