@@ -145,12 +145,10 @@ def test_a_rerun_does_nothing_and_a_killed_stage_is_taken_up(options, tmp_path, 
 
 def test_labels_that_were_added_since_need_no_new_pass(options, data, tmp_path, monkeypatch):
     file = tmp_path / "l.csv"
-    rows = [f"few/{key.name},{key.parent.name}" for key in sorted((data / "few").rglob("*.png"))]
     shutil.copytree(data / "few", tmp_path / "all" / "few")
     keys = [f"few/{path.parent.name}/{path.name},{path.parent.name}" for path in sorted((data / "few").rglob("*.png"))]
     file.write_text("\n".join(["path,class", *keys[:2], *keys[3:5], *keys[6:8]]))
     options = options | {"data": str(tmp_path / "all"), "label_file": str(file)}
-    assert rows
     first = distilled(options)
     assert [row["labels"] for row in first.rows] == [6, 6]
     assert f"tcs suggest {tmp_path}/work/train.store --n 15 --labelled {file} --out" in first.closing
@@ -322,6 +320,16 @@ def test_a_file_at_out_is_left_alone(options, tmp_path):
     (tmp_path / "work").write_text("mine")
     with pytest.raises(tcs.ArtefactError, match=r"--out .*work is a file; the artefacts of a chain go into a folder"):
         distilled(options)
+
+
+@pytest.mark.parametrize("name", ["few", "pool", "test"])
+def test_nothing_is_written_among_the_images(options, data, name):
+    before = sorted((data / name).rglob("*"))
+    with pytest.raises(
+        tcs.ArtefactError, match=rf"--out .*{name}/\.\./{name} is a folder of the images; .* Give another --out"
+    ):
+        distilled(options, out=f"{data}/{name}/../{name}")
+    assert sorted((data / name).rglob("*")) == before
 
 
 def test_torchrun_is_for_the_single_commands(options, monkeypatch):

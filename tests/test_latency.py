@@ -86,6 +86,7 @@ def test_comparisons_divide_the_right_way() -> None:
     def row(name: str, against: bool, milliseconds: float, rate: float, device: str = "cpu") -> dict:
         return {
             "model": name,
+            "path": f"runs/{name}",
             "against": against,
             "device": device,
             "latency_ms": milliseconds,
@@ -98,6 +99,9 @@ def test_comparisons_divide_the_right_way() -> None:
     assert comparison(rows) == [
         "s against t (cpu): 5.0 times as fast for one image, 6.0 times in batches, 1 / 5.0 of its parameters."
     ]
+    # A student and what was exported of it have one name, and two places.
+    twins = [rows[0], rows[0] | {"path": "s.onnx"}, *rows[1:]]
+    assert [line.partition(" (cpu)")[0] for line in comparison(twins)] == ["runs/s against t", "s.onnx against t"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import shlex
 import shutil
 import tarfile
 
@@ -91,7 +92,7 @@ def test_from_a_folder_to_files_that_others_load(
     prepare, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     walk = prepare(tmp_path)
-    work, labels = tmp_path / "work", tmp_path / "labels.csv"
+    work, labels = tmp_path / "my work", tmp_path / "labels.csv"
     walk.write_labels(labels, LABELLED)
     chain = [
         "distill",
@@ -106,10 +107,10 @@ def test_from_a_folder_to_files_that_others_load(
     ]
     chain += ["--model", "test_efficientnet", "--student-img-size", "32", "--student-batch-size", "16", "--steps", "8"]
     chain += ["--held-out", "0", "--out", str(work), *(word for kind in EXPORTS for word in ("--export", kind))]
-    code, told, said = tcs(capsys, *chain)
+    code, closing, said = tcs(capsys, *chain)
     assert code == 0, said
     kinds, count = len(set(walk.classes.values())), len(list(walk.test.glob("*/*")))
-    assert f"| test_efficientnet | tcs-pool | {LABELLED * kinds} | " in told
+    assert f"| test_efficientnet | tcs-pool | {LABELLED * kinds} | " in closing
     assert said.count("largest difference from the run") == len(EXPORTS)
 
     # A student, and whatever was exported of it, decide alike on images that none of them has seen.
@@ -135,6 +136,11 @@ def test_from_a_folder_to_files_that_others_load(
     scored = json.loads(told)["results"][0]
     assert (code, scored["rows"], scored["top1"]) == (0, count, kept)
     assert kept == pytest.approx(100 * sum(hits) / count, abs=1e-3)
+
+    # What is said to be run next runs as it is said.
+    (next_line,) = [line for line in closing.splitlines() if line.startswith("  tcs suggest ")]
+    assert tcs(capsys, *shlex.split(next_line)[1:])[0] == 0
+    assert len(table((work / "next.csv").read_text())) == 20
 
     # More labels: no second pass of the teacher, another student.
     before = cache.open(work / "train.store")

@@ -181,17 +181,27 @@ def gigamacs(model: UsableModel) -> float | None:
     return round(int(counter.get_total_flops()) / 2e9, 6)
 
 
+def names_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How to call the model of each row: by its name, or by its path where another model has that name, as a student's export has."""
+    places: dict[str, set[str]] = {}
+    for row in rows:
+        places.setdefault(row["model"], set()).add(row["path"])
+    return [row["model"] if len(places[row["model"]]) == 1 else row["path"] for row in rows]
+
+
 def comparison(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A sentence for every model and each it is held against, on one device: how many times as fast, with how much arithmetic."""
-    lines = []
+    lines, called = [], names_of(rows)
     for other in (row for row in rows if row["against"]):
-        for row in (row for row in rows if not row["against"] and row["device"] == other["device"]):
+        for row, name in zip(rows, called, strict=True):
+            if row["against"] or row["device"] != other["device"]:
+                continue
             latency = other["latency_ms"] / row["latency_ms"]
             throughput = row["infer_samples_per_sec"] / other["infer_samples_per_sec"]
             macs = _share(other["infer_gmacs"], row["infer_gmacs"], "multiply-adds")
             parameters = _share(other["param_count"], row["param_count"], "parameters")
             lines.append(
-                f"{row['model']} against {other['model']} ({row['device']}): {latency:.1f} times as fast for one image, "
+                f"{name} against {other['model']} ({row['device']}): {latency:.1f} times as fast for one image, "
                 f"{throughput:.1f} times in batches{macs}{parameters}."
             )
     return lines
