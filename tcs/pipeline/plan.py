@@ -167,7 +167,9 @@ def tell(config: DistillConfig, plan: ChainPlan) -> None:
         eight = "" if config.int8 is None else f"; 8 bits, calibrated with {config.int8}"
         say(f"  export   {', '.join(config.exports)}{eight}.")
     twice = sum(item.minutes for item in plan.students) if config.compare_labels else 0.0
-    say(f"  about {readable_minutes(plan.minutes + twice)} on this machine, less what is there already.")
+    say(
+        f"  about {readable_minutes(plan.minutes + twice)} of extraction and training on this machine, less what is there already."
+    )
 
 
 def _asks_for_axes(config: DistillConfig) -> bool:
