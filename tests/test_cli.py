@@ -28,6 +28,7 @@ def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None
     for package, table in tables.items():
         names = {path.stem for path in (ROOT / package.replace(".", "/")).glob("*.py")} - {
             "__init__",
+            "completion",
             "config_file",
             "lazy_group",
             "train_options",
@@ -148,6 +149,26 @@ def test_python_m_tcs_is_the_command() -> None:
         [sys.executable, "-m", "tcs", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout.startswith("tcs, version ")
+
+
+EVERY_HELP = """
+import contextlib, io, sys
+for name in ("torch", "timm", "faiss", "h5py", "numpy", "onnxruntime"):
+    sys.modules[name] = None  # to import it would raise
+from tcs.cli import COMMANDS, group
+from tcs.cli.cache import SUBCOMMANDS
+lines = [[name] for name in COMMANDS] + [["cache", name] for name in SUBCOMMANDS]
+for line in lines:
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        group.main([*line, "--help"], prog_name="tcs", standalone_mode=False)
+    assert told.getvalue().startswith(f"Usage: tcs {' '.join(line)} "), told.getvalue()
+print(len(lines))
+"""
+
+
+def test_help_of_every_command_comes_without_what_the_command_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", EVERY_HELP], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == ("", f"{len(COMMANDS) + len(SUBCOMMANDS)}\n")
 
 
 def test_results_that_cannot_be_written_are_one_line(

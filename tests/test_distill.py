@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
 import pytest
+import yaml
 from artefacts import make_store
 from click.testing import CliRunner
 from extraction import SIDE
@@ -15,7 +17,8 @@ import cache
 import tcs
 from tcs.cli.distill import command, derived_options
 from tcs.config.distill import DistillConfig, option_names, stage_defaults
-from tcs.errors import ConfigError, DataError, ModelError
+from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
+from tcs.export import int8
 from tcs.pipeline.outcome import table
 from tcs.pipeline.plan import make_plan, scoring_config
 
@@ -142,12 +145,10 @@ def test_a_rerun_does_nothing_and_a_killed_stage_is_taken_up(options, tmp_path, 
 
 def test_labels_that_were_added_since_need_no_new_pass(options, data, tmp_path, monkeypatch):
     file = tmp_path / "l.csv"
-    rows = [f"few/{key.name},{key.parent.name}" for key in sorted((data / "few").rglob("*.png"))]
     shutil.copytree(data / "few", tmp_path / "all" / "few")
     keys = [f"few/{path.parent.name}/{path.name},{path.parent.name}" for path in sorted((data / "few").rglob("*.png"))]
     file.write_text("\n".join(["path,class", *keys[:2], *keys[3:5], *keys[6:8]]))
     options = options | {"data": str(tmp_path / "all"), "label_file": str(file)}
-    assert rows
     first = distilled(options)
     assert [row["labels"] for row in first.rows] == [6, 6]
     assert f"tcs suggest {tmp_path}/work/train.store --n 15 --labelled {file} --out" in first.closing
@@ -321,6 +322,16 @@ def test_a_file_at_out_is_left_alone(options, tmp_path):
         distilled(options)
 
 
+@pytest.mark.parametrize("name", ["few", "pool", "test"])
+def test_nothing_is_written_among_the_images(options, data, name):
+    before = sorted((data / name).rglob("*"))
+    with pytest.raises(
+        tcs.ArtefactError, match=rf"--out .*{name}/\.\./{name} is a folder of the images; .* Give another --out"
+    ):
+        distilled(options, out=f"{data}/{name}/../{name}")
+    assert sorted((data / name).rglob("*")) == before
+
+
 def test_torchrun_is_for_the_single_commands(options, monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
@@ -354,6 +365,52 @@ def test_what_the_chain_exports_gives_what_its_student_gives(options, tmp_path):
         assert [(row["path"], row["class"]) for row in rows] == [(row["path"], row["class"]) for row in found[0]]
         assert [row["probability"] for row in rows] == pytest.approx([row["probability"] for row in found[0]], abs=1e-4)
     assert "| 12 |" in (pathlib.Path(folder) / "README.md").read_text().partition("## Scores")[2]
+
+
+def test_eight_bits_are_measured_and_a_loss_is_told_after_the_table(options, tmp_path, monkeypatch, capsys):
+    more = {"exports": ("onnx",), "int8": options["test"], "max_drop": 100.0}
+    outcome = distilled(options, **more)
+    assert [pathlib.Path(path).name.partition(".")[2] for path in outcome.exported["onnx"]] == ["onnx", "int8.onnx"]
+    assert outcome.refused is None
+    told = capsys.readouterr().err
+    assert re.search(r"\.onnx: largest difference from the run \d\.\de-0\d\.\n", told)
+    assert re.search(r"int8 top-1 .* %, float .* % of 6; agrees with float on .* % of 6 images", told)
+    compare = int8.compare
+    monkeypatch.setattr(int8, "compare", lambda *given: dataclasses.replace(compare(*given), top1_int8=-50.0))
+    renamed = {"models": "model", "exports": "export"}
+    again = {
+        renamed.get(name, name).replace("_", "-"): value for name, value in (options | more).items() if name != "data"
+    }
+    again = {name: list(value) if isinstance(value, tuple) else value for name, value in again.items()}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(again | {"max-drop": 1.0, "overwrite": True}))
+    done = CliRunner().invoke(command, ["-c", str(tmp_path / "c.yaml"), options["data"]], standalone_mode=False)
+    assert "| teacher-probe |" in done.stdout
+    assert isinstance(done.exception, ArtefactError)
+    assert re.search(r"int8 loses more than --max-drop 1: .*, kept as .*int8-refused.onnx", str(done.exception))
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"exports": ("hf",), "int8": "x"}, ConfigError, "--int8 has no effect without --export onnx"),
+        (
+            {"exports": ("hf",), "with_preprocess": True},
+            ConfigError,
+            "--with-preprocess has no effect without --export onnx",
+        ),
+        ({"exports": ("onnx",), "max_drop": 2.0}, ConfigError, "--max-drop has no effect without --int8"),
+        ({"exports": ("onnx",), "int8": "nowhere"}, DataError, "'nowhere' does not exist; DATA must be a folder"),
+        (
+            {"exports": ("onnx",), "int8": "x", "method": "tcs-mimic"},
+            ConfigError,
+            "and the method reads no labels; leave it",
+        ),
+    ],
+)
+def test_eight_bits_that_cannot_be_are_told_before_the_teacher_runs(options, tmp_path, more, error, message):
+    with pytest.raises(error, match=message):
+        distilled(options, **more)
+    assert not (tmp_path / "work").exists()
 
 
 def test_students_without_labels_are_scored_by_a_probe(options):

@@ -287,12 +287,12 @@ def test_names_that_hide_packages_are_told(tmp_path: pathlib.Path) -> None:
 def test_the_hub_is_asked_on_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
-    from tcs.teacher import availability
+    from tcs import hub
 
     assert "HF_HUB_OFFLINE is set: nothing is downloaded" in tcs.doctor.diagnose.check_hub().text
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     for answers, level in ((True, OK), (False, WARNING)):
-        monkeypatch.setattr(availability, "hub_answers", lambda answers=answers: answers)
+        monkeypatch.setattr(hub, "hub_answers", lambda answers=answers: answers)
         assert tcs.doctor.diagnose.check_hub().level == level
 
 

@@ -14,7 +14,7 @@ import pytest
 import timm
 import torch
 from artefacts import make_store
-from finished_runs import FAMILIES, RESNET, SWIN, VIT, save_student
+from finished import FAMILIES, RESNET, SWIN, VIT, save_student
 from PIL import Image
 from safetensors import safe_open
 

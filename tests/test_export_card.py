@@ -7,7 +7,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from artefacts import CLASSES, make_store
-from finished_runs import RESNET, save_student
+from finished import RESNET, save_student
 from scipy import stats
 
 import cache

@@ -11,7 +11,7 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 from artefacts import CLASSES, make_store
-from finished_runs import RESNET, save_student
+from finished import RESNET, save_student
 
 import cache
 from tcs.config.export import ExportConfig
@@ -145,7 +145,8 @@ def test_int8_without_images_or_decisions_is_refused(folder: pathlib.Path, tmp_p
     with pytest.raises(DataError, match=r"lone.store has 1 images; it needs 2 or more, one half to calibrate with"):
         export(folder, int8=str(tmp_path / "lone.store"), out=str(tmp_path / "m.onnx"))
     with pytest.raises(DataError, match=r"'nowhere' does not exist; DATA must be"):
-        export(folder, int8="nowhere")
+        export(folder, int8="nowhere", out=str(tmp_path / "new.onnx"))
+    assert not (tmp_path / "new.onnx").exists()  # told before the float file is made
     for model, count in ((RESNET, 1), (SMALLER, 0)):
         with pytest.raises(ConfigError, match=f"has {count} classes; export it without --int8"):
             export(folder, run=str(folder / "few"), models=(model,), out=str(tmp_path / "x.onnx"))

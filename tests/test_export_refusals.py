@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from artefacts import CLASSES, make_store
-from finished_runs import RESNET, save_student
+from finished import RESNET, save_student
 
 from cache.errors import StoreWriteError
 from tcs.cli import main
@@ -74,6 +74,11 @@ def test_what_is_no_run_is_refused(folder: pathlib.Path, whole: pathlib.Path) ->
     for place in (whole / "train.store", folder / "nowhere", folder):
         with pytest.raises(ArtefactError, match="holds no student; give the --out folder of a tcs train command"):
             export(folder, run=str(place))
+    export(folder, to="hf", out=str(folder / "hf"))
+    with pytest.raises(
+        ArtefactError, match=r"hf/config.json is not of a student that tcs train made; give a run of it"
+    ):
+        export(folder, run=str(folder / "hf"))
     with pytest.raises(ArtefactError, match="has no student 'vit'; it has resnet18-layers"):
         export(folder, models=("vit",))
 

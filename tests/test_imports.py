@@ -20,6 +20,7 @@ ROOMS = {
     "errors": "",
     "config": "errors",
     "shadowing": "",
+    "hub": "",
     "metrics": "",
     "calibration": "",
     "runtime": "errors",
@@ -36,11 +37,11 @@ ROOMS = {
     "pool_labels": "probes",
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes splits",
-    "students": "functional",
+    "students": "functional hub",
     "inference": "augmentation calibration checkpoint images metrics students",
     "labelling": "coordinates images pool_labels splits",
     "exchange": "",
-    "teacher": "coordinates students",
+    "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
     "training": "artefact augmentation calibration checkpoint coordinates criteria distributed functional images methods pool_labels "
     "probes splits students",
@@ -55,7 +56,7 @@ ROOMS = {
     "pipeline": "artefact checkpoint coordinates evaluation export extraction grid images inference methods reporting splits "
     "students training",
     "demonstration": "coordinates extraction grid reporting",
-    "doctor": "images teacher training",
+    "doctor": "hub images training",
     "cli": "coordinates demonstration doctor evaluation exchange export extraction grid inference labelling maintenance methods "
     "pipeline reporting splits training",
     "__main__": "cli",

@@ -209,6 +209,36 @@ def test_lines_that_cannot_be_followed(tmp_path, text, message):
         given(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "key,class\na/1.png,G\xe4nse\n".encode("latin-1"),
+            r"line 2 has a class that is not UTF-8 .*; save it as UTF-8",
+        ),
+        (
+            "key,class\na/1.png,x\n".encode("utf-16"),
+            r"l.csv is UTF-16; save it as UTF-8 \(in a spreadsheet: CSV UTF-8\)\.$",
+        ),
+        (
+            b"key,class\na/1.png," + b"x" * 200_000,
+            r"l.csv is no table \(field larger than field limit \(131072\)\); save it",
+        ),
+    ],
+)
+def test_a_file_that_is_no_text(tmp_path, content, message):
+    (tmp_path / "l.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_given_labels(str(tmp_path / "l.csv"), KEYS, {}, "my/data")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(tmp_path, end):
+    for text in ("key,class\na/1.png,x\nb/2.png,\n", "x a/1.png\n\n"):
+        (tmp_path / "l.csv").write_bytes(text.replace("\n", end).encode("utf-8-sig"))
+        assert read_given_labels(str(tmp_path / "l.csv"), KEYS, {}, "my/data") == {"a/1.png": "x"}
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"label file .*no.csv cannot be read \(No such file or directory\)"):
         read_given_labels(str(tmp_path / "no.csv"), KEYS, {}, "my/data")

@@ -74,6 +74,10 @@ def test_multiply_adds_are_those_of_the_layers(run: pathlib.Path) -> None:
 def test_a_named_model_is_measured_at_its_own_size() -> None:
     assert open_named("test_vit,img_size=32", torch.device("cpu")).card.size == 32
     assert open_named("test_resnet", torch.device("cpu")).card.size == 160
+    named = open_named("test_resnet,img_size=48", torch.device("cpu"))  # timm's ResNet takes no such argument
+    assert (named.card.size, named.name) == (48, "test_resnet,img_size=48")
+    with pytest.raises(tcs.ModelError, match="unexpected keyword argument 'depht'"):
+        open_named("test_vit,img_size=32,depht=3", torch.device("cpu"))
     with pytest.raises(tcs.ModelError, match=r"names 'resnet19', which timm .* does not have"):
         open_named("resnet19", torch.device("cpu"))
 
@@ -82,6 +86,7 @@ def test_comparisons_divide_the_right_way() -> None:
     def row(name: str, against: bool, milliseconds: float, rate: float, device: str = "cpu") -> dict:
         return {
             "model": name,
+            "path": f"runs/{name}",
             "against": against,
             "device": device,
             "latency_ms": milliseconds,
@@ -94,6 +99,9 @@ def test_comparisons_divide_the_right_way() -> None:
     assert comparison(rows) == [
         "s against t (cpu): 5.0 times as fast for one image, 6.0 times in batches, 1 / 5.0 of its parameters."
     ]
+    # A student and what was exported of it have one name, and two places.
+    twins = [rows[0], rows[0] | {"path": "s.onnx"}, *rows[1:]]
+    assert [line.partition(" (cpu)")[0] for line in comparison(twins)] == ["runs/s against t", "s.onnx against t"]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ def test_every_kind_of_path_gives_the_same_rows(
         assert row["probability"] == pytest.approx(wanted["probability"], abs=1e-5)
 
 
+def test_lines_on_stdin_end_where_lines_of_a_file_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a\u2028b.jpg\r\n\nc d.jpg\n"  # the first name holds what Unicode takes for the end of a line
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert [image.path for image in named_images(["-"])] == ["a\u2028b.jpg", "c d.jpg"]
+
+
 @pytest.mark.parametrize("end", ["csv", "json", "parquet"])
 def test_tables_hold_the_rows(folder: pathlib.Path, tmp_path: pathlib.Path, end: str) -> None:
     out = tmp_path / f"deep/p.{end}"

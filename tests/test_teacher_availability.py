@@ -12,11 +12,12 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
+from tcs import hub
 from tcs.config.extract import ExtractConfig
 from tcs.errors import DataError, ModelError
 from tcs.extraction.extract import extract
-from tcs.teacher import availability
-from tcs.teacher.availability import hub_answers, require_at_hand
+from tcs.hub import hub_answers
+from tcs.teacher.availability import require_at_hand
 from tcs.teacher.model import load_teacher
 from tcs.teacher.source import parse_source
 
@@ -31,9 +32,9 @@ def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Ite
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("urllib.request.getproxies", dict)
-    availability._takes_connections.cache_clear()
+    hub._takes_connections.cache_clear()
     yield folder
-    availability._takes_connections.cache_clear()
+    hub._takes_connections.cache_clear()
 
 
 def unreachable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -146,7 +147,7 @@ def test_a_hub_that_takes_connections_is_asked(monkeypatch: pytest.MonkeyPatch) 
         assert hub_answers()
         require_at_hand(parse_source(NAME), has_file=False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}/mirror")
-    availability._takes_connections.cache_clear()
+    hub._takes_connections.cache_clear()
     assert not hub_answers()  # nobody listens any more
 
 
@@ -167,14 +168,14 @@ def test_behind_a_proxy_it_is_the_proxy_that_is_tried(
     monkeypatch.setattr("urllib.request.getproxies", lambda: proxies)
     monkeypatch.setattr("urllib.request.proxy_bypass", lambda _: False)
     tried: list[Any] = []
-    monkeypatch.setattr(availability, "_takes_connections", lambda place: not tried.append(place))
-    monkeypatch.setattr(availability._takes_connections, "cache_clear", lambda: None, raising=False)
+    monkeypatch.setattr(hub, "_takes_connections", lambda place: not tried.append(place))
+    monkeypatch.setattr(hub._takes_connections, "cache_clear", lambda: None, raising=False)
     assert hub_answers()
     assert tried == [asked]
 
 
 def test_a_look_up_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(availability, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(0.5) or [])
     started = time.perf_counter()
     assert not hub_answers()

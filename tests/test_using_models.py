@@ -171,11 +171,19 @@ def test_what_is_no_model_is_told(folder: pathlib.Path, tmp_path: pathlib.Path) 
     (tmp_path / "empty").mkdir()
     shutil.copytree(folder / "timm", tmp_path / "bare")
     (tmp_path / "bare" / "model.safetensors").unlink()
+    shutil.copytree(folder / "timm", tmp_path / "chain" / "run" / "timm")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "vit"}')
     cases = (
         ("gone", "gone' does not exist; MODEL is a run of tcs train, RUN/<student>"),
         (folder / "images", "images holds images and no student; MODEL is a run"),
         (tmp_path / "empty", "empty holds no student; MODEL is a run"),
         (folder / "timm" / "model.safetensors", r"is a file of another kind; .*Did you mean its folder .*timm\?"),
+        (tmp_path / "chain", r"chain holds no student; MODEL is .*Did you mean .*/chain/run\?$"),
+        (
+            tmp_path / "other",
+            r"other/config.json is not of a student that tcs train made; give a run of it, or RUN/<student>",
+        ),
         (tmp_path / "bare", "bare says what its model is, and has no model.safetensors; export the model again"),
     )
     for model, message in cases:

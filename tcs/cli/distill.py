@@ -11,9 +11,12 @@ from typing import Any
 import click
 
 from tcs.cli import extract, fit, targets, train
+from tcs.cli.completion import complete_format
 from tcs.cli.config_file import config_file_option
 from tcs.cli.train_options import GroupedCommand, GroupedOption
 from tcs.config.distill import PREFIXES, SHARED, DistillConfig, option_names
+from tcs.config.export import FORMATS, MAX_DROP_POINTS
+from tcs.errors import ArtefactError, either
 
 COMMANDS = {"extract": extract.command, "train": train.command, "fit": fit.command, "targets": targets.command}
 GROUPS = {"extract": "Images and the teacher's pass", "fit": "Coordinates", "targets": "Hash bits"}
@@ -62,7 +65,17 @@ def _own(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_own("--test", metavar="DATA", help="Images with labels to score the students on.")
 @_own("--test-split", metavar="NAME", help="Part of --test to use, as --split is of DATA.")
 @_own("--val-split", type=float, metavar="SHARE", help="Or a share of the labelled images of DATA, as 0.2.")
-@_own("--export", "exports", multiple=True, metavar="FORMAT", help="Write the students for others too. Repeatable.")
+@_own(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="FORMAT",
+    shell_complete=complete_format,
+    help=f"Write the students for others too: {either(FORMATS)}. Repeatable.",
+)
+@_own("--with-preprocess", is_flag=True, help="Exported graphs take uint8 pixels and normalise them.")
+@_own("--int8", metavar="DATA", help="With --export onnx: also an 8-bit file, calibrated with these images.")
+@_own("--max-drop", type=float, default=MAX_DROP_POINTS, show_default=True, help="Points of top-1 that it may lose.")
 @_own("--compare-labels", is_flag=True, help="Train each student from its labels alone as well.")
 @_own("--overwrite", is_flag=True, help="Train anew what was trained otherwise; stores stay.")
 @_own("--dry-run", is_flag=True, help="Print the plan and what it costs, and write nothing.")
@@ -87,3 +100,5 @@ def command(as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(outcome.to_json()))
     elif outcome.closing:
         click.echo(outcome.describe())
+    if outcome.refused is not None:
+        raise ArtefactError(outcome.refused)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from tcs.cli.completion import complete_teacher
 from tcs.config.extract import COMPUTE_DTYPES, LABEL_SOURCES, PROJECTIONS, STORED_DTYPES, ExtractConfig
 
 
@@ -67,7 +68,12 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.command()
 @click.argument("data")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
-@click.option("--teacher", required=True, help="timm name, hf-hub:OWNER/NAME, local-dir:FOLDER or MODULE:FUNCTION.")
+@click.option(
+    "--teacher",
+    required=True,
+    shell_complete=complete_teacher,
+    help="timm name, hf-hub:OWNER/NAME, local-dir:FOLDER or MODULE:FUNCTION.",
+)
 @click.option("--teacher-checkpoint", type=click.Path(), help="Weights: .safetensors, or .pth with tensors only.")
 @click.option("--checkpoint-key", metavar="NAME", help="Dict of that file to read.  [default: found by its layout]")
 @click.option(

@@ -5,12 +5,19 @@ from typing import Any
 
 import click
 
+from tcs.cli.completion import complete_teacher
 from tcs.config.inference import LatencyConfig
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
-@click.option("--against", multiple=True, metavar="NAME[,k=v...]", help="A timm model, as the teacher. Repeatable.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME[,k=v...]",
+    shell_complete=complete_teacher,
+    help="A timm model, as the teacher. Repeatable.",
+)
 @click.option("-b", "--batch-size", type=int, default=32, show_default=True, help="Images at once, for throughput.")
 @click.option("--threads", type=int, help="Of the processor.  [default: all cores]")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="How long each number is measured.")
@@ -23,16 +30,16 @@ def command(as_json: bool, **options: Any) -> None:
     pass alone: medians, with quartiles.
     """
     config = LatencyConfig(**options)
-    from tcs.inference.latency import comparison, measure_latency
+    from tcs.inference.latency import comparison, measure_latency, names_of
 
     rows = measure_latency(config)
     if as_json:
         click.echo(json.dumps({"results": rows}))
         return
-    for row in rows:
+    for row, name in zip(rows, names_of(rows), strict=True):
         size = "" if row["param_count"] is None else f", {row['param_count']:.2f} M parameters"
         macs = "" if row["infer_gmacs"] is None else f", {1000 * row['infer_gmacs']:,.1f} M multiply-adds"
-        click.echo(f"{row['model']} ({row['img_size']} px{size}{macs}) on {row['device']}, {row['threads']} threads:")
+        click.echo(f"{name} ({row['img_size']} px{size}{macs}) on {row['device']}, {row['threads']} threads:")
         click.echo(f"  one image  {_spread(row, 'latency_ms', 2)} ms")
         click.echo(f"  batch {row['batch_size']:<4} {_spread(row, 'infer_samples_per_sec', 1)} images/s")
     for line in comparison(rows):

@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from tcs.cli.completion import complete_fact
+
 LABEL_WIDTH = 18
 NARROWEST = 40
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_fact)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(name: str | None, as_json: bool) -> None:
     """List the losses and the named methods of tcs train, and what else there is, or tell all about the one called NAME.

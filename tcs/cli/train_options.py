@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tcs.cli.completion import complete_loss, complete_method, complete_student
 from tcs.config.augment import INTERPOLATIONS, REMODES
 from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
 from tcs.config.pool import POOL_ESTIMATORS, POOL_TEACHERS, PROBE_HEADS
@@ -72,6 +73,7 @@ OPTIONS: tuple[Decorator, ...] = (
             MANY
             | {
                 "required": True,
+                "shell_complete": complete_student,
                 "help": "Student: NAME[,k=v...], any timm model. Repeatable: students share one stream of images.",
             },
         ),
@@ -91,7 +93,10 @@ OPTIONS: tuple[Decorator, ...] = (
         ("--readout", {"help": "Vectors that losses of features read.  [default: the only ones of STORE]"}),
         (
             "--method",
-            {"help": "A named method, from tcs methods.  [default: tcs-pool; labels where no row is without a label]"},
+            {
+                "shell_complete": complete_method,
+                "help": "A named method, from tcs methods.  [default: tcs-pool; labels where no row is without a label]",
+            },
         ),
         (
             "--head",
@@ -100,7 +105,13 @@ OPTIONS: tuple[Decorator, ...] = (
                 "help": "Instead of --method: the student's head; none reads no labels.  [default: by the loss]",
             },
         ),
-        ("--loss", {"help": 'Instead of --method: a sum such as "ce + 0.5*rkd"; a loss without a factor counts once.'}),
+        (
+            "--loss",
+            {
+                "shell_complete": complete_loss,
+                "help": 'Instead of --method: a sum such as "ce + 0.5*rkd"; a loss without a factor counts once.',
+            },
+        ),
         ("--pretrained", FLAG | {"help": "Start from timm's pretrained weights."}),
         (
             "--student-checkpoint",

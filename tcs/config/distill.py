@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from tcs.config.coordinates import FitConfig, TargetsConfig
+from tcs.config.export import ENDINGS, MAX_DROP_POINTS
 from tcs.config.extract import ExtractConfig
 from tcs.config.plain import take_plain
 from tcs.config.train import TrainConfig, option_defaults
-from tcs.errors import did_you_mean, require
+from tcs.errors import did_you_mean, refuse_idle, require
 
 # The stages in the order in which a name goes to the first that has it, and what stands before it in the others
 PREFIXES: Mapping[str, str] = {"extract": "", "train": "student_", "fit": "fit_", "targets": "targets_"}
@@ -67,7 +68,8 @@ class DistillConfig:
 
     Each stage has the configuration that its own command would have, with `out/train.store`, `out/coordinates.safetensors`,
     `out/targets.h5` and `out/run` as places; `train.targets` is None, and set once it is known whether the method reads targets.
-    `test` are images to score on, `val_split` a share of the training images instead.
+    `test` are images to score on, `val_split` a share of the training images instead. `with_preprocess`, `int8` and `max_drop` are
+    of `tcs export`, for the `exports` that have them.
     """
 
     out: str
@@ -79,6 +81,9 @@ class DistillConfig:
     test_split: str | None = None
     val_split: float | None = None
     exports: tuple[str, ...] = ()
+    with_preprocess: bool = False
+    int8: str | None = None
+    max_drop: float = MAX_DROP_POINTS
     compare_labels: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -141,6 +146,18 @@ class DistillConfig:
         require(
             len(set(self.exports)) == len(self.exports),
             f"--export names {', '.join(self.exports)}; each may stand there once.",
+        )
+        refuse_idle(
+            self,
+            (
+                (
+                    ("with_preprocess",),
+                    bool(set(self.exports) & set(ENDINGS)),
+                    "--export onnx or --export torch-export",
+                ),
+                (("int8",), "onnx" in self.exports, "--export onnx"),
+                (("max_drop",), self.int8 is not None, "--int8"),
+            ),
         )
 
     @property

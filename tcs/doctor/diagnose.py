@@ -44,7 +44,7 @@ def check_hub() -> Finding:
     """Whether the Hugging Face Hub takes a connection."""
     import huggingface_hub.constants
 
-    from tcs.teacher.availability import hub_answers
+    from tcs.hub import hub_answers
 
     endpoint = huggingface_hub.constants.ENDPOINT
     if huggingface_hub.constants.HF_HUB_OFFLINE:

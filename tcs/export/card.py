@@ -6,13 +6,12 @@ from typing import Any
 
 import huggingface_hub
 import timm
-from scipy import stats
 
 from tcs.errors import listed
+from tcs.evaluation.scores import wilson
 
 LISTED_CLASSES = 40
 UNKNOWN = "unknown"  # as stores have it of a licence that nobody told
-CONFIDENCE = 0.95
 TASK = "image-classification"
 
 # What the Hub knows by name; any other licence is `other` there, with its name beside it.
@@ -46,8 +45,8 @@ class Score:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of top-1, in percent (Wilson 1927)."""
-        low, high = stats.binomtest(self.hits, self.n).proportion_ci(CONFIDENCE, method="wilson")
-        return round(100 * float(low), 2), round(100 * float(high), 2)
+        low, high = wilson(self.hits, self.n)
+        return round(low, 2), round(high, 2)
 
 
 def model_card(name: str, metadata: Mapping[str, Any], score: Score | None) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tcs.errors import ArtefactError, ConfigError, DataError, first_line
 from tcs.export.fresh import inputs_for
 from tcs.export.graphs import INPUT
-from tcs.export.sources import Pictures
+from tcs.export.sources import Pictures, open_pictures
 from tcs.inference.runs import FinishedStudent
 from tcs.runtime import seed_for
 
@@ -64,6 +64,11 @@ def require_decisions(student: FinishedStudent) -> None:
         raise ConfigError(
             f"--int8 measures how often decisions change, and {student.folder} has {count} classes; export it without --int8."
         )
+
+
+def require_pictures(data: str) -> None:
+    """DataError where `data` has too few images, or is nothing that images are read from."""
+    split_pictures(open_pictures(data, ()))
 
 
 def split_pictures(pictures: Pictures) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

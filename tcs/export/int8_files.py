@@ -53,7 +53,7 @@ def write_int8(config: ExportConfig, order: Order) -> dict[str, Any]:
 
 def refuse_losses(config: ExportConfig, rows: Sequence[Mapping[str, Any]]) -> None:
     """ArtefactError that names the 8-bit files that lose too much, if there are any."""
-    refused = [row for row in rows if row["int8_refused"]]
+    refused = [row for row in rows if row.get("int8_refused")]
     if refused:
         told = "; ".join(
             f"{row['model']} loses {row['int8_drop']:.2f} points, kept as {row['int8']}" for row in refused

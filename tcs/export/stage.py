@@ -19,7 +19,7 @@ from tcs.export.card import Score, model_card
 from tcs.export.check import Claim, differences, outputs_of_run
 from tcs.export.folders import hf_folder, timm_folder
 from tcs.export.graphs import onnx_bytes, program_bytes, require_onnx
-from tcs.export.int8 import require_decisions
+from tcs.export.int8 import require_decisions, require_pictures
 from tcs.export.int8_files import refuse_losses, write_int8
 from tcs.export.orders import Order, is_there, make_orders
 from tcs.export.place import Contents, Draft
@@ -35,18 +35,25 @@ def export_students(config: ExportConfig) -> list[dict[str, Any]]:
     output of something else, an export that does not give what the run gives, and for an int8 file that loses more than `max_drop`
     points (it is kept under another name); ModelError for a student that cannot be exported so.
     """
+    rows = make_exports(config)
+    refuse_losses(config, rows)
+    return rows
+
+
+def make_exports(config: ExportConfig) -> list[dict[str, Any]]:
+    """The same, and no error where an int8 file loses too much: its row says `int8_refused`."""
     require_config(config, ExportConfig)
     if config.to == "onnx":
         require_onnx()
     orders = make_orders(config)
-    if config.int8 is not None:
+    if config.int8 is not None:  # all that can be wrong with it is told before a float file is made
+        require_pictures(config.int8)
         for order in orders:
             require_decisions(order.student)
     made = _make_missing(config, orders)
     rows = [_row(config, order, made.get(order.out)) for order in orders]
     if config.int8 is not None:
         rows = [row | write_int8(config, order) for row, order in zip(rows, orders, strict=True)]
-        refuse_losses(config, rows)
     return rows
 
 

@@ -6,6 +6,7 @@ warms up, fixes the number of threads and synchronises with a GPU.
 Legend: B batch, S image side in pixels.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -17,18 +18,20 @@ import numpy as np
 import timm.data
 import torch
 import torch.utils.flop_counter
+from torch import nn
 
 from tcs.config.inference import LatencyConfig
 from tcs.config.plain import require_config
-from tcs.errors import ConfigError
+from tcs.errors import ConfigError, ModelError
 from tcs.images.stored import cores
 from tcs.inference.card import Card
 from tcs.inference.model import UsableModel, square_pixels
 from tcs.inference.network import TorchNetwork
 from tcs.inference.opening import Opener, find_models
 from tcs.runtime import pick_device, say
-from tcs.students.backbone import create_backbone, parse_student
+from tcs.students.backbone import StudentSpec, create_backbone, parse_student
 
+SIZE = "img_size"
 QUARTILES = (25, 50, 75)
 WARM_UPS = 3
 LEAST_RUNS = 5
@@ -78,11 +81,15 @@ def _devices() -> tuple[str, ...]:
 
 
 def open_named(text: str, device: torch.device) -> UsableModel:
-    """A timm model by name, `NAME[,k=v...]`, with random weights: what it costs does not depend on them, and nothing is fetched."""
+    """A timm model by name, `NAME[,k=v...]`, with random weights: what it costs does not depend on them, and nothing is fetched.
+
+    `img_size` says for every architecture at which size it is measured, for convolutional ones too, whose timm model has no such
+    argument.
+    """
     spec = parse_student(text)
-    model = create_backbone(spec, 0)
+    model = _of_any_size(spec)
     facts = timm.data.resolve_model_data_config(model)
-    size = spec.kwargs.get("img_size", facts["input_size"][-1])
+    size = spec.kwargs.get(SIZE, facts["input_size"][-1])
     size = size if isinstance(size, int) else int(size[-1])
     card = Card(architecture=spec.name, classes=(), size=size, mean=facts["mean"], std=facts["std"])
     return UsableModel(
@@ -93,6 +100,19 @@ def open_named(text: str, device: torch.device) -> UsableModel:
         pixels=square_pixels(size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
+
+
+def _of_any_size(spec: StudentSpec) -> nn.Module:
+    """The model without classes; where it does not take an `img_size`, without that."""
+    try:
+        return create_backbone(spec, 0)
+    except ModelError:
+        if SIZE not in spec.kwargs:
+            raise
+        kwargs = {name: value for name, value in spec.kwargs.items() if name != SIZE}
+        with contextlib.suppress(ModelError):
+            return create_backbone(dataclasses.replace(spec, kwargs=kwargs), 0)
+        raise
 
 
 def _row(opener: Opener, device: str, config: LatencyConfig, threads: int) -> dict[str, Any] | None:
@@ -161,17 +181,27 @@ def gigamacs(model: UsableModel) -> float | None:
     return round(int(counter.get_total_flops()) / 2e9, 6)
 
 
+def names_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How to call the model of each row: by its name, or by its path where another model has that name, as a student's export has."""
+    places: dict[str, set[str]] = {}
+    for row in rows:
+        places.setdefault(row["model"], set()).add(row["path"])
+    return [row["model"] if len(places[row["model"]]) == 1 else row["path"] for row in rows]
+
+
 def comparison(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A sentence for every model and each it is held against, on one device: how many times as fast, with how much arithmetic."""
-    lines = []
+    lines, called = [], names_of(rows)
     for other in (row for row in rows if row["against"]):
-        for row in (row for row in rows if not row["against"] and row["device"] == other["device"]):
+        for row, name in zip(rows, called, strict=True):
+            if row["against"] or row["device"] != other["device"]:
+                continue
             latency = other["latency_ms"] / row["latency_ms"]
             throughput = row["infer_samples_per_sec"] / other["infer_samples_per_sec"]
             macs = _share(other["infer_gmacs"], row["infer_gmacs"], "multiply-adds")
             parameters = _share(other["param_count"], row["param_count"], "parameters")
             lines.append(
-                f"{row['model']} against {other['model']} ({row['device']}): {latency:.1f} times as fast for one image, "
+                f"{name} against {other['model']} ({row['device']}): {latency:.1f} times as fast for one image, "
                 f"{throughput:.1f} times in batches{macs}{parameters}."
             )
     return lines

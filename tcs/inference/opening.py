@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tcs.checkpoint import CONFIG
-from tcs.errors import ArtefactError, did_you_mean, listed
+from tcs.errors import ArtefactError, did_you_mean, either, listed
 from tcs.images.folder import is_image
 from tcs.inference.exported import is_exported, open_exported
 from tcs.inference.model import UsableModel, square_pixels
@@ -39,7 +39,11 @@ def find_models(given: str, names: Sequence[str] = (), *, alone: bool = False) -
     found = _students_in(path)
     if not found:
         what = "holds images and no student" if _holds_images(path) else "holds no student"
-        raise ArtefactError(f"{path} {what}; {KINDS}.")
+        inside = [entry for entry in sorted(path.iterdir())[:MOST_ENTRIES] if entry.is_dir() and _students_in(entry)]
+        hint = (
+            f" Did you mean {either([str(entry) for entry in inside])}?" if inside else ""
+        )  # as of tcs distill's WORK
+        raise ArtefactError(f"{path} {what}; {KINDS}.{hint}")
     return [_opener(place, alone) for place in _chosen(path, found, names)]
 
 

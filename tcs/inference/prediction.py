@@ -16,6 +16,7 @@ from tcs.inference.sources import NamedImage, named_images
 from tcs.inference.stream import Flow, score_images
 from tcs.runtime import pick_device, progress_bar, say
 
+MOST_NAMED = 20  # broken images that are told one by one
 PROBE = "fit a probe of its features with tcs eval MODEL TEST.store --probe X.store, or train with labels"
 
 Tell = Callable[[Sequence[Row], Sequence[str] | None], None]
@@ -117,9 +118,6 @@ def _batches(
             found = rows_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []
             yield found, broken
             bar.advance(batch.images)
-
-
-MOST_NAMED = 20
 
 
 def _say_broken(broken: Sequence[tuple[str, str]], total: int) -> None:

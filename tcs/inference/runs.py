@@ -34,6 +34,10 @@ def load_student(folder: str | pathlib.Path) -> FinishedStudent:
     """Read RUN/<student>/. ArtefactError where it is missing, failed, unfinished or broken."""
     folder = pathlib.Path(folder)
     record = load_record(folder)
+    if not {"format", "state", "identity"} & record.keys():  # any other program's config.json
+        raise ArtefactError(
+            f"{folder / CONFIG} is not of a student that tcs train made; give a run of it, or RUN/<student>."
+        )
     if record.get("state") == "failed":
         raise ArtefactError(
             f"student {folder} failed in training ({record.get('error')}); name the others with --model to evaluate them."

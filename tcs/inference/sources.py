@@ -72,7 +72,7 @@ def _lines_of_stdin() -> list[str]:
     """Paths, one a line; empty lines are passed over."""
     data = sys.stdin.buffer.read()
     try:
-        lines = data.decode().splitlines()
+        lines = [line.removesuffix("\r") for line in data.decode().split("\n")]  # names may hold other ends of lines
     except UnicodeDecodeError as error:
         number = data[: error.start].count(b"\n") + 1
         raise DataError(f"line {number} of stdin is not UTF-8; write one path a line.") from error

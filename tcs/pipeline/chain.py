@@ -1,7 +1,9 @@
 """`tcs distill`: images in, students and a table out. Every stage is the function of its own command, and is resumed by a rerun."""
 
 import dataclasses
+import os
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,14 +41,24 @@ def distill(config: DistillConfig) -> Outcome:
         raise ConfigError(
             "tcs distill runs in one process; under torchrun run tcs extract and tcs train, one after the other."
         )
-    out = pathlib.Path(config.out)
-    if out.exists() and not out.is_dir():
-        raise ArtefactError(f"--out {out} is a file; the artefacts of a chain go into a folder. Give another --out.")
+    _require_own_folder(config)
     plan, stages = _begin(config)
     if stages is None:
         say("Nothing was written.")
         return Outcome(plan=plan)
     return _go_on(config, plan, stages)
+
+
+def _require_own_folder(config: DistillConfig) -> None:
+    """ArtefactError where `out` is a file, or a folder of the images that are read: artefacts would lie among them."""
+    out = config.places.out
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out} is a file; the artefacts of a chain go into a folder. Give another --out.")
+    read = (config.extract.data, *config.extract.unlabelled_data, config.test)
+    if out.exists() and any(data and pathlib.Path(data).exists() and out.samefile(data) for data in read):
+        raise ArtefactError(
+            f"--out {out} is a folder of the images; the artefacts of a chain would lie among them. Give another --out."
+        )
 
 
 def _begin(config: DistillConfig) -> tuple[dict[str, Any], Stages | None]:
@@ -91,13 +103,24 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
         with stages.stage("eval", f"on {places.test_store}"):
             rows = scored(config)
     exported: dict[str, list[str]] = {}
+    refused: dict[str, str | None] = {}
     for kind in config.exports:
         with stages.stage(f"export {kind}", f"to {places.exported(kind)}"):
             test_store = places.test_store if rows else None
-            exported[kind] = export_run(kind, config, test_store)
+            exported[kind], refused[kind] = export_run(kind, config, test_store)
     return Outcome(
-        plan=plan, rows=tuple(rows), seconds=stages.seconds, exported=exported, closing=_closing(config, stages)
+        plan=plan,
+        rows=tuple(rows),
+        seconds=stages.seconds,
+        exported=exported,
+        refused=next(filter(None, refused.values()), None),
+        closing=_closing(config, stages),
     )
+
+
+def _quoted(path: str | os.PathLike[str]) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(os.fspath(path))
 
 
 def _names(config: DistillConfig, plan: ChainPlan) -> tuple[str, ...]:
@@ -126,14 +149,15 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
     lines += [f"  {places.exported(kind)}" for kind in config.exports]
     unlabelled = int((store.labels_N < 0).sum())
     if unlabelled >= WORTH_ASKING:
-        given = "" if config.extract.label_file is None else f" --labelled {config.extract.label_file}"
+        file = config.extract.label_file
+        given = "" if file is None else f" --labelled {_quoted(file)}"
         lines += [
             "",
             f"Next, label what helps most of the {unlabelled:,} images without a label, and run this again with them:",
         ]
         lines += [
-            f"  tcs suggest {places.train_store} --n {min(20, unlabelled)}{given} --out {places.out / 'next.csv'}"
+            f"  tcs suggest {_quoted(places.train_store)} --n {min(20, unlabelled)}{given} --out {_quoted(places.out / 'next.csv')}"
         ]
     else:
-        lines += ["", "Next, score the students on other images:", f"  tcs eval {places.run} OTHER.store"]
+        lines += ["", "Next, score the students on other images:", f"  tcs eval {_quoted(places.run)} DATA"]
     return "\n".join(lines)

@@ -27,12 +27,14 @@ HEADER = ("student", "method", "labels", "top-1", "top-5", "M parameters", "imag
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a chain: its plan, one row a student scored, seconds a stage, exported files by format, and closing words."""
+    """What came of a chain: its plan, one row a student scored, seconds a stage, exported files by format, which of them were refused
+    as losing too much in 8 bits (a sentence; None where none was), and closing words."""
 
     plan: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     exported: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    refused: str | None = None
     closing: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def make_plan(config: DistillConfig) -> ChainPlan:
     check_options(config.train, asked)
     uses_targets = needs_targets(asked) or _asks_for_axes(config)
     _refuse_idle_targets(config, asked)
-    require_exports(config.exports, config.places.run, config.places.out / "export")
+    require_exports(config, asked.reads_labels)
     if config.train.pretrained:
         for spec in specs:
             require_published_weights(spec)
@@ -164,9 +164,12 @@ def tell(config: DistillConfig, plan: ChainPlan) -> None:
     if config.compare_labels:
         say("           and each once more from its labels alone.")
     if config.exports:
-        say(f"  export   {', '.join(config.exports)}.")
+        eight = "" if config.int8 is None else f"; 8 bits, calibrated with {config.int8}"
+        say(f"  export   {', '.join(config.exports)}{eight}.")
     twice = sum(item.minutes for item in plan.students) if config.compare_labels else 0.0
-    say(f"  about {readable_minutes(plan.minutes + twice)} on this machine, less what is there already.")
+    say(
+        f"  about {readable_minutes(plan.minutes + twice)} of extraction and training on this machine, less what is there already."
+    )
 
 
 def _asks_for_axes(config: DistillConfig) -> bool:

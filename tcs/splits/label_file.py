@@ -1,14 +1,17 @@
 """Files that say of which class images are: `class key` lines, or a table with the columns `key` (or `path`) and `class`.
 
 The form is told by the first line. In a table, which a spreadsheet may have saved (with commas or semicolons, with or without a
-byte-order mark), rows without a class are not labelled yet and are passed over, as are further header lines: files of several
-rounds may be joined end to end. A `class key` line is cut at its first tab, or without a tab at its first space.
+byte-order mark, with the line ends of any system), rows without a class are not labelled yet and are passed over, as are further
+header lines: files of several rounds may be joined end to end. A `class key` line is cut at its first tab, or without a tab at its
+first space.
 """
 
+import codecs
 import csv
 import dataclasses
 import io
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -19,6 +22,9 @@ from tcs.errors import DataError, did_you_mean
 KEY, PATH, CLASS = "key", "path", "class"
 
 DELIMITERS = (",", ";")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+LINE_END = re.compile("\r\n|\n|\r")  # of old spreadsheets \r alone; no other character that Unicode has for it
+IN_UTF_8 = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,9 +47,9 @@ class GivenLabels:
 
 
 def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> list[LabelLine]:
-    """The labelled lines of a file, in its order; DataError where it cannot be read, or a line is of neither form."""
+    """The labelled lines of a file, in its order; DataError where it cannot be read, is no text, or a line is of neither form."""
     try:
-        text = pathlib.Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+        content = pathlib.Path(path).read_bytes()
     except OSError as error:
         what = (
             f"{option.removeprefix('--').replace('-', ' ')} {path}"
@@ -51,8 +57,25 @@ def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> 
             else f"split file {path}"
         )
         raise DataError(f"{what} cannot be read ({error.strerror}); check {option}.") from error
-    delimiter = _table_delimiter(text)
-    return list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
+    if content.startswith(UTF_16):
+        raise DataError(f"{path} is UTF-16; {IN_UTF_8}.")
+    text = content.decode("utf-8-sig", "surrogateescape")  # keys may be file names in no encoding at all
+    try:
+        delimiter = _table_delimiter(text)
+        lines = list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table ({error}); {IN_UTF_8}, one image a line.") from error
+    for line in lines:
+        _require_text(line)
+    return lines
+
+
+def _require_text(line: LabelLine) -> None:
+    """DataError for a class that is no text, as of a table in Latin-1: it would be a class of another name than was meant."""
+    try:
+        line.name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{line.place} has a class that is not UTF-8 ({line.name!a}); {IN_UTF_8}.") from error
 
 
 def read_labels(path: str | pathlib.Path, keys: Sequence[str], option: str) -> GivenLabels:
@@ -86,8 +109,7 @@ def resolved_rows(lines: Iterable[LabelLine], keys: Sequence[str]) -> Iterator[t
 
 
 def _plain_lines(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
+    for number, line in enumerate(LINE_END.split(text), 1):
         if not line.strip():
             continue
         name, separator, key = line.partition("\t" if "\t" in line else " ")
@@ -101,7 +123,7 @@ def _plain_lines(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:
 
 def _table_delimiter(text: str) -> str | None:
     """What separates the columns of the first line, `class` and `key` or `path`; None where it has no such columns."""
-    header = text.partition("\n")[0].removesuffix("\r")
+    header = LINE_END.split(text, maxsplit=1)[0]
     for delimiter in DELIMITERS:
         columns = set(next(csv.reader([header], delimiter=delimiter), []))
         if CLASS in columns and columns & {KEY, PATH}:

@@ -3,15 +3,10 @@
 Both are checked before any image is read: a file against the architecture, published weights for whether they can be had at all.
 """
 
-import contextlib
 import pathlib
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-import huggingface_hub
 import huggingface_hub.constants
 import safetensors.torch
 import timm
@@ -20,10 +15,9 @@ from torch import Tensor, nn
 
 import cache
 from tcs.errors import ModelError, first_line, listed
+from tcs.hub import hub_answers, repository_of
 from tcs.students.backbone import StudentSpec
 
-ANSWER_SECONDS = 5.0
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 NESTED = ("state_dict", "model")  # where training scripts put the weights beside other things
 WRAPPED = "module."  # DistributedDataParallel puts it before every name
 COUNTER = "num_batches_tracked"  # of batch norms; old files lack it, and no output depends on it
@@ -41,14 +35,10 @@ def require_published_weights(spec: StudentSpec) -> None:
             f"--pretrained: timm has no published weights for student '{spec.name}'; leave it out, or give a file with "
             "--student-checkpoint."
         )
-    if entry is None or not entry.hf_hub_id:
-        return
-    name, _, revision = entry.hf_hub_id.partition("@")
-    files = (entry.hf_hub_filename,) if entry.hf_hub_filename else WEIGHT_FILES
-    found = [huggingface_hub.try_to_load_from_cache(name, file, revision=revision or None) for file in files]
-    if not any(isinstance(path, str) for path in found) and not _hub_answers():
+    repository = repository_of(entry)
+    if repository is not None and not repository.is_cached and not hub_answers():
         raise ModelError(
-            f"--pretrained: the weights of student '{spec.name}' ({name}, {files[0]}) are not in the local cache "
+            f"--pretrained: the weights of student '{spec.name}' ({repository.name}, {repository.files[0]}) are not in the local cache "
             f"{huggingface_hub.constants.HF_HUB_CACHE}, and the Hub cannot be reached; connect once, or give a local file: "
             "--student-checkpoint FILE."
         )
@@ -119,15 +109,3 @@ def _classifier_names(backbone: nn.Module) -> tuple[str, ...]:
     config: Mapping[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
     names = config.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _hub_answers() -> bool:
-    """Whether the Hub (HF_ENDPOINT) may be asked and takes a connection; behind a proxy it is taken to."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        return False
-    target = urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT)
-    if urllib.request.getproxies() or target.hostname is None:
-        return True
-    with contextlib.suppress(OSError), socket.create_connection((target.hostname, target.port or 443), ANSWER_SECONDS):
-        return True
-    return False

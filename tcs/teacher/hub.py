@@ -13,6 +13,7 @@ import timm
 from torch import nn
 
 from tcs.errors import ModelError, first_line
+from tcs.hub import WEIGHT_FILES
 from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, recorded_loads
 
 NOT_AT_HAND = (
@@ -42,8 +43,6 @@ HUB_ERRORS = (
     ),
     ("HFValidationError", "that is no repository's name", "write hf-hub:owner/name"),
 )
-
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def from_hub(name: str, kwargs: Mapping[str, Any]) -> tuple[nn.Module, WeightsReport]:
