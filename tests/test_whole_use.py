@@ -11,6 +11,7 @@ import pathlib
 import shlex
 import shutil
 import tarfile
+from collections.abc import Callable
 
 import pytest
 from command_line import tcs
@@ -37,19 +38,17 @@ class Walk:
 
     def write_labels(self, path: pathlib.Path, a_class: int) -> None:
         """A label file of the first `a_class` images of each class."""
-        names = sorted(self.classes)
-        rows = [(name, kind) for name, kind in self.classes.items()]
-        first = {
-            kind: [name for name in names if self.classes[name] == kind][:a_class]
-            for kind in set(self.classes.values())
-        }
+        rows = [("path", "class")]
+        for kind in sorted(set(self.classes.values())):
+            rows += [(name, kind) for name in sorted(self.classes) if self.classes[name] == kind][:a_class]
         with path.open("w", newline="") as file:
-            csv.writer(file).writerows([("path", "class"), *(row for row in rows if row[0] in first[row[1]])])
+            csv.writer(file).writerows(rows)
 
 
 def gathered(source: pathlib.Path, place: pathlib.Path, options: tuple[str, ...]) -> Walk:
     """A walk on a few of the class folders' images in source/train and source/test."""
-    images, test, classes = place / "my photos", place / "test", {}
+    images, test = place / "my photos", place / "test"
+    classes: dict[str, str] = {}
     images.mkdir()
     for part, count in A_CLASS.items():
         for folder in sorted((source / part).iterdir()):
@@ -89,7 +88,7 @@ def table(text: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("prepare", [digits, photographs])
 def test_from_a_folder_to_files_that_others_load(
-    prepare, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    prepare: Callable[[pathlib.Path], Walk], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     walk = prepare(tmp_path)
     work, labels = tmp_path / "my work", tmp_path / "labels.csv"
@@ -100,10 +99,10 @@ def test_from_a_folder_to_files_that_others_load(
         "--label-file",
         str(labels),
         *walk.options,
-        "-j",
-        "0",
         "--test",
         str(walk.test),
+        "-j",
+        "0",
     ]
     chain += ["--model", "test_efficientnet", "--student-img-size", "32", "--student-batch-size", "16", "--steps", "8"]
     chain += ["--held-out", "0", "--out", str(work), *(word for kind in EXPORTS for word in ("--export", kind))]
