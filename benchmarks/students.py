@@ -261,7 +261,7 @@ def _table(model: str, rows: list[dict[str, Any]]) -> None:
         cells, gains = [], []
         for key in keys:
             own, ours = _by_seed(rows, method, key), _by_seed(rows, POOL, key)
-            cells.append(plain(t_interval(list(own.values()))) + f" ({len(own)})" if own else "-")
+            cells.append(plain(t_interval(list(own.values()))) if own else "-")
             gain = paired_difference(ours, own)
             gains += [gain.mean] if gain else []
         say(f"| {method} | {' | '.join(cells)} | {statistics.fmean(gains):+.1f} ({len(gains)}) |")
