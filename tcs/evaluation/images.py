@@ -73,7 +73,7 @@ def judge_rows(model: UsableModel, store: cache.Store, config: EvalConfig) -> Ju
     files = RowFiles(find_images(store, config.data))
     images = [NamedImage(store.keys[row], files, str(row)) for row in rows]
     judged = _judged(model, images, labels_N[rows], str(store.path), config)
-    return dataclasses.replace(judged, facts=judged.facts | {"cache_id": store.identity})
+    return dataclasses.replace(judged, facts=judged.facts | {"cache_id": store.labelled_identity})
 
 
 @dataclasses.dataclass(frozen=True)

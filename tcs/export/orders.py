@@ -48,7 +48,7 @@ def make_orders(config: ExportConfig) -> list[Order]:
 def _describe(config: ExportConfig, student: FinishedStudent, store: cache.Store) -> dict[str, Any]:
     """The metadata of an export, with what tells it from other exports of the student."""
     metadata = describe(student, teacher_facts(student, store), config.with_preprocess)
-    tested_on = None if config.test is None else cache.open(pathlib.Path(config.test)).identity
+    tested_on = None if config.test is None else cache.open(pathlib.Path(config.test)).labelled_identity
     return metadata | {"exported_as": config.to, "tested_on": tested_on}
 
 

@@ -107,7 +107,7 @@ def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
     if _is_store(data):
         store = cache.open(pathlib.Path(data))
         keys, names, labels, read = list(store.keys), store.classes, store.labels_N, find_images(store, None)
-        identity = store.identity
+        identity = store.labelled_identity
     else:
         images = open_images(DataConfig(data=data))
         keys, names, labels = list(images.keys), images.classes, np.array(images.labels, np.int64)

@@ -92,7 +92,7 @@ def _score(config: ExportConfig, order: Order) -> Score | None:
     )  # its memory layout is changed
     row = evaluate_student(student, store, EvalConfig(run=config.run, store=config.test))
     hits = round(row["top1"] / 100 * row["rows"])
-    return Score(store=store.path.name, identity=store.identity, hits=hits, n=row["rows"], seen=row["seen"])
+    return Score(store=store.path.name, identity=store.labelled_identity, hits=hits, n=row["rows"], seen=row["seen"])
 
 
 def _claim(config: ExportConfig, order: Order, path: pathlib.Path) -> Claim:
