@@ -13,6 +13,7 @@ import timm
 import torch
 from artefacts import CLASSES, make_store, make_targets
 from forks import in_process
+from probe_runs import STUDENT, run_config, write_inputs
 
 from cache.errors import CacheError
 from tcs.cli import main
@@ -23,31 +24,12 @@ from tcs.training.metrics import load_metrics
 from tcs.training.train import train
 from tcs.training.trainer import Trainer
 
-STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=1,num_heads=2"
 
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    make_store(tmp_path / "train.store")
-    make_targets(tmp_path)
-    return tmp_path
-
-
-def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
-    defaults = {
-        "store": str(folder / "train.store"),
-        "targets": str(folder / "pca.h5"),
-        "out": str(folder / "run"),
-        "models": (STUDENT,),
-        "method": "tcs-probe",
-        "shots": 4,
-        "steps": 12,
-        "batch_size": 16,
-        "img_size": 16,
-        "seed": 3,
-    }
-    return TrainConfig.from_options(defaults | options)
+    return write_inputs(tmp_path)
 
 
 def weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
@@ -60,7 +42,7 @@ def equal(one: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 def test_a_run_folder_holds_a_plain_timm_model_and_its_record(folder: pathlib.Path) -> None:
-    paths = train(config(folder, models=(STUDENT, VIT)))
+    paths = train(run_config(folder, models=(STUDENT, VIT)))
     assert {entry.name for entry in (folder / "run").iterdir()} == {"args.yaml", *(path.name for path in paths)}
     for path in paths:
         record = json.loads((path / "config.json").read_text())
@@ -98,7 +80,7 @@ def test_every_named_method_trains(folder: pathlib.Path, method: str) -> None:
     axes = METHODS[method].axes or ("pca",)
     targets = folder / "pca.h5" if axes == ("pca",) else make_targets(folder, method=axes[0])
     shots = 4 if METHODS[method].reads_labels else None
-    settings = config(folder, method=method, targets=str(targets), shots=shots)
+    settings = run_config(folder, method=method, targets=str(targets), shots=shots)
     still = TrainConfig.from_options(settings.options() | {"out": str(folder / "still"), "steps": 2, "lr": 1e-12})
     (path,), (start,) = train(settings), train(still)
     record, log = json.loads((path / "config.json").read_text()), load_metrics(path / "metrics.jsonl")
@@ -110,25 +92,25 @@ def test_every_named_method_trains(folder: pathlib.Path, method: str) -> None:
 
 
 def test_a_student_trained_beside_others_is_the_same_as_alone(folder: pathlib.Path) -> None:
-    together = train(config(folder, models=(VIT, STUDENT)))[1]
-    (alone,) = train(config(folder, out=str(folder / "alone")))
+    together = train(run_config(folder, models=(VIT, STUDENT)))[1]
+    (alone,) = train(run_config(folder, out=str(folder / "alone")))
     assert equal(together, alone)
 
 
 def test_a_rerun_does_nothing_and_another_recipe_is_refused(
     folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (path,) = train(config(folder))
+    (path,) = train(run_config(folder))
     before = (path / "folded.safetensors").stat().st_mtime_ns
-    train(config(folder))
+    train(run_config(folder))
     assert "is finished; nothing to do" in capsys.readouterr().err
     assert (path / "folded.safetensors").stat().st_mtime_ns == before
     with pytest.raises(
         ArtefactError, match=r"was made with steps 12, this command has 13; use another --out or --overwrite"
     ):
-        train(config(folder, steps=13))
+        train(run_config(folder, steps=13))
     (path / "notes.txt").write_text("mine")
-    train(config(folder, steps=13, overwrite=True))
+    train(run_config(folder, steps=13, overwrite=True))
     assert (path / "notes.txt").read_text() == "mine"
     assert (path / "folded.safetensors").stat().st_mtime_ns != before
 
@@ -148,12 +130,12 @@ def train_until_signal(settings: TrainConfig, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_goes_on_and_ends_the_same(folder: pathlib.Path, number: int) -> None:
-    ours = config(folder, checkpoint_every=1)
+    ours = run_config(folder, checkpoint_every=1)
     path = folder / "run" / "resnet18-layers-1-1-1-1-channels-4-4-8-8"
     assert in_process(train_until_signal, ours, number)[0] == (-9 if number == signal.SIGKILL else 143)
     assert torch.load(path / "resume.pt", weights_only=True)["step"] in (4, 5)
     train(ours)
-    (whole,) = train(config(folder, out=str(folder / "whole")))
+    (whole,) = train(run_config(folder, out=str(folder / "whole")))
     assert equal(path, whole)
 
 
@@ -170,7 +152,7 @@ def test_the_command_names_the_weights_of_its_students(
 
 def test_labels_and_bottleneck_need_no_targets(folder: pathlib.Path) -> None:
     for method in ("labels", "bottleneck"):
-        (path,) = train(config(folder, method=method, targets=None, out=str(folder / method)))
+        (path,) = train(run_config(folder, method=method, targets=None, out=str(folder / method)))
         record = json.loads((path / "config.json").read_text())
         assert (record["state"], record["config"]["method"], record["rows"]["labelled"]) == ("finished", method, 12)
         timm.create_model(record["student"]["name"], num_classes=3, **record["student"]["kwargs"]).load_state_dict(
@@ -206,32 +188,32 @@ def test_what_cannot_work_is_refused(
     folder: pathlib.Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        train(config(folder, **options))
+        train(run_config(folder, **options))
 
 
 def test_stores_that_cannot_be_trained_from_are_refused(folder: pathlib.Path) -> None:
     make_store(folder / "bare.store", images="none")
     with pytest.raises(DataError, match="holds no images"):
-        train(config(folder, store=str(folder / "bare.store"), method="labels", targets=None))
+        train(run_config(folder, store=str(folder / "bare.store"), method="labels", targets=None))
     make_store(folder / "nolabels.store", labelled=False)
     with pytest.raises(DataError, match="label"):
-        train(config(folder, store=str(folder / "nolabels.store"), method="labels", targets=None))
+        train(run_config(folder, store=str(folder / "nolabels.store"), method="labels", targets=None))
     make_store(folder / "one.store", classes=("ant",))
     with pytest.raises(DataError, match="class"):
-        train(config(folder, store=str(folder / "one.store"), method="labels", targets=None))
+        train(run_config(folder, store=str(folder / "one.store"), method="labels", targets=None))
     make_store(folder / "other.store", seed=5)
     with pytest.raises(ArtefactError, match="holds targets of store"):
-        train(config(folder, store=str(folder / "other.store")))
+        train(run_config(folder, store=str(folder / "other.store")))
 
 
 def test_a_folder_that_no_run_made_is_refused(folder: pathlib.Path) -> None:
     (folder / "run").mkdir()
     (folder / "run" / "thesis.txt").write_text("mine")
     with pytest.raises(ArtefactError, match=r"holds 'thesis.txt', which no run made"):
-        train(config(folder, overwrite=True))
+        train(run_config(folder, overwrite=True))
     assert (folder / "run" / "thesis.txt").read_text() == "mine"
     with pytest.raises(ArtefactError, match="is a file; a run is a folder"):
-        train(config(folder, out=str(folder / "run" / "thesis.txt")))
+        train(run_config(folder, out=str(folder / "run" / "thesis.txt")))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +239,7 @@ def test_a_folder_that_no_run_made_is_refused(folder: pathlib.Path) -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        config(pathlib.Path("x"), **options)
+        run_config(pathlib.Path("x"), **options)
 
 
 @pytest.mark.parametrize(
@@ -269,5 +251,5 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
     ],
 )
 def test_epochs_are_passes_over_the_larger_stream(folder: pathlib.Path, options: dict[str, Any], steps: int) -> None:
-    (path,) = train(config(folder, steps=None, epochs=3, **options))
+    (path,) = train(run_config(folder, steps=None, epochs=3, **options))
     assert json.loads((path / "config.json").read_text())["recipe"]["steps"] == steps

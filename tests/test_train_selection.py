@@ -2,42 +2,20 @@
 
 import json
 import pathlib
-from typing import Any
 
 import pytest
-from artefacts import make_store, make_targets
+from probe_runs import run_config, write_inputs
 
 from tcs.config.coordinates import FitConfig
-from tcs.config.train import TrainConfig
 from tcs.coordinates.fit import fit
 from tcs.coordinates.system import load_coordinates
 from tcs.errors import ArtefactError
 from tcs.training.train import train
 
-STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
-
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    make_store(tmp_path / "train.store")
-    make_targets(tmp_path)
-    return tmp_path
-
-
-def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
-    defaults = {
-        "store": str(folder / "train.store"),
-        "targets": str(folder / "pca.h5"),
-        "out": str(folder / "run"),
-        "models": (STUDENT,),
-        "method": "tcs-probe",
-        "shots": 4,
-        "steps": 12,
-        "batch_size": 16,
-        "img_size": 16,
-        "seed": 3,
-    }
-    return TrainConfig.from_options(defaults | options)
+    return write_inputs(tmp_path)
 
 
 def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
@@ -52,8 +30,8 @@ def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
         )
     )
     with pytest.raises(ArtefactError, match="split"):
-        train(config(folder, selection=str(folder / "s.safetensors")))
-    (path,) = train(config(folder, selection=str(folder / "s.safetensors"), split_seed=9))
+        train(run_config(folder, selection=str(folder / "s.safetensors")))
+    (path,) = train(run_config(folder, selection=str(folder / "s.safetensors"), split_seed=9))
     assert json.loads((path / "config.json").read_text())["identity"]["selected"]
     fit(
         FitConfig(
@@ -66,13 +44,13 @@ def test_a_selection_of_another_split_is_refused(folder: pathlib.Path) -> None:
         )
     )
     with pytest.raises(ArtefactError, match=r"selects among coordinates .*, the targets hold"):
-        train(config(folder, selection=str(folder / "s6.safetensors"), out=str(folder / "six"), split_seed=9))
+        train(run_config(folder, selection=str(folder / "s6.safetensors"), out=str(folder / "six"), split_seed=9))
     with pytest.raises(ArtefactError, match="holds no selection; make it with tcs fit --shots"):
-        train(config(folder, selection=str(folder / "pca.safetensors"), out=str(folder / "other")))
+        train(run_config(folder, selection=str(folder / "pca.safetensors"), out=str(folder / "other")))
 
 
 def test_a_selection_is_computed_from_the_labels_of_the_run_where_asked(folder: pathlib.Path) -> None:
-    (path,) = train(config(folder, selection="ridge", shots=8))
+    (path,) = train(run_config(folder, selection="ridge", shots=8))
     selected = json.loads((path / "config.json").read_text())["identity"]["selected"]
     fit(
         FitConfig(

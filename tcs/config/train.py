@@ -156,6 +156,11 @@ class TrainConfig:
         )
 
     @property
+    def asks_for_pool(self) -> bool:
+        """Whether --unlabelled asks for any row without a label."""
+        return self.unlabelled.strip("0") not in ("none", "")
+
+    @property
     def starts_trained(self) -> bool:
         """Whether students know something before the first step."""
         return self.pretrained or self.student_checkpoint is not None

@@ -205,15 +205,10 @@ def _select(system: CoordinateSystem, store: cache.Store, split: Split, config: 
 
 def _select_by_pool(system: CoordinateSystem, store: cache.Store, split: Split, seed: int) -> Selection:
     """By the labels of the split, spread over every row of the store; of no other label."""
-    every_N, labelled_n = np.arange(len(store)), np.sort(split.rows_n)
-    present_C, labels_n = np.unique(store.labels_N[labelled_n], return_inverse=True)
+    every_N = np.arange(len(store))
     vectors = ChosenVectors(row_vectors(store, system.readout), every_N)
-    pool = LabelledPool(
-        z_NK=mapped_rows(vectors, system.transform, system.components),
-        labelled_M=labelled_n,
-        labels_M=labels_n,
-        n_classes=len(present_C),
-    )
+    z_NK = mapped_rows(vectors, system.transform, system.components)
+    pool = LabelledPool.of_split(z_NK, every_N, split.rows_n, store.labels_N)
     return select_from_pool(pool, PoolLabelOptions(seed=seed), split.digest)
 
 

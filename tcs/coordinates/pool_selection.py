@@ -9,7 +9,8 @@ The size is chosen without any further label: a fifth of the unlabelled rows is 
 eliminated without them, and a set is scored by how often its probe names the class that the spread labels name there. The smallest
 size within one standard error of the best wins, and its set is found again from all rows.
 
-Legend: N rows of the pool, M labelled ones, H rows put aside, R the rest, B rows of a block, K coordinates, A active, C classes.
+Legend: S rows of the store, N rows of the pool, M labelled ones, H rows put aside, R the rest, B rows of a block, K coordinates,
+A active, C classes.
 """
 
 import dataclasses
@@ -47,6 +48,19 @@ class LabelledPool:
     labelled_M: Ints
     labels_M: Ints
     n_classes: int
+
+    @classmethod
+    def of_split(cls, z_NK: F32, rows_N: Ints, split_M: Ints, labels_S: Ints) -> "LabelledPool":
+        """The pool of the rows `rows_N` (sorted) of a store with the labels `labels_S`, of which only those of the rows `split_M` are
+        read. Classes without a label take no part."""
+        labelled_M = np.sort(split_M)
+        present_C, labels_M = np.unique(labels_S[labelled_M], return_inverse=True)
+        return cls(
+            z_NK=z_NK,
+            labelled_M=np.searchsorted(rows_N, labelled_M),
+            labels_M=labels_M,
+            n_classes=len(present_C),
+        )
 
     def spread(self, options: PoolLabelOptions) -> PoolLabels:
         """Its labels, spread."""

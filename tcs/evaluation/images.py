@@ -4,7 +4,6 @@ Legend: N labelled images, n known ones, b images of a batch, C classes.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -123,17 +122,3 @@ def _judged(
 def _rate(batches: Sequence[Scored]) -> float:
     """Images a second of the forward pass, while others are decoded beside it."""
     return round(sum(len(batch.places_b) for batch in batches) / max(1e-9, sum(batch.seconds for batch in batches)), 1)
-
-
-STORES = (".store", ".h5", ".hdf5")  # by custom; a path that is not there is told by it what it should have been
-
-
-def is_store(path: pathlib.Path) -> bool:
-    """Whether `path` is a feature store, in a folder or packed: by its name, its manifest, or the first bytes of HDF5."""
-    if path.suffix.lower() in STORES or (path / "manifest.json").is_file():
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(8) == b"\x89HDF\r\n\x1a\n"
-    except OSError:
-        return False

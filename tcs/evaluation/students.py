@@ -19,15 +19,16 @@ from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig
 from tcs.config.plain import require_config
 from tcs.errors import ConfigError, DataError
-from tcs.evaluation.images import Labelled, is_store, judge_images, judge_rows, open_labelled
+from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
 from tcs.evaluation.judged import Judged
 from tcs.evaluation.mistakes import require_sheets, write_mistakes
 from tcs.evaluation.scores import score
-from tcs.evaluation.tables import require_table, save_rows
-from tcs.images.stored import decode_quietly, find_images
+from tcs.evaluation.tables import save_rows
+from tcs.images.stored import decode_quietly, find_images, is_store
 from tcs.inference.model import UsableModel
 from tcs.inference.network import logits_of
 from tcs.inference.opening import find_models, usable
+from tcs.inference.predictions import require_free
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
 from tcs.metrics import count_known, known_hashes, match_classes
@@ -71,7 +72,7 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
 def _require_outputs(config: EvalConfig) -> None:
     """ArtefactError for outputs that are there and not to be replaced, before anything is scored."""
     if config.out is not None:
-        require_table(pathlib.Path(config.out), overwrite=config.overwrite)
+        require_free(pathlib.Path(config.out), "--out", overwrite=config.overwrite)
     if config.errors is not None:
         require_sheets(pathlib.Path(config.errors), overwrite=config.overwrite)
 

@@ -5,17 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tcs.checkpoint import save_table
-from tcs.errors import ArtefactError
 from tcs.evaluation.scores import confusions
 
 MOST_CLASSES, MOST_MATRIX, MOST_CONFUSIONS = 30, 12, 10
 NESTED = ("classes", "confusion")  # columns that are no single value
-
-
-def require_table(path: pathlib.Path, *, overwrite: bool) -> None:
-    """ArtefactError where something is at `path` that is not to be replaced."""
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise ArtefactError(f"--out {path} exists; name another place, or pass --overwrite to replace it.")
 
 
 def save_rows(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -51,17 +51,19 @@ def write_int8(config: ExportConfig, order: Order) -> dict[str, Any]:
     }
 
 
-def refuse_losses(config: ExportConfig, rows: Sequence[Mapping[str, Any]]) -> None:
-    """ArtefactError that names the 8-bit files that lose too much, if there are any."""
-    refused = [row for row in rows if row.get("int8_refused")]
-    if refused:
-        told = "; ".join(
-            f"{row['model']} loses {row['int8_drop']:.2f} points, kept as {row['int8']}" for row in refused
-        )
-        raise ArtefactError(
-            f"int8 loses more than --max-drop {config.max_drop:g}: {told}. Calibrate with more images like those in use, raise "
-            "--max-drop, or use the float file, which is finished."
-        )
+def losses(config: ExportConfig, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Which 8-bit files lose too much, and what to do, in words; None where none does."""
+    told = "; ".join(
+        f"{row['model']} loses {row['int8_drop']:.2f} points, kept as {row['int8']}"
+        for row in rows
+        if row.get("int8_refused")
+    )
+    if not told:
+        return None
+    return (
+        f"int8 loses more than --max-drop {config.max_drop:g}: {told}. Calibrate with more images like those in use, raise "
+        "--max-drop, or use the float file, which is finished."
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,10 @@ from tcs.errors import ArtefactError, DataError
 from tcs.export.check import CHECKED_IMAGES
 from tcs.images.decode import BadImageError, decode_square
 from tcs.images.sources import open_images
-from tcs.images.stored import decode_rows, find_images
+from tcs.images.stored import decode_rows, find_images, is_store
 from tcs.inference.runs import FinishedStudent, find_students, load_student
 from tcs.runtime import progress_bar
 
-STORE_ENDINGS = (".store", ".h5")
 TEACHER_FACTS = ("licence", "licence_terms", "licence_according_to", "origin_url", "paper_ids", "source")
 Read = Callable[[int], bytes]
 
@@ -104,7 +103,7 @@ class Pictures:
 
 def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
     """The images of a store, a folder, a tar or a table, whichever `data` names, with labels matched to `classes` by name."""
-    if _is_store(data):
+    if is_store(pathlib.Path(data)):
         store = cache.open(pathlib.Path(data))
         keys, names, labels, read = list(store.keys), store.classes, store.labels_N, find_images(store, None)
         identity = store.labelled_identity
@@ -119,8 +118,3 @@ def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
     numbers = {name: number for number, name in enumerate(classes)}
     known = np.array([*(numbers.get(name, -1) for name in names), -1], np.int64)
     return Pictures(name=data, identity=identity, keys=keys, read=read, labels_N=known[np.asarray(labels, np.int64)])
-
-
-def _is_store(data: str) -> bool:
-    path = pathlib.Path(data)
-    return path.suffix in STORE_ENDINGS or (path / "manifest.json").is_file()

@@ -14,13 +14,14 @@ import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
 from tcs.config.plain import require_config
+from tcs.errors import ArtefactError
 from tcs.evaluation.students import evaluate_student
 from tcs.export.card import Score, model_card
 from tcs.export.check import Claim, differences, outputs_of_run
 from tcs.export.folders import hf_folder, timm_folder
 from tcs.export.graphs import onnx_bytes, program_bytes, require_onnx
 from tcs.export.int8 import require_decisions, require_pictures
-from tcs.export.int8_files import refuse_losses, write_int8
+from tcs.export.int8_files import losses, write_int8
 from tcs.export.orders import Order, is_there, make_orders
 from tcs.export.place import Contents, Draft
 from tcs.export.sources import sample
@@ -36,7 +37,9 @@ def export_students(config: ExportConfig) -> list[dict[str, Any]]:
     points (it is kept under another name); ModelError for a student that cannot be exported so.
     """
     rows = make_exports(config)
-    refuse_losses(config, rows)
+    told = losses(config, rows)
+    if told is not None:
+        raise ArtefactError(told)
     return rows
 
 

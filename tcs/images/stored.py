@@ -22,6 +22,7 @@ from tcs.runtime import progress_bar
 
 DECODE_CHUNK = 256
 THREAD_NAME = "decode"
+STORES = (".store", ".h5", ".hdf5")  # by custom; a path that is not there is told by it what it should have been
 ReadRow = Callable[[int], bytes]
 
 
@@ -167,3 +168,14 @@ def _source_options(store: cache.Store, data: str) -> DataConfig:
     known = find_source(data).options
     told = {name: value for name, value in places.items() if name in known}
     return DataConfig(data=data, labels="none", unlabelled_data=pools, **told)
+
+
+def is_store(path: pathlib.Path) -> bool:
+    """Whether `path` is a feature store, in a folder or packed: by its name, its manifest, or the first bytes of HDF5."""
+    if path.suffix.lower() in STORES or (path / "manifest.json").is_file():
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(8) == b"\x89HDF\r\n\x1a\n"
+    except OSError:
+        return False

@@ -21,8 +21,7 @@ from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError
 from tcs.images.decode import decode_image
 from tcs.inference.card import FILE, Card, read_card
-from tcs.inference.model import UsableModel, square_pixels
-from tcs.inference.network import TorchNetwork
+from tcs.inference.model import UsableModel, of_module
 from tcs.runtime import say
 from tcs.students.backbone import StudentSpec, create_backbone, first_line
 from tcs.students.zoo.cifar import register
@@ -57,7 +56,7 @@ def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
         model.load_state_dict(load_weights(folder / WEIGHTS))
     except RuntimeError as error:
         raise ArtefactError(f"{folder / WEIGHTS} does not fit {card.architecture} ({first_line(error)}).") from error
-    return _usable(folder, model, card, device)
+    return of_module(folder.resolve().name, folder, model, card, device)
 
 
 def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
@@ -79,7 +78,7 @@ def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
     )
-    return _usable(folder, model, card, device, TimmPixels(facts))
+    return of_module(folder.resolve().name, folder, model, card, device, pixels=TimmPixels(facts))
 
 
 def _class_names(model: nn.Module, folder: pathlib.Path) -> tuple[str, ...]:
@@ -89,19 +88,6 @@ def _class_names(model: nn.Module, folder: pathlib.Path) -> tuple[str, ...]:
     if count:
         say(f"{folder} does not name its {count:,} classes: they are called by their numbers, 0 to {count - 1}.")
     return tuple(str(number) for number in range(count))
-
-
-def _usable(
-    folder: pathlib.Path, model: nn.Module, card: Card, device: torch.device, pixels: "TimmPixels | None" = None
-) -> UsableModel:
-    return UsableModel(
-        name=folder.resolve().name,
-        path=folder,
-        card=card,
-        network=TorchNetwork(model, card.mean, card.std, device),
-        pixels=pixels or square_pixels(card.size),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
 
 
 class TimmPixels:

@@ -25,7 +25,7 @@ from tcs.config.plain import require_config
 from tcs.errors import ConfigError, ModelError
 from tcs.images.stored import cores
 from tcs.inference.card import Card
-from tcs.inference.model import UsableModel, square_pixels
+from tcs.inference.model import UsableModel, of_module
 from tcs.inference.network import TorchNetwork
 from tcs.inference.opening import Opener, find_models
 from tcs.runtime import pick_device, say
@@ -92,14 +92,7 @@ def open_named(text: str, device: torch.device) -> UsableModel:
     size = spec.kwargs.get(SIZE, facts["input_size"][-1])
     size = size if isinstance(size, int) else int(size[-1])
     card = Card(architecture=spec.name, classes=(), size=size, mean=facts["mean"], std=facts["std"])
-    return UsableModel(
-        name=text,
-        path=pathlib.Path(text),
-        card=card,
-        network=TorchNetwork(model, card.mean, card.std, device),
-        pixels=square_pixels(size),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
+    return of_module(text, pathlib.Path(text), model, card, device)
 
 
 def _of_any_size(spec: StudentSpec) -> nn.Module:

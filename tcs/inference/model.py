@@ -6,13 +6,15 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tcs.checkpoint import SEEN
 from tcs.errors import ArtefactError
 from tcs.images.decode import decode_square
 from tcs.inference.card import Card
-from tcs.inference.network import Network
+from tcs.inference.network import Network, TorchNetwork
 from tcs.inference.runs import FinishedStudent
 from tcs.metrics import known_hashes
 
@@ -42,6 +44,28 @@ class UsableModel:
         """ArtefactError, with the `remedy`, for a student that was trained without labels."""
         if not self.card.classes:
             raise ArtefactError(f"student {self.path} was trained without labels and has no classifier; {remedy}.")
+
+
+def of_module(
+    name: str,
+    path: pathlib.Path,
+    module: nn.Module,
+    card: Card,
+    device: torch.device,
+    *,
+    pixels: Pixels | None = None,
+    student: FinishedStudent | None = None,
+) -> UsableModel:
+    """A timm model on `device`; without `pixels` those that training scores students on."""
+    return UsableModel(
+        name=name,
+        path=path,
+        card=card,
+        network=TorchNetwork(module, card.mean, card.std, device),
+        pixels=pixels or square_pixels(card.size),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        student=student,
+    )
 
 
 def square_pixels(size: int) -> Pixels:

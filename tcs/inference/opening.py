@@ -10,8 +10,7 @@ from tcs.checkpoint import CONFIG
 from tcs.errors import ArtefactError, did_you_mean, either, listed
 from tcs.images.folder import is_image
 from tcs.inference.exported import is_exported, open_exported
-from tcs.inference.model import UsableModel, square_pixels
-from tcs.inference.network import TorchNetwork
+from tcs.inference.model import UsableModel, of_module
 from tcs.inference.onnx_file import SUFFIX, open_onnx
 from tcs.inference.runs import FinishedStudent, card_of, load_student
 from tcs.students.backbone import parse_student
@@ -63,16 +62,7 @@ def open_student(folder: pathlib.Path, device: torch.device) -> UsableModel:
 
 def usable(student: FinishedStudent, device: torch.device) -> UsableModel:
     """A student of a run, on `device`."""
-    card = card_of(student)
-    return UsableModel(
-        name=student.folder.name,
-        path=student.folder,
-        card=card,
-        network=TorchNetwork(student.model, card.mean, card.std, device),
-        pixels=square_pixels(card.size),
-        parameters=sum(parameter.numel() for parameter in student.model.parameters()),
-        student=student,
-    )
+    return of_module(student.folder.name, student.folder, student.model, card_of(student), device, student=student)
 
 
 def _opener(path: pathlib.Path, alone: bool) -> Opener:

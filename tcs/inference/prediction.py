@@ -7,11 +7,10 @@ from typing import Any
 
 from tcs.config.inference import PredictConfig
 from tcs.config.plain import require_config
-from tcs.errors import ArtefactError
 from tcs.images.stored import cores
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import open_model
-from tcs.inference.predictions import Row, columns, require_table, rows_of, save_predictions
+from tcs.inference.predictions import Row, columns, require_free, require_table, rows_of, save_predictions
 from tcs.inference.sources import NamedImage, named_images
 from tcs.inference.stream import Flow, score_images
 from tcs.runtime import pick_device, progress_bar, say
@@ -83,13 +82,6 @@ def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
         save_predictions(out, rows, result.facts(), topk)
     _say_broken(broken, len(images))
     return result
-
-
-def require_free(path: pathlib.Path, option: str, *, overwrite: bool) -> None:
-    """ArtefactError where something is at `path` already and is not to be replaced."""
-    if path.is_dir() or (path.exists() and not overwrite):
-        remedy = "name a file" if path.is_dir() else "name another place, or pass --overwrite to replace it"
-        raise ArtefactError(f"{option} {path} exists; {remedy}.")
 
 
 def choose_temperature(model: UsableModel, asked: float | None) -> float | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.calibration import probabilities
-from tcs.errors import ConfigError
+from tcs.errors import ArtefactError, ConfigError
 
 DIGITS = 6  # of probabilities
 
@@ -54,6 +54,13 @@ def csv_text(rows: Sequence[Row], header: Sequence[str] | None = None) -> str:
     writer.writerows([] if header is None else [header])
     writer.writerows(row.values() for row in rows)
     return text.getvalue()
+
+
+def require_free(path: pathlib.Path, option: str, *, overwrite: bool) -> None:
+    """ArtefactError where something is at `path` already and is not to be replaced."""
+    if path.is_dir() or (path.exists() and not overwrite):
+        remedy = "name a file" if path.is_dir() else "name another place, or pass --overwrite to replace it"
+        raise ArtefactError(f"{option} {path} exists; {remedy}.")
 
 
 def require_table(path: pathlib.Path) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from tcs.config.distill import DistillConfig
 from tcs.config.export import ENDINGS, ExportConfig
-from tcs.errors import ArtefactError, ConfigError
+from tcs.errors import ConfigError
 from tcs.export.graphs import require_onnx
 from tcs.export.int8 import require_pictures
-from tcs.export.int8_files import refuse_losses
+from tcs.export.int8_files import losses
 from tcs.export.stage import make_exports
 from tcs.inference.runs import find_students
 from tcs.runtime import say
@@ -47,7 +47,7 @@ def export_run(kind: str, config: DistillConfig, test_store: pathlib.Path | None
     for row in rows:
         if row["max_difference"] is not None:
             say(f"{row['path']}: largest difference from the run {row['max_difference']:.1e}.")
-    return _written(rows), _refusal(export, rows)
+    return _written(rows), losses(export, rows)
 
 
 def _export_config(
@@ -68,11 +68,3 @@ def _export_config(
 
 def _written(rows: list[dict[str, Any]]) -> list[str]:
     return [str(row[name]) for row in rows for name in ("path", "int8") if name in row]
-
-
-def _refusal(export: ExportConfig, rows: list[dict[str, Any]]) -> str | None:
-    try:
-        refuse_losses(export, rows)
-    except ArtefactError as error:
-        return str(error)
-    return None

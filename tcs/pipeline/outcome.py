@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cache
-from tcs.checkpoint import FOLDED, load_json, save_json
+from tcs.checkpoint import FOLDED, load_json, load_record, save_json
 from tcs.config.distill import DistillConfig
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError
 from tcs.evaluation.students import evaluate
 from tcs.grid.references import score_reference
-from tcs.inference.runs import find_students, load_student
+from tcs.inference.runs import find_students
 from tcs.reporting.tables import markdown
 from tcs.runtime import say
 from tcs.splits.relabelling import relabelled
-from tcs.splits.shots import choose_split, split_seed_of, up_to_k_split
+from tcs.splits.shots import named_split
 
 TEACHER = "teacher-probe"
 HEADER = ("student", "method", "labels", "top-1", "top-5", "M parameters", "images/s")
@@ -62,7 +62,7 @@ def scored(config: DistillConfig) -> list[dict[str, Any]]:
         say(f"{places.results} has the scores of these students already; nothing to do.")
         return kept
     rows = [row for run in runs for row in _rows_of(run, config)]
-    reads_labels = any(load_student(folder).record["classes"] for folder in folders)
+    reads_labels = any(load_record(folder)["classes"] for folder in folders)
     rows += [_teacher_row(config, train, test)] if reads_labels else []
     save_json(places.results, {"of": state, "rows": rows})
     return rows
@@ -109,7 +109,7 @@ def _kept(path: pathlib.Path, state: Mapping[str, Any]) -> list[dict[str, Any]] 
 def _rows_of(run: pathlib.Path, config: DistillConfig) -> list[dict[str, Any]]:
     """One row a student of `run`; by a ridge probe of its features where it has no classifier."""
     places, train = config.places, config.train
-    records = [load_student(folder).record for folder in find_students(run, train.models)]
+    records = [load_record(folder) for folder in find_students(run, train.models)]
     headless = not records[0]["classes"]
     has_images = cache.open(places.test_store).has_images
     options = EvalConfig(
@@ -128,11 +128,7 @@ def _teacher_row(config: DistillConfig, train: cache.Store, test: cache.Store) -
     """A ridge probe of the frozen teacher's cached features on the labels of the run: what the students are measured against."""
     options = config.train
     store = relabelled(train, options.split_file)
-    rows = (store.keys, store.labels_N, store.classes)
-    if options.shots is not None:
-        rows_n = up_to_k_split(*rows, options.shots, split_seed_of(options)).rows_n
-    else:
-        rows_n = choose_split(*rows, shots=None, split_seed=0, split_file=options.split_file).rows_n
+    rows_n = named_split(store, options).rows_n
     scores = score_reference(TEACHER, store, test, rows_n, options.seed, options.device)
     return {
         "model": str(train.manifest.plan.identity.get("teacher", "")),

@@ -103,7 +103,7 @@ def make_plan(config: DistillConfig) -> ChainPlan:
         require_shots(config.train.shots, rows_of_classes(labels, classes))
     test_images, test_labels = _test_images(config, asked, classes)
     split_rows = _split_rows(config.train, labels, classes)
-    has_pool = config.train.unlabelled.strip("0") not in ("none", "") and split_rows < len(labels)
+    has_pool = config.train.asks_for_pool and split_rows < len(labels)
     method = asked if has_pool else without_pool(asked)
     return ChainPlan(
         extraction=extraction,

@@ -75,9 +75,16 @@ def split_of(store: cache.Store, options: SplitOptions) -> Split:
     """
     if options.shots is not None and options.split_file is None:
         require_shots(options.shots, rows_of_classes(store.labels_N, store.classes))
-        split = up_to_k_split(store.keys, store.labels_N, store.classes, options.shots, split_seed_of(options))
+        split = named_split(store, options)
         _tell_fewer(split, store, options.shots)
         return split
+    return named_split(store, options)
+
+
+def named_split(store: cache.Store, options: SplitOptions) -> Split:
+    """The same split, without a line and without a check of `shots`."""
+    if options.shots is not None and options.split_file is None:
+        return up_to_k_split(store.keys, store.labels_N, store.classes, options.shots, split_seed_of(options))
     return choose_split(
         store.keys,
         store.labels_N,

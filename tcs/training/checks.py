@@ -149,7 +149,7 @@ def check_labels(method: Method, config: TrainConfig, store: cache.Store, name: 
                 f"{option_name(option)} is {getattr(config, option)}, and {name} trains no classifier and reads no label; "
                 "leave it out, or add ce to the loss."
             )
-    if config.unlabelled == "none" or config.unlabelled.strip("0") == "":
+    if not config.asks_for_pool:
         raise ConfigError(
             f"--unlabelled is {config.unlabelled}, and {name} reads unlabelled rows only; use all, or a number."
         )

@@ -173,7 +173,7 @@ def fitting_method(
     if without_pool(asked) is asked or not store.is_labelled:
         return asked, split
     split = split or split_of(store, config)
-    if config.unlabelled.strip("0") not in ("none", "") and len(split.rows_n) < len(store):
+    if config.asks_for_pool and len(split.rows_n) < len(store):
         return asked, split
     method = without_pool(asked)
     why = "every row has a label" if len(split.rows_n) == len(store) else f"--unlabelled is {config.unlabelled}"

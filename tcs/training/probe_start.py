@@ -82,14 +82,8 @@ def find_selection(data: RunData, config: TrainConfig, split: Split, rows_n: NDA
 
 def _select_by_pool(data: RunData, config: TrainConfig, split: Split, rows_n: NDArray[np.int64]) -> Selection:
     """By the labels of the split, spread over the rows of the run; of no other label. A class without one takes no part."""
-    labelled_m = np.sort(split.rows_n)
-    present_C, labels_m = np.unique(data.store.labels_N[labelled_m], return_inverse=True)
-    pool = LabelledPool(
-        z_NK=data.coordinates(config.readout).first_coordinates(rows_n),
-        labelled_M=np.searchsorted(rows_n, labelled_m),
-        labels_M=labels_m,
-        n_classes=len(present_C),
-    )
+    z_nK = data.coordinates(config.readout).first_coordinates(rows_n)
+    pool = LabelledPool.of_split(z_nK, rows_n, split.rows_n, data.store.labels_N)
     return select_from_pool(pool, label_options(config, data.store, split, config.pool.pool_estimator), split.digest)
 
 
