@@ -24,6 +24,9 @@ from tcs.inference.runs import FinishedStudent
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INPUT, LOGITS, FEATURES, BATCH = "images", "logits", "features", "batch"
 EXAMPLE_BATCH = 2  # any number but 1, which would be taken for a constant
+MOST_BATCH = (
+    1 << 30
+)  # without an end, torch 2.7 finds that the largest integer there is would not do, and exports no transformer
 MOST_BYTES = 2**31 - 2**20  # a protobuf, and so an ONNX file, ends at 2 GiB
 
 
@@ -103,7 +106,7 @@ def _program(student: FinishedStudent, metadata: Mapping[str, Any]) -> Any:
         model, example_B3SS = Preprocessed(model, transform["mean"], transform["std"]).eval(), example_B3SS.byte()
     try:
         with _quiet(), torch.no_grad():
-            batch = torch.export.Dim(BATCH, min=1)
+            batch = torch.export.Dim(BATCH, min=1, max=MOST_BATCH)
             program = torch.export.export(model, (example_B3SS,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch raises many kinds, of its own modules
         raise ModelError(
