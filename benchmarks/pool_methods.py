@@ -49,6 +49,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
         "loss": "pool + 1.0*l2 + 0.000001*ce",
     },  # of each batch, as kd has it
     "ce + l2": {"head": "linear", "loss": "ce + 1.0*l2"},
+    "ce + 0.3 l2": {"head": "linear", "loss": "ce + 0.3*l2"},
+    "ce + kd, ridge probe": {"loss": "ce + 1.0*kd", "probe_head": "ridge"},
+    "ce + 3 kd, ridge probe": {"loss": "ce + 3.0*kd", "probe_head": "ridge"},
+    "ce + 2 dist, ridge probe": {"loss": "ce + 2.0*dist", "probe_head": "ridge"},
 }
 
 

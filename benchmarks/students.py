@@ -75,6 +75,7 @@ ABLATION: Sequence[Any] = (
     *(_variant(f"{name} alone", pool_estimator=name) for name in ("ridge-em", "gaussian-em", "propagation")),
     _variant("mutual information alone", pool_estimator="mutual-information"),
     _variant("soft labels of the ridge probe", pool_estimator="ridge"),
+    *(_variant(f"temperature {value}", pool_temperature=value) for value in (0.5, 2.0, 4.0)),
     _variant("without l2", "pool"),
     _variant("0.3 l2", "pool + 0.3*l2"),
     _variant("3 l2", "pool + 3.0*l2"),

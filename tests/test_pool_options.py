@@ -37,6 +37,11 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
             {"class_prior": ("ant=1",), "pool_estimator": "ridge"},
             r"--class-prior has no effect without an estimator that spreads labels; leave it out",
         ),
+        ({"pool_temperature": 0.0}, r"--pool-temperature is 0.0; it must be above 0 and finite"),
+        (
+            {"method": "labels", "pool_temperature": 2.0},
+            r"--pool-temperature is 2.0, which the loss 'pool' reads, and loss 'ce' does not; leave it out",
+        ),
         ({"pool_teachers": "all"}, r"--pool-teachers is 'all'; it must be one of joined, each"),
         (
             {"pool_teachers": "each"},

@@ -158,6 +158,23 @@ def test_rows_learn_the_soft_labels_of_the_head_and_labelled_rows_their_own(fold
     assert (rows.pool_labels_nC.argmax(1).numpy() == truth_n).mean() > 0.9
 
 
+@pytest.mark.parametrize("estimator", ["average", "ridge"])
+def test_a_temperature_softens_the_labels_of_rows_and_not_the_probe_of_kd(folder: pathlib.Path, estimator: str) -> None:
+    options = {"loss": "pool + kd", "probe_head": "transductive", "pool_estimator": estimator}
+    plain_job, data = planned(folder, **options)
+    job, _ = planned(folder, **options, pool_temperature=2.5)
+    plain, soft = (load_rows(each, data, CPU, pool_labels(each, data, ALONE)) for each in (plain_job, job))
+    assert plain.pool_labels_nC is not None
+    assert soft.pool_labels_nC is not None
+    power_nC = plain.pool_labels_nC.double() ** (1 / 2.5)
+    expected_nC = power_nC / power_nC.sum(1, keepdim=True)
+    expected_nC[soft.labelled_m] = torch.eye(3, dtype=torch.float64)[soft.labels_n[soft.labelled_m]]
+    assert torch.allclose(soft.pool_labels_nC.double(), expected_nC, atol=1e-5)
+    assert torch.equal(soft.teacher_logits_nC, plain.teacher_logits_nC)
+    assert job.identity["pool_temperature"] == 2.5
+    assert "pool_temperature" not in plain_job.identity
+
+
 def test_of_several_views_each_has_its_soft_label(tmp_path: pathlib.Path) -> None:
     write_view_store(tmp_path / "train.store")
     job, data = planned(tmp_path, method="tcs-pool")

@@ -150,6 +150,7 @@ OPTIONS: tuple[Decorator, ...] = (
                 "help": "With --also: spread labels over the pool in joined coordinates, or in each teacher's, then averaged.",
             },
         ),
+        ("--pool-temperature", NUMBER | {"help": "Of the soft labels of the loss pool; above 1 they are softer."}),
         (
             "--class-prior",
             MANY | {"help": "NAME=SHARE: which share of the pool a class has. Repeatable, all classes or none."},

@@ -23,20 +23,26 @@ class PoolConfig:
 
     `pool_estimator` spreads labels, and `class_prior` says which share of the pool each class has, as texts NAME=SHARE (none:
     between what the rows say and equal shares). Of several teachers (`also`) labels are spread in the coordinates that all of them
-    make together (joined), or in those of each, and the soft labels are averaged (each). ConfigError, naming the option, for a value
-    that makes no sense.
+    make together (joined), or in those of each, and the soft labels are averaged (each). The logits whose softmax are the soft labels
+    of the loss `pool` are divided by `pool_temperature` first: above 1 they are softer. ConfigError, naming the option, for a value that
+    makes no sense.
     """
 
     probe_head: str = LOGISTIC
     pool_estimator: str = "average"
     class_prior: tuple[str, ...] = ()
     pool_teachers: str = JOINED
+    pool_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         take_plain(self)
         require_choice(self.probe_head, PROBE_HEADS, "--probe-head")
         require_choice(self.pool_estimator, POOL_ESTIMATORS, "--pool-estimator")
         require_choice(self.pool_teachers, POOL_TEACHERS, "--pool-teachers")
+        require(
+            0 < self.pool_temperature < math.inf,
+            f"--pool-temperature is {self.pool_temperature}; it must be above 0 and finite.",
+        )
         named = [_share(text)[0] for text in self.class_prior]
         for name in named:
             require(

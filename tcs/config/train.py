@@ -43,7 +43,15 @@ PLACES = (
 )
 
 # Options that came after runs were finished without them: at their defaults they are no part of what a run is told apart by.
-LATER = ("also", "probe_head", "pool_estimator", "class_prior", "pool_teachers", "student_checkpoint")
+LATER = (
+    "also",
+    "probe_head",
+    "pool_estimator",
+    "class_prior",
+    "pool_teachers",
+    "pool_temperature",
+    "student_checkpoint",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -41,11 +41,12 @@ def _check_pool(config: TrainConfig, method: Method) -> None:
         ("pool_estimator", spreads, "the loss 'pool', --probe-head transductive and --selection pool read"),
         ("class_prior", spreads, "the loss 'pool', --probe-head transductive and --selection pool read"),
         ("pool_teachers", "pool" in method.needs, "the loss 'pool' reads"),
+        ("pool_temperature", "pool" in method.needs, "the loss 'pool' reads"),
     ):
         value = getattr(pool, name)
         require(
             is_read or value == getattr(defaults, name),
-            f"{option_name(name)} is {value if isinstance(value, str) else ' '.join(value)}, which {readers}, and loss "
+            f"{option_name(name)} is {' '.join(value) if isinstance(value, tuple) else value}, which {readers}, and loss "
             f"'{method.loss}' does not; leave it out.",
         )
 

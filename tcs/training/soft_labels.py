@@ -37,7 +37,8 @@ def pool_labels(job: Job, data: RunData, ranks: Collectives) -> dict[str, PoolLa
     for estimator in dict.fromkeys(wanted.values()):
         made[estimator] = _found_or_fitted(job, data, options_of(job, data, estimator), ranks)
         _tell(made[estimator], "")
-    return {kind: made[estimator] for kind, estimator in wanted.items()}
+    found = {kind: made[estimator] for kind, estimator in wanted.items()}
+    return found | ({"pool": _tempered(found["pool"], job)} if reads_pool else {})
 
 
 def labels_by_store(job: Job, data: RunData, ranks: Collectives) -> tuple[PoolLabels, ...]:
@@ -52,7 +53,12 @@ def labels_by_store(job: Job, data: RunData, ranks: Collectives) -> tuple[PoolLa
     for part in data.by_store:
         made.append(_found_or_fitted(job, part, options_of(job, part, job.config.pool.pool_estimator), ranks))
         _tell(made[-1], f" by {part.store.path}")
-    return tuple(made)
+    return tuple(_tempered(labels, job) for labels in made)
+
+
+def _tempered(labels: PoolLabels, job: Job) -> PoolLabels:
+    """The labels as the loss `pool` reads them; their file, which the loss `kd` may read as well, has temperature 1."""
+    return dataclasses.replace(labels, sharpness=labels.sharpness / job.config.pool.pool_temperature)
 
 
 def _found_or_fitted(job: Job, data: RunData, options: PoolLabelOptions, ranks: Collectives) -> PoolLabels:
