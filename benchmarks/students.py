@@ -107,6 +107,13 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     },
     "ablation": {"methods": (KD, POOL, *ABLATION), "shots": [4], "seeds": 5, "caches": WITH_TARGETS},
     "steps": {"methods": (KD, POOL, *STEPS), "shots": [4], "seeds": 3, "caches": WITH_TARGETS},
+    "views": {  # of the teacher on four crops of each image, which the student sees again, instead of one clean image
+        "methods": ({"label": f"{POOL}, 4 views", "method": POOL},),
+        "shots": [4],
+        "seeds": 5,
+        "caches": ("flowers5", "pbc8"),
+        "views": 4,
+    },
     "larger": {"student": "larger", "methods": ("labels", KD, POOL), "shots": [4], "seeds": 3},
     "vit": {"student": "vit", "methods": ("labels", KD, POOL), "shots": [4], "seeds": 3},
     "lite0": {
@@ -161,19 +168,20 @@ def recipe_of(part: str, cache_name: str, seeds: int | None = None) -> tuple[dic
             },
             f"{cache_name}-lite0",
         )
+    views = f"-views{given['views']}" if "views" in given else ""
     recipe = {
-        "train": f"{cache_name}-train.store",
+        "train": f"{cache_name}{views}-train.store",
         "test": f"{cache_name}-test.store",
         "students": [model],
         "methods": [_method(method, cache_name, options["steps"]) for method in given["methods"]],
         "shots": list(given["shots"]),
         "seeds": list(range(min(given["seeds"], seeds or given["seeds"]))),
         "unlabelled": ["all"],
-        "references": REFERENCES,
+        "references": [] if views else REFERENCES,
         "options": options,
-        "primary": PRIMARY,
+        "primary": None if views else PRIMARY,
     }
-    return recipe, folder
+    return recipe, folder + views
 
 
 def _method(method: Any, cache_name: str, steps: int) -> Any:
