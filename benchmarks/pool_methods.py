@@ -52,6 +52,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "ce + 0.3 l2": {"head": "linear", "loss": "ce + 0.3*l2"},
     "ce + kd, ridge probe": {"loss": "ce + 1.0*kd", "probe_head": "ridge"},
     "ce + 3 kd, ridge probe": {"loss": "ce + 3.0*kd", "probe_head": "ridge"},
+    "ce + 0.2 kd, ridge probe": {"loss": "ce + 0.2*kd", "probe_head": "ridge"},
+    "tcs": {"method": "tcs"},
     "ce + 2 dist, ridge probe": {"loss": "ce + 2.0*dist", "probe_head": "ridge"},
 }
 

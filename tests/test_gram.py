@@ -5,7 +5,7 @@ import pytest
 
 from tcs.coordinates.selection import rank_coordinates, rank_from_gram
 from tcs.errors import DataError
-from tcs.probes.gram import gather_gram, signed_targets
+from tcs.probes.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, signed_targets
 from tcs.probes.ridge import fit_ridge
 
 
@@ -73,3 +73,27 @@ def test_rows_without_sense_are_refused():
         gather_gram([], 1)
     with pytest.raises(DataError, match=r"labels run from 0 to 3; they must lie in 0\.\.2"):
         signed_targets(np.array([0, 3]), 3)
+
+
+@pytest.mark.parametrize("outputs", [2, 40])
+@pytest.mark.parametrize("count", [13, 200])
+def test_leave_one_out_errors_are_those_of_rows_left_out(count, outputs):
+    """40 outputs of 12 coordinates are summed by products; 13 rows are nearly reproduced, where products would lose digits."""
+    generator = np.random.default_rng(2)
+    x, y = generator.normal(size=(count, 12)), generator.normal(size=(count, outputs))
+    x_NK, y_NC = x - x.mean(0), y - y.mean(0)
+    squares, v = np.linalg.eigh(x_NK.T @ x_NK)
+    penalties = RELATIVE_PENALTIES * squares.mean()
+    found = np.zeros(len(penalties))
+    for block in (slice(0, 7), slice(7, None)):
+        shrink = 1 / (squares + penalties[:, None])
+        add_loo_errors(found, x_NK[block] @ v, shrink, v.T @ x_NK.T @ y_NC, y_NC[block], count)
+    for penalty, error in zip(penalties, found, strict=True):
+        expected = 0.0
+        for row in range(count):
+            rest = np.delete(np.arange(count), row)
+            mean_x, mean_y = x[rest].mean(0), y[rest].mean(0)
+            centred = x[rest] - mean_x
+            weight = np.linalg.solve(centred.T @ centred + penalty * np.eye(12), centred.T @ (y[rest] - mean_y))
+            expected += float(((y[row] - mean_y - (x[row] - mean_x) @ weight) ** 2).sum())
+        assert error == pytest.approx(expected, rel=1e-7)

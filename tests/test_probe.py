@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
 from tcs.errors import DataError
-from tcs.probes.ridge import RELATIVE_PENALTIES, cross_validated_accuracy, fit_ridge, fit_ridge_targets, knn_accuracy
+from tcs.probes.ridge import RELATIVE_PENALTIES, SubsetFits, balanced_folds, fit_ridge, fit_ridge_targets, knn_accuracy
 
 
 def problem(rows, dims, classes=3, seed=0):
@@ -115,19 +115,32 @@ def test_multi_output_regression_matches_scikit_learn(rows):
     np.testing.assert_allclose(bias, model.intercept_, rtol=1e-6, atol=1e-9)
 
 
-def test_cross_validation_is_seeded_balanced_and_sane():
-    x, labels = problem(60, 5)
-    first = cross_validated_accuracy(x, labels, 3, 5, 0)
-    assert first == cross_validated_accuracy(x, labels, 3, 5, 0)
-    assert len({cross_validated_accuracy(x, labels, 3, 5, seed) for seed in range(5)}) > 1
-    noise = np.random.default_rng(0).permutation(labels)
-    assert cross_validated_accuracy(x, noise, 3, 5, 0)[0] < 60 < first[0]
+def test_folds_are_seeded_and_balanced():
+    _, labels = problem(60, 5)
+    folds = balanced_folds(labels, 5, 0)
+    assert folds.tolist() == balanced_folds(labels, 5, 0).tolist()
+    assert len({tuple(balanced_folds(labels, 5, seed)) for seed in range(5)}) == 5
+    counts = np.array([np.bincount(folds[labels == name], minlength=5) for name in range(3)])
+    assert (counts.max(1) - counts.min(1) <= 1).all()
 
 
-def test_cross_validation_matches_folds_done_by_hand():
-    # One row of each of two far apart classes a fold: every fold is perfect, so the standard error is zero.
-    x = np.array([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2]])
-    assert cross_validated_accuracy(x, np.array([0, 0, 0, 1, 1, 1]), 2, 3, 4) == (100.0, 0.0)
+@pytest.mark.parametrize("rows", [12, 60])
+def test_fits_of_subsets_are_those_of_the_columns_alone(rows):
+    """12 rows are fewer than some of the subsets have coordinates: both ways are taken."""
+    x, labels = problem(rows, 20, seed=4)
+    fits = SubsetFits(x, labels, 3)
+    np.testing.assert_allclose(fits.variances, x.var(0))
+    generator = np.random.default_rng(1)
+    for size in (1, 5, 11, 20):
+        active, scales = generator.permutation(20)[:size], generator.uniform(0.2, 3, size)
+        for found, columns in (
+            (fits.fit(active), x[:, active]),
+            (fits.fit(active, scales), x[:, active] * scales),
+        ):
+            expected = fit_ridge(columns, labels, 3)
+            assert found.penalty == pytest.approx(expected.penalty, rel=1e-9)
+            np.testing.assert_allclose(found.weight_CK, expected.weight_CK, rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(found.bias_C, expected.bias_C, rtol=1e-6, atol=1e-9)
 
 
 def test_nearest_neighbours_agree_with_scikit_learn():
@@ -154,8 +167,10 @@ def test_bad_inputs_are_refused_by_name():
     x[3, 1] = np.nan
     with pytest.raises(DataError, match="not finite"):
         fit_ridge(x, labels, 3)
-    with pytest.raises(DataError, match="1 folds of 10 rows"):
-        cross_validated_accuracy(x, labels, 3, 1, 0)
+    with pytest.raises(DataError, match="not finite"):
+        SubsetFits(x, labels, 3).fit(np.arange(2))
+    with pytest.raises(DataError, match=r"labels run from 0 to 2; they must lie in 0..1"):
+        SubsetFits(x, labels, 2)
     with pytest.raises(DataError, match="k-NN over 0 rows for 10 rows"):
         knn_accuracy(x[:0], labels[:0], x, labels)
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from tcs.coordinates.selection import Selection, check_selection, rank_coordinates, select_coordinates
 from tcs.errors import ArtefactError
-from tcs.probes.ridge import fit_ridge
+from tcs.probes.ridge import balanced_folds, fit_ridge
 from tcs.splits.shots import Split
 
 TELLING = (3, 11, 17)
@@ -61,6 +61,23 @@ def test_history_holds_every_round_and_what_it_dropped():
     dropped = [k for entry in history for k in entry["dropped"]]
     assert len(set(dropped)) == len(dropped) == 12
     assert json.loads(json.dumps(history)) == list(history)
+
+
+def test_history_is_what_folds_done_by_hand_give():
+    z, labels = rows()
+    folds, history = balanced_folds(labels, 5, 0), select_coordinates(z, labels, 3, 8, 0, "digest").history
+    sizes = [entry["size"] for entry in history]
+    for index, entry in enumerate(history):
+        kept, first = [], []
+        for fold in range(5):
+            inside, outside = folds != fold, folds == fold
+            chosen = eliminate_by_hand(z[inside], labels[inside], sizes[1 : index + 1]) if index else range(20)
+            for scores, columns in ((kept, list(chosen)), (first, list(range(entry["size"])))):
+                probe = fit_ridge(z[inside][:, columns], labels[inside], 3)
+                scores.append(100 * (probe.logits(z[outside][:, columns]).argmax(1) == labels[outside]).mean())
+        for scores, mean, stderr in ((kept, "mean", "stderr"), (first, "spectrum_mean", "spectrum_stderr")):
+            assert entry[mean] == pytest.approx(np.mean(scores))
+            assert entry[stderr] == pytest.approx(np.std(scores, ddof=1) / np.sqrt(5))
 
 
 def test_the_smallest_size_within_one_standard_error_wins():

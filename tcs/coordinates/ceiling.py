@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from tcs.coordinates.axes import axis_scales, make_axes
 from tcs.coordinates.moments import Blocks
-from tcs.coordinates.selection import rank_coordinates
+from tcs.coordinates.selection import ranked_probes
 from tcs.coordinates.system import CoordinateSystem
 from tcs.errors import DataError
-from tcs.probes.ridge import fit_ridge
+from tcs.probes.ridge import RidgeProbe, SubsetFits, fit_ridge
 from tcs.runtime import seed_for
 from tcs.splits.shots import k_shot_split
 
@@ -166,15 +166,16 @@ def _accuracies(
     for axes, powers in (("pca", pca_powers), ("random", (0.0,))):
         basis_DD, spectrum_D = make_axes(covariance_DD, axes, split_seed)
         z_nD, z_mD = (_project(x, mean_D, basis_DD) for x in (part.fitted_nD, part.scored_mD))
+        fits = SubsetFits(z_nD, part.labels_n, part.n_classes)
         for size in dims:
             for power in powers:
                 scales_K = axis_scales(spectrum_D, size, power)
-                yield (axes, power, size), _probe_accuracy(part, z_nD[:, :size], z_mD[:, :size], scales_K)
+                probe = fits.fit(np.arange(size), scales_K)
+                yield (axes, power, size), _probe_accuracy(probe, z_mD[:, :size], scales_K, part.truth_m)
         if axes == "pca":
-            active_sets = rank_coordinates(z_nD, part.labels_n, part.n_classes, dims)
-            for size, active_k in active_sets.items():
+            for size, (active_k, probe) in ranked_probes(fits, z_nD.shape[1], dims).items():
                 ones_K = np.ones(size, np.float32)
-                yield ("selected", 0.0, size), _probe_accuracy(part, z_nD[:, active_k], z_mD[:, active_k], ones_K)
+                yield ("selected", 0.0, size), _probe_accuracy(probe, z_mD[:, active_k], ones_K, part.truth_m)
 
 
 def _fitted_accuracy(part: _Part, system: CoordinateSystem) -> float:
@@ -188,12 +189,11 @@ def _project(features_ND: F32, mean_D: F64, basis_DD: F64) -> F32:
     return projected_ND
 
 
-def _probe_accuracy(part: _Part, z_nK: F32, z_mK: F32, scales_K: F32) -> float:
-    """Fitted to scaled coordinates; the scales then go into the weights, which are fewer than the scored rows."""
-    probe = fit_ridge(z_nK * scales_K, part.labels_n, part.n_classes)
+def _probe_accuracy(probe: RidgeProbe, z_mK: F32, scales_K: F32, truth_m: Ints) -> float:
+    """Of a probe of scaled coordinates; the scales go into the weights, which are fewer than the scored rows."""
     weight_CK = (probe.weight_CK * scales_K).astype(np.float32)
     guesses_m = (z_mK @ weight_CK.T + probe.bias_C.astype(np.float32)).argmax(axis=1)
-    return float(100 * (guesses_m == part.truth_m).mean())
+    return float(100 * (guesses_m == truth_m).mean())
 
 
 def _row(shots: int | None, cell: tuple[str, float, int], accuracies: Sequence[float]) -> dict[str, Any]:

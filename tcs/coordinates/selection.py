@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError
 from tcs.probes.gram import Gram
-from tcs.probes.ridge import RidgeProbe, balanced_folds, cross_validated_accuracy, fit_ridge
+from tcs.probes.ridge import RidgeProbe, SubsetFits, balanced_folds
 from tcs.splits.shots import Split
 
 DROP_SHARE = 0.2
@@ -89,7 +89,7 @@ def select_coordinates(
         active_k = np.arange(z_nK.shape[1])
         return Selection(active_k=active_k, method="spectrum", split_digest=split_digest, history=(), note=note)
     folds, sizes = min(MOST_FOLDS, shots), round_sizes(z_nK.shape[1], minimum)
-    active_sets = [active_A for active_A, _ in _eliminate(z_nK, labels_n, n_classes, sizes)]
+    active_sets = [active_A for active_A, _ in _eliminate(SubsetFits(z_nK, labels_n, n_classes), sizes)]
     history = _history(z_nK, labels_n, n_classes, sizes, folds, seed)
     for entry, before_A, after_A in zip(history[1:], active_sets, active_sets[1:], strict=False):
         entry["dropped"] = np.setdiff1d(before_A, after_A).tolist()
@@ -106,10 +106,16 @@ def rank_coordinates(
     z_nK: NDArray[np.floating], labels_n: NDArray[np.integer], n_classes: int, sizes: Sequence[int]
 ) -> dict[int, NDArray[np.int64]]:
     """The sorted active sets of exactly these sizes, all from one elimination that stops at each of them."""
-    path = _path(z_nK.shape[1], sizes)
-    return {
-        len(active_A): active_A for active_A, _ in _eliminate(z_nK, labels_n, n_classes, path) if len(active_A) in sizes
-    }
+    ranked = ranked_probes(SubsetFits(z_nK, labels_n, n_classes), z_nK.shape[1], sizes)
+    return {size: active_A for size, (active_A, _) in ranked.items()}
+
+
+def ranked_probes(
+    fits: SubsetFits, components: int, sizes: Sequence[int]
+) -> dict[int, tuple[NDArray[np.int64], RidgeProbe]]:
+    """`rank_coordinates` of all K = `components` coordinates of `fits`, with the probe of each set."""
+    rounds = _eliminate(fits, _path(components, sizes))
+    return {len(active_A): (active_A, probe) for active_A, probe in rounds if len(active_A) in sizes}
 
 
 def rank_from_gram(gram: Gram, sizes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
@@ -151,17 +157,15 @@ def _path(components: int, sizes: Sequence[int]) -> list[int]:
     return sorted({*round_sizes(components, min(sizes)), *sizes}, reverse=True)
 
 
-def _eliminate(
-    z_nK: NDArray[np.floating], labels_n: NDArray[np.integer], n_classes: int, sizes: Sequence[int]
-) -> Iterator[tuple[NDArray[np.int64], RidgeProbe]]:
+def _eliminate(fits: SubsetFits, sizes: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], RidgeProbe]]:
     """The sorted active set and its probe for each of the falling `sizes`, the first of which is K."""
     probes: list[RidgeProbe] = []
 
     def fitted(active_A: NDArray[np.int64]) -> NDArray[np.float64]:
-        probes.append(fit_ridge(z_nK[:, active_A], labels_n, n_classes))
+        probes.append(fits.fit(active_A))
         return probes[-1].weight_CK
 
-    for active_A in _rounds(z_nK.var(axis=0, dtype=np.float64), fitted, sizes):
+    for active_A in _rounds(fits.variances, fitted, sizes):
         yield active_A, probes[-1]
 
 
@@ -190,19 +194,24 @@ def _history(
 ) -> list[dict[str, Any]]:
     """One entry a size: accuracy over folds of the sets found without the fold, and of the spectrum's first."""
     fold_n = balanced_folds(labels_n, folds, seed)
-    accuracy_FR = np.empty((folds, len(sizes)))
+    kept_FR, first_FR = np.empty((2, folds, len(sizes)))
     for fold in range(folds):
         inside, outside = fold_n != fold, fold_n == fold
-        rounds = _eliminate(z_nK[inside], labels_n[inside], n_classes, sizes)
-        for index, (active_A, probe) in enumerate(rounds):
-            accuracy_FR[fold, index] = probe.accuracy(z_nK[outside][:, active_A], labels_n[outside])
-    means_R, stderrs_R = accuracy_FR.mean(0), accuracy_FR.std(0, ddof=1) / np.sqrt(folds)
-    history: list[dict[str, Any]] = []
-    for size, mean, stderr in zip(sizes, means_R.tolist(), stderrs_R.tolist(), strict=True):
-        first = cross_validated_accuracy(z_nK[:, :size], labels_n, n_classes, folds, seed)
-        entry = {"size": size, "mean": mean, "stderr": stderr, "spectrum_mean": first[0], "spectrum_stderr": first[1]}
-        history.append(entry | {"dropped": []})
-    return history
+        fits, rest_mK, truth_m = SubsetFits(z_nK[inside], labels_n[inside], n_classes), z_nK[outside], labels_n[outside]
+        for index, (active_A, probe) in enumerate(_eliminate(fits, sizes)):
+            kept_FR[fold, index] = probe.accuracy(rest_mK[:, active_A], truth_m)
+            first_A = np.arange(len(active_A))
+            first_FR[fold, index] = fits.fit(first_A).accuracy(rest_mK[:, first_A], truth_m)
+    names = ("mean", "stderr", "spectrum_mean", "spectrum_stderr")
+    columns = [each.tolist() for by_fold_FR in (kept_FR, first_FR) for each in _mean_and_error(by_fold_FR)]
+    return [
+        {"size": size, **dict(zip(names, values, strict=True)), "dropped": []}
+        for size, *values in zip(sizes, *columns, strict=True)
+    ]
+
+
+def _mean_and_error(by_fold_FR: F64) -> tuple[F64, F64]:
+    return by_fold_FR.mean(0), by_fold_FR.std(0, ddof=1) / np.sqrt(len(by_fold_FR))
 
 
 def smallest_within_one_error(history: Sequence[Mapping[str, Any]]) -> int:

@@ -24,6 +24,8 @@ F64 = NDArray[np.float64]
 RELATIVE_PENALTIES = 10.0 ** np.arange(-6, 4.25, 0.5)
 LOO_ROWS = 8192
 LOO_BLOCK = 4096
+FEW_OUTPUTS = 0.5  # of J; below it a residual for each output is the cheaper way
+LEAST_FREE = 1e-2  # of 1 - h: a row that is nearly reproduced has a residual that differences of squares would lose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +64,17 @@ class Gram:
             scatter_KK=self.scatter_KK[np.ix_(active_A, active_A)],
             cross_KC=self.cross_KC[active_A],
             sample_MK=self.sample_MK[:, active_A],
+        )
+
+    def scaled(self, scales_K: Array) -> "Gram":
+        """The sums of the rows with every coordinate times its scale."""
+        scales_K = np.asarray(scales_K, np.float64)
+        return dataclasses.replace(
+            self,
+            mean_K=self.mean_K * scales_K,
+            scatter_KK=self.scatter_KK * np.outer(scales_K, scales_K),
+            cross_KC=self.cross_KC * scales_K[:, None],
+            sample_MK=self.sample_MK * scales_K,
         )
 
     def ridge(self, relative_P: F64 = RELATIVE_PENALTIES) -> tuple[F64, F64, float]:
@@ -141,8 +154,23 @@ def penalties_of(mean_square: float, relative_P: F64) -> F64:
 
 
 def add_loo_errors(errors_P: F64, basis_BJ: Array, shrink_PJ: Array, projected_JC: Array, y_BC: Array, n: int) -> None:
-    """Add the squared leave-one-out errors of a block of rows; predictions are basis * shrink * projected."""
-    leverage_BP = 1 / n + (basis_BJ**2) @ shrink_PJ.T
+    """Add the squared leave-one-out errors of a block of rows; predictions yhat are basis * shrink * projected.
+
+    Of many outputs |y - yhat|^2 is |y|^2 - 2 y.yhat + |yhat|^2, which no B x C matrix a penalty is needed for: y.yhat is one product
+    for all penalties, and |yhat|^2 reads the J x J matrix of the outputs' products.
+    """
+    free_BP = 1 - (1 / n + (basis_BJ**2) @ shrink_PJ.T)
+    by_products = y_BC.shape[1] >= FEW_OUTPUTS * basis_BJ.shape[1]
+    outer_JJ = projected_JC @ projected_JC.T if by_products else None
+    shared_BJ = basis_BJ * (y_BC @ projected_JC.T) if by_products else None
+    lengths_B = np.einsum("bc,bc->b", y_BC, y_BC)
     for index, shrink_J in enumerate(shrink_PJ):
-        residual_BC = y_BC - basis_BJ @ (shrink_J[:, None] * projected_JC)
-        errors_P[index] += float(((residual_BC / (1 - leverage_BP[:, index, None])) ** 2).sum())
+        free_B = free_BP[:, index]
+        if outer_JJ is None or shared_BJ is None or np.abs(free_B).min() < LEAST_FREE:
+            residual_BC = y_BC - basis_BJ @ (shrink_J[:, None] * projected_JC)
+            squares_B = np.einsum("bc,bc->b", residual_BC, residual_BC)
+        else:
+            scaled_BJ = basis_BJ * shrink_J
+            fitted_B = np.einsum("bj,bj->b", scaled_BJ @ outer_JJ, scaled_BJ)
+            squares_B = lengths_B - 2 * (shared_BJ @ shrink_J) + fitted_B
+        errors_P[index] += float((squares_B / free_B**2).sum())

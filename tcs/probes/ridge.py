@@ -5,11 +5,12 @@ exact leave-one-out residual of row i is (y_i - yhat_i) / (1 - h_ii) (Allen's PR
 which replaces h_ii by its mean, was refused: with few shots rows differ much). One decomposition serves all penalties:
 of the n x n Gram matrix where n < K, else of the K x K scatter matrix with rows read in blocks (tcs.probes.gram).
 
-Legend: N rows, K coordinates (S where they are a student's), C outputs or classes, P penalties, B rows of a block.
+Legend: N rows, K coordinates (S where they are a student's; A kept), C outputs or classes, P penalties, B rows of a block.
 All arithmetic is float64.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import DataError
-from tcs.probes.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, penalties_of, signed_targets
+from tcs.probes.gram import RELATIVE_PENALTIES, Gram, add_loo_errors, gather_gram, penalties_of, signed_targets
 from tcs.runtime import seed_for
 
 Array = NDArray[np.floating]
@@ -58,6 +59,36 @@ def fit_ridge(x_NK: Array, labels_N: Labels, n_classes: int) -> RidgeProbe:
     return RidgeProbe(weight_CK=weight_CK, bias_C=bias_C, penalty=penalty)
 
 
+class SubsetFits:
+    """`fit_ridge` of the same rows (N, K) and labels on several subsets of the coordinates, A of them: their sums are gathered once.
+
+    DataError as in `fit_ridge`.
+    """
+
+    def __init__(self, x_NK: Array, labels_N: Labels, n_classes: int) -> None:
+        self._x_NK, self._targets_NC = x_NK, signed_targets(np.asarray(labels_N), n_classes)
+
+    def fit(self, active_A: Labels, scales_A: Array | None = None) -> RidgeProbe:
+        """The probe of the coordinates `active_A`, each times its scale, in whose terms its weights are."""
+        if len(self._x_NK) < max(2, len(active_A)):  # fewer rows than coordinates: another way altogether
+            x_NA = self._x_NK[:, active_A] * (1 if scales_A is None else scales_A)
+            weight_CA, bias_C, penalty = _ridge(x_NA, self._targets_NC)
+        else:
+            gram = self._gram.kept(active_A)
+            weight_CA, bias_C, penalty = (gram if scales_A is None else gram.scaled(scales_A)).ridge()
+        return RidgeProbe(weight_CK=weight_CA, bias_C=bias_C, penalty=penalty)
+
+    @functools.cached_property
+    def variances(self) -> NDArray[np.float64]:
+        """Variance of every coordinate, biased."""
+        variances_K: NDArray[np.float64] = np.var(self._x_NK, axis=0, dtype=np.float64)
+        return variances_K
+
+    @functools.cached_property
+    def _gram(self) -> Gram:
+        return _gathered(self._x_NK, self._targets_NC)
+
+
 def fit_ridge_targets(
     x_NS: Array, y_NK: Array, least_penalty: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -76,22 +107,6 @@ def balanced_folds(labels_N: Labels, folds: int, seed: int) -> NDArray[np.int64]
     fold_N = np.empty(len(labels_N), np.int64)
     fold_N[order_N] = np.arange(len(labels_N)) % folds
     return fold_N
-
-
-def cross_validated_accuracy(
-    x_NK: Array, labels_N: Labels, n_classes: int, folds: int, seed: int
-) -> tuple[float, float]:
-    """Mean accuracy in percent over class-balanced folds and its standard error; every fold chooses its own penalty."""
-    labels_N = np.asarray(labels_N)
-    if not 2 <= folds <= len(labels_N):
-        raise DataError(f"{folds} folds of {len(labels_N)} rows; cross-validation needs from 2 folds to one a row.")
-    fold_N = balanced_folds(labels_N, folds, seed)
-    accuracies = []
-    for fold in range(folds):
-        inside, outside = fold_N != fold, fold_N == fold
-        probe = fit_ridge(x_NK[inside], labels_N[inside], n_classes)
-        accuracies.append(probe.accuracy(x_NK[outside], labels_N[outside]))
-    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(folds))
 
 
 def knn_accuracy(train_x: Array, train_y: Labels, test_x: Array, test_y: Labels, k: int = 20) -> float:
@@ -126,8 +141,11 @@ def _ridge(
     if len(x_NK) < x_NK.shape[1]:
         weight_CK, penalty = _dual(x_NK, mean_K, y_NC - mean_C, relative_P)
         return weight_CK, mean_C - weight_CK @ mean_K, penalty
-    blocks = ((x_NK[rows], y_NC[rows]) for rows in _slices(len(x_NK), BLOCK_ROWS))
-    return gather_gram(blocks, len(x_NK)).ridge(relative_P)
+    return _gathered(x_NK, y_NC).ridge(relative_P)
+
+
+def _gathered(x_NK: Array, y_NC: Array) -> Gram:
+    return gather_gram(((x_NK[rows], y_NC[rows]) for rows in _slices(len(x_NK), BLOCK_ROWS)), len(x_NK))
 
 
 def _dual(
