@@ -1,8 +1,8 @@
 """How far do few labels go when they are spread over a pool? Heads of the frozen teacher, no student.
 
-    python benchmarks/heads.py table STORES/digits STORES/flowers5 ... --out benchmarks/results/heads/results.csv
-    python benchmarks/heads.py table STORES/digits ... --development --out development.csv
-    python benchmarks/heads.py speed --rows 1281167 --classes 1000
+    python -m benchmarks.heads table STORES/digits STORES/flowers5 ... --out benchmarks/results/heads/results.csv
+    python -m benchmarks.heads table STORES/digits ... --development --out development.csv
+    python -m benchmarks.heads speed --rows 1281167 --classes 1000
 
 `table`: STORES/digits stands for STORES/digits-train.store and -test.store. A row is one estimator on one split: coordinates
 (principal, the first 128) are fitted on the pool, labels of k images a class are spread over it, and the head is scored on all

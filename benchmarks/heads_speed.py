@@ -1,4 +1,4 @@
-"""Seconds and memory of coordinates and of spread labels, of random rows of any number: `python benchmarks/heads.py speed`.
+"""Seconds and memory of coordinates and of spread labels, of random rows of any number: `python -m benchmarks.heads speed`.
 
 Legend: N rows of the pool, M labelled rows, D teacher dims, K coordinates, B rows of a batch.
 """

@@ -1,6 +1,6 @@
 """Which method distils spread labels best? Small students on development rows; no test store is opened.
 
-    OMP_NUM_THREADS=1 python benchmarks/pool_methods.py STORES/digits STORES/flowers5 --out benchmarks/results/pool-methods-dev/results.csv
+    OMP_NUM_THREADS=1 python -m benchmarks.pool_methods STORES/digits STORES/flowers5 --out benchmarks/results/pool-methods-dev/results.csv
 
 STORES/digits stands for STORES/digits-train.store. A row is one method on one split (seeds from 100 on): k labelled images a class,
 all other rows the pool, but for a quarter of the store (1,000 rows at most) that is held out of the run, and whose labels score the

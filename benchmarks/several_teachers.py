@@ -1,7 +1,7 @@
 """What do several teachers' caches of the same images say together? Heads of the frozen teachers, no student.
 
-    python benchmarks/several_teachers.py STORES/cifar10-simclr STORES/cifar10-lite2 --out results.csv
-    python benchmarks/several_teachers.py ... --development --shots 1 4 16 --out development.csv
+    python -m benchmarks.several_teachers STORES/cifar10-simclr STORES/cifar10-lite2 --out results.csv
+    python -m benchmarks.several_teachers ... --development --shots 1 4 16 --out development.csv
 
 STORES/a stands for STORES/a-train.store and -test.store, as in benchmarks/heads.py. A row is one split: labels of k images a class are
 spread over the pool in the coordinates (principal, the first 128) of each teacher, in their joined ones, and `averaged`, whose soft labels

@@ -4,7 +4,7 @@
     python benchmarks/students.py targets --stores STORES
     OMP_NUM_THREADS=1 python benchmarks/students.py run --stores STORES --part methods --cache flowers5 --cells 1/2
     python benchmarks/students.py collect
-    python benchmarks/students.py tables
+    python -m benchmarks.students_tables
 
 STORES/flowers5-train.store and -test.store are the caches of flowers5; `targets` makes the coordinates and hash bits beside them
 that some rows read, and STORES/tf_efficientnet_lite0.safetensors are the weights that the pretrained student starts from. A part
@@ -18,7 +18,6 @@ were chosen on development splits (benchmarks/results/pool-methods-dev).
 import argparse
 import os
 import pathlib
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,8 +33,6 @@ from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.system import save_coordinates
 from tcs.coordinates.targets import fit_targets
 from tcs.grid.run import fewshot
-from tcs.reporting.grid_report import plain
-from tcs.reporting.intervals import paired_difference, t_interval
 from tcs.runtime import say
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "students"
@@ -127,7 +124,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def main(given: list[str] | None = None) -> None:
-    """Run one of the four commands."""
+    """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
     commands.add_parser("plan").set_defaults(command=lambda _: plan())
@@ -142,7 +139,6 @@ def main(given: list[str] | None = None) -> None:
     run.add_argument("--cells", help="i/n, as tcs fewshot has it")
     run.set_defaults(command=run_part)
     commands.add_parser("collect").set_defaults(command=lambda _: collect())
-    commands.add_parser("tables").set_defaults(command=lambda _: tables())
     arguments = parser.parse_args(given)
     arguments.command(arguments)
 
@@ -250,38 +246,6 @@ def collect() -> list[dict[str, Any]]:
     save_table(RESULTS / "results.csv", rows)
     say(f"{len(rows)} rows, {sum(row['status'] != 'ok' for row in rows)} of them failed.")
     return rows
-
-
-def tables() -> None:
-    """Print the tables of RESULTS.md as Markdown: top-1, and the paired difference of tcs-pool to each method."""
-    rows = [row for row in load_table(RESULTS / "results.csv") if row["status"] == "ok"]
-    models = {row["model"] for row in rows if row["model"] != "teacher"}
-    for model in sorted(models, key=lambda name: (name != SMALL, name)):
-        _table(model, [row for row in rows if row["model"] in (model, "teacher")])
-
-
-def _table(model: str, rows: list[dict[str, Any]]) -> None:
-    keys = list(dict.fromkeys((row["dataset"], int(row["shots"])) for row in rows if row["model"] == model))
-    keys.sort(key=lambda key: (CACHES.index(key[0]), key[1]))
-    methods = dict.fromkeys(row["method"] for row in sorted(rows, key=lambda row: row["model"] == "teacher"))
-    say(f"\n`{model}`\n\n| method | {' | '.join(f'{name} {shots}' for name, shots in keys)} | tcs-pool ahead by |")
-    say(f"|---|{'---:|' * (len(keys) + 1)}")
-    for method in methods:
-        cells, gains = [], []
-        for key in keys:
-            own, ours = _by_seed(rows, method, key), _by_seed(rows, POOL, key)
-            cells.append(plain(t_interval(list(own.values()))) if own else "-")
-            gain = paired_difference(ours, own)
-            gains += [gain.mean] if gain else []
-        say(f"| {method} | {' | '.join(cells)} | {statistics.fmean(gains):+.1f} ({len(gains)}) |")
-
-
-def _by_seed(rows: list[dict[str, Any]], method: str, key: tuple[str, int]) -> dict[str, float]:
-    return {
-        row["split_id"]: float(row["top1"])
-        for row in rows
-        if row["method"] == method and (row["dataset"], int(row["shots"])) == key
-    }
 
 
 if __name__ == "__main__":
