@@ -37,11 +37,14 @@ def test_the_board_has_a_line_for_the_grid_and_one_for_each_place():
     board.steps("job 1", 0, 100, 64, "")
     clock.seconds += 10
     board.steps("job 1", 50, 100, 64, "loss 1.250")
-    assert board.lines() == [
-        "grid: 2 of 12 cells done, 0 failed, 3 running, 320 images/s, 0:01:30 left",  # half of 2 cells in 10 s, 9 are left
-        "  job 1: a and 1 more tcs 4 0 all: step 50 of 100, 0:00:10 left, loss 1.250",
-        "  job 2: teacher ibm2 4 0 none: 0:00:10 so far",
-    ]
+    assert (
+        board.lines()
+        == [
+            "grid: 2 of 12 cells done, 0 failed, 3 running, 320 images/s, 0:01:30 left",  # half of 2 cells in 10 s, 9 are left
+            "  job 1: a and 1 more tcs 4 0 all: step 50 of 100, 0:00:10 left, loss 1.250",
+            "  job 2: teacher ibm2 4 0 none: 0:00:10 so far",
+        ]
+    )
 
 
 def test_lines_of_places_go_when_their_cells_are_over():

@@ -29,9 +29,7 @@ def rehearse(folder: pathlib.Path, **changes: Any) -> int:
     return problems
 
 
-def test_a_recipe_that_works_is_told_with_its_costs(
-    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recipe_that_works_is_told_with_its_costs(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(folder.rglob("*"))
     assert rehearse(folder, references=["teacher-probe", "ibm2", "same-pixels"]) == 0
     assert sorted(path for path in folder.rglob("*") if path.name != "recipe.yaml") == before
@@ -110,9 +108,9 @@ def test_a_rerun_says_how_long_the_rest_takes_by_the_rows_that_are_there(
 def test_an_estimate_reads_rows_first_then_other_methods_then_timed_steps(folder: pathlib.Path) -> None:
     grid = load_grid(write_recipe(folder, references=["teacher-probe", "ibm2"], shots=[16]))
     cells, store = plan_cells(grid), cache.open(folder / "train.store")
-    rows = [
-        {"model": STUDENT, "method": "labels", "status": "ok", "wall_s": text} for text in ("10", "90", "20")
-    ] + [{"model": STUDENT, "method": "tcs-probe", "status": "failed", "wall_s": "5"}]
+    rows = [{"model": STUDENT, "method": "labels", "status": "ok", "wall_s": text} for text in ("10", "90", "20")] + [
+        {"model": STUDENT, "method": "tcs-probe", "status": "failed", "wall_s": "5"}
+    ]
     found = estimate(cells, rows, store, {CIFAR: 7.0, STUDENT: 3.0})
     seconds = {(cell.model, cell.method.label): found.seconds[cell.key] for cell in cells}
     assert seconds[STUDENT, "labels"] == 20

@@ -55,15 +55,15 @@ def main() -> None:
     """Read the options, run what is left of the grid."""
     options = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
-    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no line of ours
     try:
-        opened = open_grid(FewshotConfig(**options["config"]))
-        cells = CellLedger(opened.bench.out, options["since"])
-        run_groups(work_of(opened.bench), opened.groups, cells, PipedPlace(pipe))
+        with os.fdopen(os.dup(sys.stdout.fileno()), "w") as pipe:
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no line of ours
+            opened = open_grid(FewshotConfig(**options["config"]))
+            cells = CellLedger(opened.bench.out, options["since"])
+            run_groups(work_of(opened.bench), opened.groups, cells, PipedPlace(pipe))
     except (TcsError, CacheError) as error:
         sys.exit(f"Error: {error}")
-    except BrokenPipeError:
+    except BrokenPipeError:  # the process that started this one is gone
         sys.exit(128 + signal.SIGPIPE)
 
 
