@@ -57,8 +57,8 @@ def _be_worker(stdin: int, stdout: int, stderr: int, env: dict[str, str]) -> Non
         os.dup2(descriptor, number)
     os.closerange(3, 256)  # what belongs to the command, the pipes of other workers among it
     os.environ.update(env)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     code = 1
     with contextlib.suppress(SystemExit):
         try:
