@@ -5,9 +5,12 @@ import re
 import threading
 
 import pytest
+from grids import CIFAR, STUDENT, make_stores
 
+from tcs.config.train import TrainConfig
 from tcs.grid.picture import Board, Kept, OwnPlace, shown_on_stderr, steps_of
 from tcs.training.progress import LineBar, show_steps
+from tcs.training.train import train
 
 
 class Clock:
@@ -166,6 +169,21 @@ def test_a_resumed_training_counts_on(capsys):
     clock.seconds += 5
     bar.advance(50)
     assert capsys.readouterr().err == "resnet18: step 950 of 1,000, 10 steps/s, 0:00:05 left\n"
+
+
+def test_the_lines_of_a_training_have_step_loss_speed_and_the_time_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tcs.training.progress.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("tcs.training.progress.EVERY_SECONDS", 0.0)
+    make_stores(tmp_path)
+    options = {"method": "labels", "shots": 4, "steps": 3, "batch_size": 16, "img_size": 16, "models": (STUDENT, CIFAR)}
+    train(TrainConfig.from_options({"store": str(tmp_path / "train.store"), "out": str(tmp_path / "run"), **options}))
+    told = re.findall(
+        r"^resnet18 and 1 more: step (\d) of 3, [\d,.]+ steps/\w+, \d:\d\d:\d\d left, "
+        r"loss \d+\.\d{3} and 1 more, [\d,]+ images/s, data wait \d+ %$",
+        capsys.readouterr().err,
+        re.MULTILINE,
+    )
+    assert told == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(("is_terminal", "kind"), [(False, "LineBar"), (True, "_RichBar")])

@@ -51,10 +51,11 @@ def check_students(bench: Bench, todo: Sequence[Group]) -> None:
 
 
 def say_estimate(bench: Bench, todo: Sequence[Group], jobs: int) -> None:
-    """How long the cells that are left will take, where rows that are there say so."""
+    """How long the cells that are left will take, where rows that are there say so; of the dear reference always."""
     left = [cell for group in todo for cell in group]
     rows = load_results(bench.out / RESULTS)
     found = estimate(left, rows, bench.train)
+    _say_references([cell for cell in left if cell.method.label == "ibm2"], found)
     if left and rows:
         say(_in_words(found, len(left), jobs))
 
@@ -169,7 +170,11 @@ def _timed_students(bench: Bench, cells: Sequence[Cell]) -> tuple[dict[str, floa
 
 def _say_costs(left: Sequence[Cell], found: Estimate, jobs: int) -> None:
     """What the references and the whole of the cells take."""
-    references = [cell for cell in left if cell.model == TEACHER]
+    _say_references([cell for cell in left if cell.model == TEACHER], found)
+    say(_in_words(found, len(left), jobs))
+
+
+def _say_references(references: Sequence[Cell], found: Estimate) -> None:
     for label in dict.fromkeys(cell.method.label for cell in references):
         own = [cell for cell in references if cell.method.label == label]
         dear = " (260 epochs, 200 noisy copies of each labelled row: leave it out with `references`)"
@@ -177,7 +182,6 @@ def _say_costs(left: Sequence[Cell], found: Estimate, jobs: int) -> None:
             f"reference {label}: {len(own)} cells, about {readable_seconds(found.of(own))}"
             f"{dear if label == 'ibm2' else ''}."
         )
-    say(_in_words(found, len(left), jobs))
 
 
 def _in_words(found: Estimate, cells: int, jobs: int) -> str:

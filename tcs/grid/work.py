@@ -42,7 +42,7 @@ def run_groups(work: Work, groups: Sequence[Group], cells: CellLedger, shown: Sh
     """Run the cells of `groups` that no process has done or is at, and add their rows to results.csv."""
     crew = _Crew(work, cells, shown)
     for attempt in range(TRIES):
-        left = without(groups, crew.is_over)
+        left = without(groups, crew.now_over())
         # What failed once is tried alone: memory may have been what there was too little of.
         left = left if attempt == 0 else [(cell,) for group in left for cell in group]
         for group in claimed_groups(work.out, left, crew.is_over, crew.pass_by):
@@ -61,11 +61,19 @@ class _Crew:
     def __init__(self, work: Work, cells: CellLedger, shown: Shown) -> None:
         self._work, self._cells, self._shown = work, cells, shown
 
+    def now_over(self) -> Callable[[Cell], bool]:
+        """Whether nothing is left to be done about a cell by this command, by the rows that are there now."""
+        statuses = {row_key(row): row["status"] for row in load_results(self._work.out / RESULTS)}
+
+        def is_over(cell: Cell) -> bool:
+            status = statuses.get(cell.key)
+            return status == "ok" or (status == "failed" and self._cells.tries(cell) >= TRIES)
+
+        return is_over
+
     def is_over(self, cell: Cell) -> bool:
-        """Whether nothing is left to be done about a cell by this command."""
-        rows = {row_key(row): row["status"] for row in load_results(self._work.out / RESULTS)}
-        status = rows.get(cell.key)
-        return status == "ok" or (status == "failed" and self._cells.tries(cell) >= TRIES)
+        """The same, by the rows that are there when it is asked."""
+        return self.now_over()(cell)
 
     def pass_by(self, cell: Cell) -> None:
         """Another process has done the cell meanwhile."""
