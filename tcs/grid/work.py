@@ -20,6 +20,7 @@ from tcs.runtime import say
 from tcs.training.progress import ShowSteps
 
 TRIES = 2  # of a cell, by one command
+LONGEST_NAME = 24  # of a student that is at work
 
 Row = dict[str, Any]
 
@@ -146,7 +147,8 @@ def _goes_alone(state: CellState) -> bool:
 
 
 def named(cells: Sequence[Cell]) -> str:
-    """The cells of a stream in a few words."""
+    """The cells of a stream in a few words, which leave room in a line for the rest."""
     first = cells[0]
-    models = first.model if len(cells) == 1 else f"{first.model} and {len(cells) - 1} more"
-    return " ".join((models, *first.key[-4:]))
+    model = first.model if len(first.model) <= LONGEST_NAME else f"{first.model[: LONGEST_NAME - 1]}…"
+    others = "" if len(cells) == 1 else f" and {len(cells) - 1} more"
+    return " ".join((f"{model}{others}", *first.key[-4:]))
