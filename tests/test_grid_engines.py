@@ -103,7 +103,7 @@ def test_a_task_runs_the_cells_that_it_is_given_and_no_others(tmp_path: Any, mon
     recipe = write_recipe(make_stores(tmp_path), methods=["labels"])
     config = FewshotConfig(recipe=str(recipe), out=str(tmp_path / "grid"))
     opened = open_grid(config)
-    claim_folder(tmp_path / "grid", opened.bench.grid, recipe, opened.bench.origin)
+    claim_folder(tmp_path / "grid", opened.grid, recipe, opened.benches[""].origin)
     monkeypatch.chdir(tmp_path)
     (group,) = [group for group in opened.groups if len(group) == 2]
     ended = run_task(str(tmp_path), dataclasses.asdict(config), [cell_id(cell) for cell in group], 0)

@@ -111,7 +111,7 @@ def test_an_estimate_reads_rows_first_then_other_methods_then_timed_steps(folder
     rows = [{"model": STUDENT, "method": "labels", "status": "ok", "wall_s": text} for text in ("10", "90", "20")] + [
         {"model": STUDENT, "method": "tcs-probe", "status": "failed", "wall_s": "5"}
     ]
-    found = estimate(cells, rows, store, {CIFAR: 7.0, STUDENT: 3.0})
+    found = estimate(cells, rows, lambda _: store, {CIFAR: 7.0, STUDENT: 3.0})
     seconds = {(cell.model, cell.method.label): found.seconds[cell.key] for cell in cells}
     assert seconds[STUDENT, "labels"] == 20
     assert seconds[STUDENT, "tcs-probe"] == 20
@@ -119,9 +119,9 @@ def test_an_estimate_reads_rows_first_then_other_methods_then_timed_steps(folder
     assert seconds["teacher", "ibm2"] == pytest.approx(40 * (3 * 16 * 24) / (10 * 16 * 512))
     assert found.unknown == 0
     assert found.total == pytest.approx(sum(seconds.values()))
-    assert estimate(cells, rows, store).unknown == 2
+    assert estimate(cells, rows, lambda _: store).unknown == 2
 
 
 def test_bytes_are_two_files_of_weights_a_student_and_four_bytes_a_prediction(folder: pathlib.Path) -> None:
     cells = plan_cells(load_grid(write_recipe(folder)))
-    assert bytes_of(cells, {STUDENT: 1000, CIFAR: 2000}, 30) == (2 * 2 * 4 * 3000, 5 * 30 * 4)
+    assert bytes_of(cells, {STUDENT: 1000, CIFAR: 2000}, lambda _: 30) == (2 * 2 * 4 * 3000, 5 * 30 * 4)

@@ -5,6 +5,7 @@ Legend: N rows.
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError
+from tcs.grid.cells import dataset_of
 from tcs.grid.ledger import Origin, check_folder, settings_of
-from tcs.grid.recipe import Grid, choose_part, load_grid, plan_cells
+from tcs.grid.recipe import Cell, Grid, choose_part, load_grid, plan_cells
 from tcs.grid.references import pool_teachers_of
 from tcs.grid.streams import Group, group_cells
 from tcs.images.stored import decode_rows, find_images
@@ -58,10 +60,16 @@ class Bench:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenedGrid:
-    """A recipe with its stores, and the groups of cells of the part that is to be run, done or not."""
+    """A recipe with the stores of each data set, and the groups of cells of the part that is to be run, done or not."""
 
-    bench: Bench
+    grid: Grid
+    out: pathlib.Path
+    benches: Mapping[str, Bench]
     groups: list[Group]
+
+    def bench_of(self, cell: Cell) -> Bench:
+        """What the cells of its data set share."""
+        return self.benches[dataset_of(cell)]
 
 
 def open_grid(config: FewshotConfig) -> OpenedGrid:
@@ -71,7 +79,7 @@ def open_grid(config: FewshotConfig) -> OpenedGrid:
     groups = choose_part(group_cells(grid, plan_cells(grid), config.jobs), config.cells)
     bench = open_bench(grid, out, config.device)
     check_folder(out, grid, bench.origin)
-    return OpenedGrid(bench=bench, groups=groups)
+    return OpenedGrid(grid=grid, out=out, benches={"": bench}, groups=groups)
 
 
 def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:

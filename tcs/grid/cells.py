@@ -34,6 +34,11 @@ def ledger_key(cell: Cell) -> list[str]:
     return list(("", *cell.key)[-KEY_LENGTH:])
 
 
+def dataset_of(cell: Cell) -> str:
+    """The name of the data set of a cell; empty for the one pair of a recipe."""
+    return ledger_key(cell)[0]
+
+
 def cell_id(cell: Cell) -> str:
     """16 hex digits that stand for the cell in files."""
     return cache.digest_of_json(ledger_key(cell))[:16]

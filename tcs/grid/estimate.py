@@ -5,7 +5,7 @@ Legend: N test rows.
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cache
@@ -39,7 +39,7 @@ class Estimate:
 def estimate(
     cells: Sequence[Cell],
     rows: Sequence[Mapping[str, Any]],
-    store: cache.Store,
+    store_of: Callable[[Cell], cache.Store],
     timed: Mapping[str, float] | None = None,
 ) -> Estimate:
     """Seconds of each cell: the median wall time of its rows with other seeds, shots and pools (of its student's other methods,
@@ -50,7 +50,7 @@ def estimate(
         known = spent.get((cell.model, cell.method.label)) or spent.get((cell.model, None))
         if cell.model == TEACHER:
             found[cell.key] = (
-                statistics.median(known) if known and cell.method.label != "ibm2" else _reference(cell, store)
+                statistics.median(known) if known and cell.method.label != "ibm2" else _reference(cell, store_of(cell))
             )
         elif known:
             found[cell.key] = statistics.median(known)
@@ -80,11 +80,11 @@ def _reference(cell: Cell, store: cache.Store) -> float:
     return max(0.1, REFERENCE_SECONDS * len(store) / REFERENCE_ROWS)
 
 
-def bytes_of(cells: Sequence[Cell], parameters: Mapping[str, float], rows: int) -> tuple[int, int]:
+def bytes_of(cells: Sequence[Cell], parameters: Mapping[str, float], rows_of: Callable[[Cell], int]) -> tuple[int, int]:
     """(bytes of runs, bytes of predictions) of some cells: two files of weights a student, and N predictions a cell."""
     students = [cell for cell in cells if cell.model != TEACHER]
     runs = sum(2 * FLOAT_BYTES * parameters.get(cell.model, 0.0) for cell in students)
-    return round(runs), PREDICTION_BYTES * rows * len(cells)
+    return round(runs), PREDICTION_BYTES * sum(map(rows_of, cells))
 
 
 def is_timed(cell: Cell) -> bool:

@@ -6,7 +6,7 @@ shots: an unknown student is refused before anything is trained, and what else w
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from cache.errors import CacheError
 from tcs.config.train import TrainConfig
 from tcs.errors import ModelError, TcsError
 from tcs.grid.bench import Bench, OpenedGrid
+from tcs.grid.cells import dataset_of
 from tcs.grid.estimate import Estimate, bytes_of, estimate, is_timed
 from tcs.grid.ledger import RESULTS, load_results
 from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
@@ -32,7 +33,7 @@ Problems = dict[str, str]  # what would fail -> why
 
 def say_plan(opened: OpenedGrid, todo: Sequence[Group]) -> None:
     """How many cells there are, and what of them is left."""
-    grid, cells = opened.bench.grid, [cell for group in opened.groups for cell in group]
+    grid, cells = opened.grid, [cell for group in opened.groups for cell in group]
     left = [cell for group in todo for cell in group]
     steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
     students = sum(cell.model != TEACHER for cell in left)
@@ -43,66 +44,75 @@ def say_plan(opened: OpenedGrid, todo: Sequence[Group]) -> None:
     )
 
 
-def check_students(bench: Bench, todo: Sequence[Group]) -> None:
+def check_students(opened: OpenedGrid, todo: Sequence[Group]) -> None:
     """Before the first cell: ModelError for a student that timm does not know; what else will fail is said."""
     left = [cell for group in todo for cell in group]
-    for what, why in {**_students_that_fail(bench, left), **_shots_that_fail(bench, left)}.items():
+    for what, why in {**_students_that_fail(opened, left), **_shots_that_fail(opened, left)}.items():
         say(f"{what} will fail, and the other cells go on: {why}")
 
 
-def say_estimate(bench: Bench, todo: Sequence[Group], jobs: int) -> None:
+def say_estimate(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> None:
     """How long the cells that are left will take, where rows that are there say so; of the dear reference always."""
     left = [cell for group in todo for cell in group]
-    rows = load_results(bench.out / RESULTS)
-    found = estimate(left, rows, bench.train)
+    rows = load_results(opened.out / RESULTS)
+    found = estimate(left, rows, lambda cell: opened.bench_of(cell).train)
     _say_references([cell for cell in left if cell.method.label == "ibm2"], found)
     if left and rows:
         say(_in_words(found, len(left), jobs))
 
 
-def rehearse(bench: Bench, todo: Sequence[Group], jobs: int) -> int:
+def rehearse(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> int:
     """Look at all that the cells that are left need, and say it; returns how many things would fail. Writes nothing."""
     left = [cell for group in todo for cell in group]
-    problems = _students_that_fail(bench, left) | _shots_that_fail(bench, left)
+    problems = _students_that_fail(opened, left) | _shots_that_fail(opened, left)
     fit = [cell for cell in left if not _named_in(cell, problems)]
-    problems |= _methods_that_fail(bench, fit)
+    problems |= _methods_that_fail(opened, fit)
     fit = [cell for cell in fit if not _named_in(cell, problems)]
-    seconds, parameters = _timed_students(bench, fit)
-    found = estimate(left, load_results(bench.out / RESULTS), bench.train, seconds)
+    seconds, parameters = _timed_students(opened, fit)
+    rows = load_results(opened.out / RESULTS)
+    found = estimate(left, rows, lambda cell: opened.bench_of(cell).train, seconds)
     _say_costs(left, found, jobs)
-    _say_disk(bench, left, parameters)
+    _say_disk(opened, left, parameters)
     for what, why in problems.items():
         say(f"{what} would fail: {why}")
     return len(problems)
 
 
 def _named_in(cell: Cell, problems: Problems) -> bool:
-    names = (_student_name(cell.model), _shots_name(cell.shots), _method_name(cell))
-    return any(name in problems for name in names)
+    return any(name in problems for name in (_student_name(cell), _shots_name(cell), _method_name(cell)))
 
 
-def _student_name(model: str) -> str:
-    return f"student {model}"
+def _student_name(cell: Cell) -> str:
+    return f"student {cell.model}{_data_set(cell)}"
 
 
-def _shots_name(shots: int) -> str:
-    return f"shots {shots}"
+def _shots_name(cell: Cell) -> str:
+    return f"shots {cell.shots}{_data_set(cell)}"
 
 
 def _method_name(cell: Cell) -> str:
-    return f"method {cell.method.label} with unlabelled {cell.unlabelled}"
+    return f"method {cell.method.label} with unlabelled {cell.unlabelled}{_data_set(cell)}"
 
 
-def _students_that_fail(bench: Bench, cells: Sequence[Cell]) -> Problems:
+def _data_set(cell: Cell) -> str:
+    return f" of {dataset_of(cell)}" if dataset_of(cell) else ""
+
+
+def _one_each(cells: Sequence[Cell], name_of: Callable[[Cell], str]) -> dict[str, Cell]:
+    """The first of the cells of each name."""
+    return {name_of(cell): cell for cell in reversed(cells)}
+
+
+def _students_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     """Each student built once, as its cells build it, but for the weights that it starts from. ModelError for an unknown one."""
     problems: Problems = {}
-    for model, cell in {cell.model: cell for cell in reversed(cells) if cell.model != TEACHER}.items():
+    for name, cell in _one_each([cell for cell in cells if cell.model != TEACHER], _student_name).items():
         try:
-            _build(bench, cell)
+            _build(opened.bench_of(cell), cell)
         except ModelError as error:
-            if not is_known(parse_student(model)):
+            if not is_known(parse_student(cell.model)):
                 raise
-            problems[_student_name(model)] = str(error)
+            problems[name] = str(error)
     return problems
 
 
@@ -121,22 +131,23 @@ def _build(bench: Bench, cell: Cell) -> None:
     build_student(plan)
 
 
-def _shots_that_fail(bench: Bench, cells: Sequence[Cell]) -> Problems:
+def _shots_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     """Each number of shots drawn once."""
     problems: Problems = {}
-    for cell in {cell.shots: cell for cell in reversed(cells)}.values():
-        store = bench.train
+    for name, cell in _one_each(cells, _shots_name).items():
+        store = opened.bench_of(cell).train
         try:
             k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
         except (TcsError, CacheError) as error:
-            problems[_shots_name(cell.shots)] = str(error)
+            problems[name] = str(error)
     return problems
 
 
-def _methods_that_fail(bench: Bench, cells: Sequence[Cell]) -> Problems:
+def _methods_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     """What each method reads, with each pool, on one of its cells: stores, targets, readouts, pool, and options that go together."""
     problems: Problems = {}
-    for name, cell in {_method_name(cell): cell for cell in reversed(cells) if cell.model != TEACHER}.items():
+    for name, cell in _one_each([cell for cell in cells if cell.model != TEACHER], _method_name).items():
+        bench = opened.bench_of(cell)
         config = _dry_config(bench, cell)
         try:
             if cell.method.label in STUDENT_REFERENCES:
@@ -154,10 +165,11 @@ def _dry_config(bench: Bench, cell: Cell) -> TrainConfig:
     return dataclasses.replace(config, dry_run=True)
 
 
-def _timed_students(bench: Bench, cells: Sequence[Cell]) -> tuple[dict[str, float], dict[str, float]]:
+def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[str, float], dict[str, float]]:
     """(seconds, parameters) of a training of each student, by a few steps of one of its cells."""
     seconds, parameters = {}, {}
-    for model, cell in {cell.model: cell for cell in reversed(cells) if is_timed(cell)}.items():
+    for model, cell in _one_each([cell for cell in cells if is_timed(cell)], lambda cell: cell.model).items():
+        bench = opened.bench_of(cell)
         config = _dry_config(bench, cell)
         (row,) = timed(config, bench.data_of(config.targets))
         seconds[model], parameters[model] = float(row["seconds"]), float(row["parameters"])
@@ -190,10 +202,12 @@ def _in_words(found: Estimate, cells: int, jobs: int) -> str:
     return f"{cells} cells take about {readable_seconds(found.total)}{by}{unknown}."
 
 
-def _say_disk(bench: Bench, left: Sequence[Cell], parameters: Mapping[str, float]) -> None:
+def _say_disk(opened: OpenedGrid, left: Sequence[Cell], parameters: Mapping[str, float]) -> None:
     """What the files take, and what is free where they go."""
-    runs, predictions = bytes_of(left, parameters, int(np.count_nonzero(bench.test.labels_N >= 0)))
-    there = next(path for path in (bench.out.resolve(), *bench.out.resolve().parents) if path.is_dir())
+    scored = {name: int(np.count_nonzero(bench.test.labels_N >= 0)) for name, bench in opened.benches.items()}
+    runs, predictions = bytes_of(left, parameters, lambda cell: scored[dataset_of(cell)])
+    out = opened.out.resolve()
+    there = next(path for path in (out, *out.parents) if path.is_dir())
     free = shutil.disk_usage(there).free
     short = "; that is too little" if runs + predictions > free else ""
     say(

@@ -71,26 +71,27 @@ def fewshot(config: FewshotConfig) -> int:
     """
     require_config(config, FewshotConfig)
     opened = open_grid(config)
-    done = done_keys(opened.bench.out)
+    done = done_keys(opened.out)
     todo = without(opened.groups, lambda cell: cell.key in done)
     say_plan(opened, todo)
     if config.dry_run:
-        return rehearse(opened.bench, todo, config.jobs)
-    check_students(opened.bench, todo)
-    say_estimate(opened.bench, todo, config.jobs)
-    claim_folder(opened.bench.out, opened.bench.grid, pathlib.Path(config.recipe), opened.bench.origin)
-    run_engine(config, opened, todo, Crew(work=work_of(opened.bench), task=run_task, part=fewshot))
+        return rehearse(opened, todo, config.jobs)
+    check_students(opened, todo)
+    say_estimate(opened, todo, config.jobs)
+    origins = [bench.origin for bench in opened.benches.values()]
+    claim_folder(opened.out, opened.grid, pathlib.Path(config.recipe), *origins)
+    run_engine(config, opened, todo, Crew(work=work_of(opened), task=run_task, part=fewshot))
     keys = {cell.key for group in opened.groups for cell in group}
-    failed = [row for row in load_results(opened.bench.out / RESULTS) if row["status"] != "ok" and row_key(row) in keys]
+    failed = [row for row in load_results(opened.out / RESULTS) if row["status"] != "ok" and row_key(row) in keys]
     return len(failed)
 
 
-def work_of(bench: Bench) -> Work:
+def work_of(opened: OpenedGrid) -> Work:
     """How the cells of a grid are trained and scored."""
     return Work(
-        out=bench.out,
-        train_together=functools.partial(train_together, bench),
-        row=functools.partial(run_cell, bench),
+        out=opened.out,
+        train_together=lambda cells, show: train_together(opened.bench_of(cells[0]), cells, show),
+        row=lambda cell, show, failed: run_cell(opened.bench_of(cell), cell, show, failed),
     )
 
 
@@ -102,8 +103,8 @@ def run_task(folder: str, options: Mapping[str, Any], ids: Sequence[str], since:
     os.chdir(folder)  # paths of a recipe are relative to where the command was given
     opened, kept = _opened(tuple(options.items())), Kept()
     groups = [tuple(cell for cell in group if cell_id(cell) in ids) for group in opened.groups]
-    cells = CellLedger(opened.bench.out, since)
-    run_groups(work_of(opened.bench), [group for group in groups if group], cells, kept)
+    cells = CellLedger(opened.out, since)
+    run_groups(work_of(opened), [group for group in groups if group], cells, kept)
     return kept.ended
 
 

@@ -123,7 +123,7 @@ class _Crew:
     def _record(self, cell: Cell, row: Row, seconds: float) -> None:
         """Add the row, unless the cell is to be tried again, and note the end of the attempt."""
         failed = row["status"] != "ok"
-        name, identity = " ".join(cell.key), cell_id(cell)
+        name, identity = " ".join(filter(None, cell.key)), cell_id(cell)
         if failed and self._cells.tries(cell) < TRIES:
             self._cells.end(cell, seconds=seconds, error=row["error"])
             self._shown.end(identity, f"{name}: failed, and is tried again at the end: {row['error']}", "again")

@@ -59,8 +59,8 @@ def main() -> None:
         with os.fdopen(os.dup(sys.stdout.fileno()), "w") as pipe:
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no line of ours
             opened = open_grid(FewshotConfig(**options["config"]))
-            cells = CellLedger(opened.bench.out, options["since"])
-            run_groups(work_of(opened.bench), opened.groups, cells, PipedPlace(pipe))
+            cells = CellLedger(opened.out, options["since"])
+            run_groups(work_of(opened), opened.groups, cells, PipedPlace(pipe))
     except (TcsError, CacheError) as error:
         sys.exit(f"Error: {error}")
     except BrokenPipeError:  # the process that started this one is gone
