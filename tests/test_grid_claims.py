@@ -7,13 +7,14 @@ import time
 import pytest
 from forks import fork_context
 
-from tcs.grid.claims import claimed_cells
+from tcs.grid.claims import claimed_groups
 from tcs.grid.recipe import Cell, MethodRow
 
 METHOD = MethodRow(label="labels", options={}, uses_pool=False)
 CELLS = [
     Cell(model="m", method=METHOD, shots=shots, seed=seed, unlabelled="none") for shots in (1, 4) for seed in range(8)
 ]
+ALONE = [[cell] for cell in CELLS]
 
 
 def is_done(folder):
@@ -23,7 +24,7 @@ def is_done(folder):
 def train_all(folder, start, finish_first):
     """What a process of the grid does, a file for each cell, with who trained it; the first cell takes until `finish_first`."""
     start.wait(20)
-    for number, cell in enumerate(claimed_cells(folder, CELLS, is_done(folder))):
+    for number, (cell,) in enumerate(claimed_groups(folder, ALONE, is_done(folder))):
         with (folder / "trained").open("a") as log:
             log.write(f"{os.getpid()} {'-'.join(cell.key)}\n")
         if number == 0:
@@ -64,8 +65,8 @@ def test_the_cell_of_a_killed_process_is_trained_by_the_one_that_waits(tmp_path,
     victim = fork.Process(target=train_all, args=(tmp_path, start, never))
     victim.start()
     wait_for(lambda: (tmp_path / "trained").exists() and trained(tmp_path))
-    order, cells = [], claimed_cells(tmp_path, CELLS, is_done(tmp_path))
-    for cell in cells:
+    order = []
+    for (cell,) in claimed_groups(tmp_path, ALONE, is_done(tmp_path)):
         order.append(cell)
         (tmp_path / "-".join(cell.key)).touch()
         if len(order) == len(CELLS) - 1:
@@ -78,6 +79,24 @@ def test_the_cell_of_a_killed_process_is_trained_by_the_one_that_waits(tmp_path,
 def test_a_cell_that_another_process_finished_is_passed_and_counted(tmp_path):
     (tmp_path / "-".join(CELLS[3].key)).touch()
     passed = []
-    left = list(claimed_cells(tmp_path, CELLS[:5], is_done(tmp_path), lambda: passed.append(1)))
-    assert left == [*CELLS[:3], CELLS[4]]
-    assert passed == [1]
+    left = list(claimed_groups(tmp_path, ALONE[:5], is_done(tmp_path), passed.append))
+    assert left == [[cell] for cell in (*CELLS[:3], CELLS[4])]
+    assert passed == [CELLS[3]]
+
+
+def test_a_group_is_held_as_a_whole_and_handed_out_without_what_is_done(tmp_path):
+    (tmp_path / "-".join(CELLS[1].key)).touch()
+    fork = fork_context()
+    start, never = fork.Event(), fork.Event()
+    start.set()
+    victim = fork.Process(target=train_all, args=(tmp_path, start, never))  # holds CELLS[0]
+    victim.start()
+    wait_for(lambda: (tmp_path / "trained").exists() and trained(tmp_path))
+    groups = claimed_groups(tmp_path, [CELLS[:3], CELLS[3:5]], is_done(tmp_path))
+    assert next(groups) == CELLS[3:5]  # CELLS[2] is free, and goes with CELLS[0]
+    for cell in CELLS[3:5]:
+        (tmp_path / "-".join(cell.key)).touch()
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.join(30)
+    assert next(groups) == [CELLS[0], CELLS[2]]
+    groups.close()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tcs.errors import ArtefactError
-from tcs.grid.ledger import COLUMNS, load_results
+from tcs.grid.ledger import COLUMNS, LATER, add_row, load_results
 from tcs.grid.recipe import Cell, MethodRow
 from tcs.grid.run import run_name
 from tcs.reporting.results import load_runs
@@ -78,3 +78,23 @@ def test_labels_that_differ_in_what_no_path_can_hold_have_runs_of_their_own():
     assert len(set(names)) == len(names)
     assert names[1] == "a-b_4_0_all"
     assert all(re.fullmatch(r"a-b[A-Za-z0-9_-]+", name) for name in names)
+
+
+def test_columns_that_came_later_are_empty_and_written_with_the_next_row(tmp_path):
+    whole = load_results(write(tmp_path, line(0), line(1)) / "results.csv")
+    earlier = [column for column in COLUMNS if column not in LATER]
+    with (tmp_path / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, earlier, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(whole)
+    assert load_results(tmp_path / "results.csv") == whole
+    add_row(tmp_path, whole[0] | {"seed": 2})
+    assert (tmp_path / "results.csv").read_text() == ",".join(COLUMNS) + "\n" + line(0) + line(1) + line(2)
+
+
+def test_a_column_that_no_release_wrote_is_refused(tmp_path):
+    write(tmp_path, line(0))
+    text = (tmp_path / "results.csv").read_text().replace("recipe_id", "recipe")
+    (tmp_path / "results.csv").write_text(text)
+    with pytest.raises(ArtefactError, match="has other columns than this release writes"):
+        load_results(tmp_path / "results.csv")

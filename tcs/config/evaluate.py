@@ -11,6 +11,10 @@ PROJECTIONS = ("jl", "orthogonal", "pca", "selection")
 TRANSDUCTIVE = "transductive"  # fitted on the pool as well, tcs.pool_labels
 HEADS = ("ridge", "logistic", "ibm2", TRANSDUCTIVE)
 SOURCE_OPTIONS = ("labels", "split", "data_dir", "input_key", "target_key")  # of `tcs eval`
+# Of `tcs fewshot`.
+LOCAL, RAY, SUBMITIT = "local", "ray", "submitit"
+ENGINES = (LOCAL, RAY, SUBMITIT)
+
 COMPRESSIONS = (2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -57,16 +61,39 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FewshotConfig:
-    """`tcs fewshot`: the grid shots x students x methods x seeds, read from a recipe file."""
+    """`tcs fewshot`: the grid shots x students x methods x seeds, read from a recipe file.
+
+    `jobs` are processes of this machine, tasks of Ray that run at once, or parts of a SLURM array, by `engine`; `slurm` are options of
+    its jobs, as partition=gpu.
+    """
 
     recipe: str
     out: str
     cells: str | None = None
+    jobs: int = 1
+    engine: str = LOCAL
+    slurm: tuple[str, ...] = ()
     dry_run: bool = False
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         take_plain(self)
+        require(self.jobs >= 1, f"--jobs is {self.jobs}; it must be 1 or more.")
+        require_choice(self.engine, ENGINES, "--engine")
+        require(
+            not self.slurm or self.engine == SUBMITIT,
+            f"--slurm is {listed(self.slurm)}, and --engine is {self.engine}; it goes with --engine {SUBMITIT}.",
+        )
+        for option in self.slurm:
+            name, equals, _ = option.partition("=")
+            require(
+                bool(equals) and name.isidentifier(),
+                f"--slurm is '{option}'; write KEY=VALUE, as partition=gpu or timeout_min=120.",
+            )
+        require(
+            self.cells is None or self.engine != SUBMITIT,
+            f"--cells is {self.cells}, and --engine {SUBMITIT} gives each job of its array a part; leave --cells out.",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

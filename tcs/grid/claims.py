@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -14,38 +15,52 @@ except ImportError:  # not POSIX: no advisory locks, so one process at a time th
     fcntl = None  # type: ignore[assignment]
 
 CLAIMS = ".cells"
+POLL_SECONDS = 0.2
 
 
-def claimed_cells(
-    out: pathlib.Path, cells: Sequence[Cell], is_done: Callable[[Cell], bool], passed: Callable[[], None] = lambda: None
-) -> Iterator[Cell]:
-    """Each of `cells` that is not done, while this process alone holds it.
+def claimed_groups(
+    out: pathlib.Path,
+    groups: Sequence[Sequence[Cell]],
+    is_over: Callable[[Cell], bool],
+    passed: Callable[[Cell], None] = lambda _: None,
+) -> Iterator[list[Cell]]:
+    """Each of `groups`, without those of its cells that are over, while this process alone holds it.
 
-    Cells that another process is at come last: they are waited for, and handed out only if they are not done then, as when that
-    process was killed. `passed` is called for each cell that is not handed out. A cell is one byte of OUT/.cells, locked by the system,
-    which frees it with the process.
+    Groups of which another process holds a cell come last: they are waited for, and handed out only where cells of them are not
+    over then, as when that process was killed. `passed` is called for each cell that is not handed out. A cell is one byte of
+    OUT/.cells, locked by the system, which frees it with the process.
     """
     with (out / CLAIMS).open("a+b") as file:
-        elsewhere = []
-        for cell in cells:
-            if not _claim(file, cell, wait=False):
-                elsewhere.append(cell)
-                continue
-            yield from _unless_done(cell, is_done, passed)
-            _release(file, cell)
+        elsewhere: list[Sequence[Cell]] = []
+        for group in groups:
+            if _claim(file, group):
+                yield from _without_those_over(group, is_over, passed)
+                _release(file, group)
+            else:
+                elsewhere.append(group)
         if elsewhere:
-            say(f"Another process is at {len(elsewhere)} of the cells: waiting for it.")
-        for cell in elsewhere:
-            _claim(file, cell, wait=True)
-            yield from _unless_done(cell, is_done, passed)
-            _release(file, cell)
+            say(f"Another process is at {sum(map(len, elsewhere))} of the cells: waiting for it.")
+        while elsewhere:
+            group = next((group for group in elsewhere if _claim(file, group)), ())
+            if not group:
+                time.sleep(POLL_SECONDS)
+                continue
+            elsewhere.remove(group)
+            yield from _without_those_over(group, is_over, passed)
+            _release(file, group)
 
 
-def _unless_done(cell: Cell, is_done: Callable[[Cell], bool], passed: Callable[[], None]) -> Iterator[Cell]:
-    if is_done(cell):
-        passed()
-    else:
-        yield cell
+def _without_those_over(
+    group: Sequence[Cell], is_over: Callable[[Cell], bool], passed: Callable[[Cell], None]
+) -> Iterator[list[Cell]]:
+    left = []
+    for cell in group:
+        if is_over(cell):
+            passed(cell)
+        else:
+            left.append(cell)
+    if left:
+        yield left
 
 
 def _place(cell: Cell) -> int:
@@ -53,17 +68,19 @@ def _place(cell: Cell) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(cell.key).encode()).digest()[:6], "little") >> 1
 
 
-def _claim(file: BinaryIO, cell: Cell, *, wait: bool) -> bool:
-    """Whether the cell is ours now; without `wait` it may be another's."""
+def _claim(file: BinaryIO, group: Sequence[Cell]) -> bool:
+    """Whether all cells of the group are ours now; else none of them is."""
     if fcntl is None:
         return True
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _place(cell))
-    except BlockingIOError:
-        return False
+    for number, cell in enumerate(group):
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(cell))
+        except BlockingIOError:
+            _release(file, group[:number])
+            return False
     return True
 
 
-def _release(file: BinaryIO, cell: Cell) -> None:
-    if fcntl is not None:
+def _release(file: BinaryIO, group: Sequence[Cell]) -> None:
+    for cell in group if fcntl is not None else ():
         fcntl.lockf(file, fcntl.LOCK_UN, 1, _place(cell))

@@ -36,9 +36,10 @@ PARTS: Mapping[str, Any] = {  # of a ledger, and their types
 
 COLUMNS = (
     *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5"),
-    *("params_m", "steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb"),
+    *("params_m", "steps", "images_seen", "wall_s", "stream_students", "images_per_s", "peak_mem_mb"),
     *("teacher", "cache_id", "test_id", "targets_id", "recipe_id", "semantics", "commit"),
 )
+LATER = ("stream_students",)  # columns that files of earlier releases lack, of which rows can be had without them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, origin: Or
     the first row."""
     check_folder(out, grid, origin)
     out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with locked(out):
         check_folder(out, grid, origin)  # again: a part that started at the same moment may have been first
         known, settings = _load_ledger(out), settings_of(grid, origin)
         if known:
@@ -196,17 +197,17 @@ def _tell_changed(sealed: Mapping[str, Any], grid: Grid) -> None:
 
 
 def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of an earlier run, all values as strings; empty without a file. ArtefactError where the columns are others, or a line
-    is broken."""
+    """The rows of an earlier run, all values as strings; empty without a file. LATER columns that it lacks are empty. ArtefactError
+    where the columns are others, or a line is broken."""
     if not path.exists():
         return []
     columns, rows = load_rows(path)
-    if columns != COLUMNS:
+    if set(columns) | set(LATER) != set(COLUMNS):
         raise ArtefactError(
             f"{path} has other columns than this release writes (rows of earlier ones do not say of which test store they "
             "are); read it with tcs report, and use another --out to go on."
         )
-    return [row for _, row in rows]
+    return [{column: row.get(column, "") for column in COLUMNS} for _, row in rows]
 
 
 def row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -216,13 +217,13 @@ def row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:
     """Put `row` into results.csv, in place of an earlier row of its cell. Locked: parts of a grid may run side by side."""
-    with _locked(out):
+    with locked(out):
         rows = [kept for kept in load_results(out / RESULTS) if row_key(kept) != row_key(row)]
         save_table(out / RESULTS, [*rows, row])
 
 
 @contextlib.contextmanager
-def _locked(out: pathlib.Path) -> Iterator[None]:
+def locked(out: pathlib.Path) -> Iterator[None]:
     """The folder's lock, waited for; no lock where the system has none."""
     with (out / LOCK).open("w") as lock:
         if fcntl is not None:

@@ -12,7 +12,7 @@ comparison fixed beforehand; `note` is printed.
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from tcs.config.train import TrainConfig, option_defaults
 from tcs.criteria.losses import mimics, parse_loss
@@ -49,6 +49,8 @@ CELL_OPTIONS = (
     *("store", "also", "data", "out", "models", "method", "shots", "split_file", "seed", "split_seed", "unlabelled"),
     *("device", "overwrite", "dry_run"),
 )
+
+Part = TypeVar("Part")
 
 METHOD_KEYS = ("method", "head", "loss", "label")
 
@@ -260,14 +262,14 @@ def _pools_of_reference(name: str, grid: Grid) -> tuple[str, ...]:
     return grid.pixel_pools if name in NEED_POOL else ("none",)
 
 
-def choose_part(cells: list[Cell], part: str | None) -> list[Cell]:
-    """The i-th of n parts for `part` = "i/n" (1-based), or all cells for None."""
+def choose_part(groups: list[Part], part: str | None) -> list[Part]:
+    """The i-th of n parts of the cells (or groups of them) for `part` = "i/n" (1-based), or all for None."""
     if part is None:
-        return cells
+        return groups
     index, slash, count = part.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ConfigError(f"--cells is '{part}'; write i/n with 1 <= i <= n, as 1/4.")
-    return cells[int(index) - 1 :: int(count)]
+    return groups[int(index) - 1 :: int(count)]
 
 
 def cell_config(grid: Grid, cell: Cell, out: str, device: str) -> TrainConfig:

@@ -4,38 +4,30 @@ Legend: N rows, C classes.
 """
 
 import dataclasses
+import functools
+import os
 import pathlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
+from tcs.checkpoint import load_record
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
-from tcs.coordinates.stores import open_stores
-from tcs.coordinates.targets import open_targets
-from tcs.errors import DataError, TcsError
-from tcs.grid.claims import claimed_cells
-from tcs.grid.ledger import (
-    COLUMNS,
-    RESULTS,
-    Origin,
-    add_row,
-    check_folder,
-    claim_folder,
-    load_results,
-    recipe_id,
-    row_key,
-    settings_of,
-)
+from tcs.errors import DivergedError, TcsError
+from tcs.grid.bench import Bench, OpenedGrid, open_grid
+from tcs.grid.cells import CellLedger, cell_id
+from tcs.grid.engines import Crew, run_engine
+from tcs.grid.ledger import COLUMNS, RESULTS, claim_folder, load_results, recipe_id, row_key
+from tcs.grid.picture import Kept
 from tcs.grid.recipe import (
     POOL_REFERENCES,
     STUDENT_REFERENCES,
@@ -43,156 +35,134 @@ from tcs.grid.recipe import (
     Cell,
     Grid,
     cell_config,
-    choose_part,
-    load_grid,
     method_of,
-    plan_cells,
 )
-from tcs.grid.references import pool_teachers_of, score_reference, score_transductive
+from tcs.grid.references import score_reference, score_transductive
+from tcs.grid.rehearsal import check_students, rehearse, say_estimate, say_plan
 from tcs.grid.same_pixels import train_same_pixels
-from tcs.images.stored import decode_rows, find_images
+from tcs.grid.streams import without
+from tcs.grid.work import Work, done_keys, run_groups
 from tcs.inference.network import logits_of
 from tcs.inference.runs import load_student
 from tcs.metrics import accuracy, match_classes
 from tcs.reporting.rows import KEY
-from tcs.runtime import environment, pick_device, progress_bar, say
+from tcs.runtime import pick_device, say
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, k_shot_split, write_split_file
-from tcs.training.data import POOL_LABELS, RunData, open_data, reads_coordinates, reads_targets
+from tcs.students.backbone import parse_student
+from tcs.training.data import RunData, reads_coordinates, reads_targets
 from tcs.training.feed import frame_size
 from tcs.training.images import fits
+from tcs.training.progress import ShowSteps
+from tcs.training.record import FAILED
 from tcs.training.train import train
 
-
-@dataclasses.dataclass(kw_only=True)
-class Bench:
-    """What the cells of a grid share: the stores, what runs read by targets file, test images by size, the environment."""
-
-    grid: Grid
-    out: pathlib.Path
-    device: str
-    train: cache.Store
-    test: cache.Store
-    commit: str
-    origin: Origin
-    settings: dict[str, Any]
-    pool_teachers: str
-    data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
-    test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
-
-    def data_of(self, targets: str | None) -> RunData:
-        """The training store with `targets`; all of them share the images decoded so far."""
-        if targets not in self.data:
-            self.data[targets] = open_data(self.grid.train, targets, self.grid.data, also=self.grid.also)
-            self.data[targets].decoded = next(iter(self.data.values())).decoded
-            self.data[targets].pool_labels_folder = self.out / POOL_LABELS
-        return self.data[targets]
-
-    def images(self, size: int) -> Tensor:
-        """The labelled test images at `size`, uint8 (N, 3, size, size)."""
-        if size not in self.test_images:
-            read = find_images(self.test, self.grid.test_data)
-            self.test_images[size] = decode_rows(self.test, np.flatnonzero(self.test.labels_N >= 0), size, read)
-        return self.test_images[size]
+LONGEST_REASON = 300  # characters of an error in a row
 
 
 def fewshot(config: FewshotConfig) -> int:
     """Run the cells that results.csv lacks and return how many failed. One failed cell does not stop the others.
 
-    Writes recipe.yaml, ledger.json, splits/ (`class key` lines) and runs/ beside results.csv. Raises ConfigError for a bad
-    recipe, ArtefactError for a folder of another recipe or of other stores.
+    Writes recipe.yaml, ledger.json, cells.jsonl, splits/ (`class key` lines), runs/ and, with several jobs, logs/ beside results.csv.
+    With `dry_run` it writes nothing, and returns how many things of the recipe would fail, each told in a line. Raises ConfigError
+    for a bad recipe, ModelError for a student that timm does not know, ArtefactError for a folder of another recipe or of other
+    stores.
     """
     require_config(config, FewshotConfig)
-    recipe, out = pathlib.Path(config.recipe), pathlib.Path(config.out)
-    grid = load_grid(recipe)
-    cells = choose_part(plan_cells(grid), config.cells)
-    bench = _open_bench(grid, out, config.device)
-    check_folder(out, grid, bench.origin)
-    done = _done(out)
-    todo = [cell for cell in cells if cell.key not in done]
-    _print_plan(grid, cells, todo)
+    opened = open_grid(config)
+    done = done_keys(opened.out)
+    todo = without(opened.groups, lambda cell: cell.key in done)
+    say_plan(opened, todo)
     if config.dry_run:
-        return 0
-    claim_folder(out, grid, recipe, bench.origin)
-    return _run_cells(bench, todo)
+        return rehearse(opened, todo, config.jobs)
+    check_students(opened, todo)
+    say_estimate(opened, todo, config.jobs)
+    origins = [bench.origin for bench in opened.benches.values()]
+    claim_folder(opened.out, opened.grid, pathlib.Path(config.recipe), *origins)
+    run_engine(config, opened, todo, Crew(work=work_of(opened), task=run_task, part=fewshot))
+    keys = {cell.key for group in opened.groups for cell in group}
+    failed = [row for row in load_results(opened.out / RESULTS) if row["status"] != "ok" and row_key(row) in keys]
+    return len(failed)
 
 
-def _done(out: pathlib.Path) -> set[tuple[str, ...]]:
-    return {row_key(row) for row in load_results(out / RESULTS) if row["status"] == "ok"}
-
-
-def _run_cells(bench: Bench, todo: list[Cell]) -> int:
-    failed = number = 0
-    with progress_bar(len(todo), "few-shot grid", "cells") as bar:
-        for cell in claimed_cells(bench.out, todo, lambda cell: cell.key in _done(bench.out), lambda: bar.advance(1)):
-            row = run_cell(bench, cell)
-            add_row(bench.out, row)
-            failed, number = failed + (row["status"] != "ok"), number + 1
-            result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
-            say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
-            bar.advance(1)
-    return failed
-
-
-def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
-    steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
-    runs = sum(cell.model != TEACHER for cell in todo)
-    say(
-        f"{len(cells)} cells: {len(grid.students)} students x {len(grid.methods)} methods x shots {list(grid.shots)} x seeds "
-        f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(todo)} done, {len(todo)} to go, "
-        f"of which {runs} train ({steps} steps of {batch})."
-    )
-    noisy = sum(cell.method.label == "ibm2" for cell in todo)
-    if noisy:
-        say(
-            f"{noisy} cells fit ibm2 (260 epochs, 200 noisy copies of each labelled row): leave it out with `references`."
-        )
-
-
-def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
-    pick_device(device)
-    train_store, test_store = open_stores(grid.train, grid.also), open_stores(grid.test, grid.test_also)
-    if _identities(train_store) & _identities(test_store):
-        raise DataError(
-            f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
-        )
-    named = {str(row.options.get("targets")) for row in grid.methods if row.options.get("targets")} | (
-        {grid.targets} if grid.targets else set()
-    )
-    targets = {path: open_targets(pathlib.Path(path), train_store.identity).identity for path in sorted(named)}
-    origin = Origin(train=train_store.labelled_identity, test=test_store.labelled_identity, targets=targets)
-    commit = str(environment()["commit"] or "")
-    return Bench(
-        grid=grid,
-        out=out,
-        device=device,
-        train=train_store,
-        test=test_store,
-        commit=commit,
-        origin=origin,
-        settings=settings_of(grid, origin),
-        pool_teachers=pool_teachers_of(grid),
+def work_of(opened: OpenedGrid) -> Work:
+    """How the cells of a grid are trained and scored."""
+    return Work(
+        out=opened.out,
+        train_together=lambda cells, show: train_together(opened.bench_of(cells[0]), cells, show),
+        row=lambda cell, show, failed: run_cell(opened.bench_of(cell), cell, show, failed),
     )
 
 
-def _identities(store: cache.Store) -> set[str]:
-    return {part.identity for part in store.parts or (store,)}
+def run_task(folder: str, options: Mapping[str, Any], ids: Sequence[str], since: int) -> list[tuple[str, str, str]]:
+    """Run the cells of one group, named by `ids`, in the working folder `folder`; returns (cell, what is told, state) of each.
+
+    Its process may run many groups of a grid, whose stores and images it keeps.
+    """
+    os.chdir(folder)  # paths of a recipe are relative to where the command was given
+    opened, kept = _opened(tuple(options.items())), Kept()
+    groups = [tuple(cell for cell in group if cell_id(cell) in ids) for group in opened.groups]
+    cells = CellLedger(opened.out, since)
+    run_groups(work_of(opened), [group for group in groups if group], cells, kept)
+    return kept.ended
 
 
-def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
-    """The row of one cell; a failure becomes a row with status `failed` and its reason."""
+@functools.lru_cache(maxsize=1)
+def _opened(options: tuple[tuple[str, Any], ...]) -> OpenedGrid:
+    return open_grid(FewshotConfig(**dict(options)))
+
+
+def train_together(bench: Bench, cells: Sequence[Cell], show: ShowSteps) -> dict[tuple[str, ...], str]:
+    """Train the students of cells that differ in their models alone on one stream of images, and leave them in their folders.
+
+    Returns, by key, why a student's training ended before the others'. Where the stream as a whole fails this is said, and the
+    students are left to be trained one by one.
+    """
+    try:
+        config = _config_of(bench, cells[0])
+        data = bench.data_of(config.targets)
+        _decode_once(data, config)
+        models = tuple(cell.model for cell in cells)
+        train(dataclasses.replace(config, models=models), data, _split_of(bench, cells[0]), show)
+    except DivergedError:
+        return {cell.key: error for cell in cells if (error := _what_ended(config, cell.model))}
+    except Exception as error:  # of a student that cannot be built, of memory that is too small for all of them
+        say(f"{len(cells)} students on one stream fail ({_reason(error)}): they are trained one by one.")
+    return {}
+
+
+def _what_ended(config: TrainConfig, model: str) -> str:
+    """What the record of a student says that its training failed with; empty where it did not."""
+    record = load_record(pathlib.Path(config.out) / parse_student(model).folder)
+    return str(record["error"]) if record["state"] == FAILED else ""
+
+
+def _config_of(bench: Bench, cell: Cell) -> TrainConfig:
+    return cell_config(bench.grid, cell, str(bench.out / "runs" / run_name(cell)), bench.device)
+
+
+def _split_of(bench: Bench, cell: Cell) -> Split:
+    """The split of a cell, written down beside the rows."""
+    store = bench.train
+    split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
+    _write_split(bench, split, cell)
+    return split
+
+
+def run_cell(bench: Bench, cell: Cell, show: ShowSteps, failed: str = "") -> dict[str, Any]:
+    """The row of one cell; a failure becomes a row with status `failed` and its reason, as does one that is known: `failed`."""
     row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
     reads_targets, teachers = uses_targets(bench.grid, cell), bench.pool_teachers
     digest = recipe_id(bench.settings, cell, reads_targets=reads_targets, pool_teachers=teachers)
     row |= bench.origin.columns() | {"recipe_id": digest}
     row |= {"commit": bench.commit, "teacher": teacher_name_of(bench.train)}
+    if failed:
+        return row | {"status": "failed", "error": failed[:LONGEST_REASON]}
     try:
-        store = bench.train
-        split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
-        _write_split(bench, split, cell)
-        measure: Callable[..., dict[str, Any]] = _reference if cell.model == TEACHER else _student
-        return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
+        split = _split_of(bench, cell)
+        measured = _reference(bench, cell, split) if cell.model == TEACHER else _student(bench, cell, split, show)
+        return row | {"split_id": split.digest, "status": "ok"} | measured
     except Exception as error:  # whatever a library raises is of this cell alone; an interrupt or exit is no Exception
         return row | {"status": "failed", "error": _reason(error)}
 
@@ -209,7 +179,7 @@ def uses_targets(grid: Grid, cell: Cell) -> bool:
 def _reason(error: Exception) -> str:
     """The error in one line; of those that are not written for users the type as well, for a KeyError's text is a bare key."""
     kind = "" if isinstance(error, TcsError | CacheError) else f"{type(error).__name__}: "
-    return f"{kind}{' '.join(str(error).split())}"[:300]
+    return f"{kind}{' '.join(str(error).split())}"[:LONGEST_REASON]
 
 
 def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
@@ -227,15 +197,16 @@ def run_name(cell: Cell) -> str:
     return name if name == written else f"{name}-{cache.digest_of_json(cell.key[1:])[:8]}"
 
 
-def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
-    """Train, then score the folded timm model on the test store."""
-    config = cell_config(bench.grid, cell, str(bench.out / "runs" / run_name(cell)), bench.device)
+def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps) -> dict[str, Any]:
+    """Train, unless that is done, then score the folded timm model on the test store."""
+    config = _config_of(bench, cell)
     without_teacher = cell.method.label in STUDENT_REFERENCES
     data = bench.data_of(None if without_teacher else config.targets)
     _decode_once(data, config)
-    folder = train_same_pixels(config, data, split) if without_teacher else train(config, data, split)[0]
+    folder = train_same_pixels(config, data, split, show) if without_teacher else train(config, data, split, show)[0]
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
+    seconds = cost.get("share_seconds", cost["wall_seconds"])  # runs of earlier releases had streams of their own
     labels_N = match_classes(bench.test, student.record["classes"])
     scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
     logits_NC = logits_of(
@@ -251,8 +222,9 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         "params_m": round(details["parameters"] / 1e6, 4),
         "steps": student.record["recipe"]["steps"],
         "images_seen": cost["images_seen"],
-        "wall_s": round(cost["wall_seconds"], 2),
-        "images_per_s": round(cost["images_seen"] / max(cost["wall_seconds"], 1e-9), 1),
+        "wall_s": round(seconds, 2),
+        "stream_students": cost.get("students", 1),
+        "images_per_s": round(cost["images_seen"] / max(seconds, 1e-9), 1),
         "peak_mem_mb": round(cost["peak_mib"], 1),
         "targets_id": data.targets.identity if data.targets and uses_targets(bench.grid, cell) else "",
     }

@@ -42,7 +42,7 @@ from tcs.errors import ConfigError, option_name
 from tcs.grid.pixel_trainer import TEMPERATURE, PixelRun, PixelTrainer, train_pixels
 from tcs.methods.named import Method
 from tcs.probes.ridge import fit_ridge
-from tcs.runtime import pick_device, progress_bar, say
+from tcs.runtime import pick_device, say
 from tcs.splits.held_out import nothing_held_out
 from tcs.splits.pool import pool_rows
 from tcs.splits.shots import Split, split_of, split_seed_of
@@ -50,6 +50,7 @@ from tcs.students.backbone import StudentSpec, parse_student
 from tcs.training.data import RunData
 from tcs.training.jobs import Job, RunRows, image_size
 from tcs.training.phases import DEFAULT_STEPS
+from tcs.training.progress import ShowSteps, show_steps
 from tcs.training.record import begin, is_finished, numbers_of, run_record, save_seen
 
 SEMANTICS = 2  # raised by hand, when the same settings would give other weights
@@ -66,15 +67,17 @@ LEAST_IMAGES = 2
 NOT_FOLLOWED = ("layer_decay", "clip_mode", "grad_accum_steps", "amp", "torchcompile", "model_ema", "freeze", "sync_bn")
 
 
-def train_same_pixels(config: TrainConfig, data: RunData, split: Split | None = None) -> pathlib.Path:
+def train_same_pixels(
+    config: TrainConfig, data: RunData, split: Split | None = None, show: ShowSteps = show_steps
+) -> pathlib.Path:
     """Train the one student of `config` and return its folder, which holds what `tcs train` leaves there.
 
     Reads the pixels of the pool and the labels of the split (of `split`, where it is drawn already); no feature, coordinate or
-    hash bit. `method`, `loss`, `targets` and what goes with them are not looked at. A finished student is left alone, an
-    unfinished one resumes; on CPU with the same thread count the result is the same bit for bit. ConfigError without a pool, or
-    where a step has one image.
+    hash bit. `show` shows its steps. `method`, `loss`, `targets` and what goes with them are not looked at. A finished student is left
+    alone, an unfinished one resumes; on CPU with the same thread count the result is the same bit for bit. ConfigError without a
+    pool, or where a step has one image.
     """
-    job = _plan(config, data, split)
+    job = plan_same_pixels(config, data, split)
     if is_finished(job):
         say(f"{job.folder} is finished; nothing to do.")
         return job.folder
@@ -85,15 +88,16 @@ def train_same_pixels(config: TrainConfig, data: RunData, split: Split | None = 
         f"{job.name}: {METHOD.about}; {job.steps:,} steps of {trainer.images} images in two views "
         f"({len(job.rows.rows_n):,} rows, {len(job.rows.split.rows_n):,} labelled for the probe)."
     )
-    with progress_bar(job.steps, job.spec.name, "steps") as bar:
+    with show(job.steps, job.spec.name, 2 * trainer.images) as bar:
         run = train_pixels(trainer, bar, job.folder)
     _install_probe(trainer, data)
     _save(trainer, data, run)
     return job.folder
 
 
-def _plan(config: TrainConfig, data: RunData, split: Split | None) -> Job:
-    """The student at the start that every cell gives it, on the rows of a method that uses the pool."""
+def plan_same_pixels(config: TrainConfig, data: RunData, split: Split | None = None) -> Job:
+    """The student at the start that every cell gives it, on the rows of a method that uses the pool. ConfigError as in
+    `train_same_pixels`."""
     spec, rows = parse_student(config.models[0]), _rows(config, data, split or split_of(data.store, config))
     pool, batch = len(rows.rows_n), min(config.batch_size, len(rows.rows_n))
     if config.unlabelled == "none" or pool == len(rows.split.rows_n):

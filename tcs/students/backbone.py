@@ -58,10 +58,15 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def is_known(spec: StudentSpec) -> bool:
+    """Whether timm has a model of that name, or is told elsewhere (`hf-hub:...`) where it lies."""
+    register()
+    return timm.is_model(spec.name.partition(".")[0]) or ":" in spec.name
+
+
 def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False) -> nn.Module:
     """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name or an argument that it refuses."""
-    register()
-    if not timm.is_model(spec.name.partition(".")[0]) and ":" not in spec.name:
+    if not is_known(spec):
         near = did_you_mean(spec.name, timm.list_models())
         raise ModelError(f"--model names '{spec.name}', which timm {timm.__version__} does not have.{near}")
     try:

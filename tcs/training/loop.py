@@ -34,11 +34,14 @@ class Pace:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
     """What a student cost. The seconds are those of this process, of a resumed run its last part only: `wall_seconds` from
-    the first step to the last, with other students between; `step_seconds` in the student's own steps; `wait_share` is
-    the share of the wall time in which the stream of images was waited for."""
+    the first step to the last, with other students between; `step_seconds` in the student's own steps; `share_seconds` its
+    part of the wall time: its own steps, and of all else (images, logs) as much as each of the `students` of the stream.
+    `wait_share` is the share of the wall time in which the stream of images was waited for."""
 
     wall_seconds: float
     step_seconds: float
+    share_seconds: float
+    students: int
     wait_share: float
     images_seen: int
     peak_mib: float
@@ -164,6 +167,7 @@ class _Loop:
         self._device = runners[0].trainer.device
         self._started = time.perf_counter()
         self._waited = feed.wait_seconds
+        self._seconds = 0.0  # from the first step to the last, known after it
 
     def run(self, stop: StopRequest) -> None:
         """All steps that some student has not made yet."""
@@ -184,6 +188,7 @@ class _Loop:
             self._bar.advance(1, self._note(active))
             if self._asks_to_stop(step, stop):
                 self._leave(active, stop)
+        self._seconds = time.perf_counter() - self._started
 
     def _asks_to_stop(self, step: int, stop: StopRequest) -> bool:
         """Whether some process was asked to stop; several agree on it every few steps, because to ask takes a while."""
@@ -239,7 +244,10 @@ class _Loop:
     def _note(self, active: Sequence[Runner]) -> str:
         loss = active[0].trainer.watch.last.get("loss", float("nan"))
         others = f" and {len(active) - 1} more" if len(active) > 1 else ""
-        return f"loss {loss:.3f}{others}, data wait {100 * self._wait_share(time.perf_counter() - self._started):.0f} %"
+        seconds = time.perf_counter() - self._started
+        images = sum(runner.trainer.images_seen - runner.first_image for runner in active)
+        wait = 100 * self._wait_share(seconds)
+        return f"loss {loss:.3f}{others}, {images / max(seconds, 1e-9):,.0f} images/s, data wait {wait:.0f} %"
 
     def _leave(self, active: Sequence[Runner], stop: StopRequest) -> None:
         for runner in active:
@@ -252,10 +260,13 @@ class _Loop:
 
     def cost(self, runner: Runner) -> Cost:
         """What a student cost."""
-        seconds = time.perf_counter() - self._started
+        seconds, students = self._seconds, len(self._runners)
+        beside = seconds - sum(other.step_seconds for other in self._runners)
         return Cost(
             wall_seconds=seconds,
             step_seconds=runner.step_seconds,
+            share_seconds=runner.step_seconds + max(0.0, beside) / students,
+            students=students,
             wait_share=self._wait_share(seconds),
             images_seen=runner.trainer.images_seen,
             peak_mib=runner.peak_mib,

@@ -8,13 +8,14 @@ import torch
 
 from tcs.distributed.collectives import Collectives
 from tcs.errors import ConfigError
-from tcs.runtime import progress_bar, say
+from tcs.runtime import say
 from tcs.training.data import RunData
 from tcs.training.feed import Feed, frame_size, showing_of
 from tcs.training.jobs import Job
 from tcs.training.loading import load_rows
 from tcs.training.loop import LOG_POINTS, Cost, Pace, Runner, train_students
 from tcs.training.monitor import Look, look_at
+from tcs.training.progress import ShowSteps
 from tcs.training.record import begin, is_finished, save_failure, save_student
 from tcs.training.soft_labels import labels_by_store, pool_labels
 from tcs.training.trainer import Trainer
@@ -53,14 +54,14 @@ class Stream:
         for trainer in self.trainers:
             begin(trainer.job)
 
-    def train(self) -> list[str]:
+    def train(self, show: ShowSteps) -> list[str]:
         """Train what is left, write each student's files, and return what to say of those that failed."""
         first = self.trainers[0]
         with self.feed() as feed:
             look = look_at(self.job, self.data, first.device, leads=first.ranks.leads)
             runners = [Runner(trainer=trainer, folder=trainer.job.folder, look=look) for trainer in self.trainers]
             self._announce(feed, look)
-            with progress_bar(self.job.steps, self._title(), "steps") as bar:
+            with show(self.job.steps, self._title(), feed.plan(0).rows * len(self.trainers)) as bar:
                 costs = train_students(feed, runners, bar, self._pace(), first.ranks)
             return self._save(feed, runners, costs)
 

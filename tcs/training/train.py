@@ -15,14 +15,18 @@ from tcs.methods.named import resolve_method
 from tcs.runtime import pick_device
 from tcs.splits.shots import Split
 from tcs.training.data import RunData, open_data
+from tcs.training.forecast import forecast as time_students
 from tcs.training.forecast import say_forecast
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.memory import naming_memory
+from tcs.training.progress import ShowSteps, show_steps
 from tcs.training.record import save_args
 from tcs.training.stream import Stream, open_streams
 
 
-def train(config: TrainConfig, data: RunData | None = None, split: Split | None = None) -> list[pathlib.Path]:
+def train(
+    config: TrainConfig, data: RunData | None = None, split: Split | None = None, show: ShowSteps = show_steps
+) -> list[pathlib.Path]:
     """Train every student of `config` and return their folders RUN/<student>/.
 
     Students of one image size share one stream of decoded, augmented batches; each ends up with the weights that it would
@@ -30,7 +34,7 @@ def train(config: TrainConfig, data: RunData | None = None, split: Split | None 
     summary.csv, config.json and seen.npy (content hashes of the images trained or fitted on). Finished students are left
     alone; unfinished ones resume. With `dry_run` the folders are those that would be: a few steps are timed, as `forecast` does,
     and nothing is written. `data` shares an open store and its decoded images between calls; `split` is the one that
-    `config` names, where it has been drawn already.
+    `config` names, where it has been drawn already; `show` shows the steps of a stream as they are made.
 
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder; DivergedError after the others are done, where a student's loss was not finite.
@@ -45,7 +49,7 @@ def train(config: TrainConfig, data: RunData | None = None, split: Split | None 
             for stream in streams:
                 stream.begin()
         ranks.barrier()  # no process takes up a state that --overwrite is about to delete
-        failures = [failure for stream in streams for failure in stream.train()]
+        failures = [failure for stream in streams for failure in stream.train(show)]
     if failures:
         raise DivergedError(" ".join(failures))
     return [job.folder for job in jobs]
@@ -59,6 +63,12 @@ def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str,
     """
     with _streams(config, data, None) as (_, streams, _):
         return say_forecast(streams)
+
+
+def timed(config: TrainConfig, data: RunData | None = None, split: Split | None = None) -> list[dict[str, Any]]:
+    """What `forecast` tells, as mappings alone; `data` and `split` as in `train`."""
+    with _streams(config, data, split) as (_, streams, _):
+        return time_students(streams)
 
 
 @contextlib.contextmanager

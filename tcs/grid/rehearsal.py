@@ -1,0 +1,216 @@
+"""What a grid would need, looked at before the first cell: students that can be built, shots that there are, methods that fit.
+
+`tcs fewshot --dry-run` looks at all of it, times a few steps of each student, and writes nothing. A run looks at the students and the
+shots: an unknown student is refused before anything is trained, and what else will fail is said.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from cache.errors import CacheError
+from tcs.config.train import TrainConfig
+from tcs.errors import ModelError, TcsError
+from tcs.grid.bench import Bench, OpenedGrid
+from tcs.grid.cells import dataset_of
+from tcs.grid.estimate import Estimate, bytes_of, estimate, is_timed
+from tcs.grid.ledger import RESULTS, load_results
+from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
+from tcs.grid.same_pixels import plan_same_pixels
+from tcs.grid.streams import Group
+from tcs.runtime import say
+from tcs.splits.shots import k_shot_split
+from tcs.students.backbone import is_known, parse_student
+from tcs.students.student import StudentPlan, build_student
+from tcs.training.forecast import readable_seconds
+from tcs.training.jobs import image_size, plan_jobs
+from tcs.training.train import timed
+
+Problems = dict[str, str]  # what would fail -> why
+
+
+def say_plan(opened: OpenedGrid, todo: Sequence[Group]) -> None:
+    """How many cells there are, and what of them is left."""
+    grid, cells = opened.grid, [cell for group in opened.groups for cell in group]
+    left = [cell for group in todo for cell in group]
+    steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
+    students = sum(cell.model != TEACHER for cell in left)
+    say(
+        f"{len(cells)} cells: {len(grid.students)} students x {len(grid.methods)} methods x shots {list(grid.shots)} x seeds "
+        f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(left)} done, {len(left)} to go, "
+        f"of which {students} train ({steps} steps of {batch}), in {len([group for group in todo if is_timed(group[0])])} streams."
+    )
+
+
+def check_students(opened: OpenedGrid, todo: Sequence[Group]) -> None:
+    """Before the first cell: ModelError for a student that timm does not know; what else will fail is said."""
+    left = [cell for group in todo for cell in group]
+    for what, why in {**_students_that_fail(opened, left), **_shots_that_fail(opened, left)}.items():
+        say(f"{what} will fail, and the other cells go on: {why}")
+
+
+def say_estimate(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> None:
+    """How long the cells that are left will take, where rows that are there say so; of the dear reference always."""
+    left = [cell for group in todo for cell in group]
+    rows = load_results(opened.out / RESULTS)
+    found = estimate(left, rows, lambda cell: opened.bench_of(cell).train)
+    _say_references([cell for cell in left if cell.method.label == "ibm2"], found)
+    if left and rows:
+        say(_in_words(found, len(left), jobs))
+
+
+def rehearse(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> int:
+    """Look at all that the cells that are left need, and say it; returns how many things would fail. Writes nothing."""
+    left = [cell for group in todo for cell in group]
+    problems = _students_that_fail(opened, left) | _shots_that_fail(opened, left)
+    fit = [cell for cell in left if not _named_in(cell, problems)]
+    problems |= _methods_that_fail(opened, fit)
+    fit = [cell for cell in fit if not _named_in(cell, problems)]
+    seconds, parameters = _timed_students(opened, fit)
+    rows = load_results(opened.out / RESULTS)
+    found = estimate(left, rows, lambda cell: opened.bench_of(cell).train, seconds)
+    _say_costs(left, found, jobs)
+    _say_disk(opened, left, parameters)
+    for what, why in problems.items():
+        say(f"{what} would fail: {why}")
+    return len(problems)
+
+
+def _named_in(cell: Cell, problems: Problems) -> bool:
+    return any(name in problems for name in (_student_name(cell), _shots_name(cell), _method_name(cell)))
+
+
+def _student_name(cell: Cell) -> str:
+    return f"student {cell.model}{_data_set(cell)}"
+
+
+def _shots_name(cell: Cell) -> str:
+    return f"shots {cell.shots}{_data_set(cell)}"
+
+
+def _method_name(cell: Cell) -> str:
+    return f"method {cell.method.label} with unlabelled {cell.unlabelled}{_data_set(cell)}"
+
+
+def _data_set(cell: Cell) -> str:
+    return f" of {dataset_of(cell)}" if dataset_of(cell) else ""
+
+
+def _one_each(cells: Sequence[Cell], name_of: Callable[[Cell], str]) -> dict[str, Cell]:
+    """The first of the cells of each name."""
+    return {name_of(cell): cell for cell in reversed(cells)}
+
+
+def _students_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
+    """Each student built once, as its cells build it, but for the weights that it starts from. ModelError for an unknown one."""
+    problems: Problems = {}
+    for name, cell in _one_each([cell for cell in cells if cell.model != TEACHER], _student_name).items():
+        try:
+            _build(opened.bench_of(cell), cell)
+        except ModelError as error:
+            if not is_known(parse_student(cell.model)):
+                raise
+            problems[name] = str(error)
+    return problems
+
+
+def _build(bench: Bench, cell: Cell) -> None:
+    config = cell_config(bench.grid, cell, out="", device=bench.device)
+    spec = parse_student(cell.model)
+    plan = StudentPlan(
+        spec=spec,
+        n_classes=len(bench.train.classes),
+        components=None,
+        reads_coordinates=False,
+        image_size=config.img_size or image_size(spec),
+        pretrained=False,
+        seed=config.seed,
+    )
+    build_student(plan)
+
+
+def _shots_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
+    """Each number of shots drawn once."""
+    problems: Problems = {}
+    for name, cell in _one_each(cells, _shots_name).items():
+        store = opened.bench_of(cell).train
+        try:
+            k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
+        except (TcsError, CacheError) as error:
+            problems[name] = str(error)
+    return problems
+
+
+def _methods_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
+    """What each method reads, with each pool, on one of its cells: stores, targets, readouts, pool, and options that go together."""
+    problems: Problems = {}
+    for name, cell in _one_each([cell for cell in cells if cell.model != TEACHER], _method_name).items():
+        bench = opened.bench_of(cell)
+        config = _dry_config(bench, cell)
+        try:
+            if cell.method.label in STUDENT_REFERENCES:
+                plan_same_pixels(config, bench.data_of(None))
+            else:
+                plan_jobs(config, bench.data_of(config.targets))
+        except (TcsError, CacheError) as error:
+            problems[name] = str(error)
+    return problems
+
+
+def _dry_config(bench: Bench, cell: Cell) -> TrainConfig:
+    """The cell's options, for a folder that is not there and is not made."""
+    config = cell_config(bench.grid, cell, out=str(bench.out / "rehearsal"), device=bench.device)
+    return dataclasses.replace(config, dry_run=True)
+
+
+def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[str, float], dict[str, float]]:
+    """(seconds, parameters) of a training of each student, by a few steps of one of its cells."""
+    seconds, parameters = {}, {}
+    for model, cell in _one_each([cell for cell in cells if is_timed(cell)], lambda cell: cell.model).items():
+        bench = opened.bench_of(cell)
+        config = _dry_config(bench, cell)
+        (row,) = timed(config, bench.data_of(config.targets))
+        seconds[model], parameters[model] = float(row["seconds"]), float(row["parameters"])
+        say(
+            f"student {model}: {row['parameters'] / 1e6:.2f} M parameters, {row['images_per_s']:,.0f} images/s, about "
+            f"{readable_seconds(row['seconds'])} a training."
+        )
+    return seconds, parameters
+
+
+def _say_costs(left: Sequence[Cell], found: Estimate, jobs: int) -> None:
+    """What the references and the whole of the cells take."""
+    _say_references([cell for cell in left if cell.model == TEACHER], found)
+    say(_in_words(found, len(left), jobs))
+
+
+def _say_references(references: Sequence[Cell], found: Estimate) -> None:
+    for label in dict.fromkeys(cell.method.label for cell in references):
+        own = [cell for cell in references if cell.method.label == label]
+        dear = " (260 epochs, 200 noisy copies of each labelled row: leave it out with `references`)"
+        say(
+            f"reference {label}: {len(own)} cells, about {readable_seconds(found.of(own))}"
+            f"{dear if label == 'ibm2' else ''}."
+        )
+
+
+def _in_words(found: Estimate, cells: int, jobs: int) -> str:
+    by = f", {readable_seconds(found.total / jobs)} by {jobs} jobs where there are cores for them" if jobs > 1 else ""
+    unknown = f"; of {found.unknown} cells nothing is known yet" if found.unknown else ""
+    return f"{cells} cells take about {readable_seconds(found.total)}{by}{unknown}."
+
+
+def _say_disk(opened: OpenedGrid, left: Sequence[Cell], parameters: Mapping[str, float]) -> None:
+    """What the files take, and what is free where they go."""
+    scored = {name: int(np.count_nonzero(bench.test.labels_N >= 0)) for name, bench in opened.benches.items()}
+    runs, predictions = bytes_of(left, parameters, lambda cell: scored[dataset_of(cell)])
+    out = opened.out.resolve()
+    there = next(path for path in (out, *out.parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    short = "; that is too little" if runs + predictions > free else ""
+    say(
+        f"disk: runs {runs / 2**20:,.0f} MiB, predictions up to {predictions / 2**20:,.1f} MiB; {free / 2**30:,.1f} GiB are "
+        f"free{short}."
+    )
