@@ -7,24 +7,28 @@ import dataclasses
 import pathlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
+from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
+from tcs.grid.answers import Answers
+from tcs.grid.cell_splits import keep_split, pool_of_cell, split_of_cell
 from tcs.grid.claims import claimed_cells
+from tcs.grid.costs import Costs, online_teacher_seconds
 from tcs.grid.ledger import (
+    CELL_KEY,
     COLUMNS,
     RESULTS,
     Origin,
@@ -44,21 +48,19 @@ from tcs.grid.recipe import (
     Grid,
     cell_config,
     choose_part,
-    load_grid,
     method_of,
     plan_cells,
 )
-from tcs.grid.references import pool_teachers_of, score_reference, score_transductive
+from tcs.grid.recipe_file import load_grid
+from tcs.grid.references import answer_reference, answer_transductive, pool_teachers_of
 from tcs.grid.same_pixels import train_same_pixels
+from tcs.grid.scoring import Scorer
 from tcs.images.stored import decode_rows, find_images
 from tcs.inference.network import logits_of
 from tcs.inference.runs import load_student
-from tcs.metrics import accuracy, match_classes
-from tcs.reporting.rows import KEY
+from tcs.metrics import known_hashes
 from tcs.runtime import environment, pick_device, progress_bar, say
-from tcs.splits.held_out import held_out_rows
-from tcs.splits.pool import pool_rows
-from tcs.splits.shots import Split, k_shot_split, write_split_file
+from tcs.splits.shots import Split
 from tcs.training.data import POOL_LABELS, RunData, open_data, reads_coordinates, reads_targets
 from tcs.training.feed import frame_size
 from tcs.training.images import fits
@@ -78,6 +80,8 @@ class Bench:
     origin: Origin
     settings: dict[str, Any]
     pool_teachers: str
+    scorer: Scorer
+    costs: Costs
     data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
     test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
@@ -107,30 +111,31 @@ def fewshot(config: FewshotConfig) -> int:
     recipe, out = pathlib.Path(config.recipe), pathlib.Path(config.out)
     grid = load_grid(recipe)
     cells = choose_part(plan_cells(grid), config.cells)
-    bench = _open_bench(grid, out, config.device)
-    check_folder(out, grid, bench.origin)
+    benches = {name: _open_bench(grid.of(name), out, config.device) for name in grid.datasets}
+    origins = [bench.origin for bench in benches.values()]
+    check_folder(out, grid, *origins)
     done = _done(out)
     todo = [cell for cell in cells if cell.key not in done]
     _print_plan(grid, cells, todo)
     if config.dry_run:
         return 0
-    claim_folder(out, grid, recipe, bench.origin)
-    return _run_cells(bench, todo)
+    claim_folder(out, grid, recipe, *origins)
+    return _run_cells(benches, out, todo)
 
 
 def _done(out: pathlib.Path) -> set[tuple[str, ...]]:
     return {row_key(row) for row in load_results(out / RESULTS) if row["status"] == "ok"}
 
 
-def _run_cells(bench: Bench, todo: list[Cell]) -> int:
+def _run_cells(benches: Mapping[str, Bench], out: pathlib.Path, todo: list[Cell]) -> int:
     failed = number = 0
     with progress_bar(len(todo), "few-shot grid", "cells") as bar:
-        for cell in claimed_cells(bench.out, todo, lambda cell: cell.key in _done(bench.out), lambda: bar.advance(1)):
-            row = run_cell(bench, cell)
-            add_row(bench.out, row)
+        for cell in claimed_cells(out, todo, lambda cell: cell.key in _done(out), lambda: bar.advance(1)):
+            row = run_cell(benches[cell.dataset], cell)
+            add_row(out, row)
             failed, number = failed + (row["status"] != "ok"), number + 1
             result = f"top1 {row['top1']:.2f}" if row["status"] == "ok" else f"FAILED: {row['error']}"
-            say(f"[{number}/{len(todo)}] {' '.join(cell.key)}: {result}")
+            say(f"[{number}/{len(todo)}] {cell.name}: {result}")
             bar.advance(1)
     return failed
 
@@ -161,7 +166,12 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         {grid.targets} if grid.targets else set()
     )
     targets = {path: open_targets(pathlib.Path(path), train_store.identity).identity for path in sorted(named)}
-    origin = Origin(train=train_store.labelled_identity, test=test_store.labelled_identity, targets=targets)
+    origin = Origin(
+        train=train_store.labelled_identity,
+        test=test_store.labelled_identity,
+        targets=targets,
+        dataset=grid.pair.name,
+    )
     commit = str(environment()["commit"] or "")
     return Bench(
         grid=grid,
@@ -173,6 +183,8 @@ def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         origin=origin,
         settings=settings_of(grid, origin),
         pool_teachers=pool_teachers_of(grid),
+        scorer=Scorer(out, train_store, test_store, grid.near_copies),
+        costs=Costs(out=out, with_latency=grid.latency),
     )
 
 
@@ -182,15 +194,14 @@ def _identities(store: cache.Store) -> set[str]:
 
 def run_cell(bench: Bench, cell: Cell) -> dict[str, Any]:
     """The row of one cell; a failure becomes a row with status `failed` and its reason."""
-    row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
+    row = dict.fromkeys(COLUMNS, "") | dict(zip(CELL_KEY, cell.key, strict=True))
     reads_targets, teachers = uses_targets(bench.grid, cell), bench.pool_teachers
     digest = recipe_id(bench.settings, cell, reads_targets=reads_targets, pool_teachers=teachers)
     row |= bench.origin.columns() | {"recipe_id": digest}
     row |= {"commit": bench.commit, "teacher": teacher_name_of(bench.train)}
     try:
-        store = bench.train
-        split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
-        _write_split(bench, split, cell)
+        split = split_of_cell(bench.grid, bench.train, cell)
+        keep_split(bench.out, split, bench.train, cell)
         measure: Callable[..., dict[str, Any]] = _reference if cell.model == TEACHER else _student
         return row | {"split_id": split.digest, "status": "ok"} | measure(bench, cell, split)
     except Exception as error:  # whatever a library raises is of this cell alone; an interrupt or exit is no Exception
@@ -212,19 +223,13 @@ def _reason(error: Exception) -> str:
     return f"{kind}{' '.join(str(error).split())}"[:300]
 
 
-def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
-    path = bench.out / "splits" / f"shots-{cell.shots}-seed-{cell.seed}.txt"
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists():
-        write_split_file(path, split, bench.train.keys, bench.train.labels_N, bench.train.classes)
-
-
 def run_name(cell: Cell) -> str:
     """The folder of a cell's run, one for each method, shots, seed and pool: readable, and told apart by a digest where a character
     of the label cannot stand in a path."""
-    written = "_".join(cell.key[1:])
+    parts = [*filter(None, [cell.dataset]), *cell.key[-4:]]
+    written = "_".join(parts)
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", written).strip("-")
-    return name if name == written else f"{name}-{cache.digest_of_json(cell.key[1:])[:8]}"
+    return name if name == written else f"{name}-{cache.digest_of_json(parts)[:8]}"
 
 
 def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
@@ -236,7 +241,6 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     folder = train_same_pixels(config, data, split) if without_teacher else train(config, data, split)[0]
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
-    labels_N = match_classes(bench.test, student.record["classes"])
     scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
     logits_NC = logits_of(
         student.model,
@@ -246,14 +250,18 @@ def _student(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
         pick_device(bench.device),
         scoring.batch_size,
     )
+    answers = Answers.of_logits(logits_NC, (student.record.get("calibration") or {}).get("temperature"))
+    online = online_teacher_seconds(bench.train, cost["images_seen"])
     return {
-        **_kept(accuracy(logits_NC, labels_N[bench.test.labels_N >= 0])),
+        **bench.scorer.score(cell, answers, known_hashes(folder / SEEN)),
+        **bench.costs.of(student),
         "params_m": round(details["parameters"] / 1e6, 4),
         "steps": student.record["recipe"]["steps"],
         "images_seen": cost["images_seen"],
         "wall_s": round(cost["wall_seconds"], 2),
         "images_per_s": round(cost["images_seen"] / max(cost["wall_seconds"], 1e-9), 1),
         "peak_mem_mb": round(cost["peak_mib"], 1),
+        "online_teacher_s": "" if without_teacher or online is None else online,
         "targets_id": data.targets.identity if data.targets and uses_targets(bench.grid, cell) else "",
     }
 
@@ -268,26 +276,16 @@ def _decode_once(data: RunData, config: TrainConfig) -> None:
         data.resident(np.arange(rows), size, whole=whole)
 
 
-def _kept(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in ("top1", "top1_err", "top5")}
-
-
 def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     """A head on the frozen teacher's cached features, fitted on the k shots (and the pool's features): no student."""
     started = time.perf_counter()
+    train, seen_n = bench.train, split.rows_n
     if cell.method.label in POOL_REFERENCES:
-        pool_n = _pool(bench, cell, split)
-        metrics = score_transductive(
-            bench.train, bench.test, split.rows_n, pool_n, cell.seed, bench.device, bench.pool_teachers
+        seen_n = pool_of_cell(bench.grid, train, split, cell)
+        answers = answer_transductive(
+            train, bench.test, split.rows_n, seen_n, cell.seed, bench.device, bench.pool_teachers
         )
     else:
-        metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
-    return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}
-
-
-def _pool(bench: Bench, cell: Cell, split: Split) -> NDArray[np.int64]:
-    """The rows that students of this cell's pool are trained on, with the `held_out` of the grid's options: a method with one
-    of its own may be trained on other rows."""
-    keys = bench.train.keys
-    rows_n = pool_rows(keys, split.rows_n, cell.unlabelled, cell.seed)
-    return held_out_rows(keys, rows_n, split.rows_n, bench.grid.options.get("held_out", 0), cell.seed).kept(rows_n)
+        answers = answer_reference(cell.method.label, train, bench.test, split.rows_n, cell.seed, bench.device)
+    seconds = round(time.perf_counter() - started, 2)
+    return {**bench.scorer.score(cell, answers, train.hashes_N16[seen_n]), "wall_s": seconds}
