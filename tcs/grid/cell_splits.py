@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.grid.recipe import ALL_LABELS, UP_TO, Cell, Grid
+from tcs.runtime import say
+from tcs.splits.counts import counted, rows_of_classes
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.pool import pool_of
 from tcs.splits.shots import Split, all_labelled, k_shot_split, read_split_file, up_to_k_split, write_split_file
@@ -29,6 +31,19 @@ def split_of_cell(grid: Grid, store: cache.Store, cell: Cell) -> Split:
         return read_split_file(path, store.keys, store.labels_N, store.classes)
     draw = up_to_k_split if grid.shots_policy == UP_TO else k_shot_split
     return draw(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
+
+
+def say_fewer(grid: Grid, store: cache.Store) -> None:
+    """Say which classes of the training store have fewer labels than the largest number of shots, where the recipe lets them."""
+    if grid.shots_policy != UP_TO or grid.pair.splits:
+        return
+    rows, shots = rows_of_classes(store.labels_N, store.classes), max(grid.shots)
+    fewer = {name: count for name, count in rows.items() if count < shots}
+    if fewer:
+        say(
+            f"shots_policy is up-to: {len(fewer)} of {len(rows)} classes have fewer than {shots} labels, and give all they have "
+            f"({counted(fewer)})."
+        )
 
 
 def keep_split(out: pathlib.Path, split: Split, store: cache.Store, cell: Cell) -> None:

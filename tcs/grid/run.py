@@ -24,7 +24,7 @@ from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError, TcsError
 from tcs.grid.answers import Answers
-from tcs.grid.cell_splits import keep_split, pool_of_cell, split_of_cell
+from tcs.grid.cell_splits import keep_split, pool_of_cell, say_fewer, split_of_cell
 from tcs.grid.claims import claimed_cells
 from tcs.grid.costs import Costs, online_teacher_seconds
 from tcs.grid.ledger import (
@@ -158,6 +158,7 @@ def _print_plan(grid: Grid, cells: list[Cell], todo: list[Cell]) -> None:
 def _open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     pick_device(device)
     train_store, test_store = open_stores(grid.train, grid.also), open_stores(grid.test, grid.test_also)
+    say_fewer(grid, train_store)
     if _identities(train_store) & _identities(test_store):
         raise DataError(
             f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
