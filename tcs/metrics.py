@@ -37,6 +37,20 @@ def accuracy(logits_NC: NDArray[np.floating[Any]], labels_N: NDArray[np.int64]) 
     return {"top1": top1, "top1_err": round(100 - top1, 4), "top5": top5, "top5_err": round(100 - top5, 4)}
 
 
+def balanced_accuracy(top1_N: NDArray[np.integer], labels_N: NDArray[np.int64]) -> float:
+    """The mean, over the classes that have images, of the share of their images that are found, in percent."""
+    counts_C = np.bincount(labels_N)
+    hits_C = np.bincount(labels_N[top1_N == labels_N], minlength=len(counts_C))
+    return round(100 * float((hits_C[counts_C > 0] / counts_C[counts_C > 0]).mean()), 4)
+
+
+def log_shares(logits_NC: NDArray[np.floating[Any]], temperature: float | None = None) -> NDArray[np.float64]:
+    """log softmax(logits / temperature), (N, C) float64; None stands for 1."""
+    scaled_NC = np.asarray(logits_NC, np.float64) / (temperature or 1.0)
+    scaled_NC = scaled_NC - scaled_NC.max(axis=1, keepdims=True)
+    return np.asarray(scaled_NC - np.log(np.exp(scaled_NC).sum(axis=1, keepdims=True)))
+
+
 def known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
     """Content hashes (n, 16) of the images that a student was trained or fitted on."""
     try:

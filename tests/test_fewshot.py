@@ -15,7 +15,8 @@ from tcs.cli.fewshot import command
 from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.grid.ledger import load_results
-from tcs.grid.recipe import choose_part, load_grid, plan_cells
+from tcs.grid.recipe import choose_part, plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import COLUMNS, fewshot
 from tcs.probes.ibm2 import fit_ibm2
 from tcs.splits.shots import k_shot_split
@@ -220,14 +221,21 @@ def test_parts_are_numbered_from_one(part: str) -> None:
         choose_part([], part)
 
 
-def test_ibm2_is_a_reference_row_by_default(folder: pathlib.Path) -> None:
-    teacher = ("teacher-probe", "teacher-knn", "ibm2")
-    assert load_grid(write_recipe(folder, references=None)).references == (
-        *teacher,
-        "teacher-transductive",
-        "same-pixels",
+def test_the_cheap_references_are_rows_by_default_and_labels_among_them(folder: pathlib.Path) -> None:
+    grid = load_grid(write_recipe(folder, references=None, methods=["tcs-probe"]))
+    assert grid.references == (
+        *("teacher-probe", "teacher-transductive", "teacher-knn", "teacher-centroids", "same-pixels"),
+        "teacher-all-labels",
     )
-    assert load_grid(write_recipe(folder, references=None, unlabelled=["none"])).references == teacher
+    assert [row.label for row in grid.methods] == ["labels", "tcs-probe"]
+    without_pool = load_grid(write_recipe(folder, references=None, unlabelled=["none"]))
+    assert set(grid.references) - set(without_pool.references) == {"teacher-transductive", "same-pixels"}
+    assert [row.label for row in without_pool.methods] == ["labels", "tcs-probe"]  # named by the recipe: not twice
+    on_request = load_grid(write_recipe(folder, references=["bottleneck", "ibm2", "all-labels"]))
+    assert [row.label for row in on_request.methods] == ["bottleneck", "labels", "tcs-probe"]
+
+
+def test_ibm2_is_a_reference_row_on_request(folder: pathlib.Path) -> None:
     recipe = write_recipe(folder, references=["ibm2"], methods=["labels"], shots=[4], seeds=[2])
     _, rows = run(folder, recipe)
     (row,) = [row for row in rows if row["method"] == "ibm2"]

@@ -7,8 +7,9 @@ from forks import fork_context
 
 import cache
 from tcs.errors import ArtefactError
-from tcs.grid.cells import CELLS, CellLedger, cell_id, ledger_key
-from tcs.grid.recipe import Cell, MethodRow
+from tcs.grid.cells import CELLS, CellLedger
+from tcs.grid.method_rows import MethodRow
+from tcs.grid.recipe import Cell
 
 METHOD = MethodRow(label="labels", options={}, uses_pool=False)
 A, B = (Cell(model="m", method=METHOD, shots=4, seed=seed, unlabelled="none") for seed in (0, 1))
@@ -23,8 +24,8 @@ def test_a_line_says_which_cell_what_of_it_and_where(tmp_path):
     ledger.begin([A])
     ledger.end(A, seconds=1.234, predictions="predictions/x.npz")
     begun, done = lines(tmp_path)
-    assert ledger_key(A) == begun["key"] == ["", "m", "labels", "4", "0", "none"]
-    assert cell_id(A) == begun["cell"] == cache.digest_of_json(["", "m", "labels", "4", "0", "none"])[:16]
+    assert list(A.key) == begun["key"] == ["", "m", "labels", "4", "0", "none"]
+    assert A.digest == begun["cell"] == cache.digest_of_json(["", "m", "labels", "4", "0", "none"])[:16]
     assert (begun["state"], begun["attempt"], begun["seconds"], begun["predictions"]) == ("running", 1, None, "")
     assert (done["state"], done["attempt"], done["seconds"], done["error"]) == ("done", 1, 1.23, "")
     assert done["predictions"] == "predictions/x.npz"
@@ -66,7 +67,7 @@ def test_a_line_that_was_cut_short_is_told_and_goes_with_the_next_one(tmp_path, 
     assert later.state(B) is None
     assert later.since == len(whole)
     later.begin([B])
-    assert [(line["cell"], line["attempt"]) for line in lines(tmp_path)] == [(cell_id(A), 1), (cell_id(B), 1)]
+    assert [(line["cell"], line["attempt"]) for line in lines(tmp_path)] == [(A.digest, 1), (B.digest, 1)]
     assert later.state(B).attempt == 1
 
 

@@ -8,7 +8,8 @@ import pytest
 from forks import fork_context
 
 from tcs.grid.claims import claimed_groups
-from tcs.grid.recipe import Cell, MethodRow
+from tcs.grid.method_rows import MethodRow
+from tcs.grid.recipe import Cell
 
 METHOD = MethodRow(label="labels", options={}, uses_pool=False)
 CELLS = [

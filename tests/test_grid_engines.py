@@ -97,7 +97,6 @@ def test_an_array_has_a_part_of_the_grid_in_each_job(
 
 def test_a_task_runs_the_cells_that_it_is_given_and_no_others(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from tcs.grid.bench import open_grid
-    from tcs.grid.cells import cell_id
     from tcs.grid.ledger import claim_folder, load_results
 
     recipe = write_recipe(make_stores(tmp_path), methods=["labels"])
@@ -106,7 +105,7 @@ def test_a_task_runs_the_cells_that_it_is_given_and_no_others(tmp_path: Any, mon
     claim_folder(tmp_path / "grid", opened.grid, recipe, opened.benches[""].origin)
     monkeypatch.chdir(tmp_path)
     (group,) = [group for group in opened.groups if len(group) == 2]
-    ended = run_task(str(tmp_path), dataclasses.asdict(config), [cell_id(cell) for cell in group], 0)
-    assert [(cell, state) for cell, _, state in ended] == [(cell_id(cell), "done") for cell in group]
+    ended = run_task(str(tmp_path), dataclasses.asdict(config), [cell.digest for cell in group], 0)
+    assert [(cell, state) for cell, _, state in ended] == [(cell.digest, "done") for cell in group]
     assert {row["method"] for row in load_results(tmp_path / "grid" / "results.csv")} == {"labels"}
-    assert run_task(str(tmp_path), dataclasses.asdict(config), [cell_id(cell) for cell in group], 0) == []
+    assert run_task(str(tmp_path), dataclasses.asdict(config), [cell.digest for cell in group], 0) == []

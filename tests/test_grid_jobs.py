@@ -15,7 +15,8 @@ from workers import fewshot_with_forks
 
 from tcs.config.evaluate import FewshotConfig
 from tcs.grid.cells import RUNNING, CellLedger
-from tcs.grid.recipe import load_grid, plan_cells
+from tcs.grid.recipe import plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import fewshot
 
 KILLS = 20

@@ -18,7 +18,8 @@ from grids import make_stores, results, rows_of, write_recipe
 
 from tcs.config.evaluate import FewshotConfig
 from tcs.grid.cells import RUNNING, CellLedger
-from tcs.grid.recipe import load_grid, plan_cells
+from tcs.grid.recipe import plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import fewshot
 
 ray = pytest.importorskip("ray")

@@ -13,7 +13,8 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ModelError
 from tcs.grid.estimate import bytes_of, estimate
 from tcs.grid.ledger import load_results
-from tcs.grid.recipe import load_grid, plan_cells
+from tcs.grid.recipe import plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import fewshot
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tcs.errors import ArtefactError
 from tcs.grid.ledger import COLUMNS, LATER, add_row, load_results
-from tcs.grid.recipe import Cell, MethodRow
+from tcs.grid.method_rows import MethodRow
+from tcs.grid.recipe import Cell
 from tcs.grid.run import run_name
 from tcs.reporting.results import load_runs
 

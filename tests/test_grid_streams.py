@@ -10,7 +10,8 @@ from grids import CANNOT_BE_BUILT, CIFAR, STUDENT, make_stores, results, rows_of
 
 import tcs.grid.run
 from tcs.config.evaluate import FewshotConfig
-from tcs.grid.recipe import choose_part, load_grid, plan_cells
+from tcs.grid.recipe import choose_part, plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import fewshot
 from tcs.grid.streams import group_cells
 from tcs.training.finite import NotFiniteError

@@ -4,7 +4,8 @@ import pytest
 
 from tcs.grid.cells import CellLedger
 from tcs.grid.ledger import COLUMNS, add_row, load_results
-from tcs.grid.recipe import Cell, MethodRow
+from tcs.grid.method_rows import MethodRow
+from tcs.grid.recipe import Cell
 from tcs.grid.work import Work, done_keys, run_groups
 from tcs.reporting.rows import KEY
 

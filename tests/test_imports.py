@@ -50,7 +50,7 @@ ROOMS = {
     "students",
     "export": "augmentation checkpoint evaluation images inference methods students",
     "maintenance": "extraction images teacher",
-    "grid": "artefact augmentation checkpoint coordinates criteria evaluation functional images inference methods metrics "
+    "grid": "artefact augmentation calibration checkpoint coordinates criteria evaluation functional images inference methods metrics "
     "pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
     "pipeline": "artefact checkpoint coordinates evaluation export extraction grid images inference methods reporting splits "

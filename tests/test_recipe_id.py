@@ -4,7 +4,8 @@ import yaml
 
 import cache
 from tcs.grid.ledger import Origin, recipe_id, settings_of
-from tcs.grid.recipe import load_grid, plan_cells
+from tcs.grid.recipe import plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import uses_targets
 
 
@@ -41,17 +42,31 @@ def test_a_recipe_id_changes_with_targets_where_they_are_read(tmp_path):
 
 
 def test_references_have_recipe_ids_of_their_own_that_follow_what_they_read(tmp_path):
+    asked = [
+        "teacher-probe",
+        "teacher-knn",
+        "ibm2",
+        "teacher-transductive",
+        "same-pixels",
+        "teacher-all-labels",
+        "all-labels",
+    ]
+
     def of(**options):
-        return recipe_ids(tmp_path, methods=["labels"], options={"img_size": 16, **options})
+        return recipe_ids(tmp_path, methods=["labels"], references=asked, options={"img_size": 16, **options})
 
     plain = of()
-    names = {"teacher-probe", "teacher-knn", "ibm2", "teacher-transductive", "same-pixels", "labels"}
+    names = {*asked, "labels"}
     assert {name for name, _ in plain} == names
     assert len(set(plain.values())) == len(names)
     longer, held_out = of(steps=9), of(held_out=3)
-    assert {name for name, pool in plain if plain[name, pool] != longer[name, pool]} == {"same-pixels", "labels"}
+    assert {name for name, pool in plain if plain[name, pool] != longer[name, pool]} == {
+        "same-pixels",
+        "labels",
+        "all-labels",
+    }
     assert {name for name, pool in plain if plain[name, pool] != held_out[name, pool]} == {
-        *("same-pixels", "labels", "teacher-transductive"),
+        *("same-pixels", "labels", "all-labels", "teacher-transductive"),
     }
 
 

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from tcs.cli.fewshot import command
 from tcs.config.train import TrainConfig, option_defaults
 from tcs.errors import ConfigError
-from tcs.grid.recipe import cell_config, load_grid, plan_cells
+from tcs.grid.recipe import cell_config, plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.recipe_values import KINDS, typed
 
 NOT_FOUR = r"steps: 'four'; it must be a whole number, as 4, or null"
@@ -68,7 +69,7 @@ def write(folder, text="", **changes):
         ({"seeds": []}, r"seeds: \[\]; it must be a list of whole numbers from 0 up"),
         ({"seeds": [-1]}, r"seeds: \[-1\]; it must be a list of whole numbers from 0 up"),
         ({"shots": [True]}, r"shots: \[True\]; it must be a list of whole numbers"),
-        ({"shots": [4, 0]}, "--shots is 0; it must be 1 or more"),
+        ({"shots": [4, 0]}, r"shots: \[4, 0\]; it must be a list of whole numbers from 1 up"),
         ({"shots": 4}, "shots: 4; it must be a list of whole numbers"),
         ({"train": ["a.store"]}, r"train: \['a\.store'\]; it must be a text"),
         ({"targets": 3}, "targets: 3; it must be a text, or null"),

@@ -17,7 +17,8 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
 from tcs.evaluation.students import evaluate
 from tcs.grid.pixel_trainer import PixelTrainer
-from tcs.grid.recipe import load_grid, plan_cells
+from tcs.grid.recipe import plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import fewshot, load_results
 from tcs.grid.same_pixels import METHOD, train_same_pixels
 from tcs.inference.runs import load_student
@@ -95,7 +96,7 @@ def test_one_row_per_student_shots_seed_and_pool_with_pixels(folder: pathlib.Pat
     cells = plan_cells(load_grid(write_recipe(folder, students=[STUDENT, other], seeds=[0, 1])))
     found = {cell.key for cell in cells if cell.method.label == "same-pixels"}
     expected = {
-        (model, "same-pixels", shots, seed, pool)
+        ("", model, "same-pixels", shots, seed, pool)
         for model in (STUDENT, other)
         for shots in "14"
         for seed in "01"

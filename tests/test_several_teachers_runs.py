@@ -33,7 +33,7 @@ from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.targets import fit_targets, open_targets
 from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.grid.recipe import load_grid
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.references import pool_teachers_of, score_transductive
 from tcs.grid.run import fewshot
 from tcs.pool_labels.options import PoolLabelOptions

@@ -179,6 +179,13 @@ def test_images_of_the_ceiling_test_store_are_in_no_pool(folder):
     assert row["pool_rows"] == row["labelled_rows"] == 12
     assert row["fell_back"] == ["every row of the pool is labelled, so there is nothing to spread to"] * 3
     assert "3 of 3 are the ridge probe: every row of the pool is labelled" in describe(with_itself)
+    assert with_itself.ceiling["copies"] == {"images": 60, "known": 60}
+    assert "LEAKAGE: 60 of the 60 test images of the ceiling are copies of images that these axes" in describe(
+        with_itself
+    )
+    with_other = fit(config(folder, "o", ceiling_test=str(folder / "b.store")))
+    assert with_other.ceiling["copies"]["known"] == 0
+    assert "LEAKAGE" not in describe(with_other)
 
 
 def test_the_command_says_both(folder):

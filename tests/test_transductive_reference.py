@@ -16,7 +16,7 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
 from tcs.grid import references
-from tcs.grid.recipe import load_grid
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.references import score_transductive
 from tcs.grid.run import fewshot
 from tcs.methods.named import find_method

@@ -162,7 +162,10 @@ OPTIONS: tuple[Decorator, ...] = (
         ("--shots", WHOLE | {"help": "Labelled images per class; all labelled rows without it."}),
         ("--split-seed", WHOLE | {"help": "Seed of the k-shot split; --seed without it."}),
         ("--split-file", PATH | {"help": "Labelled rows from a file of 'class key' lines."}),
-        ("--unlabelled", {"help": "Other rows whose pixels are used: all, none or a number."}),
+        (
+            "--unlabelled",
+            {"help": "Other rows whose pixels are used: all, none, a number, longtail-F or 'without [a, b]'."},
+        ),
         ("--labelled-share", NUMBER | {"help": "Share of labelled rows in a batch (0.25, or 1.0 without a pool)."}),
         ("--mimic-view", {"type": click.Choice(MIMIC_VIEWS), "help": "View that mimic losses see."}),
         ("-b", "--batch-size", WHOLE | {"help": "Rows per update, in all: over processes and accumulated parts."}),

@@ -8,6 +8,7 @@ from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import take_plain
 from tcs.config.pool import JOINED, PoolConfig
+from tcs.config.unlabelled import parse_pool
 from tcs.errors import option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
@@ -179,10 +180,7 @@ class TrainConfig:
             self.shots is None or self.split_file is None,
             "--shots and --split-file exclude each other; give one of them.",
         )
-        require(
-            self.unlabelled in ("all", "none") or self.unlabelled.isdecimal(),
-            f"--unlabelled is '{self.unlabelled}'; it must be all, none or a whole number of rows.",
-        )
+        parse_pool(self.unlabelled)
         require(
             self.labelled_share is None or 0 < self.labelled_share <= 1,
             f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.",

@@ -28,7 +28,7 @@ from tcs.coordinates.system import (
 )
 from tcs.coordinates.transductive import Ground, transductive_ceiling
 from tcs.coordinates.vectors import ChosenVectors, EveryVector, WeighedVectors, mapped_rows, row_vectors
-from tcs.metrics import are_known
+from tcs.metrics import are_known, count_known
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.runtime import environment, say
 from tcs.splits.relabelling import relabelled
@@ -156,7 +156,14 @@ def _ceiling(
     rows = _curve(train, mean_D, covariance_DD, (*shots, None), scored, store.widths(system.readout), system)
     barred_N = None if test is None else are_known(store.hashes_N16, test[0].hashes_N16[test[0].labels_N >= 0])
     ground = Ground(train=train, test=scored, barred_N=barred_N)
-    return {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
+    found = {"rows": rows, "note": note, "transductive": transductive_ceiling(ground, system, shots)}
+    return found if test is None else found | {"copies": _copies(store, test[0])}
+
+
+def _copies(store: cache.Store, test: cache.Store) -> dict[str, int]:
+    """How many of the scored images are, to the byte, among those that the axes are fitted to."""
+    scored_M16 = test.hashes_N16[test.labels_N >= 0]
+    return {"images": len(scored_M16), "known": count_known(scored_M16, store.hashes_N16)}
 
 
 def _curve(
@@ -223,8 +230,19 @@ def describe(system: CoordinateSystem) -> str:
         )
     ceiling = system.ceiling or {"rows": [], "note": None}
     lines += _ceiling_table(ceiling["rows"]) + ([ceiling["note"]] if ceiling["note"] else [])
+    lines += _copies_line(ceiling.get("copies", {"images": 0, "known": 0}))
     lines += _transductive_lines(ceiling.get("transductive", [])) + _recommendation(ceiling["rows"], system)
     return "\n".join(lines)
+
+
+def _copies_line(copies: dict[str, int]) -> list[str]:
+    """What makes a ceiling too high, where it is so."""
+    if not copies["known"]:
+        return []
+    return [
+        f"LEAKAGE: {copies['known']:,} of the {copies['images']:,} test images of the ceiling are copies of images that these axes "
+        "are fitted to; take them out of one of the stores."
+    ]
 
 
 def _transductive_lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -16,10 +16,13 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
 from tcs.errors import DataError
-from tcs.grid.cells import dataset_of
+from tcs.grid.cell_splits import say_fewer
+from tcs.grid.costs import Costs
 from tcs.grid.ledger import Origin, check_folder, settings_of
-from tcs.grid.recipe import Cell, Grid, choose_part, load_grid, plan_cells
+from tcs.grid.recipe import Cell, Grid, choose_part, plan_cells
+from tcs.grid.recipe_file import load_grid
 from tcs.grid.references import pool_teachers_of
+from tcs.grid.scoring import Scorer
 from tcs.grid.streams import Group, group_cells
 from tcs.images.stored import decode_rows, find_images
 from tcs.runtime import environment, pick_device
@@ -39,6 +42,8 @@ class Bench:
     origin: Origin
     settings: dict[str, Any]
     pool_teachers: str
+    scorer: Scorer
+    costs: Costs
     data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
     test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
 
@@ -69,7 +74,7 @@ class OpenedGrid:
 
     def bench_of(self, cell: Cell) -> Bench:
         """What the cells of its data set share."""
-        return self.benches[dataset_of(cell)]
+        return self.benches[cell.dataset]
 
 
 def open_grid(config: FewshotConfig) -> OpenedGrid:
@@ -77,15 +82,16 @@ def open_grid(config: FewshotConfig) -> OpenedGrid:
     recipe, out = pathlib.Path(config.recipe), pathlib.Path(config.out)
     grid = load_grid(recipe)
     groups = choose_part(group_cells(grid, plan_cells(grid), config.jobs), config.cells)
-    bench = open_bench(grid, out, config.device)
-    check_folder(out, grid, bench.origin)
-    return OpenedGrid(grid=grid, out=out, benches={"": bench}, groups=groups)
+    benches = {name: open_bench(grid.of(name), out, config.device) for name in grid.datasets}
+    check_folder(out, grid, *(bench.origin for bench in benches.values()))
+    return OpenedGrid(grid=grid, out=out, benches=benches, groups=groups)
 
 
 def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
-    """The stores and targets of a grid, opened. DataError where train and test are one store."""
+    """The stores and targets of a grid of one pair, opened. DataError where train and test are one store."""
     pick_device(device)
     train_store, test_store = open_stores(grid.train, grid.also), open_stores(grid.test, grid.test_also)
+    say_fewer(grid, train_store)
     if _identities(train_store) & _identities(test_store):
         raise DataError(
             f"train and test are both store {grid.train}; test on images that nothing was trained or fitted on."
@@ -94,7 +100,12 @@ def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         {grid.targets} if grid.targets else set()
     )
     targets = {path: open_targets(pathlib.Path(path), train_store.identity).identity for path in sorted(named)}
-    origin = Origin(train=train_store.labelled_identity, test=test_store.labelled_identity, targets=targets)
+    origin = Origin(
+        train=train_store.labelled_identity,
+        test=test_store.labelled_identity,
+        targets=targets,
+        dataset=grid.pair.name,
+    )
     commit = str(environment()["commit"] or "")
     return Bench(
         grid=grid,
@@ -106,6 +117,8 @@ def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         origin=origin,
         settings=settings_of(grid, origin),
         pool_teachers=pool_teachers_of(grid),
+        scorer=Scorer(out, train_store, test_store, grid.near_copies),
+        costs=Costs(out=out, with_latency=grid.latency),
     )
 
 

@@ -16,7 +16,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cache
 from tcs.errors import ArtefactError
 from tcs.grid.ledger import locked
 from tcs.grid.recipe import Cell
@@ -26,22 +25,6 @@ from tcs.training.metrics import AppendedFile
 CELLS = "cells.jsonl"
 RUNNING, DONE, FAILED = "running", "done", "failed"
 NEEDED: Mapping[str, Any] = {"cell": str, "state": str, "attempt": int, "error": str, "where": str}
-KEY_LENGTH = 6
-
-
-def ledger_key(cell: Cell) -> list[str]:
-    """Data set, model, method, shots, seed and pool of a cell; the data set is empty for the one pair of a recipe."""
-    return list(("", *cell.key)[-KEY_LENGTH:])
-
-
-def dataset_of(cell: Cell) -> str:
-    """The name of the data set of a cell; empty for the one pair of a recipe."""
-    return ledger_key(cell)[0]
-
-
-def cell_id(cell: Cell) -> str:
-    """16 hex digits that stand for the cell in files."""
-    return cache.digest_of_json(ledger_key(cell))[:16]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,12 +55,12 @@ class CellLedger:
     def state(self, cell: Cell) -> CellState | None:
         """The last line of a cell; None where it was never begun."""
         self._refresh()
-        return self._states.get(cell_id(cell))
+        return self._states.get(cell.digest)
 
     def tries(self, cell: Cell) -> int:
         """How often the cell was begun since the command began."""
         now = self.state(cell)
-        return 0 if now is None else now.attempt - self._began.get(cell_id(cell), 0)
+        return 0 if now is None else now.attempt - self._began.get(cell.digest, 0)
 
     def begin(self, cells: Sequence[Cell]) -> None:
         """Note that this process is at `cells`: an attempt more for each. Their locks are to be held."""
@@ -141,8 +124,8 @@ def _cut_to_whole_lines(path: pathlib.Path) -> None:
 
 def _line(cell: Cell, state: str, attempt: int) -> dict[str, Any]:
     return {
-        "cell": cell_id(cell),
-        "key": ledger_key(cell),
+        "cell": cell.digest,
+        "key": list(cell.key),
         "state": state,
         "attempt": attempt,
         "seconds": None,

@@ -8,15 +8,15 @@ again with other options is not, whatever it is called.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cache
 from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.config.pool import JOINED
 from tcs.errors import ArtefactError
-from tcs.grid.recipe import POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
-from tcs.reporting.rows import KEY, load_rows
+from tcs.grid.recipe import BOUNDS, EXACT, POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
+from tcs.reporting.rows import DATASET, KEY, load_rows
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
 
@@ -28,6 +28,8 @@ except ImportError:  # not POSIX: no advisory locks, so start the parts of a gri
 RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
 SEMANTICS = 1  # raised by hand, when the same recipe and stores would give other numbers
 
+CELL_KEY = (DATASET, *KEY)  # the columns of Cell.key
+
 PARTS: Mapping[str, Any] = {  # of a ledger, and their types
     "origin": {"train": str, "test": str, "targets": dict, "semantics": int},
     "settings": {"options": dict, "methods": dict},
@@ -35,21 +37,45 @@ PARTS: Mapping[str, Any] = {  # of a ledger, and their types
 }
 
 COLUMNS = (
-    *("model", "method", "shots", "seed", "split_id", "unlabelled", "status", "error", "top1", "top1_err", "top5"),
-    *("params_m", "steps", "images_seen", "wall_s", "stream_students", "images_per_s", "peak_mem_mb"),
+    *(
+        "dataset",
+        "model",
+        "method",
+        "shots",
+        "seed",
+        "split_id",
+        "unlabelled",
+        "status",
+        "error",
+        "top1",
+        "top1_err",
+        "top5",
+    ),
+    *("balanced_acc", "nll", "ece", "overlap", "near_overlap", "top1_clean", "params_m", "gmacs", "latency_ms"),
+    *("steps", "images_seen", "wall_s", "stream_students", "images_per_s", "peak_mem_mb", "online_teacher_s"),
     *("teacher", "cache_id", "test_id", "targets_id", "recipe_id", "semantics", "commit"),
 )
-LATER = ("stream_students",)  # columns that files of earlier releases lack, of which rows can be had without them
+# Columns that files of earlier releases lack, whose rows can be had without them.
+LATER = (
+    *("dataset", "balanced_acc", "nll", "ece", "overlap", "near_overlap", "top1_clean", "gmacs", "latency_ms"),
+    *("online_teacher_s", "stream_students"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What all rows of one results.csv are of: the identities of both stores, and of the targets by their path in the recipe."""
+    """What all rows of one data set in results.csv are of: the identities of both stores, and of the targets by their path in the
+    recipe. `dataset` is empty for the only pair of a recipe."""
 
     train: str
     test: str
     targets: Mapping[str, str]
     semantics: int = SEMANTICS
+    dataset: str = ""
+
+    def recorded(self) -> dict[str, Any]:
+        """As the ledger has it, which has the name elsewhere."""
+        return {"train": self.train, "test": self.test, "targets": dict(self.targets), "semantics": self.semantics}
 
     def shared(self) -> dict[str, Any]:
         """The part that no row of the grid may differ in."""
@@ -62,8 +88,12 @@ class Origin:
 
 def settings_of(grid: Grid, origin: Origin) -> dict[str, Any]:
     """What must not change between the rows of one results.csv (lists may grow); targets by identity."""
+    grid = grid.of(origin.dataset)
     methods = {row.label: _by_identity(row.options, origin) for row in grid.methods}
-    return {"options": _by_identity({"targets": grid.targets, **grid.options}, origin), "methods": methods}
+    options = _by_identity({"targets": grid.targets, **grid.options}, origin)
+    if grid.shots_policy != EXACT:
+        options["shots_policy"] = grid.shots_policy
+    return {"options": options, "methods": methods}
 
 
 def _by_identity(options: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
@@ -81,7 +111,7 @@ def recipe_id(settings: Mapping[str, Any], cell: Cell, *, reads_targets: bool, p
         return cache.digest_of_json({"reference": label, "options": _heeded(label, options, pool_teachers)})
     if not reads_targets:
         options, own = ({key: value for key, value in given.items() if key != "targets"} for given in (options, own))
-    if label in STUDENT_REFERENCES:
+    if label in (*STUDENT_REFERENCES, *BOUNDS):
         return cache.digest_of_json({"reference": label, "options": options})
     return cache.digest_of_json({"options": options, "method": own})
 
@@ -95,9 +125,9 @@ def _heeded(reference: str, options: Mapping[str, Any], pool_teachers: str) -> d
     return {"held_out": options.get("held_out", 0)} | teachers
 
 
-def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:
+def check_folder(out: pathlib.Path, grid: Grid, *origins: Origin) -> None:
     """ArtefactError, naming what differs, where `out` is no folder for this grid: no grid made it, or one of another recipe or
-    of other stores. Writes nothing."""
+    of other stores. There is an origin a data set. Writes nothing."""
     if out.exists() and not out.is_dir():
         raise ArtefactError(f"--out {out} is a file; the grid needs a folder. Give another --out.")
     # Listed before the ledger is looked for: a part that claims the folder at this moment writes the ledger first.
@@ -106,28 +136,49 @@ def check_folder(out: pathlib.Path, grid: Grid, origin: Origin) -> None:
         raise ArtefactError(f"--out {out} holds files that no grid made; give an empty or new folder.")
     known = _load_ledger(out)
     if known:
-        _check_ledger(known, settings_of(grid, origin), origin, out)
-    _check_rows(load_results(out / RESULTS), origin, out)
+        _check_ledger(known, grid, origins, out)
+    _check_rows(load_results(out / RESULTS), origins, out)
 
 
-def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, origin: Origin) -> None:
+def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, *origins: Origin) -> None:
     """Make `out` the folder of this grid, or refuse it as `check_folder` does. The primary comparison is sealed here, before
     the first row."""
-    check_folder(out, grid, origin)
+    check_folder(out, grid, *origins)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        check_folder(out, grid, origin)  # again: a part that started at the same moment may have been first
-        known, settings = _load_ledger(out), settings_of(grid, origin)
-        if known:
-            settings["methods"] = known["settings"]["methods"] | settings["methods"]
-            origin = dataclasses.replace(origin, targets=known["origin"]["targets"] | dict(origin.targets))
-        else:
-            rows = len(load_results(out / RESULTS))
-            known = {"seal": seal(grid.primary, origin.shared(), rows)}
+        check_folder(out, grid, *origins)  # again: a part that started at the same moment may have been first
+        known = _load_ledger(out)
+        if not known:
+            known = {"seal": _sealed(out, grid, origins)}
         _tell_changed(known["seal"], grid)
-        content = {"settings": settings, "origin": dataclasses.asdict(origin), "seal": known["seal"]}
-        save_json(out / LEDGER, content | {"environment": environment()})
+        save_json(out / LEDGER, _content(known, grid, origins) | {"seal": known["seal"], "environment": environment()})
         cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
+
+
+def _sealed(out: pathlib.Path, grid: Grid, origins: Sequence[Origin]) -> dict[str, Any]:
+    """The comparison and what its rows are of, before the first row."""
+    shared = {origin.dataset: origin.shared() for origin in origins}
+    return seal(grid.primary, shared.get("", shared), len(load_results(out / RESULTS)))
+
+
+def _content(known: Mapping[str, Any], grid: Grid, origins: Sequence[Origin]) -> dict[str, Any]:
+    """Settings and origin of each data set, of earlier ones as well; those of the only pair stand alone, as they ever did."""
+    parts = _by_dataset(known) if known.keys() & {"settings", "datasets"} else {}
+    for origin in origins:
+        settings, recorded = settings_of(grid, origin), origin.recorded()
+        if origin.dataset in parts:
+            before = parts[origin.dataset]
+            settings["methods"] = before["settings"]["methods"] | settings["methods"]
+            recorded["targets"] = before["origin"]["targets"] | recorded["targets"]
+        parts[origin.dataset] = {"settings": settings, "origin": recorded}
+    return dict(parts.get("", {"datasets": parts}))
+
+
+def _by_dataset(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings and origin by data set of a ledger."""
+    if "datasets" in known:
+        return dict(known["datasets"])
+    return {"": {"settings": known["settings"], "origin": known["origin"]}}
 
 
 def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
@@ -136,9 +187,14 @@ def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     known = load_mapping(path, {}, remedy)
-    if "origin" not in known:
+    if "datasets" not in known and "origin" not in known:
         raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
-    require_parts(path, known, PARTS, remedy)
+    if "datasets" not in known:
+        require_parts(path, known, PARTS, remedy)
+        return known
+    require_parts(path, known, {"datasets": dict, "seal": PARTS["seal"]}, remedy)
+    of_one = {name: PARTS[name] for name in ("origin", "settings")}
+    require_parts(path, known, {"datasets": dict.fromkeys(known["datasets"], of_one)}, remedy)
     return known
 
 
@@ -147,12 +203,12 @@ def _may_lie_unclaimed(path: pathlib.Path) -> bool:
     return path.name in (RESULTS, LOCK) or (path.name.startswith(LEDGER) and path.suffix == ".partial")
 
 
-def _check_rows(rows: list[dict[str, Any]], origin: Origin, out: pathlib.Path) -> None:
-    """Refuse to add to rows of other stores or of another release's numbers."""
-    ours = {column: str(value) for column, value in origin.columns().items()}
+def _check_rows(rows: list[dict[str, Any]], origins: Sequence[Origin], out: pathlib.Path) -> None:
+    """Refuse to add to rows of other stores or of another release's numbers. Rows of data sets that the recipe has no more are left."""
+    ours = {origin.dataset: {column: str(value) for column, value in origin.columns().items()} for origin in origins}
     names = {"cache_id": "the train store", "test_id": "the test store", "semantics": "the software's semantics"}
     for line, row in enumerate(rows, 2):
-        for column, value in ours.items():
+        for column, value in ours.get(row[DATASET], {}).items():
             if row[column] != value:
                 raise ArtefactError(
                     f"{out / RESULTS} line {line} has {column} {row[column] or 'missing'}, {names[column]} of this recipe is "
@@ -160,22 +216,34 @@ def _check_rows(rows: list[dict[str, Any]], origin: Origin, out: pathlib.Path) -
                 )
 
 
-def _check_ledger(known: Mapping[str, Any], settings: Mapping[str, Any], origin: Origin, out: pathlib.Path) -> None:
+def _check_ledger(known: Mapping[str, Any], grid: Grid, origins: Sequence[Origin], out: pathlib.Path) -> None:
     """Refuse a folder whose ledger is of other stores, targets or options than this recipe."""
+    parts = _by_dataset(known)
+    if ("" in parts) != (origins[0].dataset == ""):
+        one, several = "one train and test", "datasets"
+        there, here = (one, several) if "" in parts else (several, one)
+        raise ArtefactError(f"{out} was made by a recipe with {there}, and this one has {here}; use another --out.")
+    for origin in origins:
+        if origin.dataset in parts:
+            _check_part(parts[origin.dataset], settings_of(grid, origin), origin, out)
+
+
+def _check_part(known: Mapping[str, Any], settings: Mapping[str, Any], origin: Origin, out: pathlib.Path) -> None:
+    of = f", in dataset {origin.dataset}" if origin.dataset else ""
     for name, value in origin.shared().items():
         if known["origin"][name] != value:
             raise ArtefactError(
-                f"{out} was made with another '{name}' ({known['origin'][name]} there, {value} here); use another --out."
+                f"{out} was made with another '{name}' ({known['origin'][name]} there, {value} here){of}; use another --out."
             )
     for path, identity in origin.targets.items():
         before = known["origin"]["targets"].get(path, identity)
         if before != identity:
             raise ArtefactError(
-                f"{out} was made with other targets at {path} ({before} there, {identity} here); use another --out."
+                f"{out} was made with other targets at {path} ({before} there, {identity} here){of}; use another --out."
             )
     clash = _first_difference(known["settings"], settings)
     if clash:
-        raise ArtefactError(f"{out} was made with another {clash}; use another --out for this recipe.")
+        raise ArtefactError(f"{out} was made with another {clash}{of}; use another --out for this recipe.")
 
 
 def _first_difference(known: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -212,7 +280,7 @@ def load_results(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The cell that a row of results.csv belongs to."""
-    return tuple(str(row[column]) for column in KEY)
+    return tuple(str(row[column]) for column in CELL_KEY)
 
 
 def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:

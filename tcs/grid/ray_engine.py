@@ -12,7 +12,7 @@ from typing import Any
 
 from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ConfigError
-from tcs.grid.cells import RUNNING, CellLedger, cell_id
+from tcs.grid.cells import RUNNING, CellLedger
 from tcs.grid.jobs import threads_of, worker_environment
 from tcs.grid.picture import Board
 from tcs.grid.streams import Group
@@ -36,7 +36,7 @@ def run_ray(config: FewshotConfig, task: Task, todo: Sequence[Group], cells: Cel
     with _cluster(ray):
         remote = ray.remote(**resources, max_retries=RETRIES, runtime_env=variables)(task)
         given = (str(pathlib.Path.cwd()), dataclasses.asdict(config))
-        running = {remote.remote(*given, [cell_id(cell) for cell in group], cells.since): group for group in todo}
+        running = {remote.remote(*given, [cell.digest for cell in group], cells.since): group for group in todo}
         names: dict[tuple[str, ...], str] = {}  # of the process that is at a group, by its first cell
         while running:
             ready, _ = ray.wait(list(running), timeout=LOOK_SECONDS)

@@ -7,12 +7,13 @@ As in files of `-c` (tcs.cli.config_file), a number may be written as 1e-3, whic
 import dataclasses
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 import yaml
 
 from tcs.config.train import PARTS, TrainConfig
+from tcs.config.unlabelled import parse_pool, without_text
 from tcs.errors import ConfigError, did_you_mean
 
 ONE = {int: "a whole number, as 4", float: "a number, as 0.1", bool: "true or false", str: "a text"}
@@ -84,14 +85,29 @@ def entries(value: Any, key: str, where: str) -> list[Any]:
     return value
 
 
-def whole_numbers(value: Any, key: str, where: str) -> tuple[int, ...]:
-    """A list of one or more whole numbers from 0 up."""
+def whole_numbers(value: Any, key: str, where: str, least: int = 0) -> tuple[int, ...]:
+    """A list of one or more whole numbers from `least` up."""
     found = typed(value, tuple[int, ...], key, where)
-    if not found or min(found) < 0:
+    if not found or min(found) < least:
         raise ConfigError(
-            f"{where} has {key}: {_shown(value)}; it must be a list of whole numbers from 0 up, as [1, 4, 16]."
+            f"{where} has {key}: {_shown(value)}; it must be a list of whole numbers from {least} up, as [1, 4, 16]."
         )
     return tuple(found)
+
+
+def one_of(value: Any, known: Sequence[str], key: str, where: str) -> str:
+    """One of some texts."""
+    if value not in known:
+        raise ConfigError(f"{where} has {key}: {_shown(value)}; it must be {' or '.join(known)}.")
+    return str(value)
+
+
+def share(value: Any, key: str, where: str) -> float | None:
+    """A number above 0 and up to 1, or null."""
+    found = typed(value, float | None, key, where)
+    if found is not None and not 0 < found <= 1:
+        raise ConfigError(f"{where} has {key}: {_shown(value)}; it must be a number above 0 and up to 1, as 0.98.")
+    return None if found is None else float(found)
 
 
 def primary_of(value: Any, where: str) -> tuple[str, str] | None:
@@ -104,18 +120,29 @@ def primary_of(value: Any, where: str) -> tuple[str, str] | None:
 
 
 def pools(value: Any, key: str, where: str) -> tuple[str, ...]:
-    """A list of one or more pools, as texts: all, none or a number of rows."""
-    found = [entry for entry in value if not isinstance(entry, bool)] if isinstance(value, list) else []
-    named = tuple(str(entry) for entry in found)
-    if not named or len(named) < len(value) or not all(_is_pool(name) for name in named):
+    """A list of one or more pools, as texts: all, none, a number of rows, longtail-F, or one without some classes, which may also be
+    written as {without: [a, b]}."""
+    given = [_pool_text(entry) for entry in value] if isinstance(value, list) else []
+    found = tuple(entry for entry in given if entry is not None)
+    if not found or len(found) < len(given):
         raise ConfigError(
-            f"{where} has {key}: {_shown(value)}; it must be a list of all, none or whole numbers of rows, as [none, 10000]."
+            f"{where} has {key}: {_shown(value)}; it must be a list of all, none or whole numbers of rows, as [none, 10000], of "
+            "longtail-F with F above 1, or of {without: [a, b]}."
         )
-    return named
+    return found
 
 
-def _is_pool(name: str) -> bool:
-    return name in ("all", "none") or (name.isascii() and name.isdecimal())
+def _pool_text(entry: Any) -> str | None:
+    """The pool as `tcs train --unlabelled` takes it; None for what is none."""
+    if isinstance(entry, Mapping) and list(entry) == ["without"] and isinstance(entry["without"], list):
+        entry = without_text([str(name) for name in entry["without"]])
+    if not isinstance(entry, str | int) or isinstance(entry, bool):
+        return None
+    try:
+        parse_pool(str(entry))
+    except ConfigError:
+        return None
+    return str(entry)
 
 
 def _taken(value: Any, kind: Any) -> Any:

@@ -1,6 +1,7 @@
 """Reference rows of a few-shot grid: the frozen teacher's cached features with the labels of a split, and no student.
 
-`teacher-probe` is a ridge probe of unit features, `teacher-knn` a vote of the nearest rows by cosine, and `ibm2` the cosine
+`teacher-probe` is a ridge probe of unit features, `teacher-knn` a vote of the nearest rows by cosine, `teacher-centroids` the nearest
+class mean by cosine, `teacher-all-labels` the probe of every label there is (what no number of shots can beat), and `ibm2` the cosine
 head on noisy copies of tcs.probes.ibm2, by its published recipe: 200 copies of each labelled row, 35 to 45 s of one processor core
 for 10 classes x 16 shots x 512 dims, in proportion to all three.
 
@@ -22,12 +23,13 @@ from tcs.config.pool import EACH, JOINED
 from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.system import CoordinateSystem
 from tcs.coordinates.vectors import ChosenVectors, mapped_rows, row_vectors
+from tcs.grid.answers import Answers
 from tcs.grid.recipe import Cell, Grid, cell_config, method_of
-from tcs.metrics import accuracy, are_known, match_classes
+from tcs.metrics import are_known, match_classes
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.spread import PoolLabels, spread_labels
 from tcs.probes.ibm2 import fit_ibm2
-from tcs.probes.ridge import fit_ridge, knn_accuracy, unit_rows
+from tcs.probes.ridge import fit_ridge, knn_classes, unit_rows
 from tcs.runtime import say
 
 POOL_COMPONENTS = 128  # as many as the settings of PoolLabelOptions were chosen with
@@ -37,21 +39,20 @@ Float32 = NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Shots:
-    """Features (N, D) float32 and labels of a split, and the features (M, D) and classes of the rows to score."""
+    """Features (N, D) float32 and labels of a split, and the features (M, D) of the rows to score."""
 
     x_ND: Float32
     labels_N: NDArray[np.int64]
     n_classes: int
     test_MD: Float32
-    truth_M: NDArray[np.int64]
     seed: int
     device: str
 
 
-def score_reference(
+def answer_reference(
     name: str, train: cache.Store, test: cache.Store, rows_N: NDArray[np.int64], seed: int, device: str
-) -> dict[str, float]:
-    """top1 and top1_err (and top5, where classes are ranked) in percent, on the labelled rows of `test`.
+) -> Answers:
+    """What a reference of the teacher says of the labelled rows of `test`.
 
     The head sees the labels of the rows `rows_N` of `train`. `seed` and `device` matter to `ibm2` only.
     """
@@ -62,32 +63,47 @@ def score_reference(
         labels_N=train.labels_N[rows_N],
         n_classes=len(train.classes),
         test_MD=row_vectors(test, readout)[scored_M].astype(np.float32),
-        truth_M=match_classes(test, train.classes)[scored_M],
         seed=seed,
         device=device,
     )
-    return dict(REFERENCE_SCORES[name](shots))
+    return REFERENCE_ANSWERS[name](shots)
 
 
-def _ridge(shots: Shots) -> dict[str, float]:
+def score_reference(
+    name: str, train: cache.Store, test: cache.Store, rows_N: NDArray[np.int64], seed: int, device: str
+) -> dict[str, float]:
+    """top1 and top1_err (and top5, where classes are ranked) of `answer_reference` in percent."""
+    truth_M = match_classes(test, train.classes)[test.labels_N >= 0]
+    return answer_reference(name, train, test, rows_N, seed, device).accuracies(truth_M)
+
+
+def _ridge(shots: Shots) -> Answers:
     probe = fit_ridge(unit_rows(shots.x_ND), shots.labels_N, shots.n_classes)
-    return _ranked(probe.logits(unit_rows(shots.test_MD)), shots.truth_M)
+    return Answers.of_scores(probe.logits(unit_rows(shots.test_MD)))
 
 
-def _knn(shots: Shots) -> dict[str, float]:
-    least = int(np.bincount(shots.labels_N, minlength=shots.n_classes).min())
-    k = min(20, max(least, 1))
-    top1 = round(knn_accuracy(shots.x_ND, shots.labels_N, shots.test_MD, shots.truth_M, k=k), 4)
-    return {"top1": top1, "top1_err": round(100 - top1, 4)}
+def _knn(shots: Shots) -> Answers:
+    counts_C = np.bincount(shots.labels_N, minlength=shots.n_classes)
+    k = min(20, max(int(counts_C.min()), 1))
+    return Answers(top1_M=knn_classes(shots.x_ND, shots.labels_N, shots.test_MD, k=k))
 
 
-def _ibm2(shots: Shots) -> dict[str, float]:
+def _centroids(shots: Shots) -> Answers:
+    """By the cosine to the mean of each class's unit rows; a class without rows is never the nearest."""
+    means_CD = np.zeros((shots.n_classes, shots.x_ND.shape[1]), np.float64)
+    np.add.at(means_CD, shots.labels_N, unit_rows(shots.x_ND).astype(np.float64))
+    cosines_MC = unit_rows(shots.test_MD).astype(np.float64) @ unit_rows(means_CD).T
+    cosines_MC[:, np.bincount(shots.labels_N, minlength=shots.n_classes) == 0] = -2.0
+    return Answers.of_scores(cosines_MC)
+
+
+def _ibm2(shots: Shots) -> Answers:
     head = fit_ibm2(shots.x_ND, shots.labels_N, shots.n_classes, seed=shots.seed, device=shots.device)
     say(
         f"ibm2: noise level {head.search.epsilon:.2f}, the most that leaves {100 * head.search.threshold:.0f} % of noisy"
         f" support right ({len(head.search.tried)} trainings)."
     )
-    return _ranked(shots.test_MD.astype(np.float64) @ head.weight_CD.T, shots.truth_M)
+    return Answers.of_scores(shots.test_MD.astype(np.float64) @ head.weight_CD.T)
 
 
 def pool_teachers_of(grid: Grid) -> str:
@@ -123,7 +139,7 @@ class Spreading:
         return system, spread_labels(z_PK, places_N, self.labels_N, self.n_classes, options, device=self.device)
 
 
-def score_transductive(
+def answer_transductive(
     train: cache.Store,
     test: cache.Store,
     rows_N: NDArray[np.int64],
@@ -131,8 +147,8 @@ def score_transductive(
     seed: int,
     device: str,
     pool_teachers: str = JOINED,
-) -> dict[str, float]:
-    """`score_reference` of `teacher-transductive`, whose head sees the features of the rows `pool_P` of `train` as well.
+) -> Answers:
+    """`answer_reference` of `teacher-transductive`, whose head sees the features of the rows `pool_P` of `train` as well.
 
     `pool_P` is sorted and holds `rows_N`. Images that score are left out of it, unless they are among `rows_N`. With `pool_teachers`
     "each" labels are spread in the coordinates of each part of joined stores, and the soft labels averaged. A line says so where a
@@ -156,17 +172,31 @@ def score_transductive(
             by = f" by {own.path}" if is_averaged else ""
             say(f"teacher-transductive is the ridge probe of the labelled rows here{by}: {labels.reason}.")
         z_MK = system.transform(row_vectors(scored, readout)[scored_M])
-        found.append(labels.soft_labels(z_MK) if is_averaged else labels.scores(z_MK))
-    return _ranked(np.mean(found, axis=0, dtype=np.float64), match_classes(test, train.classes)[scored_M])
+        if not is_averaged:
+            scores_MC = labels.scores(z_MK)
+            return dataclasses.replace(Answers.of_logits(labels.sharpness * scores_MC), scores_MC=scores_MC)
+        found.append(labels.soft_labels(z_MK))
+    return Answers.of_probabilities(np.mean(found, axis=0, dtype=np.float64))
 
 
-REFERENCE_SCORES: Mapping[str, Callable[[Shots], dict[str, float]]] = {
+def score_transductive(
+    train: cache.Store,
+    test: cache.Store,
+    rows_N: NDArray[np.int64],
+    pool_P: NDArray[np.int64],
+    seed: int,
+    device: str,
+    pool_teachers: str = JOINED,
+) -> dict[str, float]:
+    """top1, top1_err and top5 of `answer_transductive` in percent."""
+    truth_M = match_classes(test, train.classes)[test.labels_N >= 0]
+    return answer_transductive(train, test, rows_N, pool_P, seed, device, pool_teachers).accuracies(truth_M)
+
+
+REFERENCE_ANSWERS: Mapping[str, Callable[[Shots], Answers]] = {
     "teacher-probe": _ridge,
     "teacher-knn": _knn,
+    "teacher-centroids": _centroids,
     "ibm2": _ibm2,
+    "teacher-all-labels": _ridge,  # of other rows: all that have a label
 }
-
-
-def _ranked(logits_MC: NDArray[np.float64], truth_M: NDArray[np.int64]) -> dict[str, float]:
-    metrics = accuracy(logits_MC, truth_M)
-    return {name: metrics[name] for name in ("top1", "top1_err", "top5")}

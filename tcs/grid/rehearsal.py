@@ -14,14 +14,13 @@ from cache.errors import CacheError
 from tcs.config.train import TrainConfig
 from tcs.errors import ModelError, TcsError
 from tcs.grid.bench import Bench, OpenedGrid
-from tcs.grid.cells import dataset_of
+from tcs.grid.cell_splits import split_of_cell
 from tcs.grid.estimate import Estimate, bytes_of, estimate, is_timed
 from tcs.grid.ledger import RESULTS, load_results
 from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
 from tcs.grid.same_pixels import plan_same_pixels
 from tcs.grid.streams import Group
 from tcs.runtime import say
-from tcs.splits.shots import k_shot_split
 from tcs.students.backbone import is_known, parse_student
 from tcs.students.student import StudentPlan, build_student
 from tcs.training.forecast import readable_seconds
@@ -95,7 +94,7 @@ def _method_name(cell: Cell) -> str:
 
 
 def _data_set(cell: Cell) -> str:
-    return f" of {dataset_of(cell)}" if dataset_of(cell) else ""
+    return f" of {cell.dataset}" if cell.dataset else ""
 
 
 def _one_each(cells: Sequence[Cell], name_of: Callable[[Cell], str]) -> dict[str, Cell]:
@@ -135,9 +134,9 @@ def _shots_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     """Each number of shots drawn once."""
     problems: Problems = {}
     for name, cell in _one_each(cells, _shots_name).items():
-        store = opened.bench_of(cell).train
+        bench = opened.bench_of(cell)
         try:
-            k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
+            split_of_cell(bench.grid, bench.train, cell)
         except (TcsError, CacheError) as error:
             problems[name] = str(error)
     return problems
@@ -205,7 +204,7 @@ def _in_words(found: Estimate, cells: int, jobs: int) -> str:
 def _say_disk(opened: OpenedGrid, left: Sequence[Cell], parameters: Mapping[str, float]) -> None:
     """What the files take, and what is free where they go."""
     scored = {name: int(np.count_nonzero(bench.test.labels_N >= 0)) for name, bench in opened.benches.items()}
-    runs, predictions = bytes_of(left, parameters, lambda cell: scored[dataset_of(cell)])
+    runs, predictions = bytes_of(left, parameters, lambda cell: scored[cell.dataset])
     out = opened.out.resolve()
     there = next(path for path in (out, *out.parents) if path.is_dir())
     free = shutil.disk_usage(there).free

@@ -13,20 +13,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
-from tcs.checkpoint import load_record
+from tcs.checkpoint import SEEN, load_record
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
 from tcs.errors import DivergedError, TcsError
+from tcs.grid.answers import Answers
 from tcs.grid.bench import Bench, OpenedGrid, open_grid
-from tcs.grid.cells import CellLedger, cell_id
+from tcs.grid.cell_splits import keep_split, pool_of_cell, split_of_cell
+from tcs.grid.cells import CellLedger
+from tcs.grid.costs import online_teacher_seconds
 from tcs.grid.engines import Crew, run_engine
-from tcs.grid.ledger import COLUMNS, RESULTS, claim_folder, load_results, recipe_id, row_key
+from tcs.grid.ledger import CELL_KEY, COLUMNS, RESULTS, claim_folder, load_results, recipe_id, row_key
 from tcs.grid.picture import Kept
 from tcs.grid.recipe import (
     POOL_REFERENCES,
@@ -37,19 +39,16 @@ from tcs.grid.recipe import (
     cell_config,
     method_of,
 )
-from tcs.grid.references import score_reference, score_transductive
+from tcs.grid.references import answer_reference, answer_transductive
 from tcs.grid.rehearsal import check_students, rehearse, say_estimate, say_plan
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.grid.streams import without
 from tcs.grid.work import Work, done_keys, run_groups
 from tcs.inference.network import logits_of
 from tcs.inference.runs import load_student
-from tcs.metrics import accuracy, match_classes
-from tcs.reporting.rows import KEY
+from tcs.metrics import known_hashes
 from tcs.runtime import pick_device, say
-from tcs.splits.held_out import held_out_rows
-from tcs.splits.pool import pool_rows
-from tcs.splits.shots import Split, k_shot_split, write_split_file
+from tcs.splits.shots import Split
 from tcs.students.backbone import parse_student
 from tcs.training.data import RunData, reads_coordinates, reads_targets
 from tcs.training.feed import frame_size
@@ -102,7 +101,7 @@ def run_task(folder: str, options: Mapping[str, Any], ids: Sequence[str], since:
     """
     os.chdir(folder)  # paths of a recipe are relative to where the command was given
     opened, kept = _opened(tuple(options.items())), Kept()
-    groups = [tuple(cell for cell in group if cell_id(cell) in ids) for group in opened.groups]
+    groups = [tuple(cell for cell in group if cell.digest in ids) for group in opened.groups]
     cells = CellLedger(opened.out, since)
     run_groups(work_of(opened), [group for group in groups if group], cells, kept)
     return kept.ended
@@ -144,15 +143,14 @@ def _config_of(bench: Bench, cell: Cell) -> TrainConfig:
 
 def _split_of(bench: Bench, cell: Cell) -> Split:
     """The split of a cell, written down beside the rows."""
-    store = bench.train
-    split = k_shot_split(store.keys, store.labels_N, store.classes, cell.shots, cell.seed)
-    _write_split(bench, split, cell)
+    split = split_of_cell(bench.grid, bench.train, cell)
+    keep_split(bench.out, split, bench.train, cell)
     return split
 
 
 def run_cell(bench: Bench, cell: Cell, show: ShowSteps, failed: str = "") -> dict[str, Any]:
     """The row of one cell; a failure becomes a row with status `failed` and its reason, as does one that is known: `failed`."""
-    row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
+    row = dict.fromkeys(COLUMNS, "") | dict(zip(CELL_KEY, cell.key, strict=True))
     reads_targets, teachers = uses_targets(bench.grid, cell), bench.pool_teachers
     digest = recipe_id(bench.settings, cell, reads_targets=reads_targets, pool_teachers=teachers)
     row |= bench.origin.columns() | {"recipe_id": digest}
@@ -182,19 +180,13 @@ def _reason(error: Exception) -> str:
     return f"{kind}{' '.join(str(error).split())}"[:LONGEST_REASON]
 
 
-def _write_split(bench: Bench, split: Split, cell: Cell) -> None:
-    path = bench.out / "splits" / f"shots-{cell.shots}-seed-{cell.seed}.txt"
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists():
-        write_split_file(path, split, bench.train.keys, bench.train.labels_N, bench.train.classes)
-
-
 def run_name(cell: Cell) -> str:
     """The folder of a cell's run, one for each method, shots, seed and pool: readable, and told apart by a digest where a character
     of the label cannot stand in a path."""
-    written = "_".join(cell.key[1:])
+    parts = [*filter(None, [cell.dataset]), *cell.key[-4:]]
+    written = "_".join(parts)
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", written).strip("-")
-    return name if name == written else f"{name}-{cache.digest_of_json(cell.key[1:])[:8]}"
+    return name if name == written else f"{name}-{cache.digest_of_json(parts)[:8]}"
 
 
 def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps) -> dict[str, Any]:
@@ -207,7 +199,6 @@ def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps) -> dict[st
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     seconds = cost.get("share_seconds", cost["wall_seconds"])  # runs of earlier releases had streams of their own
-    labels_N = match_classes(bench.test, student.record["classes"])
     scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
     logits_NC = logits_of(
         student.model,
@@ -217,8 +208,11 @@ def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps) -> dict[st
         pick_device(bench.device),
         scoring.batch_size,
     )
+    answers = Answers.of_logits(logits_NC, (student.record.get("calibration") or {}).get("temperature"))
+    online = online_teacher_seconds(bench.train, cost["images_seen"])
     return {
-        **_kept(accuracy(logits_NC, labels_N[bench.test.labels_N >= 0])),
+        **bench.scorer.score(cell, answers, known_hashes(folder / SEEN)),
+        **bench.costs.of(student),
         "params_m": round(details["parameters"] / 1e6, 4),
         "steps": student.record["recipe"]["steps"],
         "images_seen": cost["images_seen"],
@@ -226,6 +220,7 @@ def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps) -> dict[st
         "stream_students": cost.get("students", 1),
         "images_per_s": round(cost["images_seen"] / max(seconds, 1e-9), 1),
         "peak_mem_mb": round(cost["peak_mib"], 1),
+        "online_teacher_s": "" if without_teacher or online is None else online,
         "targets_id": data.targets.identity if data.targets and uses_targets(bench.grid, cell) else "",
     }
 
@@ -240,26 +235,16 @@ def _decode_once(data: RunData, config: TrainConfig) -> None:
         data.resident(np.arange(rows), size, whole=whole)
 
 
-def _kept(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in ("top1", "top1_err", "top5")}
-
-
 def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:
     """A head on the frozen teacher's cached features, fitted on the k shots (and the pool's features): no student."""
     started = time.perf_counter()
+    train, seen_n = bench.train, split.rows_n
     if cell.method.label in POOL_REFERENCES:
-        pool_n = _pool(bench, cell, split)
-        metrics = score_transductive(
-            bench.train, bench.test, split.rows_n, pool_n, cell.seed, bench.device, bench.pool_teachers
+        seen_n = pool_of_cell(bench.grid, train, split, cell)
+        answers = answer_transductive(
+            train, bench.test, split.rows_n, seen_n, cell.seed, bench.device, bench.pool_teachers
         )
     else:
-        metrics = score_reference(cell.method.label, bench.train, bench.test, split.rows_n, cell.seed, bench.device)
-    return {**metrics, "wall_s": round(time.perf_counter() - started, 2)}
-
-
-def _pool(bench: Bench, cell: Cell, split: Split) -> NDArray[np.int64]:
-    """The rows that students of this cell's pool are trained on, with the `held_out` of the grid's options: a method with one
-    of its own may be trained on other rows."""
-    keys = bench.train.keys
-    rows_n = pool_rows(keys, split.rows_n, cell.unlabelled, cell.seed)
-    return held_out_rows(keys, rows_n, split.rows_n, bench.grid.options.get("held_out", 0), cell.seed).kept(rows_n)
+        answers = answer_reference(cell.method.label, train, bench.test, split.rows_n, cell.seed, bench.device)
+    seconds = round(time.perf_counter() - started, 2)
+    return {**bench.scorer.score(cell, answers, train.hashes_N16[seen_n]), "wall_s": seconds}

@@ -44,7 +44,7 @@ from tcs.methods.named import Method
 from tcs.probes.ridge import fit_ridge
 from tcs.runtime import pick_device, say
 from tcs.splits.held_out import nothing_held_out
-from tcs.splits.pool import pool_rows
+from tcs.splits.pool import pool_of
 from tcs.splits.shots import Split, split_of, split_seed_of
 from tcs.students.backbone import StudentSpec, parse_student
 from tcs.training.data import RunData
@@ -127,7 +127,7 @@ def plan_same_pixels(config: TrainConfig, data: RunData, split: Split | None = N
 
 def _rows(config: TrainConfig, data: RunData, split: Split) -> RunRows:
     """The labelled rows and the whole pool: nothing is watched, so nothing is kept out for it."""
-    rows_n = pool_rows(data.store.keys, split.rows_n, config.unlabelled, split_seed_of(config))
+    rows_n = pool_of(data.store, split.rows_n, config.unlabelled, split_seed_of(config))
     return RunRows(split=split, rows_n=rows_n, held_out=nothing_held_out("a reference is not watched."))
 
 

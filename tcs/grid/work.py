@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tcs.grid.cells import FAILED, RUNNING, CellLedger, CellState, cell_id
+from tcs.grid.cells import FAILED, RUNNING, CellLedger, CellState
 from tcs.grid.claims import claimed_groups
 from tcs.grid.ledger import RESULTS, add_row, load_results, row_key
 from tcs.grid.picture import Shown, steps_of
@@ -78,7 +78,7 @@ class _Crew:
 
     def pass_by(self, cell: Cell) -> None:
         """Another process has done the cell meanwhile."""
-        self._shown.end(cell_id(cell), "", "passed")
+        self._shown.end(cell.digest, "", "passed")
 
     def parts(self, group: Sequence[Cell]) -> Iterator[list[Cell]]:
         """The cells of a group that are trained together: all but those that failed, or were killed more than once, before."""
@@ -123,7 +123,7 @@ class _Crew:
     def _record(self, cell: Cell, row: Row, seconds: float) -> None:
         """Add the row, unless the cell is to be tried again, and note the end of the attempt."""
         failed = row["status"] != "ok"
-        name, identity = " ".join(filter(None, cell.key)), cell_id(cell)
+        name, identity = " ".join(filter(None, cell.key)), cell.digest
         if failed and self._cells.tries(cell) < TRIES:
             self._cells.end(cell, seconds=seconds, error=row["error"])
             self._shown.end(identity, f"{name}: failed, and is tried again at the end: {row['error']}", "again")

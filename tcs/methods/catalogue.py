@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tcs.criteria.base import Loss
-from tcs.criteria.losses import LOSSES, parse_loss
+from tcs.criteria.losses import LOSSES, find_loss, parse_loss
 from tcs.methods.beside import OTHERS
 from tcs.methods.named import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method, needs_targets
 
@@ -132,7 +132,7 @@ def _functions_of(method: Method) -> list[str]:
 
 def _losses_of(method: Method) -> list[Loss]:
     texts = [text for text in (method.loss, method.warm_up) if text]
-    return [LOSSES[term.name] for text in texts for term in parse_loss(text)]
+    return [find_loss(term.name) for text in texts for term in parse_loss(text)]
 
 
 def loss_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -111,20 +111,26 @@ def balanced_folds(labels_N: Labels, folds: int, seed: int) -> NDArray[np.int64]
 
 def knn_accuracy(train_x: Array, train_y: Labels, test_x: Array, test_y: Labels, k: int = 20) -> float:
     """Top-1 accuracy in percent of the k nearest rows by cosine, each voting with exp(similarity / 0.07)."""
+    hits = int((knn_classes(train_x, train_y, test_x, k) == np.asarray(test_y)).sum())
+    return 100 * hits / len(test_x)
+
+
+def knn_classes(train_x: Array, train_y: Labels, test_x: Array, k: int = 20) -> NDArray[np.int64]:
+    """The class (int64) of each of `test_x` by the k nearest rows by cosine, each voting with exp(similarity / 0.07)."""
     if len(train_x) == 0 or len(test_x) == 0:
         raise DataError(f"k-NN over {len(train_x)} rows for {len(test_x)} rows; both sides need at least one.")
     k = min(k, len(train_x))
-    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    train_y = np.asarray(train_y)
     known_NK, n_classes = unit_rows(np.asarray(train_x, np.float32)), int(train_y.max()) + 1
-    hits = 0
+    found = []
     for rows in _slices(len(test_x), 512):
         similar_BN = unit_rows(np.asarray(test_x[rows], np.float32)) @ known_NK.T
         near_Bk = np.argpartition(-similar_BN, k - 1, axis=1)[:, :k]
         weights_Bk = np.exp((np.take_along_axis(similar_BN, near_Bk, 1) - 1) / VOTE_TEMPERATURE)
         votes_BC = np.zeros((len(near_Bk), n_classes))
         np.add.at(votes_BC, (np.arange(len(near_Bk))[:, None], train_y[near_Bk]), weights_Bk)
-        hits += int((votes_BC.argmax(1) == test_y[rows]).sum())
-    return 100 * hits / len(test_x)
+        found.append(votes_BC.argmax(1))
+    return np.concatenate(found)
 
 
 def _ridge(

@@ -1,4 +1,5 @@
-"""Files that say of which class images are: `class key` lines, or a table with the columns `key` (or `path`) and `class`.
+"""Files that say of which class images are: `class key` lines, a table with the columns `key` (or `path`) and `class`, or the JSON
+of CoOp's splits, of whose entries `[path, number, class]` the list `train` is read.
 
 The form is told by the first line. In a table, which a spreadsheet may have saved (with commas or semicolons, with or without a
 byte-order mark, with the line ends of any system), rows without a class are not labelled yet and are passed over, as are further
@@ -10,6 +11,7 @@ import codecs
 import csv
 import dataclasses
 import io
+import json
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +25,7 @@ KEY, PATH, CLASS = "key", "path", "class"
 
 DELIMITERS = (",", ";")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PICKLED = b"\x80"  # the first byte of every pickle since protocol 2; no text in UTF-8 begins with it
 LINE_END = re.compile("\r\n|\n|\r")  # of old spreadsheets \r alone; no other character that Unicode has for it
 IN_UTF_8 = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
 
@@ -59,7 +62,17 @@ def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> 
         raise DataError(f"{what} cannot be read ({error.strerror}); check {option}.") from error
     if content.startswith(UTF_16):
         raise DataError(f"{path} is UTF-16; {IN_UTF_8}.")
+    if content.startswith(PICKLED):
+        raise DataError(
+            f"{path} is a pickle, which could run any program, and is not opened. Where you trust it, write its entries as lines: "
+            "for x in pickle.load(open(path, 'rb'))['train']: print(x.classname, x.impath, sep='\\t')."
+        )
     text = content.decode("utf-8-sig", "surrogateescape")  # keys may be file names in no encoding at all
+    if text.lstrip().startswith("{"):
+        lines = list(_json_lines(path, text))
+        for line in lines:
+            _require_text(line)
+        return lines
     try:
         delimiter = _table_delimiter(text)
         lines = list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
@@ -106,6 +119,23 @@ def resolved_rows(lines: Iterable[LabelLine], keys: Sequence[str]) -> Iterator[t
             raise DataError(f"{line.place} names '{line.key}' again (line {seen[row]}); keep one of the two lines.")
         seen[row] = line.number
         yield line, row
+
+
+def _json_lines(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:
+    try:
+        entries = json.loads(text)["train"]
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is no split file in JSON ({error}); it must have a list 'train' of [path, number, class]."
+        ) from error
+    for number, entry in enumerate(entries if isinstance(entries, list) else [entries], 1):
+        if not (
+            isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and isinstance(entry[2], str)
+        ):
+            raise DataError(
+                f"{path} entry {number} of train is {str(entry)[:80]}; each entry must be [path, number, class]."
+            )
+        yield LabelLine(place=f"{path} entry {number} of train", number=number, name=entry[2], key=entry[0])
 
 
 def _plain_lines(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:

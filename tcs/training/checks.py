@@ -6,7 +6,7 @@ import cache
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.pool import TRANSDUCTIVE, PoolConfig
 from tcs.config.train import SELECT_POOL, TrainConfig
-from tcs.criteria.losses import LOSSES, parse_loss
+from tcs.criteria.losses import find_loss, parse_loss
 from tcs.errors import ConfigError, DataError, did_you_mean, first_line, option_name, require
 from tcs.methods.named import Method
 from tcs.students.backbone import StudentSpec
@@ -108,13 +108,13 @@ def check_compiler(backend: str | None) -> None:
 
 def _check_loss(name: str, config: TrainConfig) -> None:
     """Refuse options that one loss of the run cannot follow, with the reason."""
-    sees_mixed = LOSSES[name].rows == "labelled" or config.mimic_view == "same"
+    sees_mixed = find_loss(name).rows == "labelled" or config.mimic_view == "same"
     if config.augment.mixes and name != "ce" and sees_mixed:
         raise ConfigError(
             f"--mixup and --cutmix mix images, and what '{name}' reads is cached for whole images; leave them out, or "
             "use --mimic-view clean with a loss of the pool."
         )
-    if config.optimiser.grad_accum_steps > 1 and LOSSES[name].across_rows:
+    if config.optimiser.grad_accum_steps > 1 and find_loss(name).across_rows:
         raise ConfigError(
             f"--grad-accum-steps is {config.optimiser.grad_accum_steps}, and '{name}' compares the rows of a batch, which in parts "
             "would be another loss; use --grad-accum-steps 1 with a smaller --batch-size or --amp."

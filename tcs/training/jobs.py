@@ -32,7 +32,7 @@ from tcs.methods.named import (
 from tcs.pool_labels.stored import SUFFIX
 from tcs.runtime import say
 from tcs.splits.held_out import HeldOut, held_out_rows
-from tcs.splits.pool import pool_rows
+from tcs.splits.pool import pool_of
 from tcs.splits.shots import Split, leave_out, split_of, split_seed_of, without_labels
 from tcs.students.backbone import StudentSpec, parse_student
 from tcs.students.start import require_published_weights
@@ -208,7 +208,7 @@ def choose_rows(config: TrainConfig, store: cache.Store, method: Method, split: 
     """
     split = (split or split_of(store, config)) if method.reads_labels else without_labels()
     split_seed = split_seed_of(config)
-    rows_n = pool_rows(store.keys, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
+    rows_n = pool_of(store, split.rows_n, config.unlabelled if method.uses_pool else "none", split_seed)
     may_take = config.held_out is not None and method.reads_labels and may_score_labels(config)
     held_out = held_out_rows(store.keys, rows_n, split.rows_n, config.held_out, split_seed, may_take_labelled=may_take)
     if np.isin(split.rows_n, held_out.dropped_d).any():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tcs.augmentation.pixels import normalise
 from tcs.config.train import TrainConfig
 from tcs.criteria.base import Setting, StepRows
-from tcs.criteria.losses import LOSSES, build_criteria, reads, reads_student_head, reads_student_maps
+from tcs.criteria.losses import build_criteria, criterion_key, find_loss, reads, reads_student_head, reads_student_maps
 from tcs.distributed.collectives import ALONE, Collectives
 from tcs.probes.ridge import fit_ridge_targets
 from tcs.runtime import seed_for
@@ -103,7 +103,7 @@ class Trainer:
     def _enter(self, phase: Phase) -> None:
         """Start a phase, with a fresh optimiser on the run's one schedule."""
         self.phase = phase
-        self._groups = {LOSSES[term.name].rows for term in phase.terms}
+        self._groups = {find_loss(term.name).rows for term in phase.terms}
         self.optimisation = Optimisation(
             self.student, self.criteria, self.config.optimiser, self.job.steps, self.device
         )
@@ -226,11 +226,11 @@ class Trainer:
         rows = {name: self._group(output, batch, part, *groups[name]) for name in self._groups}
         values = {}
         for term in self.phase.terms:
-            found, share = rows[LOSSES[term.name].rows]
+            found, share = rows[find_loss(term.name).rows]
             if found is None:  # accumulation: this part has none of these rows
                 values[term.name] = 0.0 * output.features_BS.sum()
             else:
-                value = self.criteria[term.name](found)
+                value = self.criteria[criterion_key(term.name)](found)
                 values[term.name] = value if share == 1 else share * value
         return values
 
