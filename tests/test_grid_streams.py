@@ -146,3 +146,18 @@ def test_a_stream_that_runs_out_of_memory_is_trained_one_by_one(
     monkeypatch.setattr("tcs.grid.run.train", small)
     assert run(write_recipe(folder, methods=["labels"], references=[]), folder / "grid") == 0
     assert asked == [(STUDENT, CIFAR), (STUDENT,), (CIFAR,)]
+
+
+def test_students_of_a_stream_are_planned_once(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, asked = tcs.grid.run.train, []
+
+    def noted(config: Any, *given: Any) -> Any:
+        asked.append(config.models)
+        return train(config, *given)
+
+    monkeypatch.setattr("tcs.grid.run.train", noted)
+    assert run(write_recipe(folder, methods=["labels"], references=[]), folder / "grid") == 0
+    assert asked == [(STUDENT, CIFAR)]
+    assert "is finished; nothing to do" not in capsys.readouterr().err

@@ -23,18 +23,18 @@ class Shop:
     def train_together(self, cells, show):
         del show
         self.asked.append("".join(cell.model for cell in cells))
-        return {cell.key: "lost alone" for cell in cells if cell.model in self.lost}
+        return {cell.key: "lost alone" if cell.model in self.lost else "" for cell in cells}
 
-    def row(self, cell, show, failed=""):
+    def row(self, cell, show, ended=None):
         del show
         self.asked.append(cell.model)
         row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key[-5:], strict=True))
         if cell.model in self.killed:
             raise SystemExit(143)
         left = self.fails.get(cell.model, 0)
-        if failed or left:
+        if ended or left:
             self.fails[cell.model] = max(0, left - 1)
-            return row | {"status": "failed", "error": failed or "OSError: no"}
+            return row | {"status": "failed", "error": ended or "OSError: no"}
         return row | {"status": "ok", "top1": 50.0}
 
     def begin(self, cells, what):

@@ -56,7 +56,7 @@ def say_estimate(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> None:
     rows = load_results(opened.out / RESULTS)
     found = estimate(left, rows, lambda cell: opened.bench_of(cell).train)
     _say_references([cell for cell in left if cell.method.label == "ibm2"], found)
-    if left and rows:
+    if any(cell.key in found.seconds for cell in left if cell.model != TEACHER):
         say(_in_words(found, len(left), jobs))
 
 

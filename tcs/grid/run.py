@@ -90,7 +90,7 @@ def work_of(opened: OpenedGrid) -> Work:
     return Work(
         out=opened.out,
         train_together=lambda cells, show: train_together(opened.bench_of(cells[0]), cells, show),
-        row=lambda cell, show, failed: run_cell(opened.bench_of(cell), cell, show, failed),
+        row=lambda cell, show, ended: run_cell(opened.bench_of(cell), cell, show, ended),
     )
 
 
@@ -115,8 +115,8 @@ def _opened(options: tuple[tuple[str, Any], ...]) -> OpenedGrid:
 def train_together(bench: Bench, cells: Sequence[Cell], show: ShowSteps) -> dict[tuple[str, ...], str]:
     """Train the students of cells that differ in their models alone on one stream of images, and leave them in their folders.
 
-    Returns, by key, why a student's training ended before the others'. Where the stream as a whole fails this is said, and the
-    students are left to be trained one by one.
+    Returns, by key, why a student's training ended before the others', empty where it is done. Where the stream as a whole fails this
+    is said, and the students are left to be trained one by one.
     """
     try:
         config = _config_of(bench, cells[0])
@@ -125,16 +125,22 @@ def train_together(bench: Bench, cells: Sequence[Cell], show: ShowSteps) -> dict
         models = tuple(cell.model for cell in cells)
         train(dataclasses.replace(config, models=models), data, _split_of(bench, cells[0]), show)
     except DivergedError:
-        return {cell.key: error for cell in cells if (error := _what_ended(config, cell.model))}
+        return {cell.key: _what_ended(config, cell.model) for cell in cells}
     except Exception as error:  # of a student that cannot be built, of memory that is too small for all of them
         say(f"{len(cells)} students on one stream fail ({_reason(error)}): they are trained one by one.")
-    return {}
+        return {}
+    return {cell.key: "" for cell in cells}
 
 
 def _what_ended(config: TrainConfig, model: str) -> str:
     """What the record of a student says that its training failed with; empty where it did not."""
-    record = load_record(pathlib.Path(config.out) / parse_student(model).folder)
+    record = load_record(_folder_of(config, model))
     return str(record["error"]) if record["state"] == FAILED else ""
+
+
+def _folder_of(config: TrainConfig, model: str) -> pathlib.Path:
+    """Where the files of a student go."""
+    return pathlib.Path(config.out) / parse_student(model).folder
 
 
 def _config_of(bench: Bench, cell: Cell) -> TrainConfig:
@@ -148,18 +154,22 @@ def _split_of(bench: Bench, cell: Cell) -> Split:
     return split
 
 
-def run_cell(bench: Bench, cell: Cell, show: ShowSteps, failed: str = "") -> dict[str, Any]:
-    """The row of one cell; a failure becomes a row with status `failed` and its reason, as does one that is known: `failed`."""
+def run_cell(bench: Bench, cell: Cell, show: ShowSteps, ended: str | None = None) -> dict[str, Any]:
+    """The row of one cell; a failure becomes a row with status `failed` and its reason. `ended` is what a training that has ended
+    failed with, empty where it is done."""
     row = dict.fromkeys(COLUMNS, "") | dict(zip(CELL_KEY, cell.key, strict=True))
     reads_targets, teachers = uses_targets(bench.grid, cell), bench.pool_teachers
     digest = recipe_id(bench.settings, cell, reads_targets=reads_targets, pool_teachers=teachers)
     row |= bench.origin.columns() | {"recipe_id": digest}
     row |= {"commit": bench.commit, "teacher": teacher_name_of(bench.train)}
-    if failed:
-        return row | {"status": "failed", "error": failed[:LONGEST_REASON]}
+    if ended:
+        return row | {"status": "failed", "error": ended[:LONGEST_REASON]}
     try:
         split = _split_of(bench, cell)
-        measured = _reference(bench, cell, split) if cell.model == TEACHER else _student(bench, cell, split, show)
+        if cell.model == TEACHER:
+            measured = _reference(bench, cell, split)
+        else:
+            measured = _student(bench, cell, split, None if ended is not None else show)
         return row | {"split_id": split.digest, "status": "ok"} | measured
     except Exception as error:  # whatever a library raises is of this cell alone; an interrupt or exit is no Exception
         return row | {"status": "failed", "error": _reason(error)}
@@ -189,13 +199,15 @@ def run_name(cell: Cell) -> str:
     return name if name == written else f"{name}-{cache.digest_of_json(parts)[:8]}"
 
 
-def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps) -> dict[str, Any]:
-    """Train, unless that is done, then score the folded timm model on the test store."""
+def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps | None) -> dict[str, Any]:
+    """Train (where that is done there is nothing to `show`), then score the folded timm model on the test store."""
     config = _config_of(bench, cell)
     without_teacher = cell.method.label in STUDENT_REFERENCES
     data = bench.data_of(None if without_teacher else config.targets)
-    _decode_once(data, config)
-    folder = train_same_pixels(config, data, split, show) if without_teacher else train(config, data, split, show)[0]
+    folder = _folder_of(config, cell.model)
+    if show is not None:
+        _decode_once(data, config)
+        _ = train_same_pixels(config, data, split, show) if without_teacher else train(config, data, split, show)
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     seconds = cost.get("share_seconds", cost["wall_seconds"])  # runs of earlier releases had streams of their own

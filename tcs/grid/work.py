@@ -29,14 +29,14 @@ Row = dict[str, Any]
 class Work:
     """How the cells of a grid are trained and scored, in the folder `out`.
 
-    `train_together` trains the students of a group on one stream, as far as that goes, and returns the reason of each that cannot
-    be trained, by key; `row` gives the row of a cell, of a student that is trained already where it is, or the row of a failure
-    where its reason is given.
+    `train_together` trains the students of a group on one stream and returns, by key, what became of those whose training ended
+    there: empty where it is done, else what it failed with. `row` takes that (None where there is nothing of the kind, and the
+    student is still to be trained) and gives the row of the cell.
     """
 
     out: pathlib.Path
     train_together: Callable[[Sequence[Cell], ShowSteps], Mapping[tuple[str, ...], str]]
-    row: Callable[[Cell, ShowSteps, str], Row]
+    row: Callable[[Cell, ShowSteps, str | None], Row]
 
 
 def run_groups(work: Work, groups: Sequence[Group], cells: CellLedger, shown: Shown) -> None:
@@ -104,11 +104,11 @@ class _Crew:
         self._cells.begin(group)
         self._shown.begin(len(group), named(group))
         started, show = time.perf_counter(), steps_of(self._shown)
-        reasons = self._work.train_together(group, show) if len(group) > 1 else {}
+        ended = self._work.train_together(group, show) if len(group) > 1 else {}
         shared = (time.perf_counter() - started) / len(group)
         for cell in group:
             started = time.perf_counter()
-            row = self._work.row(cell, show, reasons.get(cell.key, ""))
+            row = self._work.row(cell, show, ended.get(cell.key))
             self._record(cell, row, shared + time.perf_counter() - started)
 
     def _give_up(self, cell: Cell) -> None:
