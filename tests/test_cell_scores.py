@@ -158,7 +158,7 @@ def test_the_clean_score_is_of_the_other_images_and_empty_where_none_is_left(fol
 
 
 @pytest.mark.parametrize(("rows", "teacher", "kind"), [(60, "another", "overlap"), (30, "made-up", "near_overlap")])
-def test_rows_count_copies_of_their_own_training_rows(folder, rows, teacher, kind):
+def test_rows_count_copies_of_their_own_training_rows(folder, capsys, rows, teacher, kind):
     """The test images are the training images, or others of the same features: each cell has seen those of its split and pool."""
     make_store(folder / "same.store", rows=rows, seed=0, teacher=teacher)
     found, cells = run(
@@ -180,6 +180,8 @@ def test_rows_count_copies_of_their_own_training_rows(folder, rows, teacher, kin
         clean = row["top1_clean"]
         assert (clean == "") == (seen == rows)
     assert len(found) == 6
+    said = capsys.readouterr().err
+    assert ("LEAKAGE: 60 of the 60 test images of" in said) == (kind == "overlap")
     assert all(row["latency_ms"] == "" for row in found)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 import sys
 
 import pytest
@@ -15,8 +16,9 @@ from tcs.cli.fewshot import command
 from tcs.config.evaluate import FewshotConfig
 from tcs.criteria.losses import parse_loss
 from tcs.errors import ArtefactError, ConfigError
-from tcs.grid.recipe import cell_config, plan_cells
-from tcs.grid.recipe_file import load_grid
+from tcs.grid.ledger import LATER
+from tcs.grid.recipe import REFERENCES, cell_config, plan_cells
+from tcs.grid.recipe_file import RECIPE_KEYS, load_grid
 from tcs.grid.run import fewshot
 from tcs.splits.shots import k_shot_split
 
@@ -218,6 +220,13 @@ def test_pools_without_classes_are_lists_or_texts(folder):
     grid = load_grid(write_recipe(folder, unlabelled=["none", "longtail-10", {"without": ["ant", "bee"]}]))
     assert grid.unlabelled == ("none", "longtail-10", "without [ant, bee]")
     assert grid.pixel_pools == grid.unlabelled[1:]
+
+
+def test_the_documentation_has_every_key_reference_and_measure():
+    first_cells = [line.split("|")[1] for line in DOCUMENTATION.read_text().splitlines() if line.startswith("| `")]
+    named = set(re.findall("`([^`]+)`", " ".join(first_cells)))
+    assert named == {*RECIPE_KEYS, *REFERENCES}
+    assert {column for column in LATER if f"`{column}`" not in DOCUMENTATION.read_text()} == {"dataset"}
 
 
 @pytest.fixture

@@ -107,6 +107,8 @@ def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         dataset=grid.pair.name,
     )
     commit = str(environment()["commit"] or "")
+    scorer = Scorer(out, train_store, test_store, grid.near_copies)
+    scorer.say_copies()
     return Bench(
         grid=grid,
         out=out,
@@ -117,7 +119,7 @@ def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
         origin=origin,
         settings=settings_of(grid, origin),
         pool_teachers=pool_teachers_of(grid),
-        scorer=Scorer(out, train_store, test_store, grid.near_copies),
+        scorer=scorer,
         costs=Costs(out=out, with_latency=grid.latency),
     )
 

@@ -116,12 +116,13 @@ def _check_grid(grid: Grid, path: pathlib.Path) -> None:
 def _check_teachers(grid: Grid, path: pathlib.Path) -> None:
     """Rows of the frozen teachers read the test store of each of them; students read its images alone."""
     reads_test = any(name not in (*STUDENT_REFERENCES, STUDENT_BOUND) for name in grid.references)
+    reads_test |= grid.near_copies is not None
     for pair in grid.pairs:
         if len(pair.test_also) != len(pair.also) and (reads_test or pair.test_also):
             where = f"recipe {path}" if not pair.name else f"dataset {pair.name} of recipe {path}"
             raise ConfigError(
                 f"{where} has {len(pair.also)} stores under also and {len(pair.test_also)} under test_also; give the test store of "
-                "each teacher, in the same order, or leave the references of the teacher out."
+                "each teacher, in the same order, or leave the references of the teacher (and near_copies) out."
             )
 
 

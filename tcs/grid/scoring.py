@@ -18,7 +18,8 @@ import cache
 from tcs.grid.answers import Answers
 from tcs.grid.copies import Copies, CopyFinder
 from tcs.grid.recipe import Cell
-from tcs.metrics import match_classes
+from tcs.metrics import count_known, match_classes
+from tcs.runtime import say
 
 PREDICTIONS = "predictions"
 MOST_NLL = float(np.finfo(np.float16).max)
@@ -56,6 +57,15 @@ class Scorer:
         if self.classes == tuple(self._test.classes):
             return identity
         return f"{identity}-{cache.digest_of_json(list(self.classes))[:8]}"
+
+    def say_copies(self) -> None:
+        """One line where scored images are copies of images of the training store; how many a cell has seen is in its row."""
+        known = count_known(self._test.hashes_N16[self.scored], self._train.hashes_N16)
+        if known:
+            say(
+                f"LEAKAGE: {known:,} of the {len(self.scored):,} test images of {self._test.path} are copies of images of "
+                f"{self._train.path}; rows count those that they have seen (overlap), top1_clean is the accuracy without them."
+            )
 
     def score(self, cell: Cell, answers: Answers, known_n16: NDArray[np.uint8]) -> dict[str, Any]:
         """The columns of a cell whose classifier gave `answers` and has seen the images with the content hashes `known_n16`.
