@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from tcs.errors import ArtefactError
 
-KEY = ("model", "method", "shots", "seed", "unlabelled")  # the cell of a row: one row each
+KEY = ("model", "method", "shots", "seed", "unlabelled")  # with DATASET the cell of a row: one row each
+DATASET = "dataset"  # which pair of stores of the recipe; files of a single pair may lack the column
 NEEDED = (*KEY, "status", "top1")
 STATES = ("ok", "failed")
 REMEDY = "remove the line and run tcs fewshot again."
@@ -34,7 +35,7 @@ def load_rows(
     rows, seen = [], dict[tuple[str, ...], int]()
     for line, values in lines:
         row = _row(path, line, columns, values)
-        before = seen.setdefault(tuple(row[column] for column in KEY), line)
+        before = seen.setdefault((row.get(DATASET, ""), *(row[column] for column in KEY)), line)
         if before != line:
             raise ArtefactError(f"{path} line {line} is of the same cell as line {before}; {REMEDY}")
         rows.append((line, row))
