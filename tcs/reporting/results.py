@@ -11,6 +11,8 @@ from tcs.reporting.rows import DATASET, REMEDY, load_rows
 
 TEACHER = "teacher"  # the model of a reference row
 NO_POOL = "none"
+ALL_LABELS = 0  # the shots of a row that saw every label of the training store
+UPPER_BOUNDS = ("all-labels",)  # rows of a student that are no rival of a method, for they see all labels
 RESULTS = "results.csv"
 COSTS = ("params_m", "steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb")
 LATER_COSTS = ("gmacs", "latency_ms", "online_teacher_s")  # which rows of earlier releases lack, as the next two
@@ -72,18 +74,25 @@ class Table:
     @property
     def methods(self) -> tuple[str, ...]:
         """Methods in order of appearance, the teacher's references last."""
-        ordered = sorted(self.runs, key=lambda run: run.model == TEACHER)
+        ordered = sorted((run for run in self.runs if run.shots != ALL_LABELS), key=lambda run: run.model == TEACHER)
         return tuple(dict.fromkeys(run.method for run in ordered))
 
     @property
     def references(self) -> frozenset[str]:
-        """The methods that are no student but the frozen teacher."""
-        return frozenset(run.method for run in self.runs if run.model == TEACHER)
+        """The methods that are no student but the frozen teacher, and those that see all labels."""
+        return frozenset(run.method for run in self.runs if run.model == TEACHER or run.method in UPPER_BOUNDS)
 
     @property
     def shots(self) -> tuple[int, ...]:
-        """Shot counts, ascending."""
-        return tuple(sorted({run.shots for run in self.runs}))
+        """Shot counts, ascending, without that of `bounds`."""
+        return tuple(sorted({run.shots for run in self.runs} - {ALL_LABELS}))
+
+    @property
+    def bounds(self) -> dict[str, Interval]:
+        """Method -> top-1 of the rows that saw all labels."""
+        methods = dict.fromkeys(run.method for run in self.runs if run.shots == ALL_LABELS)
+        found = {method: self.interval(method, ALL_LABELS) for method in methods}
+        return {method: interval for method, interval in found.items() if interval is not None}
 
     def cell(self, method: str, shots: int) -> list[Run]:
         """The runs of one method at one shot count, a seed each."""
