@@ -10,7 +10,8 @@ from PIL import Image
 
 from tcs.cli.report import command
 from tcs.errors import ArtefactError, ConfigError
-from tcs.reporting.grid_report import MARK, write_report
+from tcs.grid.reported import write_report
+from tcs.reporting.grid_report import MARK
 from tcs.reporting.results import group_tables, load_runs
 
 COLUMNS = (

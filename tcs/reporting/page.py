@@ -6,25 +6,21 @@ the browser (Content-Security-Policy). Whatever a user named (methods, notes, ke
 
 import base64
 import dataclasses
-import functools
-import importlib.resources
 import json
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from tcs.reporting.charts.contrasts import ranks_chart
 from tcs.reporting.charts.cost import legend
-from tcs.reporting.charts.palette import DARK, LIGHT, Look, classes, looks_of, variables
-from tcs.reporting.contrast import CLAIM_SEEDS, FEW_SEEDS, bootstrapped
+from tcs.reporting.charts.palette import Look, looks_of
+from tcs.reporting.contrast import CLAIM_SEEDS, bootstrapped
 from tcs.reporting.coverage import coverage_sentence, overlap_sentence
 from tcs.reporting.folder import GridFolder
+from tcs.reporting.layout import environment
 from tcs.reporting.page_figures import (
-    Panel,
     accuracy_panels,
     axes_panels,
     class_views,
@@ -35,10 +31,10 @@ from tcs.reporting.page_figures import (
     verdict_forest,
 )
 from tcs.reporting.results import LATER_ORIGINS, ORIGINS, RESULTS
-from tcs.reporting.sheets import FEW, accuracy_sheet, cost_sheet, rank_sheet, rival_sheet, run_sheet
+from tcs.reporting.sheets import accuracy_sheet, cost_sheet, rank_sheet, rival_sheet, run_sheet
 from tcs.reporting.verdict import LIKELY, OPEN, SURE, Verdict, judge, ranking, rivals
 
-TEMPLATE, MARK = "report.html", "<!-- written by tcs report -->"
+TEMPLATE = "report.html"
 STRENGTH = {SURE: 3, LIKELY: 2, OPEN: 1}  # of three lit marks; none where nothing can be said
 SURENESS = {
     SURE: "Sure: the 95 % interval leaves out no difference, with enough seeds.",
@@ -68,24 +64,6 @@ def render_page(grid: GridFolder) -> str:
         **_origins(grid),
     }
     return environment().get_template(TEMPLATE).render(parts)
-
-
-@functools.cache
-def environment() -> jinja2.Environment:
-    """The templates: everything in braces is escaped, and a name that is missing is an error."""
-    place = pathlib.Path(str(importlib.resources.files("tcs") / "reporting" / "templates"))
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(place),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals["style"] = Markup((place / "report.css").read_text()) + Markup(classes())
-    made.globals["script"] = Markup((place / "report.js").read_text())
-    made.globals |= {"light": variables(LIGHT), "dark": variables(DARK), "mark": Markup(MARK), "few_mark": FEW}
-    made.globals |= {"few_seeds": FEW_SEEDS, "claim_seeds": CLAIM_SEEDS}
-    return made
 
 
 def _notices(grid: GridFolder) -> list[tuple[str, str]]:
@@ -190,9 +168,3 @@ def json_island(value: Any) -> Markup:
     ):
         told = told.replace(sign, code)
     return Markup(told)
-
-
-def panel_groups(panels: Sequence[Panel]) -> list[tuple[str, list[Panel]]]:
-    """Panels by their title, in order."""
-    titles = dict.fromkeys(panel.title for panel in panels)
-    return [(title, [panel for panel in panels if panel.title == title]) for title in titles]
