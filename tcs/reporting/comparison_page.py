@@ -73,6 +73,7 @@ def _short(cell: SharedCell, found: GridComparison) -> str:
 
 
 def _sheet(found: GridComparison) -> Sheet:
+    names = short_names([cell.cell[1] for cell in found.cells])
     rows = []
     for cell in found.cells:
         dataset, model, method, shots, pool = cell.cell
@@ -82,7 +83,7 @@ def _sheet(found: GridComparison) -> Sheet:
         rows.append(
             [
                 *([Cell(dataset)] if any(other.cell[0] for other in found.cells) else []),
-                Cell(model),
+                Cell(names[model], hint=model),
                 Cell(method),
                 Cell(f"{shots}", f"{shots:06}"),
                 Cell(pool),
@@ -98,7 +99,7 @@ def _sheet(found: GridComparison) -> Sheet:
             ]
         )
     head = [("data set", False)] if any(cell.cell[0] for cell in found.cells) else []
-    names = [("student", False), ("method", False), ("shots", True), ("pool", False)]
+    places = [("student", False), ("method", False), ("shots", True), ("pool", False)]
     numbers = [
         (found.names[0], True),
         (found.names[1], True),
@@ -106,4 +107,4 @@ def _sheet(found: GridComparison) -> Sheet:
         ("paired", False),
         ("p (Holm)", True),
     ]
-    return Sheet(name="Top-1 accuracy in percent", columns=[*head, *names, *numbers], rows=rows)
+    return Sheet(name="Top-1 accuracy in percent", columns=[*head, *places, *numbers], rows=rows)

@@ -30,11 +30,12 @@ from tcs.reporting.page_figures import (
     rival_forest,
     verdict_forest,
 )
-from tcs.reporting.results import LATER_ORIGINS, ORIGINS, RESULTS
+from tcs.reporting.results import LATER_ORIGINS, ORIGINS, RESULTS, TEACHER
 from tcs.reporting.sheets import accuracy_sheet, cost_sheet, rank_sheet, rival_sheet, run_sheet
 from tcs.reporting.verdict import LIKELY, OPEN, SURE, Verdict, judge, ranking, rivals
 
 TEMPLATE = "report.html"
+MOST_RANKED = 24  # methods of one figure of ranks; the table has all
 STRENGTH = {SURE: 3, LIKELY: 2, OPEN: 1}  # of three lit marks; none where nothing can be said
 SURENESS = {
     SURE: "Sure: the 95 % interval leaves out no difference, with enough seeds.",
@@ -53,6 +54,7 @@ def render_page(grid: GridFolder) -> str:
         "title": grid.folder.resolve().name,
         "notices": _notices(grid),
         "verdict": verdict,
+        "caution": re.sub(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d\+00:00", r"\1 \2 UTC", verdict.caution),
         "headline": _coloured(verdict.headline, looks, pair),
         "strength": STRENGTH.get(verdict.certainty, 0),
         "sureness": SURENESS.get(verdict.certainty, UNSURE),
@@ -100,7 +102,7 @@ def _resampled(grid: GridFolder, verdict: Verdict) -> list[str]:
 
 def _facts(grid: GridFolder) -> list[tuple[str, str]]:
     """Counts of the grid, for its first screen."""
-    students = {table.model for table in grid.tables}
+    students = {table.model for table in grid.tables} - {TEACHER}
     methods = {m for table in grid.tables for m in table.methods if m not in table.references}
     shots = sorted({count for table in grid.tables for count in table.shots})
     told = [
@@ -116,10 +118,11 @@ def _facts(grid: GridFolder) -> list[tuple[str, str]]:
 
 def _sections(grid: GridFolder, verdict: Verdict, looks: dict[str, Look]) -> dict[str, Any]:
     ranked, others = ranking(grid.tables), rivals(grid.tables, verdict)
+    ranked = None if ranked is not None and ranked.conditions < 2 else ranked  # of one setting its table says it all
     return {
         "accuracy": accuracy_panels(grid, looks),
         "ranking": ranked,
-        "ranks_svg": None if ranked is None else ranks_chart(ranked, looks),
+        "ranks_svg": ranks_chart(ranked, looks) if ranked is not None and len(ranked.methods) <= MOST_RANKED else None,
         "ranks_sheet": None if ranked is None else rank_sheet(ranked, looks),
         "rivals_svg": rival_forest(others, looks) if others else None,
         "rivals_sheet": rival_sheet(others, looks) if others else None,

@@ -81,7 +81,7 @@ def _by_dataset(tables: Sequence[Table]) -> list[tuple[str, list[Table]]]:
 
 def condition_rows(result: Contrast) -> list[DifferenceRow]:
     """A row a setting, those of most difference first where there are many, and the mean of all at the end."""
-    tables = {id(condition.table) for condition in result.conditions}
+    datasets = {condition.table.dataset for condition in result.conditions}
     names = short_names([condition.table.model for condition in result.conditions])
     pools = {condition.table.unlabelled for condition in result.conditions}
     shown = result.conditions
@@ -89,17 +89,18 @@ def condition_rows(result: Contrast) -> list[DifferenceRow]:
         shown = tuple(sorted(shown, key=lambda condition: -condition.difference.mean))
         half = MOST_CONDITIONS // 2
         shown = (*shown[:half], *shown[-half:])
-    rows = []
+    rows: list[DifferenceRow] = []
     for condition in shown:
         table = condition.table
         parts = [
-            table.dataset,
-            names[table.model] if len(tables) > 1 else "",
+            table.dataset if len(datasets) > 1 else "",
+            names[table.model] if len(names) > 1 else "",
             table.unlabelled if len(pools) > 1 else "",
+            f"{condition.shots} shot{'s' * (condition.shots != 1)}",
         ]
-        shots = f"{condition.shots} shot{'s' * (condition.shots != 1)}"
-        rows.append(DifferenceRow(name=" · ".join([p for p in parts if p] + [shots]), difference=condition.difference))
-    return [*rows, DifferenceRow(name="mean of all settings", difference=result.whole, is_whole=True)]
+        rows.append(DifferenceRow(name=" · ".join(part for part in parts if part), difference=condition.difference))
+    whole = DifferenceRow(name="mean of all settings", difference=result.whole, is_whole=True)
+    return [*rows, whole] if len(rows) > 1 else rows
 
 
 def verdict_forest(result: Contrast) -> Markup:

@@ -42,7 +42,7 @@ def judge(tables: Sequence[Table], primary: tuple[str, str] | None, trust: Trust
     certainty = _certainty(result)
     return Verdict(
         headline=_headline(result, certainty),
-        detail=_detail(result),
+        detail=_detail(result) + _beyond(tables, result),
         caution=_caution(result, primary, trust),
         certainty=certainty,
         result=result,
@@ -89,6 +89,14 @@ def _detail(result: Contrast) -> str:
         f"Of 100 test images, {result.first} names {result.first_mean:.1f} correctly and {result.second} {result.second_mean:.1f}: "
         f"{whole.mean:.1f} more{spread}, averaged over {_seeds(whole.n)}. {settings_told}{part}".strip()
     )
+
+
+def _beyond(tables: Sequence[Table], result: Contrast) -> str:
+    """Which other method ranks first, so that a comparison of two is not read as one of all."""
+    ranked = ranking(tables)
+    if ranked is None or len(ranked.methods) < 3 or ranked.methods[0] == result.first:
+        return ""
+    return f" Of all {len(ranked.methods)} methods {ranked.methods[0]} ranks first."
 
 
 def _caution(result: Contrast, primary: tuple[str, str] | None, trust: Trust | None) -> str:

@@ -141,6 +141,7 @@ def accuracy_rows(table: Table, looks: Mapping[str, Look]) -> Markup:
     for value in ticks(*limits, 5):
         parts.append(line(x(value), TOP, x(value), height - 34, "grid"))
         parts.append(text(x(value), height - 20, f"{value:g}", "t", "middle"))
+        parts.append(text(x(value), TOP - 2, f"{value:g}", "t", "middle") if len(order) > 20 else Markup(""))
     parts.append(
         text(
             (156 + WIDTH - 48) / 2, height - 4, f"top-1 accuracy (%), {shots} labelled images per class", "t", "middle"

@@ -11,8 +11,10 @@ from tcs.reporting.contrast import FEW_SEEDS
 from tcs.reporting.intervals import Interval
 from tcs.reporting.ranks import Ranking
 
-WIDTH, ROW = 570.0, 22.0
-NAMES_END, VALUES_START = 216.0, 466.0
+ROW = 22.0
+NAMES = (70.0, 226.0)  # from and to of the room for names, which takes what the longest needs
+CHARACTER = 6.6  # px, about
+PLOT, VALUES = 222.0, 100.0  # room for the intervals and for the numbers behind them
 RANK_WIDTH = 640.0
 
 
@@ -29,7 +31,8 @@ class DifferenceRow:
 def forest(rows: Sequence[DifferenceRow], better: str, worse: str, title: str) -> Markup:
     """A row a difference `better` - `worse` (points of top-1); intervals so wide that they would hide the others are cut at the edge."""
     height = 34 + ROW * len(rows) + 34
-    x = Scale(*_range(rows), NAMES_END + 14, VALUES_START - 14)
+    names = min(max(NAMES[0], CHARACTER * max(len(row.name) for row in rows)), NAMES[1])
+    x = Scale(*_range(rows), names + 14, names + 14 + PLOT)
     parts = []
     for value in ticks(x.low, x.high, 5):
         parts.append(line(x(value), 30, x(value), height - 30, "grid"))
@@ -38,9 +41,9 @@ def forest(rows: Sequence[DifferenceRow], better: str, worse: str, title: str) -
     parts.append(text(x(0) - 8, 18, f"← {shortened(worse, 16)}", "t", "end"))
     parts.append(text(x(0) + 8, 18, f"{shortened(better, 16)} →", "t"))
     for index, row in enumerate(rows):
-        parts.append(_difference(row, x, 34 + ROW * (index + 0.5)))
+        parts.append(_difference(row, x, names, 34 + ROW * (index + 0.5)))
     described = "; ".join(f"{row.name}: {told(row.difference)}" for row in rows[:12])
-    return figure(WIDTH, height, title, described, parts)
+    return figure(names + 28 + PLOT + VALUES, height, title, described, parts)
 
 
 def _range(rows: Sequence[DifferenceRow]) -> tuple[float, float]:
@@ -59,13 +62,11 @@ def told(difference: Interval) -> str:
     return f"{difference.mean:+.1f}{spread} ({difference.n})"
 
 
-def _difference(row: DifferenceRow, x: Scale, down: float) -> Markup:
+def _difference(row: DifferenceRow, x: Scale, names: float, down: float) -> Markup:
     half, mean = row.difference.half, row.difference.mean
     hint = f"{row.name}: {told(row.difference)} points"
     parts = [
-        text(
-            NAMES_END, down + 4, shortened(row.name, 34), "name ink strong" if row.is_whole else "name ink", "end", hint
-        )
+        text(names, down + 4, shortened(row.name, 34), "name ink strong" if row.is_whole else "name ink", "end", hint)
     ]
     if half is not None:
         ends = (max(x.low, mean - half), min(x.high, mean + half))
@@ -74,7 +75,7 @@ def _difference(row: DifferenceRow, x: Scale, down: float) -> Markup:
     parts.append(
         marker(x(mean), down, "diamond" if row.is_whole else "circle", "s hollow" if few else "s f", hint, 4.5)
     )
-    parts.append(text(VALUES_START, down + 4, told(row.difference), "t ink strong" if row.is_whole else "t ink"))
+    parts.append(text(names + 28 + PLOT, down + 4, told(row.difference), "t ink strong" if row.is_whole else "t ink"))
     return tag("g", {"class": row.colour}, joined(parts))
 
 

@@ -21,7 +21,7 @@ from tcs.reporting.charts.svg import (
     text,
     ticks,
 )
-from tcs.reporting.results import Table
+from tcs.reporting.results import TEACHER, Table
 
 WIDTH, HEIGHT = 420.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 20.0, 12.0, 40.0
@@ -49,14 +49,14 @@ class CostPoint:
 
 def cost_points(tables: Sequence[Table], column: str) -> list[CostPoint]:
     """A point for each student, pool and method of the tables that have the cost; those without are left out, as references are."""
-    models = list(dict.fromkeys(table.model for table in tables))
+    models = list(dict.fromkeys(table.model for table in tables if table.model != TEACHER))
     points = []
     for table in tables:
         for method in table.methods:
             runs = [
                 run for run in table.runs if run.method == method and run.top1 is not None and run.costs.get(column)
             ]
-            if method in table.references or not runs:
+            if table.model == TEACHER or method in table.references or not runs:
                 continue
             points.append(
                 CostPoint(
@@ -153,7 +153,7 @@ def cost_columns(tables: Sequence[Table]) -> list[str]:
 
 def legend(tables: Sequence[Table]) -> Markup:
     """Which marker is which student; empty for one student."""
-    models = list(dict.fromkeys(table.model for table in tables))
+    models = list(dict.fromkeys(table.model for table in tables if table.model != TEACHER))
     parts = [
         tag(
             "span",

@@ -137,4 +137,4 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
 
 def shortened(name: str, most: int) -> str:
     """The name, with its end cut and marked where it is longer than `most` characters."""
-    return name if len(name) <= most else name[: most - 1].rstrip(" -_,(") + "…"
+    return name if len(name) <= most else name[: most - 1].rstrip(" -_,(·") + "…"
