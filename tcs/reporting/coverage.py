@@ -63,7 +63,7 @@ def coverage_sentence(coverage: Coverage) -> str:
     of = (
         f"{coverage.done} of {coverage.planned} planned cells have"
         if coverage.planned
-        else f"{coverage.done} cells have"
+        else f"{coverage.done} cell{'s have' if coverage.done != 1 else ' has'}"
     )
     lacking = _by_method([*coverage.failed, *coverage.begun, *coverage.missing])
     return f"This grid is partial: {of} a result; {told} ({lacking}). Every mean below is of what is there."

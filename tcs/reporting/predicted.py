@@ -7,6 +7,7 @@ Legend: N test images, C classes, S cells.
 """
 
 import dataclasses
+import io
 import pathlib
 import zipfile
 from collections.abc import Sequence
@@ -120,9 +121,9 @@ def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
 
 def _load(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise ArtefactError(f"{path} cannot be read ({' '.join(str(error).split())[:80]}); {_remedy(path)}") from error
     lacking = [name for name in needed if name not in arrays]
     if lacking:

@@ -83,7 +83,8 @@ def _detail(result: Contrast) -> str:
         else f" (95 % interval {whole.mean - whole.half:+.1f} to {whole.mean + whole.half:+.1f})"
     )
     where = f"in all {settings}" if result.ahead == settings else f"in {result.ahead} of {settings}"
-    part = "" if result.used == settings else f" The mean is over the {result.used} settings that share seeds."
+    shared = f"{result.used} settings that share" if result.used != 1 else "1 setting that shares"
+    part = "" if result.used == settings else f" The mean is over the {shared} seeds."
     settings_told = f"It is ahead {where} settings of data set, student and shots." if settings > 1 else ""
     return (
         f"Of 100 test images, {result.first} names {result.first_mean:.1f} correctly and {result.second} {result.second_mean:.1f}: "

@@ -143,9 +143,7 @@ def accuracy_rows(table: Table, looks: Mapping[str, Look]) -> Markup:
         parts.append(text(x(value), height - 20, f"{value:g}", "t", "middle"))
         parts.append(text(x(value), TOP - 2, f"{value:g}", "t", "middle") if len(order) > 20 else Markup(""))
     parts.append(
-        text(
-            (156 + WIDTH - 48) / 2, height - 4, f"top-1 accuracy (%), {shots} labelled images per class", "t", "middle"
-        )
+        text((156 + WIDTH - 48) / 2, height - 4, f"top-1 accuracy (%), {shots} shot{'s' * (shots != 1)}", "t", "middle")
     )
     for index, method in enumerate(order):
         parts.append(_row(method, found[method], shots, looks[method], x, TOP + ROW * (index + 0.5)))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tcs.reporting.results import Table
 
-LIGHT = ("#0063a3", "#b84300", "#00724f", "#8a3a8f", "#8a6100", "#1f7f94", "#a11a4f", "#5d6b1a")
+LIGHT = ("#0063a3", "#b84300", "#00724f", "#8a3a8f", "#8a6100", "#1b7588", "#a11a4f", "#5d6b1a")
 DARK = ("#6cb8f0", "#ff9a5c", "#4fd1a5", "#dd9be0", "#e8bd4f", "#7fd3e6", "#ff8fb5", "#c3d16a")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 REFERENCE_DASHES = ("5 4", "1.5 3", "8 3 2 3", "12 4")
