@@ -46,6 +46,19 @@ def test_the_plan_is_that_of_the_recipe(grid):
     assert text.splitlines()[4].startswith("**This grid is partial: 1 of 12 planned cells have a result; 11 not begun")
 
 
+def test_references_that_no_recipe_named_count_once_they_are_begun(grid):
+    recipe = yaml.safe_load((grid / "recipe.yaml").read_text())
+    del recipe["references"]
+    (grid / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert {"teacher-probe", "teacher-knn"} <= gather(grid).unasked
+    text = write_report(grid, grid / "report.md").read_text()
+    assert "1 of 8 planned cells have a result; 7 not begun (tcs-probe: 4, labels: 3)" in text
+    write_rows(grid, [grid_row(STUDENT, "labels", 1, 0, 50.0), grid_row("teacher", "teacher-knn", 1, 0, 60.0)])
+    assert "2 of 12 planned cells have a result; 10 not begun (tcs-probe: 4, teacher-knn: 3, labels: 3)" in (
+        write_report(grid, grid / "report.md").read_text()
+    )
+
+
 def test_a_recipe_that_this_release_does_not_read_tells_no_plan(grid):
     (grid / "recipe.yaml").write_text("primary: [labels, tcs-probe]\nfuture: 1\n")
     assert gather(grid).planned is None

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import yaml
 from PIL import Image
 
 import cache
@@ -37,9 +38,14 @@ def gather(folder: pathlib.Path) -> Beside:
         return NOTHING
     return Beside(
         planned=tuple(_key(cell) for cell in plan_cells(grid)),
+        unasked=frozenset() if _names_references(folder / RECIPE) else frozenset(grid.references),
         axes=_all_axes(grid, folder),
         thumbnails=functools.partial(_thumbnails, grid, folder),
     )
+
+
+def _names_references(recipe: pathlib.Path) -> bool:
+    return "references" in yaml.safe_load(recipe.read_text())
 
 
 def _key(cell: Cell) -> Key:

@@ -31,10 +31,12 @@ class Axes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Beside:
-    """`planned` are the cells of the recipe, None where it cannot be read; `thumbnails` gives (dataset, keys) -> key -> JPEG or PNG bytes,
-    for those keys that could be read; `images_note` says why there are none."""
+    """`planned` are the cells of the recipe, None where it cannot be read; of the methods in `unasked`, which no recipe named but this
+    release runs, only those count as planned that were begun: an earlier release ran others. `thumbnails` gives (dataset, keys) ->
+    key -> JPEG or PNG bytes, for those keys that could be read."""
 
     planned: tuple[Key, ...] | None = None
+    unasked: frozenset[str] = frozenset()
     axes: tuple[Axes, ...] = ()
     thumbnails: Thumbnails = no_thumbnails
 

@@ -10,7 +10,7 @@ import yaml
 from tcs.checkpoint import load_mapping, require_parts
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
 from tcs.reporting.beside import NOTHING, Beside
-from tcs.reporting.coverage import Coverage, cover, load_states
+from tcs.reporting.coverage import Coverage, Key, cover, load_states
 from tcs.reporting.predicted import Predicted, load_predictions
 from tcs.reporting.results import Run, Table, group_tables, load_runs
 from tcs.reporting.seal import Trust, trust_in
@@ -52,12 +52,20 @@ def open_grid(folder: pathlib.Path, beside: Beside = NOTHING) -> GridFolder:
         recipe=recipe,
         recipe_text=text,
         ledger=ledger,
-        coverage=cover(runs, beside.planned, load_states(folder)),
+        coverage=_cover(runs, beside, load_states(folder)),
         primary=primary,
         trust=None if primary is None else trust_in(primary, ledger),
         predicted=load_predictions(folder, runs),
         beside=beside,
     )
+
+
+def _cover(runs: Sequence[Run], beside: Beside, states: Mapping[Key, str]) -> Coverage:
+    begun = {run.method for run in runs} | {key[2] for key in states}
+    plan = beside.planned
+    if plan is not None:
+        plan = tuple(key for key in plan if key[2] in begun or key[2] not in beside.unasked)
+    return cover(runs, plan, states)
 
 
 def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ ROW = 22.0
 NAMES = (70.0, 226.0)  # from and to of the room for names, which takes what the longest needs
 CHARACTER = 6.6  # px, about
 PLOT, VALUES = 222.0, 100.0  # room for the intervals and for the numbers behind them
-RANK_WIDTH = 640.0
+RANK_WIDTH, RANK_NAMES = 680.0, 172.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def ranks_chart(ranking: Ranking, looks: Mapping[str, Look]) -> Markup:
     axis = 58.0
     first = axis + 14 + 9 * bars + 16
     height = first + 20 * half + 10
-    x = Scale(1, k, 150, RANK_WIDTH - 150)
+    x = Scale(1, k, RANK_NAMES, RANK_WIDTH - RANK_NAMES)
     parts = [line(x(1), axis, x(k), axis, "axis")]
     for mark in map(float, range(1, k + 1)) if k <= 12 else ticks(1, k, 8):
         parts.append(line(x(mark), axis - 5, x(mark), axis, "axis"))
@@ -109,7 +109,7 @@ def ranks_chart(ranking: Ranking, looks: Mapping[str, Look]) -> Markup:
 
 
 def _ranked(method: str, rank: float, across: float, axis: float, down: float, colour: str, *, to_left: bool) -> Markup:
-    edge, anchor = (144.0, "end") if to_left else (RANK_WIDTH - 144.0, "")
+    edge, anchor = (RANK_NAMES - 6, "end") if to_left else (RANK_WIDTH - RANK_NAMES + 6, "")
     parts = [
         line(across, axis, across, down, "s", width=1.4),
         line(across, down, edge + (4 if to_left else -4), down, "s", width=1.4),

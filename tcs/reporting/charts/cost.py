@@ -16,7 +16,6 @@ from tcs.reporting.charts.svg import (
     marker,
     path,
     shortened,
-    spread,
     tag,
     text,
     ticks,
@@ -26,6 +25,7 @@ from tcs.reporting.results import TEACHER, Table
 WIDTH, HEIGHT = 420.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 20.0, 12.0, 40.0
 MOST_NAMED = 10
+CHARACTER = 6.6  # px, about
 NAMES = {
     "wall_s": "seconds of training",
     "params_m": "parameters (millions)",
@@ -125,18 +125,40 @@ def _steps(front: Sequence[CostPoint], x: Scale, y: Scale) -> Markup:
 def _names(
     front: Sequence[CostPoint], points: Sequence[CostPoint], looks: Mapping[str, Look], x: Scale, y: Scale
 ) -> list[Markup]:
-    """Names beside the points of the front, then of others until there are enough; to the left of points in the right half."""
-    chosen = [*front, *sorted((p for p in points if p not in front), key=lambda p: -p.top1)][:MOST_NAMED]
-    parts = []
-    for to_left in (False, True):
-        side = [point for point in chosen if (x(point.cost) > (x.start + x.end) / 2) is to_left]
-        places = spread([y(point.top1) for point in side], 14.0, TOP + 4, HEIGHT - BOTTOM - 4)
-        for point, down in zip(side, places, strict=True):
-            across, anchor = (x(point.cost) - 9, "end") if to_left else (x(point.cost) + 9, "")
-            lift = 3.0 if point in front and not to_left else -4.0  # off the line of the front, which goes to the right
-            name = text(across, down - lift, shortened(point.method, 20), "f name", anchor)
-            parts.append(tag("g", {"class": f"{looks[point.method].colour} series", "data-method": point.method}, name))
+    """Names beside points, those of the front first, to the left of points in the right half. One that would lie on another name or on a
+    marker is left out: a pointer that rests on the point is told it."""
+    marks = [(x(point.cost), y(point.top1)) for point in points]
+    taken: list[tuple[float, float, float, float]] = []
+    parts: list[Markup] = []
+    for point in [*front, *sorted((p for p in points if p not in front), key=lambda p: -p.top1)]:
+        to_left = x(point.cost) > (x.start + x.end) / 2
+        name = shortened(point.method, 20)
+        width, across = CHARACTER * len(name), x(point.cost) + (-9 if to_left else 9)
+        down = y(point.top1) + (
+            -3 if point in front and not to_left else 4
+        )  # off the line of the front, which goes to the right
+        box = (
+            (across - width, down - 11, across, down + 2) if to_left else (across, down - 11, across + width, down + 2)
+        )
+        if len(parts) < MOST_NAMED and _is_free(box, taken, marks):
+            taken.append(box)
+            drawn = text(across, down, name, "f name", "end" if to_left else "")
+            parts.append(
+                tag("g", {"class": f"{looks[point.method].colour} series", "data-method": point.method}, drawn)
+            )
     return parts
+
+
+def _is_free(
+    box: tuple[float, float, float, float],
+    taken: Sequence[tuple[float, float, float, float]],
+    marks: Sequence[tuple[float, float]],
+) -> bool:
+    left, top, right, bottom = box
+    meets = any(left < other[2] and other[0] < right and top < other[3] and other[1] < bottom for other in taken)
+    return not meets and not any(
+        left - 3 < across < right + 3 and top - 1 < down < bottom + 3 for across, down in marks
+    )
 
 
 def cost_columns(tables: Sequence[Table]) -> list[str]:
