@@ -38,7 +38,7 @@ COLUMNS = (
         "peak_mem_mb",
         "gmacs",
     ),
-    *("latency_ms", "online_teacher_s", "overlap", "top1_clean"),
+    *("latency_ms", "online_teacher_s", "overlap", "near_overlap", "top1_clean"),
     *("teacher", "cache_id", "test_id", "targets_id", "recipe_id", "semantics", "commit"),
 )
 SHAPES = {"labels": 40.0, "kd": 50.0, "tcs-pool": 55.0}  # method -> accuracy at 1 shot

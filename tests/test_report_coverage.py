@@ -75,4 +75,8 @@ def test_copies_of_training_rows_are_told_with_the_accuracy_without_them(tmp_pat
         "(-0.50 to +0.10 points)."
     )
     assert overlap_sentence(runs_of(tmp_path, [row | {"overlap": 0} for row in rows])) == ""
+    near = overlap_sentence(runs_of(tmp_path, [row | {"near_overlap": 7} for row in rows]))
+    assert near.startswith(
+        "In 3 of 3 rows test images are copies of training rows, up to 12 of them, and up to 7 near copies. Without"
+    )
     assert overlap_sentence(runs_of(tmp_path, [row | {"overlap": "", "top1_clean": ""} for row in rows])) == ""

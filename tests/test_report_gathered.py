@@ -139,9 +139,11 @@ def test_a_folder_of_tcs_probe_becomes_a_page(tmp_path):
 
 
 def test_rows_that_name_data_sets_make_tables_and_columns_of_their_own(tmp_path):
-    folder = write_rows(tmp_path, usual_rows(datasets=("cifar10", "flowers5")))
+    recipe = "datasets: {cifar10: {note: Its teacher saw the images.}, flowers5: {}}\n"
+    folder = write_rows(tmp_path, usual_rows(datasets=("cifar10", "flowers5")), recipe)
     write_predictions(folder)
     text = write_report(folder).read_text()
+    assert "**Note:** cifar10: Its teacher saw the images." in text
     assert "## cifar10: vit, unlabelled pool: none" in text
     assert "## flowers5: vit, unlabelled pool: none" in text
     assert (tmp_path / "report.csv").read_text().startswith("dataset,student,unlabelled,method,shots,n,")

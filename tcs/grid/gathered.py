@@ -54,6 +54,12 @@ def _key(cell: Cell) -> Key:
     return (dataset, cell.model, cell.method.label, str(cell.shots), str(cell.seed), cell.unlabelled)
 
 
+def _part(grid: Grid, dataset: str) -> Grid:
+    """The grid on one pair of stores alone."""
+    part: Grid = grid.of(dataset) if hasattr(grid, "of") else grid
+    return part
+
+
 def _find(named: str, folder: pathlib.Path) -> pathlib.Path | None:
     """A path of the recipe: from the working folder, else from the grid's folder or those above it."""
     places = [pathlib.Path(named), *(place / named for place in (folder, *folder.resolve().parents[:2]))]
@@ -61,7 +67,8 @@ def _find(named: str, folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _all_axes(grid: Grid, folder: pathlib.Path) -> tuple[Axes, ...]:
-    named = [grid.targets, *(row.options.get("targets") for row in grid.methods)]
+    parts = [_part(grid, dataset) for dataset in getattr(grid, "datasets", ("",))]
+    named = [name for part in parts for name in (part.targets, *(row.options.get("targets") for row in part.methods))]
     paths = dict.fromkeys(str(name) for name in named if isinstance(name, str))
     found = [_axes(name, path) for name in paths if (path := _find(name, folder)) is not None]
     return tuple(axes for axes in found if axes is not None)
@@ -100,7 +107,7 @@ def _as_fitted(system: CoordinateSystem, folder: pathlib.Path) -> CoordinateSyst
 
 def _thumbnails(grid: Grid, folder: pathlib.Path, dataset: str, keys: Sequence[str]) -> Mapping[str, bytes]:
     """Small JPEGs of test images by key, of those that can be read. Images that changed since the teacher saw them are left out."""
-    part = grid.of(dataset) if hasattr(grid, "of") else grid
+    part = _part(grid, dataset)
     path = _find(part.test, folder)
     if path is None:
         return {}

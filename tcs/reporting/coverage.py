@@ -78,18 +78,16 @@ def _by_method(keys: Sequence[Key]) -> str:
 
 def overlap_sentence(runs: Sequence[Run]) -> str:
     """How many test images are copies of training rows, with the accuracy without them; empty where there are none or no row says."""
-    told = [run for run in runs if run.overlap]
+    told = [run for run in runs if run.overlap or run.near_overlap]
     if not told:
         return ""
-    most = max(run.overlap or 0 for run in told)
+    most, near = max(run.overlap or 0 for run in told), max(run.near_overlap or 0 for run in told)
     shifts = [run.top1 - run.top1_clean for run in told if run.top1 is not None and run.top1_clean is not None]
-    without = ""
+    without, nearly = "", f", and up to {near:,} near copies" if near else ""
     if shifts:
         mean, least, largest = sum(shifts) / len(shifts), min(shifts), max(shifts)
         without = f" Without them top-1 is {_by_how_much(mean)} on average ({-largest:+.2f} to {-least:+.2f} points)."
-    return (
-        f"In {len(told)} of {len(runs)} rows test images are copies of training rows, up to {most:,} of them.{without}"
-    )
+    return f"In {len(told)} of {len(runs)} rows test images are copies of training rows, up to {most:,} of them{nearly}.{without}"
 
 
 def _by_how_much(shift: float) -> str:

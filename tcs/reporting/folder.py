@@ -60,6 +60,17 @@ def open_grid(folder: pathlib.Path, beside: Beside = NOTHING) -> GridFolder:
     )
 
 
+def notes_of(recipe: Mapping[str, Any]) -> list[str]:
+    """The notes of a recipe, its own and those of its data sets, each in one line."""
+    datasets = recipe.get("datasets")
+    pairs = datasets.items() if isinstance(datasets, dict) else ()
+    told = [
+        ("", recipe.get("note")),
+        *((f"{name}: ", pair.get("note")) for name, pair in pairs if isinstance(pair, dict)),
+    ]
+    return [f"{name}{' '.join(str(note).split())}" for name, note in told if note]
+
+
 def _cover(runs: Sequence[Run], beside: Beside, states: Mapping[Key, str]) -> Coverage:
     begun = {run.method for run in runs} | {key[2] for key in states}
     plan = beside.planned

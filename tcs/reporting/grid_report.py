@@ -5,7 +5,7 @@ from typing import Any
 
 from tcs.reporting.contrast import CLAIM_SEEDS, FEW_SEEDS
 from tcs.reporting.coverage import coverage_sentence, overlap_sentence
-from tcs.reporting.folder import GridFolder
+from tcs.reporting.folder import GridFolder, notes_of
 from tcs.reporting.intervals import Interval, holm, paired_difference
 from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table
 from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Trust
@@ -70,8 +70,7 @@ def _preface(runs: Sequence[Run], recipe: Mapping[str, Any]) -> str:
     ]
     if seeds < CLAIM_SEEDS:
         lines.append(f"With {seeds} of the {CLAIM_SEEDS} seeds that a claim needs, this table is for looking.")
-    if recipe.get("note"):
-        lines.append(f"**Note:** {' '.join(str(recipe['note']).split())}")
+    lines += [f"**Note:** {note}" for note in notes_of(recipe)]
     return "\n\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from tcs.reporting.charts.cost import legend
 from tcs.reporting.charts.palette import Look, looks_of
 from tcs.reporting.contrast import CLAIM_SEEDS, bootstrapped
 from tcs.reporting.coverage import coverage_sentence, overlap_sentence
-from tcs.reporting.folder import GridFolder
+from tcs.reporting.folder import GridFolder, notes_of
 from tcs.reporting.layout import environment
 from tcs.reporting.page_figures import (
     accuracy_panels,
@@ -74,8 +74,7 @@ def _notices(grid: GridFolder) -> list[tuple[str, str]]:
     told = [("partial", coverage_sentence(grid.coverage)), ("overlap", overlap_sentence(grid.runs))]
     if seeds < CLAIM_SEEDS:
         told.append(("few", f"With {seeds} of the {CLAIM_SEEDS} seeds that a claim needs, this report is for looking."))
-    if grid.recipe.get("note"):
-        told.append(("note", " ".join(str(grid.recipe["note"]).split())))
+    told += [("note", note) for note in notes_of(grid.recipe)]
     return [(kind, sentence) for kind, sentence in told if sentence]
 
 

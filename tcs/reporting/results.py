@@ -26,8 +26,8 @@ NEEDED = ("model", "method", "shots", "seed", "split_id", "unlabelled", "status"
 class Run:
     """One row of results.csv; `top1` is in percent, None where the run failed. `metrics` and `costs` hold what the row gives.
 
-    `overlap` counts test images that are copies of training rows of the cell, and `top1_clean` is the accuracy without them; None
-    where the row does not say.
+    `overlap` counts test images that are copies of training rows of the cell, `near_overlap` near copies, and `top1_clean` is the accuracy
+    without both; None where the row does not say.
     """
 
     dataset: str = ""
@@ -43,6 +43,7 @@ class Run:
     origins: dict[str, str]
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     overlap: int | None = None
+    near_overlap: int | None = None
     top1_clean: float | None = None
 
     @property
@@ -132,7 +133,8 @@ def _run(path: pathlib.Path, line: int, row: dict[str, str]) -> Run:
             top1=float(row["top1"]) if ok else None,
             costs=_numbers(row, (*COSTS, *LATER_COSTS)) if ok else {},
             metrics=_numbers(row, METRICS) if ok else {},
-            overlap=int(float(row["overlap"])) if ok and row.get("overlap") else None,
+            overlap=_count(row, "overlap") if ok else None,
+            near_overlap=_count(row, "near_overlap") if ok else None,
             top1_clean=_numbers(row, ("top1_clean",)).get("top1_clean") if ok else None,
             origins={key: row.get(key) or "" for key in (*ORIGINS, *LATER_ORIGINS)},
         )
@@ -144,6 +146,10 @@ def _numbers(row: Mapping[str, str], columns: Iterable[str]) -> dict[str, float]
     """The columns that hold a finite number; a NaN of an early release is no measurement."""
     found = {key: float(row[key]) for key in columns if row.get(key)}
     return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def _count(row: Mapping[str, str], column: str) -> int | None:
+    return int(float(row[column])) if row.get(column) else None
 
 
 def group_tables(runs: Sequence[Run]) -> list[Table]:
