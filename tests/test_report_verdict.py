@@ -46,6 +46,29 @@ def test_the_headline_is_as_sure_as_the_seeds(tmp_path, differences, headline, c
     assert (verdict.headline, verdict.certainty) == (headline, certainty)
 
 
+def test_two_methods_that_were_picked_after_looking_are_corrected_for_all_pairs(tmp_path):
+    # ours - kd: 1 2 1 2 1.5, t = 1.5 sqrt 5 / 0.5 = 6.7, p = 0.0026: of 1 pair likely, of 45 pairs open.
+    tables = tables_of(tmp_path / "two", pair_rows((1, 2, 1, 2, 1.5)))
+    assert judge(tables, ("ours", "kd"), None).certainty == "sure"
+    assert judge(tables, None, None).certainty == "sure"  # there is no other pair to pick
+    others = [grid_row("vit", f"m{i}", 1, s, 20.0 + i, split_id=f"s{s}") for i in range(8) for s in range(5)]
+    many = tables_of(tmp_path / "many", pair_rows((1, 2, 1, 2, 1.5)) + others)
+    verdict = judge(many, None, None)
+    assert (verdict.result.first, verdict.result.second, verdict.certainty) == ("ours", "kd", "open")
+    assert (
+        verdict.sureness
+        == "Open: the difference may be chance. It was picked from 45 pairs after looking, and corrected for that."
+    )
+    assert judge(many, ("ours", "kd"), None).certainty == "sure"
+
+
+def test_a_comparison_that_was_not_fixed_beforehand_is_never_sure(tmp_path):
+    tables = tables_of(tmp_path, pair_rows((5, 6, 5, 6, 5)))
+    before = {"seal": seal(["ours", "kd"], {}, 0)}
+    assert judge(tables, ("ours", "kd"), trust_in(["ours", "kd"], before)).certainty == "sure"
+    assert judge(tables, ("kd", "ours"), trust_in(["kd", "ours"], before)).certainty == "likely"
+
+
 def test_the_winner_is_told_whichever_side_the_comparison_named(tmp_path):
     tables = tables_of(tmp_path, pair_rows((-5, -6, -5, -6, -5)))
     verdict = judge(tables, ("ours", "kd"), None)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tcs.runtime import seed_for
 
 RESAMPLES = 2000
-BLOCK_CELLS = 1 << 23  # float32 numbers of one block of draws: 32 MiB
+BLOCK_CELLS = 1 << 21  # numbers of one block of draws: 16 MiB as int64
 F64 = NDArray[np.float64]
 
 

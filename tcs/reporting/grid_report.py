@@ -39,7 +39,7 @@ def _verdict(grid: GridFolder) -> str:
     if grid.primary is None:
         return ""
     verdict = judge(grid.tables, grid.primary, grid.trust)
-    return f"> {verdict.headline} {verdict.detail}"
+    return f"> {verdict.headline} {verdict.detail} {verdict.sureness}"
 
 
 def _bounds(table: Table) -> str:

@@ -37,12 +37,6 @@ from tcs.reporting.verdict import LIKELY, OPEN, SURE, Verdict, judge, ranking, r
 TEMPLATE = "report.html"
 MOST_RANKED = 24  # methods of one figure of ranks; the table has all
 STRENGTH = {SURE: 3, LIKELY: 2, OPEN: 1}  # of three lit marks; none where nothing can be said
-SURENESS = {
-    SURE: "Sure: the 95 % interval leaves out no difference, with enough seeds.",
-    LIKELY: "Likely: the 95 % interval leaves out no difference, on few seeds.",
-    OPEN: "Open: the 95 % interval holds no difference.",
-}
-UNSURE = "Not known: too few seeds for an interval that means something."
 
 
 def render_page(grid: GridFolder) -> str:
@@ -57,7 +51,7 @@ def render_page(grid: GridFolder) -> str:
         "caution": re.sub(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d\+00:00", r"\1 \2 UTC", verdict.caution),
         "headline": _coloured(verdict.headline, looks, pair),
         "strength": STRENGTH.get(verdict.certainty, 0),
-        "sureness": SURENESS.get(verdict.certainty, UNSURE),
+        "sureness": verdict.sureness,
         "resampled": _resampled(grid, verdict),
         "forest": None if verdict.result is None else verdict_forest(verdict.result),
         "facts": _facts(grid),

@@ -36,12 +36,12 @@ class ScoredImages:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Predicted:
-    """The answers `top1_SN` (S, N) int64 of cells, one a run, on the same images; `nll_SN` float32 in nats, None where one lacks it."""
+    """The answers `top1_SN` (S, N) int16 of cells, one a run, on the same images; `nll_SN` float16 in nats, None where one lacks it."""
 
     test: ScoredImages
     runs: tuple[Run, ...]
-    top1_SN: Ints
-    nll_SN: NDArray[np.float32] | None
+    top1_SN: NDArray[np.int16]
+    nll_SN: NDArray[np.float16] | None
 
     def hits(self) -> NDArray[np.float64]:
         """(S, N): 1.0 where the answer is right."""
@@ -95,8 +95,8 @@ def _stacked(rows: list[tuple[Run, dict[str, Any]]], tests: dict[str, ScoredImag
     return Predicted(
         test=tests[identity],
         runs=tuple(run for run, _ in rows),
-        top1_SN=np.stack([arrays["top1_N"] for _, arrays in rows]).astype(np.int64),
-        nll_SN=np.stack([arrays["nll_N"] for _, arrays in rows]).astype(np.float32)
+        top1_SN=np.stack([arrays["top1_N"] for _, arrays in rows]).astype(np.int16),
+        nll_SN=np.stack([arrays["nll_N"] for _, arrays in rows]).astype(np.float16)
         if all("nll_N" in arrays for _, arrays in rows)
         else None,
     )
@@ -155,8 +155,8 @@ class HardImage:
 
 def hardest(predicted: Predicted, count: int) -> list[HardImage]:
     """The `count` images that the fewest cells get right, of equal ones those with the larger mean NLL first."""
-    right_N = predicted.hits().mean(axis=0)
-    nll_N = np.zeros(len(right_N)) if predicted.nll_SN is None else predicted.nll_SN.mean(axis=0)
+    right_N = (predicted.top1_SN == predicted.test.labels_N).mean(axis=0)
+    nll_N = np.zeros(len(right_N)) if predicted.nll_SN is None else predicted.nll_SN.mean(axis=0, dtype=np.float64)
     chosen = np.lexsort((np.arange(len(right_N)), -nll_N, right_N))[:count]
     return [_hard(predicted, int(image), float(right_N[image])) for image in chosen if right_N[image] < 1]
 

@@ -4,22 +4,30 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from tcs.reporting.contrast import CLAIM_SEEDS, FEW_SEEDS, Contrast, against_all, contrast
+from tcs.reporting.intervals import CONFIDENCE
 from tcs.reporting.ranks import Ranking, common_scores, rank_methods
 from tcs.reporting.results import Table
 from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, Trust
 
 SURE, LIKELY, OPEN, UNKNOWN = "sure", "likely", "open", "unknown"
+SURENESS = {
+    SURE: f"Sure: the 95 % interval excludes zero, on {CLAIM_SEEDS} seeds or more.",
+    LIKELY: "Likely: the 95 % interval excludes zero.",
+    OPEN: "Open: the difference may be chance.",
+    UNKNOWN: "Not known: too few seeds for an interval that means something.",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
     """`headline` is the one sentence, `detail` how it was found, `caution` what keeps it from being more; `certainty` is SURE, LIKELY,
-    OPEN (the interval holds 0) or UNKNOWN (too few seeds for an interval that means something)."""
+    OPEN (it may be chance) or UNKNOWN (too few seeds for an interval that means something), and `sureness` says so in words."""
 
     headline: str
     detail: str
     caution: str
     certainty: str
+    sureness: str
     result: Contrast | None
 
 
@@ -35,26 +43,39 @@ def judge(tables: Sequence[Table], primary: tuple[str, str] | None, trust: Trust
             else "A comparison needs two methods with results.",
             caution="",
             certainty=UNKNOWN,
+            sureness=SURENESS[UNKNOWN],
             result=None,
         )
     if result.whole.mean < 0:  # told from the side of the winner
         result = contrast(tables, result.second, result.first) or result
-    certainty = _certainty(result)
+    picked = 1 if primary is not None else _pairs(tables)
+    certainty = _certainty(result, picked, is_fixed=trust is None or trust.kind != EXPLORATORY)
+    picked_told = f" It was picked from {picked} pairs after looking, and corrected for that." if picked > 1 else ""
     return Verdict(
         headline=_headline(result, certainty),
         detail=_detail(result) + _beyond(tables, result),
         caution=_caution(result, primary, trust),
         certainty=certainty,
+        sureness=SURENESS[certainty] + (picked_told if certainty in (OPEN, LIKELY) else ""),
         result=result,
     )
 
 
-def _certainty(result: Contrast) -> str:
-    if result.whole.n < FEW_SEEDS:
+def _pairs(tables: Sequence[Table]) -> int:
+    """From how many pairs of methods the two that rank first were picked."""
+    ranked = ranking(tables)
+    return 1 if ranked is None else len(ranked.methods) * (len(ranked.methods) - 1) // 2
+
+
+def _certainty(result: Contrast, picked: int, *, is_fixed: bool) -> str:
+    """How sure the whole difference is: of two methods that were picked from `picked` pairs after looking by a p-value corrected for
+    all of them (Bonferroni), and never more than LIKELY unless the comparison was fixed beforehand (or nothing tells when)."""
+    whole = result.whole
+    if whole.n < FEW_SEEDS:
         return UNKNOWN
-    if not result.is_clear:
+    if not result.is_clear or picked * (whole.p or 0.0) >= 1 - CONFIDENCE:
         return OPEN
-    return SURE if result.whole.n >= CLAIM_SEEDS else LIKELY
+    return SURE if whole.n >= CLAIM_SEEDS and is_fixed and picked == 1 else LIKELY
 
 
 def _headline(result: Contrast, certainty: str) -> str:

@@ -11,7 +11,7 @@ from tcs.errors import ArtefactError, ConfigError
 from tcs.reporting import latex, layout, page
 from tcs.reporting.beside import NOTHING, Beside
 from tcs.reporting.charts.palette import looks_of, standalone_style
-from tcs.reporting.charts.svg import figure, tag, text
+from tcs.reporting.charts.svg import figure, shortened, tag, text
 from tcs.reporting.comparison import compare_grids, names_of, render_comparison
 from tcs.reporting.comparison_page import comparison_page
 from tcs.reporting.csv_report import csv_rows
@@ -125,7 +125,7 @@ def accuracy_svg(grid: GridFolder) -> Markup:
     columns = min(SVG_COLUMNS, len(panels))
     for index, panel in enumerate(panels):
         across, down = PANEL_WIDTH * (index % columns), PANEL_HEIGHT * (index // columns)
-        head = [text(0, 14, panel.title, "ink"), text(0, 30, panel.subtitle, "t")]
+        head = [text(0, 14, panel.title, "ink"), text(0, 30, shortened(panel.subtitle, 68), "t", hint=panel.subtitle)]
         placed = tag(
             "g",
             {"transform": "translate(0 40)"},
