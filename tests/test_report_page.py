@@ -189,6 +189,35 @@ def test_coordinates_are_drawn_where_the_recipe_names_them(tmp_path):
     assert "of variance (%) ends at 100" in text
 
 
+ODD_GRIDS = {
+    "the teacher alone": [grid_row("teacher", "teacher-probe", 1, 0, 60.0)],
+    "one method and one seed": [grid_row("vit", "kd", 1, 0, 60.0)],
+    "all labels alone": [
+        grid_row("vit", "all-labels", 0, 0, 90.0),
+        grid_row("teacher", "teacher-all-labels", 0, 0, 95.0),
+    ],
+    "nothing but failures beside it": [
+        grid_row("vit", "kd", 1, 0, 60.0),
+        grid_row("vit", "ours", 1, 0, "", status="failed", error="x"),
+    ],
+    "everything right and everything wrong": [
+        grid_row("vit", m, s, 0, t) for m, t in (("a", 0.0), ("b", 100.0)) for s in (1, 4)
+    ],
+    "shots that do not meet": [grid_row("vit", "a", 1, 0, 10.0), grid_row("vit", "b", 4, 0, 20.0)],
+}
+
+
+@pytest.mark.parametrize("rows", ODD_GRIDS.values(), ids=ODD_GRIDS)
+def test_grids_with_little_in_them_have_a_page(tmp_path, rows):
+    folder = write_rows(tmp_path / "grid", rows)
+    write_predictions(folder, classes=tuple(f"class {number}" for number in range(40)))
+    outline = outline_of(page_of(folder))
+    assert (outline.open, outline.wrong) == ([], [])
+    assert any(tag == "h1" for tag, _ in outline.elements)
+    assert write_report(folder, tmp_path / "r.md").read_text().startswith("<!-- written by tcs report")
+    assert write_report(folder, tmp_path / "r.tex").exists()
+
+
 def test_two_thousand_rows_are_under_five_megabytes(tmp_path):
     rows = usual_rows(
         seeds=25, datasets=("a", "b", "c"), models=("vit_tiny", "resnet18,layers=(1,1,1,1)", "cnn", "mlp")

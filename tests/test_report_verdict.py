@@ -123,6 +123,18 @@ def test_methods_that_never_met_are_not_compared(tmp_path):
     assert one.detail == "A comparison needs two methods with results."
 
 
+def test_rows_without_a_pool_count_once_though_they_stand_in_the_table_of_each_pool(tmp_path):
+    pools = [
+        grid_row("vit", "pooled", 1, seed, 60.0 + seed, pool, split_id=f"s{seed}")
+        for seed in range(3)
+        for pool in ("10", "all")
+    ]
+    tables = tables_of(tmp_path, pair_rows((4, 6, 5)) + pools)
+    assert len(tables) == 2
+    assert len(contrast(tables, "ours", "kd").conditions) == 1
+    assert len(contrast(tables, "pooled", "kd").conditions) == 2
+
+
 def test_a_third_method_that_ranks_first_is_named(tmp_path):
     tables = tables_of(tmp_path, usual_rows())
     assert leaders(tables) == ("tcs-pool", "kd")

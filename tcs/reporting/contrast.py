@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.reporting.bootstrap import Bootstrapped, hierarchical_bootstrap
+from tcs.reporting.coverage import Key
 from tcs.reporting.intervals import Interval, holm, paired_difference, t_interval
 from tcs.reporting.predicted import Predicted
 from tcs.reporting.results import Run, Table
@@ -62,13 +63,15 @@ class Contrast:
 
 def contrast(tables: Sequence[Table], first: str, second: str) -> Contrast | None:
     """Compare two methods wherever both ran on a seed and split; None where they never did."""
-    pairs, conditions = {}, []
+    pairs, conditions, met = {}, [], set[frozenset[Key]]()
     for number, table in enumerate(tables):
         for shots in table.shots:
             ours, theirs = table.by_seed(first, shots), table.by_seed(second, shots)
             difference = paired_difference(ours, theirs)
-            if difference is None:
+            runs = frozenset(run.key for method in (first, second) for run in table.cell(method, shots))
+            if difference is None or runs in met:  # rows without a pool stand in the table of each pool, and count once
                 continue
+            met.add(runs)
             conditions.append(Condition(table=table, shots=shots, difference=difference))
             pairs[number, shots] = {key[0]: (ours[key], theirs[key]) for key in ours if key in theirs}
     if not pairs:
