@@ -1,4 +1,4 @@
-"""The figures of reports, with 95 % intervals: accuracy over shots, and accuracy over compression.
+"""The figures of reports, with 95 % intervals: accuracy over shots (hollow where seeds are few), and accuracy over compression.
 
 accuracy.png has a panel for each student and pool; compression.png a line for each projection, the uncompressed head in grey.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from cache import atomic_write_bytes
 from tcs.errors import ConfigError
+from tcs.reporting.contrast import FEW_SEEDS
 from tcs.reporting.intervals import Interval
 from tcs.reporting.results import Table
 
@@ -92,6 +93,10 @@ def _draw_panel(axis: Any, table: Table, styles: dict[str, dict[str, Any]]) -> N
             elinewidth=0.9,
             **styles[method],
         )
+        few = [(shots * shift, interval.mean) for shots, interval in points if interval.n < FEW_SEEDS]
+        look = {"color": styles[method]["color"], "marker": styles[method].get("marker", "o"), "markersize": 4}
+        if few:
+            axis.plot(*zip(*few, strict=True), linestyle="none", markerfacecolor="white", **look)
     axis.set_xscale("log", base=2)
     axis.set_xticks(table.shots, [str(shots) for shots in table.shots])
     axis.minorticks_off()

@@ -57,7 +57,7 @@ def probe_page(folder: pathlib.Path) -> PlainPage:
             Part(heading="Accuracy over compression", panels=[_panel(cells, dims)]),
             Part(
                 heading="All numbers",
-                lede="Mean ± half-width of the 95 % t-interval over seeds.",
+                lede="Mean ± half-width of the 95 % t-interval over seeds. †: fewer than 3, or no seed changes the head.",
                 sheets=[_sheet(cells, dims)],
             ),
             Part(heading="Where the numbers come from", facts=[fact for fact in facts if fact[1]]),
