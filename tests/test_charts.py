@@ -11,10 +11,10 @@ from grid_folders import grid_row, usual_rows, write_predictions, write_rows
 from tcs.grid.reported import write_report
 from tcs.reporting.charts.accuracy import accuracy_chart, accuracy_range, clipped
 from tcs.reporting.charts.contrasts import DifferenceRow, forest, ranks_chart
-from tcs.reporting.charts.cost import CostPoint, pareto_front
+from tcs.reporting.charts.cost import CostPoint, _is_free, cost_chart, pareto_front
 from tcs.reporting.charts.curves import Curve, curve_chart
 from tcs.reporting.charts.matrix import confused_pairs, confusion_chart
-from tcs.reporting.charts.palette import DARK, LIGHT, looks_of
+from tcs.reporting.charts.palette import DARK, LIGHT, Look, looks_of
 from tcs.reporting.charts.svg import Scale, log_ticks, shortened, spread, tag, text, ticks
 from tcs.reporting.intervals import Interval, t_interval
 from tcs.reporting.ranks import rank_methods
@@ -139,6 +139,22 @@ def test_the_front_is_what_nothing_cheaper_beats():
         point("f", 9, 60),
     ]
     assert [found.method for found in pareto_front(points)] == ["b", "a", "f"]
+
+
+def test_names_of_points_lie_on_no_other_name_and_on_no_marker():
+    boxes = [(0.0, 0.0, 50.0, 12.0)]
+    assert not _is_free((40.0, 5.0, 90.0, 17.0), boxes, [])
+    assert not _is_free((60.0, 5.0, 90.0, 17.0), boxes, [(75.0, 10.0)])
+    assert _is_free((60.0, 5.0, 90.0, 17.0), boxes, [(75.0, 40.0)])
+    points = [
+        CostPoint(model="m", method=f"method{i}", cost=1 + i / 50, top1=50 + i / 50, shape="circle") for i in range(30)
+    ]
+    look = Look("m0", "", "circle")
+    drawn = cost_chart(points, "wall_s", {point.method: look for point in points}, "A title")
+    ET.fromstring(drawn)
+    assert drawn.count("s f") == 30
+    assert 1 <= len(re.findall('class="f name"', drawn)) <= 10
+    assert "method29, m: 50.6 % for 1.58 seconds of training" in drawn
 
 
 def test_a_forest_shows_every_row_and_cuts_what_would_hide_the_others():

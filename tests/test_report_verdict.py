@@ -28,7 +28,7 @@ def pair_rows(differences, shots=1, split="s"):
     [
         ((5, 6, 5, 6, 5), "ours beats kd by 5.4 points.", "sure"),
         ((5, 6, 5), "ours is ahead of kd by 5.3 points, and chance alone hardly explains it.", "likely"),
-        ((9, -5, 2, 1, -3), "No winner: ours and kd are too close to tell.", "open"),
+        ((9, -5, 2, 1, -3), "No winner: ours is ahead of kd by 0.8 points, which may be chance.", "open"),
         (
             (5, 6),
             "ours is ahead of kd by 5.5 points, but 2 draws of the labelled images cannot say how sure that is.",

@@ -83,7 +83,7 @@ def _headline(result: Contrast, certainty: str) -> str:
     return {
         SURE: f"{first} beats {second} by {points}.",
         LIKELY: f"{first} is ahead of {second} by {points}, and chance alone hardly explains it.",
-        OPEN: f"No winner: {first} and {second} are too close to tell.",
+        OPEN: f"No winner: {first} is ahead of {second} by {points}, which may be chance.",
         UNKNOWN: f"{first} is ahead of {second} by {points}, but {_seeds(result.whole.n)} cannot say how sure that is.",
     }[certainty]
 

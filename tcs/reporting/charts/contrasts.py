@@ -12,7 +12,7 @@ from tcs.reporting.intervals import Interval
 from tcs.reporting.ranks import Ranking
 
 ROW = 22.0
-NAMES = (70.0, 226.0)  # from and to of the room for names, which takes what the longest needs
+NAMES = (110.0, 226.0)  # from and to of the room for names, which takes what the longest needs
 CHARACTER = 6.6  # px, about
 PLOT, VALUES = 222.0, 100.0  # room for the intervals and for the numbers behind them
 RANK_WIDTH, RANK_NAMES = 680.0, 172.0

@@ -25,7 +25,7 @@ from tcs.reporting.results import TEACHER, Table
 WIDTH, HEIGHT = 420.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 20.0, 12.0, 40.0
 MOST_NAMED = 10
-CHARACTER = 6.6  # px, about
+CHARACTER = 7.0  # px, about, of a bold one
 NAMES = {
     "wall_s": "seconds of training",
     "params_m": "parameters (millions)",
@@ -33,6 +33,7 @@ NAMES = {
     "latency_ms": "latency of one image (ms)",
     "peak_mem_mb": "peak memory (MB)",
 }
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 SHAPES = ("circle", "square", "diamond", "triangle")
 
 
@@ -125,39 +126,53 @@ def _steps(front: Sequence[CostPoint], x: Scale, y: Scale) -> Markup:
 def _names(
     front: Sequence[CostPoint], points: Sequence[CostPoint], looks: Mapping[str, Look], x: Scale, y: Scale
 ) -> list[Markup]:
-    """Names beside points, those of the front first, to the left of points in the right half. One that would lie on another name or on a
-    marker is left out: a pointer that rests on the point is told it."""
+    """Names beside points, those of the front first. One that finds no free place is left out: a pointer that rests on the point is told
+    it."""
     marks = [(x(point.cost), y(point.top1)) for point in points]
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = []
     parts: list[Markup] = []
     for point in [*front, *sorted((p for p in points if p not in front), key=lambda p: -p.top1)]:
-        to_left = x(point.cost) > (x.start + x.end) / 2
         name = shortened(point.method, 20)
-        width, across = CHARACTER * len(name), x(point.cost) + (-9 if to_left else 9)
-        down = y(point.top1) + (
-            -3 if point in front and not to_left else 4
-        )  # off the line of the front, which goes to the right
-        box = (
-            (across - width, down - 11, across, down + 2) if to_left else (across, down - 11, across + width, down + 2)
+        places = _places(
+            x(point.cost), y(point.top1), CHARACTER * len(name), prefers_left=x(point.cost) > (x.start + x.end) / 2
         )
-        if len(parts) < MOST_NAMED and _is_free(box, taken, marks):
-            taken.append(box)
-            drawn = text(across, down, name, "f name", "end" if to_left else "")
-            parts.append(
-                tag("g", {"class": f"{looks[point.method].colour} series", "data-method": point.method}, drawn)
-            )
+        place = next(
+            (
+                found
+                for found in places
+                if x.start - 4 <= found[3][0] and found[3][2] <= WIDTH and _is_free(found[3], taken, marks)
+            ),
+            None,
+        )
+        if place is None or len(parts) == MOST_NAMED:
+            continue
+        across, down, anchor, box = place
+        taken.append(box)
+        drawn = text(across, down, name, "f name", anchor)
+        parts.append(tag("g", {"class": f"{looks[point.method].colour} series", "data-method": point.method}, drawn))
     return parts
 
 
+def _places(across: float, down: float, width: float, *, prefers_left: bool) -> list[tuple[float, float, str, Box]]:
+    """Where a name may stand, best first: (x, y, anchor, box). To the right it stands above the line of the front."""
+    left = (across - 9, down + 4, "end", (across - 9 - width, down - 7, across - 9, down + 6))
+    right = (across + 9, down - 3, "", (across + 9, down - 14, across + 9 + width, down - 1))
+    above, below = (
+        (across, down + shift, "middle", (across - width / 2, down + shift - 11, across + width / 2, down + shift + 2))
+        for shift in (-10, 18)
+    )
+    return [left, above, below, right] if prefers_left else [right, above, below, left]
+
+
 def _is_free(
-    box: tuple[float, float, float, float],
-    taken: Sequence[tuple[float, float, float, float]],
+    box: Box,
+    taken: Sequence[Box],
     marks: Sequence[tuple[float, float]],
 ) -> bool:
     left, top, right, bottom = box
     meets = any(left < other[2] and other[0] < right and top < other[3] and other[1] < bottom for other in taken)
     return not meets and not any(
-        left - 3 < across < right + 3 and top - 1 < down < bottom + 3 for across, down in marks
+        left - 4 < across < right + 4 and top - 4 < down < bottom + 4 for across, down in marks
     )
 
 
