@@ -174,6 +174,13 @@ def test_hard_images_are_shown_where_they_can_be_read(tmp_path):
     assert f"<code>{unread}</code>" in text
 
 
+def test_the_bootstrap_is_told_of_three_splits_and_more(tmp_path):
+    for seeds, told in ((2, 0), (3, 1)):
+        folder = write_rows(tmp_path / f"grid{seeds}", usual_rows(seeds=seeds))
+        write_predictions(folder)
+        assert page_of(folder).count(f"when {seeds} splits and 40 test images are drawn anew.") == told
+
+
 def test_coordinates_are_drawn_where_the_recipe_names_them(tmp_path):
     ceiling = [
         {"shots": 4, "axes": "pca", "power": 0.0, "components": k, "accuracy": 50.0 + k, "stderr": 1.0, "n": 3}

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from tcs.reporting.charts.contrasts import ranks_chart
 from tcs.reporting.charts.cost import legend
 from tcs.reporting.charts.palette import Look, looks_of
-from tcs.reporting.contrast import CLAIM_SEEDS, bootstrapped
+from tcs.reporting.contrast import CLAIM_SEEDS, FEW_SEEDS, bootstrapped
 from tcs.reporting.coverage import coverage_sentence, overlap_sentence
 from tcs.reporting.folder import GridFolder, notes_of
 from tcs.reporting.layout import environment
@@ -90,6 +90,7 @@ def _resampled(grid: GridFolder, verdict: Verdict) -> list[str]:
         f"{dataset + ': ' if dataset else ''}{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f}) when {found.splits} splits and "
         f"{found.images:,} test images are drawn anew."
         for dataset, found in bootstrapped(verdict.result, grid.predicted).items()
+        if found.splits >= FEW_SEEDS  # of two splits one is drawn: that knows nothing of their spread
     ]
 
 
