@@ -27,8 +27,8 @@ from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import FewshotConfig
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
+from tcs.grid.reported import write_report
 from tcs.grid.run import fewshot
-from tcs.reporting.grid_report import write_report
 
 CLASSES = ("ant", "bee", "cow")
 DIMS = 12

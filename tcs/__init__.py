@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.exchange.features import import_features as import_features
     from tcs.export.stage import export_students as export_students
     from tcs.extraction.extract import extract as extract
+    from tcs.grid.reported import write_report as write_report
     from tcs.grid.run import fewshot as fewshot
     from tcs.inference.latency import measure_latency as measure_latency
     from tcs.inference.prediction import predict as predict
@@ -75,7 +76,6 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.methods.catalogue import method_facts as method_facts
     from tcs.methods.catalogue import other_facts as other_facts
     from tcs.pipeline.chain import distill as distill
-    from tcs.reporting.grid_report import write_report as write_report
     from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
@@ -117,7 +117,7 @@ MODULE_OF: dict[str, str] = {
     "probe": "tcs.evaluation.probe",
     "FewshotConfig": "tcs.config.evaluate",
     "fewshot": "tcs.grid.run",
-    "write_report": "tcs.reporting.grid_report",
+    "write_report": "tcs.grid.reported",
     "demo": "tcs.demonstration.demo",
     "diagnose": "tcs.doctor.diagnose",
     "Finding": "tcs.doctor.finding",

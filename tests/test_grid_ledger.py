@@ -17,8 +17,8 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError
 from tcs.grid.ledger import COLUMNS, Origin, add_row, check_folder, claim_folder, load_results
 from tcs.grid.recipe_file import load_grid
+from tcs.grid.reported import write_report
 from tcs.grid.run import fewshot
-from tcs.reporting.grid_report import write_report
 from tcs.reporting.seal import is_whole, seal, trust_in
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"

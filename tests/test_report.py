@@ -10,7 +10,9 @@ from PIL import Image
 
 from tcs.cli.report import command
 from tcs.errors import ArtefactError, ConfigError
-from tcs.reporting.grid_report import MARK, write_report
+from tcs.grid.reported import write_report
+from tcs.reporting.figures import draw_accuracy
+from tcs.reporting.grid_report import MARK
 from tcs.reporting.results import group_tables, load_runs
 
 COLUMNS = (
@@ -144,6 +146,22 @@ def test_figure_has_a_panel_per_table(tmp_path):
     with Image.open(one / "accuracy.png") as narrow, Image.open(two / "accuracy.png") as wide:
         assert wide.width > narrow.width
         assert wide.height == narrow.height
+
+
+def test_points_of_few_seeds_are_hollow_and_bars_end_at_100(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("tcs.reporting.figures.save_figure", lambda figure, path: drawn.append(figure))
+    rows = [
+        row("vit", "tcs", shots, seed, 90.0 + 8 * seed) for shots, seeds in ((1, 2), (4, 3)) for seed in range(seeds)
+    ]
+    rows[-1] |= {"top1": 99.0}
+    draw_accuracy(group_tables(load_runs(write_grid(tmp_path, rows))), tmp_path / "a.png")
+    (axis,) = drawn[0].axes
+    (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
+    assert list(hollow.get_ydata()) == [94.0]
+    ends = [float(point[1]) for bars in axis.collections for segment in bars.get_segments() for point in segment]
+    assert max(ends) == 100.0
+    assert min(ends) >= 0.0
 
 
 def test_report_is_a_pure_function_of_the_results(tmp_path):

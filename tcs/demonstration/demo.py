@@ -16,8 +16,8 @@ from tcs.coordinates.targets import fit_targets
 from tcs.demonstration.digits import write_digits
 from tcs.errors import ArtefactError
 from tcs.extraction.extract import extract
+from tcs.grid.reported import write_report
 from tcs.grid.run import fewshot
-from tcs.reporting.grid_report import write_report
 from tcs.runtime import say
 
 MARKER = "demo.json"

@@ -1,4 +1,4 @@
-"""The figures of reports, with 95 % intervals: accuracy over shots, and accuracy over compression.
+"""The figures of reports, with 95 % intervals: accuracy over shots (hollow where seeds are few), and accuracy over compression.
 
 accuracy.png has a panel for each student and pool; compression.png a line for each projection, the uncompressed head in grey.
 """
@@ -11,12 +11,14 @@ from typing import Any
 
 from cache import atomic_write_bytes
 from tcs.errors import ConfigError
+from tcs.reporting.contrast import FEW_SEEDS
 from tcs.reporting.intervals import Interval
 from tcs.reporting.results import Table
 
 COLUMNS = 3
 TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (8, 2, 1, 1, 1, 2)))
 MARKERS = "osD^vP*X"
+WRITTEN = "written by tcs report"  # in the PNG, which may be written over
 
 
 def new_figure(path: pathlib.Path, width: float, height: float) -> Any:
@@ -36,7 +38,7 @@ def new_figure(path: pathlib.Path, width: float, height: float) -> Any:
 def save_figure(figure: Any, path: pathlib.Path) -> None:
     """Write the figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", metadata={"Comment": WRITTEN})
     atomic_write_bytes(path, buffer.getvalue())
 
 
@@ -84,21 +86,32 @@ def _draw_panel(axis: Any, table: Table, styles: dict[str, dict[str, Any]]) -> N
         axis.errorbar(
             [shots * shift for shots, _ in points],
             [interval.mean for _, interval in points],
-            yerr=[interval.half or 0.0 for _, interval in points],
+            yerr=_within_percent([interval for _, interval in points]),
             label=method,
             capsize=2,
             markersize=4,
             elinewidth=0.9,
             **styles[method],
         )
+        few = [(shots * shift, interval.mean) for shots, interval in points if interval.n < FEW_SEEDS]
+        look = {"color": styles[method]["color"], "marker": styles[method].get("marker", "o"), "markersize": 4}
+        if few:
+            axis.plot(*zip(*few, strict=True), linestyle="none", markerfacecolor="white", **look)
     axis.set_xscale("log", base=2)
     axis.set_xticks(table.shots, [str(shots) for shots in table.shots])
     axis.minorticks_off()
-    axis.set_title(f"{textwrap.fill(table.model, 50)}\nunlabelled pool: {table.unlabelled}", fontsize=9)
+    name = f"{table.dataset}{': ' if table.dataset else ''}{table.model}"
+    axis.set_title(f"{textwrap.fill(name, 50)}\nunlabelled pool: {table.unlabelled}", fontsize=9)
     axis.set_xlabel("labelled images per class (shots)")
     axis.set_ylabel("top-1 accuracy (%), 95 % interval")
     axis.tick_params(labelleft=True)
     axis.grid(alpha=0.25)
+
+
+def _within_percent(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Lengths of the bars below and above the means, which end at 0 and 100 %."""
+    below = [min(interval.half or 0.0, interval.mean) for interval in intervals]
+    return [below, [min(interval.half or 0.0, 100 - interval.mean) for interval in intervals]]
 
 
 def draw_compression(cells: Mapping[tuple[str, int], Interval], reference: str, title: str, path: pathlib.Path) -> None:
@@ -111,7 +124,13 @@ def draw_compression(cells: Mapping[tuple[str, int], Interval], reference: str, 
     dims, whole = next((size, cell) for (name, size), cell in cells.items() if name == reference)
     axis.axhline(whole.mean, color="0.45", linestyle=(0, (4, 2)), linewidth=1.2, label=f"{reference} ({dims} dims)")
     if whole.half is not None:
-        axis.axhspan(whole.mean - whole.half, whole.mean + whole.half, color="0.45", alpha=0.12, linewidth=0)
+        axis.axhspan(
+            max(0.0, whole.mean - whole.half),
+            min(100.0, whole.mean + whole.half),
+            color="0.45",
+            alpha=0.12,
+            linewidth=0,
+        )
     projections = list(dict.fromkeys(name for name, _ in cells if name != reference))
     for index, name in enumerate(projections):
         points = sorted((dims / size, cell) for (projection, size), cell in cells.items() if projection == name)
@@ -121,7 +140,7 @@ def draw_compression(cells: Mapping[tuple[str, int], Interval], reference: str, 
         axis.errorbar(
             [ratio * shift for ratio, _ in points],
             [cell.mean for _, cell in points],
-            yerr=[cell.half or 0.0 for _, cell in points],
+            yerr=_within_percent([cell for _, cell in points]),
             label=name,
             color=f"C{index % 10}",
             marker=MARKERS[index % len(MARKERS)],

@@ -1,111 +1,76 @@
-"""The stage `tcs report`: the results of a few-shot grid -> report.md, report.csv and accuracy.png, a pure function of them."""
+"""The report of a few-shot grid as Markdown: a pure function of its folder, and of what was gathered beside it."""
 
-import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from cache import atomic_write_bytes
-from tcs.checkpoint import load_mapping, require_parts, save_table
-from tcs.errors import ArtefactError, ConfigError, did_you_mean
-from tcs.reporting.figures import draw_accuracy
+from tcs.reporting.contrast import CLAIM_SEEDS, FEW_SEEDS
+from tcs.reporting.coverage import coverage_sentence, overlap_sentence
+from tcs.reporting.folder import GridFolder, notes_of
 from tcs.reporting.intervals import Interval, holm, paired_difference
-from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table, group_tables, load_runs
-from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Trust, trust_in
+from tcs.reporting.results import COSTS, LATER_ORIGINS, ORIGINS, Run, Table
+from tcs.reporting.seal import BEFOREHAND, EXPLORATORY, UNKNOWN, Trust
 from tcs.reporting.tables import markdown
+from tcs.reporting.verdict import judge, ranking
 
 MARK = "<!-- written by tcs report; edits are lost when it runs again -->"
-LEDGER: Mapping[str, Any] = {  # what is read of it, where it is there
-    "seal": {"primary": list | None, "rows": int, "at": str},
-    "environment": {"versions": dict, "processor": str, "cores": int | None},
-}
-CLAIM_SEEDS = 5  # design rule: fewer seeds are for looking, not for saying that one method beats another
 COST_TITLES = ("parameters (M)", "steps", "images seen", "seconds", "images/s", "peak memory (MB)")
 
 
-def write_report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
-    """Read `folder` (the --out of tcs fewshot), write `out` (by default report.md in it), and report.csv and accuracy.png
-    beside it; returns `out`.
-
-    ArtefactError: no usable results, or `out` is a file that no report was; ConfigError: a primary comparison of unknown
-    methods, or matplotlib missing (the two tables are written before).
-    """
-    folder = pathlib.Path(folder)
-    out = folder / "report.md" if out is None else pathlib.Path(out)
-    runs = load_runs(folder)
-    tables = group_tables(runs)
-    recipe = _load_recipe(folder)
-    ledger = _load_ledger(folder)
-    if out.exists() and not out.read_bytes().startswith(MARK.encode()):
-        raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(out, render(runs, tables, recipe, ledger).encode())
-    save_table(out.with_name("report.csv"), list(_csv_rows(tables)))
-    draw_accuracy(tables, out.with_name("accuracy.png"))
-    return out
-
-
-def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:
-    """What a grid noted before its first row; empty where it noted nothing, as the first releases."""
-    path, remedy = folder / "ledger.json", "move it away for a report that does not say when a comparison was named"
-    ledger = load_mapping(path, {}, remedy) if path.exists() else {}
-    require_parts(path, ledger, {name: kind for name, kind in LEDGER.items() if ledger.get(name)}, remedy)
-    return ledger
-
-
-def _load_recipe(folder: pathlib.Path) -> dict[str, Any]:
-    path = folder / "recipe.yaml"
-    if not path.exists():
-        return {}
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ArtefactError(
-            f"{path} is not YAML ({' '.join(str(error).split())[:120]}); run tcs fewshot again."
-        ) from error
-    return recipe if isinstance(recipe, dict) else {}
-
-
-def render(runs: Sequence[Run], tables: Sequence[Table], recipe: Mapping[str, Any], ledger: Mapping[str, Any]) -> str:
-    """The whole report as Markdown, from the results, the recipe and the ledger of a grid."""
-    primary = primary_methods(recipe, runs)
-    parts = [MARK, "# Few-shot results", _preface(runs, recipe), "![accuracy over shots](accuracy.png)"]
-    for table in tables:
-        parts += [f"## {table.model}, unlabelled pool: {table.unlabelled}", accuracy_table(table)]
-        if primary is not None:
-            parts.append(comparison(table, *primary, trust_in(primary, ledger)))
+def render(grid: GridFolder) -> str:
+    """The whole report as Markdown. Its first lines say what is missing and which test images were seen in training."""
+    parts = [MARK, "# Few-shot results", _warnings(grid), _preface(grid.runs, grid.recipe), _verdict(grid)]
+    parts.append("![accuracy over shots](accuracy.png)")
+    for table in grid.tables:
+        parts += [f"## {table.title}", accuracy_table(table), _bounds(table)]
+        if grid.primary is not None and grid.trust is not None:
+            parts.append(comparison(table, *grid.primary, grid.trust))
         parts += ["Cost of one run, mean over all shots and seeds:", cost_table(table)]
-    parts += [_failures(runs), _origins(runs, ledger.get("environment", {}))]
+    parts += [_ranks(grid.tables), _failures(grid.runs), _origins(grid.runs, grid.ledger.get("environment", {}))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def primary_methods(recipe: Mapping[str, Any], runs: Sequence[Run]) -> tuple[str, str] | None:
-    """The two methods that the recipe's `primary` names; None without one, ConfigError where they are not in the results."""
-    primary = recipe.get("primary")
-    if primary is None:
-        return None
-    if not (isinstance(primary, list) and len(primary) == 2 and primary[0] != primary[1]):
-        raise ConfigError(f"recipe.yaml has primary: {primary}; it must name two methods, as [tcs+elsh, labels].")
-    methods = {run.method for run in runs}
-    for name in primary:
-        if name not in methods:
-            raise ConfigError(
-                f"recipe.yaml has primary: {primary}, but no run of '{name}'.{did_you_mean(name, methods)}"
-            )
-    return primary[0], primary[1]
+def _warnings(grid: GridFolder) -> str:
+    told = [coverage_sentence(grid.coverage), overlap_sentence(grid.runs)]
+    return "\n\n".join(f"**{sentence}**" for sentence in told if sentence)
+
+
+def _verdict(grid: GridFolder) -> str:
+    """In words for readers who know no statistics, where a comparison is named; the tables below have it in numbers."""
+    if grid.primary is None:
+        return ""
+    verdict = judge(grid.tables, grid.primary, grid.trust)
+    return f"> {verdict.headline} {verdict.detail} {verdict.sureness}"
+
+
+def _bounds(table: Table) -> str:
+    told = ", ".join(f"{method} {plain(interval)}" for method, interval in table.bounds.items())
+    return f"With all labels: {told}." if told else ""
+
+
+def _ranks(tables: Sequence[Table]) -> str:
+    """Average ranks, where there is more than one setting to average over."""
+    found = ranking(tables)
+    if found is None or found.conditions < 2:
+        return ""
+    rows = [[method, f"{rank:.2f}"] for method, rank in zip(found.methods, found.ranks, strict=True)]
+    friedman = "" if found.p is None else f" Friedman's test of equal ranks: p {_small(found.p)}."
+    told = (
+        f"Rank 1 is the best of a setting (data set, student, pool, shots); {found.conditions} settings. Ranks less than "
+        f"{found.critical:.2f} apart do not differ at 5 % (Nemenyi).{friedman}"
+    )
+    return f"## Average ranks\n\n{told}\n\n{markdown(['method', 'average rank'], rows)}"
 
 
 def _preface(runs: Sequence[Run], recipe: Mapping[str, Any]) -> str:
     seeds = len({run.seed for run in runs})
     lines = [
         f"Top-1 accuracy in percent, last step, on the test store: mean ± half-width of the 95 % t-interval over seeds (n). "
-        f"A seed draws the labelled images and the training run alike; {seeds} seeds, {len(runs)} rows in results.csv."
+        f"A seed draws the labelled images and the training run alike; {seeds} seeds, {len(runs)} rows in results.csv. "
+        f"An n below {FEW_SEEDS} is for no conclusion."
     ]
     if seeds < CLAIM_SEEDS:
         lines.append(f"With {seeds} of the {CLAIM_SEEDS} seeds that a claim needs, this table is for looking.")
-    if recipe.get("note"):
-        lines.append(f"**Note:** {' '.join(str(recipe['note']).split())}")
+    lines += [f"**Note:** {note}" for note in notes_of(recipe)]
     return "\n\n".join(lines)
 
 
@@ -214,12 +179,14 @@ def _mean_cost(table: Table, method: str, key: str) -> str:
 
 
 def _failures(runs: Sequence[Run]) -> str:
-    lines = [
-        f"- {run.model}, {run.method}, shots {run.shots}, seed {run.seed}, pool {run.unlabelled}: {run.error}"
-        for run in runs
-        if run.failed
-    ]
+    lines = [f"- {failed_run(run)}: {run.error}" for run in runs if run.failed]
     return "\n".join([f"## Failed runs: {len(lines)}", "", *lines]) if lines else ""
+
+
+def failed_run(run: Run) -> str:
+    """Which run it is, in words."""
+    names = [name for name in (run.dataset, run.model, run.method) if name]
+    return f"{', '.join(names)}, shots {run.shots}, seed {run.seed}, pool {run.unlabelled}"
 
 
 def _origins(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
@@ -234,20 +201,3 @@ def _origins(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
             f"- versions: {versions}",
         ]
     return "\n".join(lines)
-
-
-def _csv_rows(tables: Sequence[Table]) -> Iterator[dict[str, Any]]:
-    for table in tables:
-        for method in table.methods:
-            for shots in table.shots:
-                names = {"student": table.model, "unlabelled": table.unlabelled, "method": method, "shots": shots}
-                yield names | _csv_cell(table, method, shots)
-
-
-def _csv_cell(table: Table, method: str, shots: int) -> dict[str, Any]:
-    interval = table.interval(method, shots)
-    failed = sum(run.failed for run in table.cell(method, shots))
-    mean, half, std = (None,) * 3 if interval is None else (interval.mean, interval.half, interval.std)
-    numbers = {"top1_mean": mean, "top1_half_width": half, "top1_std": std}
-    told = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
-    return {"n": 0 if interval is None else interval.n, "failed": failed, **told}

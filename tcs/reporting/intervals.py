@@ -49,6 +49,23 @@ def paired_difference(ours: Mapping[Key, float], theirs: Mapping[Key, float]) ->
     return t_interval([ours[key] - theirs[key] for key in shared]) if shared else None
 
 
+def unpaired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval | None:
+    """The interval of mean(ours) - mean(theirs) of two samples that share no pairs, by Welch's t (1947); None where one is empty, without
+    an interval where one has a single value. `n` is the smaller sample's, `std` None: each has its own."""
+    if not ours or not theirs:
+        return None
+    mean, n = statistics.fmean(ours) - statistics.fmean(theirs), min(len(ours), len(theirs))
+    if n < 2:
+        return Interval(mean=mean, n=n)
+    parts = [statistics.variance(values) / len(values) for values in (ours, theirs)]
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        return Interval(mean=mean, n=n, half=0.0, p=_p_of_mean(mean, 0.0, n))
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(v) - 1) for part, v in zip(parts, (ours, theirs), strict=True))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Interval(mean=mean, n=n, half=half, p=float(2 * stats.t.sf(abs(mean) / error, freedom)))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values (Holm 1979): the i-th smallest of m times m - i + 1, made monotone, at most 1; order kept."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)

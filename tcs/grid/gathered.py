@@ -1,0 +1,140 @@
+"""What a report shows beside a grid's own files: the plan of its recipe, thumbnails of test images, the coordinates of its targets.
+
+Whatever is not there any more (stores move, targets are deleted) is left out; a report of the rows alone is a report.
+"""
+
+import functools
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import yaml
+from PIL import Image
+
+import cache
+from cache.errors import CacheError
+from tcs.coordinates.system import CoordinateSystem, load_coordinates
+from tcs.coordinates.targets import open_targets
+from tcs.errors import TcsError
+from tcs.grid.ledger import RECIPE
+from tcs.grid.recipe import Cell, Grid, plan_cells
+from tcs.grid.recipe_file import load_grid
+from tcs.images.decode import BadImageError, decode_square
+from tcs.images.recorded import recorded_data
+from tcs.images.stored import ReadRow, find_images, given_images
+from tcs.reporting.beside import NOTHING, Axes, Beside
+from tcs.reporting.coverage import Key
+
+SIDE = 72  # pixels of a thumbnail
+QUALITY = 82  # of its JPEG
+MOST_FILES = 20  # beside targets, to be tried for the coordinates that they are of
+
+
+def gather(folder: pathlib.Path) -> Beside:
+    """What can be had for the grid in `folder`; nothing where it holds no recipe that this release reads."""
+    try:
+        grid = load_grid(folder / RECIPE)
+    except (OSError, TcsError):
+        return NOTHING
+    return Beside(
+        planned=tuple(_key(cell) for cell in plan_cells(grid)),
+        unasked=frozenset() if _names_references(folder / RECIPE) else frozenset(grid.references),
+        axes=_all_axes(grid, folder),
+        thumbnails=functools.partial(_thumbnails, grid, folder),
+    )
+
+
+def _names_references(recipe: pathlib.Path) -> bool:
+    return "references" in yaml.safe_load(recipe.read_text())
+
+
+def _key(cell: Cell) -> Key:
+    """The key of a cell with its data set, which is empty for a recipe of one pair of stores."""
+    dataset = str(getattr(cell, "dataset", ""))
+    return (dataset, cell.model, cell.method.label, str(cell.shots), str(cell.seed), cell.unlabelled)
+
+
+def _part(grid: Grid, dataset: str) -> Grid:
+    """The grid on one pair of stores alone."""
+    part: Grid = grid.of(dataset) if hasattr(grid, "of") else grid
+    return part
+
+
+def _find(named: str, folder: pathlib.Path) -> pathlib.Path | None:
+    """A path of the recipe: from the working folder, else from the grid's folder or those above it."""
+    places = [pathlib.Path(named), *(place / named for place in (folder, *folder.resolve().parents[:2]))]
+    return next((place for place in places if place.exists()), None)
+
+
+def _all_axes(grid: Grid, folder: pathlib.Path) -> tuple[Axes, ...]:
+    parts = [_part(grid, dataset) for dataset in getattr(grid, "datasets", ("",))]
+    named = [name for part in parts for name in (part.targets, *(row.options.get("targets") for row in part.methods))]
+    paths = dict.fromkeys(str(name) for name in named if isinstance(name, str))
+    found = [_axes(name, path) for name in paths if (path := _find(name, folder)) is not None]
+    return tuple(axes for axes in found if axes is not None)
+
+
+def _axes(name: str, path: pathlib.Path) -> Axes | None:
+    try:
+        system = open_targets(path).coordinates
+    except TcsError:
+        return None
+    whole = _as_fitted(system, path.parent)
+    selection = whole.selection
+    return Axes(
+        name=pathlib.Path(name).name,
+        method=system.method,
+        components=system.components,
+        spectrum=system.spectrum_D.tolist(),
+        ceiling=tuple((whole.ceiling or {}).get("rows", ())),
+        history=() if selection is None else selection.history,
+        kept=None if selection is None else len(selection.active_k),
+        note="" if selection is None else selection.note,
+    )
+
+
+def _as_fitted(system: CoordinateSystem, folder: pathlib.Path) -> CoordinateSystem:
+    """The same system with its ceiling and selection, which targets leave out, where its file lies beside them."""
+    for path in sorted(folder.glob("*.safetensors"))[:MOST_FILES]:
+        try:
+            found = load_coordinates(path)
+        except TcsError:
+            continue
+        if found.identity == system.identity:
+            return found
+    return system
+
+
+def _thumbnails(grid: Grid, folder: pathlib.Path, dataset: str, keys: Sequence[str]) -> Mapping[str, bytes]:
+    """Small JPEGs of test images by key, of those that can be read. Images that changed since the teacher saw them are left out."""
+    part = _part(grid, dataset)
+    path = _find(part.test, folder)
+    if path is None:
+        return {}
+    try:
+        store = cache.open(path)
+        read = _reader(store, part.test_data)
+    except (TcsError, CacheError):
+        return {}
+    rows, found = {key: row for row, key in enumerate(store.keys)}, {}
+    for key in keys:
+        try:
+            found[key] = _jpeg(read(rows[key]))
+        except (KeyError, TcsError, CacheError, BadImageError):
+            continue
+    return found
+
+
+def _reader(store: cache.Store, data: str | None) -> ReadRow:
+    """From the store, from `data`, or from where the store says its images were."""
+    recorded = recorded_data(store.manifest.provenance)
+    if data is None and not store.has_images and recorded is not None:
+        return given_images(store, recorded.data)
+    return find_images(store, data)
+
+
+def _jpeg(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(decode_square(data, SIDE))).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
