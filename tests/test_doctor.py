@@ -110,8 +110,10 @@ def test_the_table_of_versions_is_that_of_the_project() -> None:
     pinned = dict(line.split("==") for line in pins if "==" in line)
     newest = {name: high for name, (_, high) in packages.NEEDED.items()}
     newest |= {name: high for name, (_, _, high) in packages.OPTIONAL.items()}
+    assert newest.keys() - pinned.keys() == {"ray", "submitit"}  # engines for clusters, which no test run installs
     for name, high in newest.items():
-        assert packages.release(pinned[name])[: len(packages.release(high))] <= packages.release(high), name
+        if name in pinned:
+            assert packages.release(pinned[name])[: len(packages.release(high))] <= packages.release(high), name
 
 
 def test_extras_are_those_of_the_project() -> None:

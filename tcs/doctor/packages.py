@@ -15,6 +15,8 @@ PYTHON = ("3.11", "3.14")
 NEEDED: Mapping[str, tuple[str, str]] = {
     "click": ("8.2", "8.5"),
     "h5py": ("3.12.1", "3.16"),
+    "jinja2": ("3.1", "3.1"),
+    "markupsafe": ("2.1", "3.0"),
     "numpy": ("2.0", "2.5"),
     "pillow": ("11", "13.0"),
     "pyyaml": ("6", "6.0"),
@@ -33,7 +35,9 @@ OPTIONAL: Mapping[str, tuple[str, str, str]] = {  # distribution -> (extra, lowe
     "onnxruntime": ("export", "1.32", "1.32"),
     "onnxscript": ("export", "0.7", "0.7"),
     "pyarrow": ("data", "21", "26.0"),
+    "ray": ("ray", "2.50", "2.60"),
     "simplejpeg": ("fast", "1.8", "1.9"),
+    "submitit": ("submitit", "1.5", "1.5"),
     "tensorboard": ("tensorboard", "2.20", "2.21"),
 }
 FAISS = ("faiss-gpu", "faiss-cpu")
