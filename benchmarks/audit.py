@@ -6,9 +6,9 @@
     python benchmarks/audit.py copies STORES/flowers5-train.store copies.store --without STORES/pbc8-train.store --out copies.csv
 
 `labels`: 5 % of the labels are replaced by another class, drawn evenly; the share of them in the first tenth of the ranked rows.
-Seeds from 100 on: the weights of the score were chosen at 0 and 1. `plant` writes three copies of each of 150 images. `copies`: at each
-cosine, the share of copies that are as near to their image (images of even places are the half on which the default was chosen, odd
-ones the other), and the share of rows of stores without planted copies that have such a neighbour (a false alarm, or a copy that
+Seeds from 100 on: the penalty and the number of axes were chosen on two other draws of these stores. `plant` writes three copies of each of 150 images. `copies`: at each
+cosine, the share of copies that are as near to their image (in two halves of the images; the default was chosen on an earlier draw of
+images of the same store, and on these stores without planted copies), and the share of rows of stores without planted copies that have such a neighbour (a false alarm, or a copy that
 was there before). Legend: N rows, K coordinates.
 """
 
@@ -50,7 +50,7 @@ def main(given: list[str] | None = None) -> None:
     if options.part == "labels":
         rows = [row for path in options.stores for row in label_rows(path, options.seeds)]
     else:
-        rows = copy_rows(*options.stores, options.without)
+        rows = copy_rows(options.stores[0], options.stores[1], options.without)
     save_table(options.out, rows, tuple(rows[0]))
 
 
@@ -120,7 +120,7 @@ def copy_rows(source: pathlib.Path, copies: pathlib.Path, without: list[pathlib.
     groups = {
         f"{kind}, {half} half": cosines_M[(kinds == kind) & (halves_M == number)]
         for kind in sorted(set(kinds.tolist()))
-        for number, half in enumerate(("choosing", "other"))
+        for number, half in enumerate(("first", "second"))
     }
     groups |= {f"none planted: {path.stem}": _nearest(path) for path in (source, *without)}
     return [

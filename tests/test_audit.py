@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_table_is_what_subset_excludes(tmp_path):
         tmp_path,
     )
     audit(x, out=(table,), near=1.0)
-    with open(table, newline="") as file:
+    with pathlib.Path(table).open(newline="") as file:
         lines = list(csv.reader(file))
     assert lines[0] == ["kind", "key", "class", "suggested", "other_key", "other_store", "score"]
 
