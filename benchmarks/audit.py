@@ -6,10 +6,11 @@
     python benchmarks/audit.py copies STORES/flowers5-train.store copies.store --without STORES/pbc8-train.store --out copies.csv
 
 `labels`: 5 % of the labels are replaced by another class, drawn evenly; the share of them in the first tenth of the ranked rows.
-Seeds from 100 on: the penalty and the number of axes were chosen on two other draws of these stores. `plant` writes three copies of each of 150 images. `copies`: at each
-cosine, the share of copies that are as near to their image (in two halves of the images; the default was chosen on an earlier draw of
-images of the same store, and on these stores without planted copies), and the share of rows of stores without planted copies that have such a neighbour (a false alarm, or a copy that
-was there before). Legend: N rows, K coordinates.
+Seeds from 100 on: the penalty and the number of axes were chosen on two other draws of these stores. `plant` writes three copies of
+each of 150 images. `copies`: at each cosine, the share of copies that are as near to their image, in two halves of the images, and
+the share of rows of stores without planted copies that have such a neighbour (a false alarm, or a copy that was there before). The
+default was chosen on an earlier draw of images of the same store, and on these stores without planted copies.
+Legend: N rows, K coordinates.
 """
 
 import argparse
