@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING, Any
 from tcs import shadowing
 
 if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines against the table below
+    from tcs.auditing.findings import AuditFinding as AuditFinding
+    from tcs.auditing.result import Audit as Audit
+    from tcs.auditing.run import audit as audit
+    from tcs.config.audit import AuditConfig as AuditConfig
     from tcs.config.coordinates import FitConfig as FitConfig
     from tcs.config.coordinates import TargetsConfig as TargetsConfig
     from tcs.config.distill import DistillConfig as DistillConfig
@@ -113,6 +117,10 @@ MODULE_OF: dict[str, str] = {
     "suggest": "tcs.labelling.suggest",
     "LabelConfig": "tcs.config.labelling",
     "label_store": "tcs.splits.given_labels",
+    "AuditConfig": "tcs.config.audit",
+    "audit": "tcs.auditing.run",
+    "Audit": "tcs.auditing.result",
+    "AuditFinding": "tcs.auditing.findings",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
     "FewshotConfig": "tcs.config.evaluate",

@@ -40,6 +40,7 @@ ROOMS = {
     "students": "functional hub",
     "inference": "augmentation calibration checkpoint images metrics students",
     "labelling": "coordinates images pool_labels splits",
+    "auditing": "artefact coordinates images labelling",
     "exchange": "",
     "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
@@ -57,7 +58,7 @@ ROOMS = {
     "students training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
-    "cli": "coordinates demonstration doctor evaluation exchange export extraction grid inference labelling maintenance methods "
+    "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling maintenance methods "
     "pipeline reporting splits training",
     "__main__": "cli",
 }

@@ -36,6 +36,7 @@ FUNCTIONS = {
     "export": (tcs.export_students,),
     "latency": (tcs.measure_latency,),
     "suggest": (tcs.suggest,),
+    "audit": (tcs.audit,),
     "probe": (tcs.probe,),
     "fewshot": (tcs.fewshot,),
     "report": (tcs.write_report,),

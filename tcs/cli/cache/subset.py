@@ -4,6 +4,8 @@ import pathlib
 
 import click
 
+from tcs.config.audit import DEFAULT_KINDS, KINDS, ExclusionConfig
+
 
 @click.command(name="subset")
 @click.argument("store", type=click.Path())
@@ -11,6 +13,15 @@ import click
 @click.option("--class", "classes", multiple=True, help="Keep this class. Repeatable.")
 @click.option("--keys", "keys_file", type=click.Path(), help="Keep the keys of this file, one a line.")
 @click.option("--split-file", type=click.Path(), help="Keep the rows of this k-shot file, `class key` lines.")
+@click.option("--exclude", type=click.Path(), help="Leave out what this table of tcs audit names.")
+@click.option(
+    "--exclude-kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help=f"Kind of its lines to leave out.  [default: {', '.join(DEFAULT_KINDS)}]  Repeatable.",
+)
+@click.option("--exclude-top", type=int, help="How many label errors to leave out, with --exclude-kind label-error.")
 @click.option("--readout", "readouts", multiple=True, help="Keep this readout.  [default: all]  Repeatable.")
 @click.option("--images", type=click.Choice(["none"]), help="none leaves the images out.")
 @click.option("--rows-per-shard", type=int, help="[default: as in STORE]")
@@ -22,6 +33,9 @@ def command(
     classes: tuple[str, ...],
     keys_file: str | None,
     split_file: str | None,
+    exclude: str | None,
+    kinds: tuple[str, ...],
+    exclude_top: int | None,
     readouts: tuple[str, ...],
     images: str | None,
     rows_per_shard: int | None,
@@ -36,7 +50,7 @@ def command(
     from tcs.cli.cache.info import stamp, tell
     from tcs.runtime import progress_bar
 
-    keys = _keys(store, keys_file, split_file)
+    keys = _without(store, _keys(store, keys_file, split_file), exclude, kinds, exclude_top)
     before = stamp(out)
     with progress_bar(len(cache.open(store)) if keys is None else len(keys), "subset", "rows") as bar:
         cache.subset(
@@ -73,6 +87,29 @@ def _keys(store: str, keys_file: str | None, split_file: str | None) -> list[str
     if not both:
         raise DataError(f"{keys_file} and {split_file} have no key in common; give one of them, or other files.")
     return [key for key in named if key in both]
+
+
+def _without(
+    store: str, keys: list[str] | None, exclude: str | None, kinds: tuple[str, ...], top: int | None
+) -> list[str] | None:
+    """`keys` (None: all of the store) less those that a table of an audit names; one line says how many that are."""
+    from tcs.errors import DataError, require
+
+    if exclude is None:
+        require(not kinds and top is None, "--exclude-kind and --exclude-top have no effect without --exclude.")
+        return keys
+    config = ExclusionConfig(exclude=exclude, kinds=kinds or DEFAULT_KINDS, top=top)
+    import cache
+    from tcs.auditing.exclusion import excluded_keys
+    from tcs.runtime import say
+
+    opened = cache.open(store)
+    dropped = excluded_keys(config, opened.keys)
+    kept = [key for key in (opened.keys if keys is None else keys) if key not in dropped]
+    if not kept:
+        raise DataError(f"--exclude {exclude} names every image; nothing would be left. Exclude fewer.")
+    say(f"{len(dropped):,} images are left out by {exclude} ({', '.join(config.kinds)}).")
+    return kept
 
 
 def _lines(path: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""`tcs audit`: what is wrong with the data of a store."""
