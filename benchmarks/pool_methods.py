@@ -54,7 +54,6 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "ce + 3 kd, ridge probe": {"loss": "ce + 3.0*kd", "probe_head": "ridge"},
     "ce + 0.2 kd, ridge probe": {"loss": "ce + 0.2*kd", "probe_head": "ridge"},
     "tcs": {"method": "tcs"},
-    "mimic-first": {"method": "mimic-first"},
     "ce + 2 dist, ridge probe": {"loss": "ce + 2.0*dist", "probe_head": "ridge"},
 }
 

@@ -71,7 +71,6 @@ LOGGED |= {f"rdimkd-{axes}": ("ce l2", 192) for axes in "pra"} | {
     "csd-joint": ("ce csd", 192),
 }
 LOGGED |= {"pool-labels": ("pool", 192), "tcs-pool": ("pool l2", 192), "pool-head": ("pool l2", 192)}
-LOGGED |= {"mimic-first": ("ce l2", 1 * 16 + 11 * 12)}
 LOGGED |= {"dho": ("ce dho-kd", 192), "customkd": ("ce customkd-l2", 192)}
 LOGGED |= {"tcs-probe": ("l2", 192), "tcs-probe+elsh": ("elsh", 192), "tcs-mimic": ("l2", 192)}
 

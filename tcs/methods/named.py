@@ -138,12 +138,6 @@ METHODS: Mapping[str, Method] = {
         loss="pool + 1.0*l2",
         about="soft labels of every row, spread over the cached pool, and L2 mimicry of the coordinates beside them",
     ),
-    "mimic-first": Method(
-        head="linear",
-        loss="ce",
-        warm_up="l2",
-        about="mimic warm-up, then cross-entropy on the labels: a plain timm classifier that starts from the teacher's coordinates",
-    ),
     "pool-head": Method(
         head="tcs",
         loss="pool + 1.0*l2",
