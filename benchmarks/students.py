@@ -239,7 +239,7 @@ def run_part(arguments: argparse.Namespace) -> None:
 def collect() -> list[dict[str, Any]]:
     """The rows of all folders, each with its data set in front, also written to results.csv."""
     rows = [
-        {"dataset": next(name for name in CACHES if folder.name.startswith(name))} | row
+        row | {"dataset": next(name for name in CACHES if folder.name.startswith(name))}
         for folder in sorted(path.parent for path in RESULTS.glob("*/results.csv"))
         for row in load_table(folder / "results.csv")
     ]

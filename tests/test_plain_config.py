@@ -38,6 +38,7 @@ GIVEN: dict[Any, dict[str, Any]] = {
     tcs.LabelConfig: {"store": "x", "label_file": "y"},
     tcs.ExportConfig: {"run": "x", "to": "timm", "out": "y"},
     tcs.SuggestConfig: {"store": "x", "n": 4, "out": "y"},
+    tcs.AuditConfig: {"store": "x"},
     tcs.RecomputeConfig: {"store": "x"},
     tcs.RepairConfig: {"store": "x"},
     tcs.ImportConfig: {"source": "x", "out": "y"},
