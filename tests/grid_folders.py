@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tcs.reporting.predicted import FOLDER, cell_id
 from tcs.reporting.results import load_runs
+from tcs.reporting.rows import PREDICTIONS, cell_digest
 
 COLUMNS = (
     *(
@@ -94,7 +94,7 @@ def write_predictions(
     folder: pathlib.Path, images: int = 40, classes: Sequence[str] = ("ant", "bee", "cow", "doe")
 ) -> None:
     """Predictions of every finished row of the folder: right on as many of the first images as its top-1 says, the next class beyond."""
-    out = folder / FOLDER
+    out = folder / PREDICTIONS
     out.mkdir(exist_ok=True)
     labels_N = np.arange(images) % len(classes)
     keys = np.array([f"{classes[label]}/{index}.png" for index, label in enumerate(labels_N)])
@@ -104,7 +104,7 @@ def write_predictions(
             right_N = np.arange(images) < round(run.top1 / 100 * images)
             top1_N = np.where(right_N, labels_N, (labels_N + 1) % len(classes)).astype(np.int16)
             nll_N = np.linspace(0, 3, images).astype(np.float16)
-            np.savez(out / f"{cell_id(run)}.npz", top1_N=top1_N, nll_N=nll_N, test=np.array("t1"))
+            np.savez(out / f"{cell_digest(run.key)}.npz", top1_N=top1_N, nll_N=nll_N, test=np.array("t1"))
 
 
 def write_states(folder: pathlib.Path, states: Sequence[tuple[Sequence[str], str]], torn: str = "") -> None:

@@ -4,8 +4,14 @@ import csv
 import pathlib
 from typing import Any
 
+import numpy as np
 import yaml
 from artefacts import make_store, make_targets
+from numpy.typing import NDArray
+
+import cache
+from tcs.grid.references import answer_transductive
+from tcs.metrics import match_classes
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 CIFAR = "cifar_resnet8"
@@ -52,3 +58,11 @@ def results(out: pathlib.Path) -> list[tuple[tuple[str, str], ...]]:
     """The rows in no order, without what the clock and the memory say."""
     rows = [{name: value for name, value in row.items() if name not in MEASURED} for row in rows_of(out)]
     return sorted(tuple(sorted(row.items())) for row in rows)
+
+
+def score_transductive(
+    train: cache.Store, test: cache.Store, rows_N: NDArray[np.int64], pool_P: NDArray[np.int64], *rest: Any
+) -> dict[str, float]:
+    """top1, top1_err and top5 of `answer_transductive` in percent."""
+    truth_M = match_classes(test, train.classes)[test.labels_N >= 0]
+    return answer_transductive(train, test, rows_N, pool_P, *rest).accuracies(truth_M)

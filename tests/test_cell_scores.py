@@ -15,13 +15,13 @@ from tcs.grid.answers import Answers
 from tcs.grid.cell_splits import split_of_cell
 from tcs.grid.copies import CopyFinder
 from tcs.grid.costs import online_teacher_seconds
-from tcs.grid.ledger import CELL_KEY
 from tcs.grid.recipe import plan_cells
 from tcs.grid.recipe_file import load_grid
 from tcs.grid.references import answer_reference
 from tcs.grid.run import fewshot
 from tcs.grid.scoring import Scorer
 from tcs.metrics import balanced_accuracy
+from tcs.reporting.rows import CELL_KEY
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 

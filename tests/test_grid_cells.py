@@ -7,9 +7,10 @@ from forks import fork_context
 
 import cache
 from tcs.errors import ArtefactError
-from tcs.grid.cells import CELLS, CellLedger
+from tcs.grid.cells import CellLedger
 from tcs.grid.method_rows import MethodRow
 from tcs.grid.recipe import Cell
+from tcs.reporting.rows import CELLS
 
 METHOD = MethodRow(label="labels", options={}, uses_pool=False)
 A, B = (Cell(model="m", method=METHOD, shots=4, seed=seed, unlabelled="none") for seed in (0, 1))

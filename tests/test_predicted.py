@@ -6,8 +6,9 @@ from grid_folders import grid_row, usual_rows, write_predictions, write_rows
 
 import cache
 from tcs.errors import ArtefactError
-from tcs.reporting.predicted import FOLDER, cell_id, confusion, hardest, load_predictions
+from tcs.reporting.predicted import confusion, hardest, load_predictions
 from tcs.reporting.results import load_runs
+from tcs.reporting.rows import PREDICTIONS, cell_digest
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def load(folder):
 
 def test_a_cell_is_found_by_its_key(folder):
     run = load_runs(folder)[0]
-    assert cell_id(run) == cache.digest_of_json(["", "vit", "kd", "1", "0", "none"])[:16]
+    assert cell_digest(run.key) == cache.digest_of_json(["", "vit", "kd", "1", "0", "none"])[:16]
     found = load(folder)[""]
     assert found.top1_SN.shape == (2, 8)
     assert found.hits().mean() == 0.5
@@ -44,7 +45,7 @@ def test_hard_images_are_those_that_few_get_right_then_those_that_cost_most(fold
 
 def test_cells_without_likelihoods_are_ordered_by_place(folder):
     run = load_runs(folder)[0]
-    path = folder / FOLDER / f"{cell_id(run)}.npz"
+    path = folder / PREDICTIONS / f"{cell_digest(run.key)}.npz"
     with np.load(path) as file:
         np.savez(path, top1_N=file["top1_N"], test=file["test"])
     found = load(folder)[""]
@@ -54,10 +55,10 @@ def test_cells_without_likelihoods_are_ordered_by_place(folder):
 
 def test_what_is_not_there_is_left_out(folder):
     run = load_runs(folder)[1]
-    (folder / FOLDER / f"{cell_id(run)}.npz").unlink()
+    (folder / PREDICTIONS / f"{cell_digest(run.key)}.npz").unlink()
     assert len(load(folder)[""].runs) == 1
     assert load(folder)[""].chosen([run]) is None
-    (folder / FOLDER / "test-t1.npz").unlink()
+    (folder / PREDICTIONS / "test-t1.npz").unlink()
     assert load(folder) == {}
 
 
@@ -83,7 +84,7 @@ def test_data_sets_are_apart(tmp_path):
     ],
 )
 def test_broken_predictions_are_named_with_the_remedy(folder, arrays, told):
-    path = folder / FOLDER / f"{cell_id(load_runs(folder)[0])}.npz"
+    path = folder / PREDICTIONS / f"{cell_digest(load_runs(folder)[0].key)}.npz"
     np.savez(path, **arrays)
     with pytest.raises(
         ArtefactError, match=rf"{path.name} {told}.*; remove {path.name}, and the report does without it\."
@@ -92,7 +93,7 @@ def test_broken_predictions_are_named_with_the_remedy(folder, arrays, told):
 
 
 def test_a_torn_file_is_named(folder):
-    path = folder / FOLDER / f"{cell_id(load_runs(folder)[0])}.npz"
+    path = folder / PREDICTIONS / f"{cell_digest(load_runs(folder)[0].key)}.npz"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(ArtefactError, match="cannot be read"):
         load(folder)

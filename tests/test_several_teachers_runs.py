@@ -14,6 +14,7 @@ import torch
 import yaml
 from artefacts import CLASSES, DIMS, make_store
 from click.testing import CliRunner
+from grids import score_transductive
 from safetensors.torch import load_file
 from teachers_beside import unit, write_beside
 from torch import Tensor
@@ -34,7 +35,7 @@ from tcs.coordinates.targets import fit_targets, open_targets
 from tcs.distributed.collectives import ALONE
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.grid.recipe_file import load_grid
-from tcs.grid.references import pool_teachers_of, score_transductive
+from tcs.grid.references import pool_teachers_of
 from tcs.grid.run import fewshot
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.pool_labels.spread import spread_labels

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from artefacts import make_store
+from grids import score_transductive
 from relabelled import labelled_only_at, scrambled
 from sklearn.decomposition import PCA
 
@@ -17,7 +18,6 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
 from tcs.grid import references
 from tcs.grid.recipe_file import load_grid
-from tcs.grid.references import score_transductive
 from tcs.grid.run import fewshot
 from tcs.methods.named import find_method
 from tcs.pool_labels.options import PoolLabelOptions

@@ -19,10 +19,10 @@ from typing import Any
 from tcs.errors import ArtefactError
 from tcs.grid.ledger import locked
 from tcs.grid.recipe import Cell
+from tcs.reporting.rows import CELLS
 from tcs.runtime import say
 from tcs.training.metrics import AppendedFile
 
-CELLS = "cells.jsonl"
 RUNNING, DONE, FAILED = "running", "done", "failed"
 NEEDED: Mapping[str, Any] = {"cell": str, "state": str, "attempt": int, "error": str, "where": str}
 

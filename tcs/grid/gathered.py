@@ -17,14 +17,13 @@ from cache.errors import CacheError
 from tcs.coordinates.system import CoordinateSystem, load_coordinates
 from tcs.coordinates.targets import open_targets
 from tcs.errors import TcsError
-from tcs.grid.ledger import RECIPE
-from tcs.grid.recipe import Cell, Grid, plan_cells
+from tcs.grid.recipe import Grid, plan_cells
 from tcs.grid.recipe_file import load_grid
 from tcs.images.decode import BadImageError, decode_square
 from tcs.images.recorded import recorded_data
 from tcs.images.stored import ReadRow, find_images, given_images
 from tcs.reporting.beside import NOTHING, Axes, Beside
-from tcs.reporting.coverage import Key
+from tcs.reporting.rows import RECIPE
 
 SIDE = 72  # pixels of a thumbnail
 QUALITY = 82  # of its JPEG
@@ -38,7 +37,7 @@ def gather(folder: pathlib.Path) -> Beside:
     except (OSError, TcsError):
         return NOTHING
     return Beside(
-        planned=tuple(_key(cell) for cell in plan_cells(grid)),
+        planned=tuple(cell.key for cell in plan_cells(grid)),
         unasked=frozenset() if _names_references(folder / RECIPE) else frozenset(grid.references),
         axes=_all_axes(grid, folder),
         thumbnails=functools.partial(_thumbnails, grid, folder),
@@ -49,18 +48,6 @@ def _names_references(recipe: pathlib.Path) -> bool:
     return "references" in yaml.safe_load(recipe.read_text())
 
 
-def _key(cell: Cell) -> Key:
-    """The key of a cell with its data set, which is empty for a recipe of one pair of stores."""
-    dataset = str(getattr(cell, "dataset", ""))
-    return (dataset, cell.model, cell.method.label, str(cell.shots), str(cell.seed), cell.unlabelled)
-
-
-def _part(grid: Grid, dataset: str) -> Grid:
-    """The grid on one pair of stores alone."""
-    part: Grid = grid.of(dataset) if hasattr(grid, "of") else grid
-    return part
-
-
 def _find(named: str, folder: pathlib.Path) -> pathlib.Path | None:
     """A path of the recipe: from the working folder, else from the grid's folder or those above it."""
     places = [pathlib.Path(named), *(place / named for place in (folder, *folder.resolve().parents[:2]))]
@@ -68,7 +55,7 @@ def _find(named: str, folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _all_axes(grid: Grid, folder: pathlib.Path) -> tuple[Axes, ...]:
-    parts = [_part(grid, dataset) for dataset in getattr(grid, "datasets", ("",))]
+    parts = [grid.of(dataset) for dataset in grid.datasets]
     named = [name for part in parts for name in (part.targets, *(row.options.get("targets") for row in part.methods))]
     paths = dict.fromkeys(str(name) for name in named if isinstance(name, str))
     found = [_axes(name, path) for name in paths if (path := _find(name, folder)) is not None]
@@ -108,7 +95,7 @@ def _as_fitted(system: CoordinateSystem, folder: pathlib.Path) -> CoordinateSyst
 
 def _thumbnails(grid: Grid, folder: pathlib.Path, dataset: str, keys: Sequence[str]) -> Mapping[str, bytes]:
     """Small JPEGs of test images by key, of those that can be read. Images that changed since the teacher saw them are left out."""
-    part = _part(grid, dataset)
+    part = grid.of(dataset)
     path = _find(part.test, folder)
     if path is None:
         return {}

@@ -16,7 +16,7 @@ from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.config.pool import JOINED
 from tcs.errors import ArtefactError
 from tcs.grid.recipe import BOUNDS, EXACT, POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
-from tcs.reporting.rows import DATASET, KEY, load_rows
+from tcs.reporting.rows import CELL_KEY, DATASET, LEDGER, RECIPE, RESULTS, load_rows
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
 
@@ -25,10 +25,9 @@ try:
 except ImportError:  # not POSIX: no advisory locks, so start the parts of a grid one after the other there
     fcntl = None  # type: ignore[assignment]
 
-RESULTS, RECIPE, LEDGER, LOCK = "results.csv", "recipe.yaml", "ledger.json", ".lock"
+LOCK = ".lock"
 SEMANTICS = 1  # raised by hand, when the same recipe and stores would give other numbers
 
-CELL_KEY = (DATASET, *KEY)  # the columns of Cell.key
 
 PARTS: Mapping[str, Any] = {  # of a ledger, and their types
     "origin": {"train": str, "test": str, "targets": dict, "semantics": int},

@@ -30,7 +30,7 @@ class Shown(Protocol):
         """It has made `done` steps of the training it is at, of `images` images each."""
 
     def end(self, cell: str, told: str, state: str) -> None:
-        """A cell (tcs.grid.cells.cell_id) is over: `told` says how, `state` is done, failed, again (it will be tried again) or passed
+        """A cell (Cell.digest) is over: `told` says how, `state` is done, failed, again (it will be tried again) or passed
         (to another process)."""
 
 

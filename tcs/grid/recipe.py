@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import cache
 from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError
 from tcs.grid.method_rows import MethodRow
 from tcs.grid.pairs import Pair
 from tcs.methods.named import Method, resolve_method, without_pool
+from tcs.reporting.rows import cell_digest
 
 TEACHER = "teacher"  # the model of a reference row without a student
 NO_PIXELS = ("none", "0")
@@ -135,7 +135,7 @@ class Cell:
     @property
     def digest(self) -> str:
         """16 hex digits that stand for it in files."""
-        return cache.digest_of_json(list(self.key))[:16]
+        return cell_digest(self.key)
 
 
 def plan_cells(grid: Grid) -> list[Cell]:

@@ -179,20 +179,6 @@ def answer_transductive(
     return Answers.of_probabilities(np.mean(found, axis=0, dtype=np.float64))
 
 
-def score_transductive(
-    train: cache.Store,
-    test: cache.Store,
-    rows_N: NDArray[np.int64],
-    pool_P: NDArray[np.int64],
-    seed: int,
-    device: str,
-    pool_teachers: str = JOINED,
-) -> dict[str, float]:
-    """top1, top1_err and top5 of `answer_transductive` in percent."""
-    truth_M = match_classes(test, train.classes)[test.labels_N >= 0]
-    return answer_transductive(train, test, rows_N, pool_P, seed, device, pool_teachers).accuracies(truth_M)
-
-
 REFERENCE_ANSWERS: Mapping[str, Callable[[Shots], Answers]] = {
     "teacher-probe": _ridge,
     "teacher-knn": _knn,

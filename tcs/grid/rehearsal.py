@@ -16,10 +16,11 @@ from tcs.errors import ModelError, TcsError
 from tcs.grid.bench import Bench, OpenedGrid
 from tcs.grid.cell_splits import split_of_cell
 from tcs.grid.estimate import Estimate, bytes_of, estimate, is_timed
-from tcs.grid.ledger import RESULTS, load_results
+from tcs.grid.ledger import load_results
 from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
 from tcs.grid.same_pixels import plan_same_pixels
 from tcs.grid.streams import Group
+from tcs.reporting.rows import RESULTS
 from tcs.runtime import say
 from tcs.students.backbone import is_known, parse_student
 from tcs.students.student import StudentPlan, build_student

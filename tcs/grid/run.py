@@ -28,7 +28,7 @@ from tcs.grid.cell_splits import keep_split, pool_of_cell, split_of_cell
 from tcs.grid.cells import CellLedger
 from tcs.grid.costs import online_teacher_seconds
 from tcs.grid.engines import Crew, run_engine
-from tcs.grid.ledger import CELL_KEY, COLUMNS, RESULTS, claim_folder, load_results, recipe_id, row_key
+from tcs.grid.ledger import COLUMNS, claim_folder, load_results, recipe_id, row_key
 from tcs.grid.picture import Kept
 from tcs.grid.recipe import (
     POOL_REFERENCES,
@@ -47,6 +47,7 @@ from tcs.grid.work import Work, done_keys, run_groups
 from tcs.inference.network import logits_of
 from tcs.inference.runs import load_student
 from tcs.metrics import known_hashes
+from tcs.reporting.rows import CELL_KEY, RESULTS
 from tcs.runtime import pick_device, say
 from tcs.splits.shots import Split
 from tcs.students.backbone import parse_student

@@ -19,9 +19,9 @@ from tcs.grid.answers import Answers
 from tcs.grid.copies import Copies, CopyFinder
 from tcs.grid.recipe import Cell
 from tcs.metrics import count_known, match_classes
+from tcs.reporting.rows import PREDICTIONS
 from tcs.runtime import say
 
-PREDICTIONS = "predictions"
 MOST_NLL = float(np.finfo(np.float16).max)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from tcs.grid.cells import FAILED, RUNNING, CellLedger, CellState
 from tcs.grid.claims import claimed_groups
-from tcs.grid.ledger import RESULTS, add_row, load_results, row_key
+from tcs.grid.ledger import add_row, load_results, row_key
 from tcs.grid.picture import Shown, steps_of
 from tcs.grid.recipe import Cell
 from tcs.grid.streams import Group, without
+from tcs.reporting.rows import PREDICTIONS, RESULTS
 from tcs.runtime import say
 from tcs.training.progress import ShowSteps
 
@@ -123,7 +124,7 @@ class _Crew:
     def _record(self, cell: Cell, row: Row, seconds: float) -> None:
         """Add the row, unless the cell is to be tried again, and note the end of the attempt."""
         failed = row["status"] != "ok"
-        name, identity = " ".join(filter(None, cell.key)), cell.digest
+        name, identity = cell.name, cell.digest
         if failed and self._cells.tries(cell) < TRIES:
             self._cells.end(cell, seconds=seconds, error=row["error"])
             self._shown.end(identity, f"{name}: failed, and is tried again at the end: {row['error']}", "again")
@@ -137,7 +138,7 @@ class _Crew:
 
     def _predictions(self, identity: str) -> str:
         """Where the predictions of a cell lie, if they were kept."""
-        path = f"predictions/{identity}.npz"
+        path = f"{PREDICTIONS}/{identity}.npz"
         return path if (self._work.out / path).exists() else ""
 
 

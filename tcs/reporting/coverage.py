@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tcs.reporting.results import Run
+from tcs.reporting.rows import CELLS
 
-CELLS = "cells.jsonl"
 MOST_NAMED = 6  # groups of missing cells in one sentence
 Key = tuple[str, ...]  # dataset, model, method, shots, seed, unlabelled: Run.key
 

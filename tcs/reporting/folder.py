@@ -13,9 +13,10 @@ from tcs.reporting.beside import NOTHING, Beside
 from tcs.reporting.coverage import Coverage, Key, cover, load_states
 from tcs.reporting.predicted import Predicted, load_predictions
 from tcs.reporting.results import Run, Table, group_tables, load_runs
+from tcs.reporting.rows import LEDGER, RECIPE
 from tcs.reporting.seal import Trust, trust_in
 
-LEDGER: Mapping[str, Any] = {  # what is read of it, where it is there
+PARTS: Mapping[str, Any] = {  # what is read of it, where it is there
     "seal": {"primary": list | None, "rows": int, "at": str},
     "environment": {"versions": dict, "processor": str, "cores": int | None},
 }
@@ -81,14 +82,14 @@ def _cover(runs: Sequence[Run], beside: Beside, states: Mapping[Key, str]) -> Co
 
 def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:
     """What a grid noted before its first row; empty where it noted nothing, as the first releases."""
-    path, remedy = folder / "ledger.json", "move it away for a report that does not say when a comparison was named"
+    path, remedy = folder / LEDGER, "move it away for a report that does not say when a comparison was named"
     ledger = load_mapping(path, {}, remedy) if path.exists() else {}
-    require_parts(path, ledger, {name: kind for name, kind in LEDGER.items() if ledger.get(name)}, remedy)
+    require_parts(path, ledger, {name: kind for name, kind in PARTS.items() if ledger.get(name)}, remedy)
     return ledger
 
 
 def _load_recipe(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
-    path = folder / "recipe.yaml"
+    path = folder / RECIPE
     if not path.exists():
         return {}, ""
     text = path.read_text()

@@ -30,7 +30,8 @@ from tcs.reporting.page_figures import (
     rival_forest,
     verdict_forest,
 )
-from tcs.reporting.results import LATER_ORIGINS, ORIGINS, RESULTS, TEACHER
+from tcs.reporting.results import LATER_ORIGINS, ORIGINS, TEACHER
+from tcs.reporting.rows import RESULTS
 from tcs.reporting.sheets import accuracy_sheet, cost_sheet, rank_sheet, rival_sheet, run_sheet
 from tcs.reporting.verdict import LIKELY, OPEN, SURE, Verdict, judge, ranking, rivals
 

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import cache
 from tcs.errors import ArtefactError
 from tcs.reporting.results import Run
+from tcs.reporting.rows import PREDICTIONS, cell_digest
 
-FOLDER = "predictions"
 Ints = NDArray[np.int64]
 
 
@@ -68,12 +67,12 @@ def load_predictions(folder: pathlib.Path, runs: Sequence[Run]) -> dict[str, Pre
     found: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
     tests: dict[str, ScoredImages] = {}
     for run in runs:
-        path = folder / FOLDER / f"{cell_id(run)}.npz"
+        path = folder / PREDICTIONS / f"{cell_digest(run.key)}.npz"
         if run.failed or not path.exists():
             continue
         arrays = _load(path, ("top1_N", "test"))
         identity = str(arrays["test"])
-        images = folder / FOLDER / f"test-{identity}.npz"
+        images = folder / PREDICTIONS / f"test-{identity}.npz"
         if not images.exists():
             continue
         if identity not in tests:
@@ -81,11 +80,6 @@ def load_predictions(folder: pathlib.Path, runs: Sequence[Run]) -> dict[str, Pre
         _check(path, arrays, tests[identity])
         found.setdefault(run.dataset, []).append((run, arrays))
     return {dataset: _stacked(rows, tests) for dataset, rows in found.items()}
-
-
-def cell_id(run: Run) -> str:
-    """The name of a cell in the files of its grid."""
-    return cache.digest_of_json(list(run.key))[:16]
 
 
 def _stacked(rows: list[tuple[Run, dict[str, Any]]], tests: dict[str, ScoredImages]) -> Predicted:

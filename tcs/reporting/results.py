@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tcs.errors import ArtefactError
 from tcs.reporting.intervals import Interval, t_interval
-from tcs.reporting.rows import DATASET, REMEDY, load_rows
+from tcs.reporting.rows import DATASET, REMEDY, RESULTS, load_rows
 
 TEACHER = "teacher"  # the model of a reference row
 NO_POOL = "none"
 ALL_LABELS = 0  # the shots of a row that saw every label of the training store
 UPPER_BOUNDS = ("all-labels",)  # rows of a student that are no rival of a method, for they see all labels
-RESULTS = "results.csv"
 COSTS = ("params_m", "steps", "images_seen", "wall_s", "images_per_s", "peak_mem_mb")
 LATER_COSTS = ("gmacs", "latency_ms", "online_teacher_s")  # which rows of earlier releases lack, as the next two
 METRICS = ("top5", "balanced_acc", "nll", "ece")

@@ -5,13 +5,23 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import cache
 from tcs.errors import ArtefactError
+
+# The files of a grid's folder that a report reads.
+RESULTS, RECIPE, LEDGER, CELLS, PREDICTIONS = "results.csv", "recipe.yaml", "ledger.json", "cells.jsonl", "predictions"
 
 KEY = ("model", "method", "shots", "seed", "unlabelled")  # with DATASET the cell of a row: one row each
 DATASET = "dataset"  # which pair of stores of the recipe; files of a single pair may lack the column
+CELL_KEY = (DATASET, *KEY)
 NEEDED = (*KEY, "status", "top1")
 STATES = ("ok", "failed")
 REMEDY = "remove the line and run tcs fewshot again."
+
+
+def cell_digest(key: Sequence[str]) -> str:
+    """16 hex digits that stand in files for the cell with these values of CELL_KEY."""
+    return cache.digest_of_json(list(key))[:16]
 
 
 def load_rows(
