@@ -117,6 +117,31 @@ def test_the_rows_of_a_pair_by_name_are_those_of_the_pair_alone(folder):
     assert {row["dataset"] for row in alone.values()} == {""}
 
 
+def test_options_of_a_data_set_stand_in_place_of_the_recipes(folder):
+    both = datasets(folder)
+    both["b"] |= {"options": {"steps": 2, "img_size": 8}}
+    common = {"methods": ["labels"], "references": ["teacher-probe"]}
+    rows = {(row["dataset"], row["method"]): row for row in run(folder, datasets=both, **common)}
+    assert [rows[name, "labels"]["steps"] for name in "ab"] == ["1", "2"]
+    (folder / "grid").rename(folder / "both")
+    options = {"img_size": 8, "steps": 2, "batch_size": 6}
+    alone = {
+        row["method"]: row for row in run(folder, datasets=None, options=options, **common, **datasets(folder)["b"])
+    }
+    for column in ("top1", "nll", "split_id", "recipe_id", "steps"):
+        assert rows["b", "labels"][column] == alone["labels"][column]
+
+
+def test_options_of_a_data_set_are_fixed_by_the_first_run_of_it(folder):
+    both, common = datasets(folder), {"methods": ["labels"], "references": []}
+    run(folder, datasets={"a": both["a"]}, **common)
+    both["b"] |= {"options": {"steps": 2}}
+    assert len(run(folder, datasets=both, **common)) == 2  # of another data set they are free
+    both["a"] |= {"options": {"steps": 2}}
+    with pytest.raises(ArtefactError, match="made with another 'options' .* in dataset a; use another --out"):
+        run(folder, datasets=both, **common)
+
+
 def test_rows_of_an_earlier_release_are_gone_on_from(folder):
     alone = datasets(folder)["a"]
     rows = run(folder, datasets=None, **alone)
@@ -190,6 +215,15 @@ def test_classes_with_fewer_labels_give_what_they_have_and_it_is_told_once(folde
         ({"datasets": {"a b": {}}}, "the dataset 'a b'; its name must be letters, digits, dots and dashes"),
         ({"datasets": {"a": {"train": "a"}}}, "dataset a of recipe .* lacks 'test'"),
         ({"datasets": {"a": {"tran": "a"}}}, "dataset a of recipe .* has the unknown key 'tran'.*Did you mean train"),
+        (
+            {"datasets": {"a": {"train": "a", "test": "b", "options": {"step": 1}}}},
+            "options of dataset a of .*Did you mean step",
+        ),
+        (
+            {"datasets": {"a": {"train": "a", "test": "b", "options": {"steps": "x"}}}},
+            "dataset a of .* steps: 'x'; it must be",
+        ),
+        ({"datasets": {"a": {"train": "a", "test": "b", "options": {"held_out": -1}}}}, "method 'labels', dataset a: "),
         ({"datasets": None}, "lacks 'train', or it is empty"),
         ({"variants": {"a": {"stepps": 2}}}, "variant a of recipe .* has the unknown key 'stepps'"),
         ({"variants": ["a"]}, r"variants: \['a'\]; it must be a mapping"),

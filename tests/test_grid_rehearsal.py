@@ -109,10 +109,10 @@ def test_a_rerun_says_how_long_the_rest_takes_by_the_rows_that_are_there(
 def test_an_estimate_reads_rows_first_then_other_methods_then_timed_steps(folder: pathlib.Path) -> None:
     grid = load_grid(write_recipe(folder, references=["teacher-probe", "ibm2"], shots=[16]))
     cells, store = plan_cells(grid), cache.open(folder / "train.store")
-    rows = [{"model": STUDENT, "method": "labels", "status": "ok", "wall_s": text} for text in ("10", "90", "20")] + [
-        {"model": STUDENT, "method": "tcs-probe", "status": "failed", "wall_s": "5"}
-    ]
-    found = estimate(cells, rows, lambda _: store, {CIFAR: 7.0, STUDENT: 3.0})
+    of_student = {"dataset": "", "model": STUDENT, "method": "labels", "status": "ok"}
+    rows = [of_student | {"wall_s": text} for text in ("10", "90", "20")]
+    rows += [of_student | {"status": "failed", "wall_s": "5"}, of_student | {"dataset": "other", "wall_s": "1"}]
+    found = estimate(cells, rows, lambda _: store, {("", CIFAR): 7.0, ("", STUDENT): 3.0})
     seconds = {(cell.model, cell.method.label): found.seconds[cell.key] for cell in cells}
     assert seconds[STUDENT, "labels"] == 20
     assert seconds[STUDENT, "tcs-probe"] == 20

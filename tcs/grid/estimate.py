@@ -40,33 +40,35 @@ def estimate(
     cells: Sequence[Cell],
     rows: Sequence[Mapping[str, Any]],
     store_of: Callable[[Cell], cache.Store],
-    timed: Mapping[str, float] | None = None,
+    timed: Mapping[tuple[str, str], float] | None = None,
 ) -> Estimate:
-    """Seconds of each cell: the median wall time of its rows with other seeds, shots and pools (of its student's other methods,
-    where it has none), or what `timed` says of its student; of the teacher's references what they are known to take."""
+    """Seconds of each cell: the median wall time of its rows with other seeds, shots and pools (of its student's other methods on
+    the data set, where it has none), or what `timed` says of (data set, student); of the teacher's references what they are known
+    to take."""
     spent = _spent(rows)
     found: dict[tuple[str, ...], float] = {}
     for cell in cells:
-        known = spent.get((cell.model, cell.method.label)) or spent.get((cell.model, None))
+        own = (cell.dataset, cell.model)
+        known = spent.get((*own, cell.method.label)) or spent.get((*own, None))
         if cell.model == TEACHER:
             found[cell.key] = (
                 statistics.median(known) if known and cell.method.label != "ibm2" else _reference(cell, store_of(cell))
             )
         elif known:
             found[cell.key] = statistics.median(known)
-        elif timed is not None and cell.model in timed:
-            found[cell.key] = timed[cell.model]
+        elif timed is not None and own in timed:
+            found[cell.key] = timed[own]
     return Estimate(seconds=found, unknown=len(cells) - len(found))
 
 
-def _spent(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str | None], list[float]]:
-    """Wall seconds of finished rows by (model, method), and by (model, None) for the students that the methods share."""
-    spent: dict[tuple[str, str | None], list[float]] = {}
+def _spent(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str | None], list[float]]:
+    """Wall seconds of finished rows by (data set, model, method), and by (data set, model, None) for students that methods share."""
+    spent: dict[tuple[str, str, str | None], list[float]] = {}
     for row in rows:
         if row["status"] != "ok" or not row["wall_s"]:
             continue
-        keys = [(row["model"], row["method"])]
-        keys += [] if row["model"] == TEACHER else [(row["model"], None)]
+        own = (row["dataset"], row["model"])
+        keys = [(*own, row["method"])] + ([] if row["model"] == TEACHER else [(*own, None)])
         for key in keys:
             spent.setdefault(key, []).append(float(row["wall_s"]))
     return spent

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.errors import ConfigError
-from tcs.grid.recipe_values import checked_keys, text, texts, typed
+from tcs.grid.method_rows import train_options
+from tcs.grid.recipe_values import checked_keys, checked_options, text, texts, typed
 
 PAIR_KEYS = ("train", "test", "targets", "data", "test_data", "also", "test_also", "splits", "note")
+NAMED_KEYS = (*PAIR_KEYS, "options")  # of a pair under `datasets`; of an only pair they are the recipe's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,8 @@ class Pair:
     """A training store and its test store; `name` is empty for the only pair of a recipe.
 
     `targets`, `data`, `test_data` as in the recipe; `also` and `test_also` are the stores of other teachers of the same images. `splits`
-    are files that say which rows are labelled, by shots: one a seed, in the order of the seeds.
+    are files that say which rows are labelled, by shots: one a seed, in the order of the seeds. `options` are of `tcs train`, for the
+    cells of this pair, in place of the recipe's of that name.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Pair:
     test_also: tuple[str, ...] = ()
     splits: Mapping[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     note: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def load_pairs(recipe: Mapping[str, Any], where: str) -> tuple[Pair, ...]:
@@ -51,7 +55,10 @@ def load_pairs(recipe: Mapping[str, Any], where: str) -> tuple[Pair, ...]:
 def _named_pair(name: Any, entry: Any, where: str) -> Pair:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise ConfigError(f"{where} has the dataset {name!r}; its name must be letters, digits, dots and dashes.")
-    return _pair(name, checked_keys(entry, PAIR_KEYS, f"dataset {name} of {where}"), f"dataset {name} of {where}")
+    place = f"dataset {name} of {where}"
+    given = checked_keys(entry, NAMED_KEYS, place)
+    options = checked_keys(given.get("options"), train_options(), f"options of {place}")
+    return dataclasses.replace(_pair(name, given, place), options=checked_options(options, f"options of {place}"))
 
 
 def _pair(name: str, given: Mapping[str, Any], where: str) -> Pair:

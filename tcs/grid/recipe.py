@@ -60,9 +60,12 @@ class Grid:
         return tuple(pair.name for pair in self.pairs)
 
     def of(self, dataset: str) -> "Grid":
-        """The grid on one pair alone, its methods with the targets of that."""
+        """The grid on one pair alone, its methods with the targets of that, its options with those of the pair."""
         pair = next(pair for pair in self.pairs if pair.name == dataset)
-        return dataclasses.replace(self, pairs=(pair,), methods=tuple(row.of(dataset) for row in self.methods))
+        options = {**self.options, **pair.options}
+        return dataclasses.replace(
+            self, pairs=(pair,), methods=tuple(row.of(dataset) for row in self.methods), options=options
+        )
 
     @property
     def pair(self) -> Pair:

@@ -6,6 +6,7 @@ under `variants`. `references` are rows to measure the methods against (REFERENC
 `primary: [a, b]` names the one comparison fixed beforehand; `note` is printed. All keys: docs/benchmark-protocol.md.
 """
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -139,14 +140,14 @@ def _check_splits(grid: Grid, path: pathlib.Path) -> None:
 
 def _check_runs(grid: Grid, where: str) -> None:
     """ConfigError where no run of a method can be made: its options, with those of the grid, exclude each other."""
-    for row in grid.methods:
-        shots, pool, dataset = min(grid.shots), grid.unlabelled[0], grid.pairs[0].name
-        model, seed = grid.students[0], grid.seeds[0]
+    shots, pool, model, seed = min(grid.shots), grid.unlabelled[0], grid.students[0], grid.seeds[0]
+    for row, dataset in itertools.product(grid.methods, grid.datasets):
         cell = Cell(model=model, method=row, shots=shots, seed=seed, unlabelled=pool, dataset=dataset)
         try:
             method_of(cell_config(grid, cell, out="", device="cpu"))
         except ConfigError as error:
-            raise ConfigError(f"{where}, method '{row.label}': {error}") from error
+            of = f", dataset {dataset}" if dataset else ""
+            raise ConfigError(f"{where}, method '{row.label}'{of}: {error}") from error
 
 
 def _check_references(grid: Grid, path: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ shots: an unknown student is refused before anything is trained, and what else w
 import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,13 +36,19 @@ def say_plan(opened: OpenedGrid, todo: Sequence[Group]) -> None:
     """How many cells there are, and what of them is left."""
     grid, cells = opened.grid, [cell for group in opened.groups for cell in group]
     left = [cell for group in todo for cell in group]
-    steps, batch = grid.options.get("steps", "default"), grid.options.get("batch_size", 128)
+    steps, batch = _shared(opened, "steps", "default"), _shared(opened, "batch_size", 128)
     students = sum(cell.model != TEACHER for cell in left)
     say(
         f"{len(cells)} cells: {len(grid.students)} students x {len(grid.methods)} methods x shots {list(grid.shots)} x seeds "
         f"{list(grid.seeds)} x unlabelled {list(grid.unlabelled)}; {len(cells) - len(left)} done, {len(left)} to go, "
         f"of which {students} train ({steps} steps of {batch}), in {len([group for group in todo if is_timed(group[0])])} streams."
     )
+
+
+def _shared(opened: OpenedGrid, option: str, default: Any) -> str:
+    """The option's values over the data sets, each once."""
+    values = (bench.grid.options.get(option, default) for bench in opened.benches.values())
+    return " or ".join(dict.fromkeys(str(value) for value in values))
 
 
 def check_students(opened: OpenedGrid, todo: Sequence[Group]) -> None:
@@ -165,16 +172,16 @@ def _dry_config(bench: Bench, cell: Cell) -> TrainConfig:
     return dataclasses.replace(config, dry_run=True)
 
 
-def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[str, float], dict[str, float]]:
-    """(seconds, parameters) of a training of each student, by a few steps of one of its cells."""
+def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
+    """(seconds of a training by data set and student, parameters by student), by a few steps of one cell of each."""
     seconds, parameters = {}, {}
-    for model, cell in _one_each([cell for cell in cells if is_timed(cell)], lambda cell: cell.model).items():
-        bench = opened.bench_of(cell)
+    for name, cell in _one_each([cell for cell in cells if is_timed(cell)], _student_name).items():
+        bench, model = opened.bench_of(cell), cell.model
         config = _dry_config(bench, cell)
         (row,) = timed(config, bench.data_of(config.targets))
-        seconds[model], parameters[model] = float(row["seconds"]), float(row["parameters"])
+        seconds[cell.dataset, model], parameters[model] = float(row["seconds"]), float(row["parameters"])
         say(
-            f"student {model}: {row['parameters'] / 1e6:.2f} M parameters, {row['images_per_s']:,.0f} images/s, about "
+            f"{name}: {row['parameters'] / 1e6:.2f} M parameters, {row['images_per_s']:,.0f} images/s, about "
             f"{readable_seconds(row['seconds'])} a training."
         )
     return seconds, parameters

@@ -44,6 +44,6 @@ def _stream(grid: Grid, cell: Cell) -> tuple[object, ...]:
     """What cells of one stream have in common; of the cells that share none all of their key."""
     if not _shares(cell):
         return cell.key
-    options = dict(grid.options) | dict(cell.method.options)
+    options = dict(grid.of(cell.dataset).options) | dict(cell.method.options)
     size = options.get("img_size") or image_size(parse_student(cell.model))
     return (cell.key[:-5], *cell.key[-4:], size)
