@@ -15,6 +15,7 @@ def append_rows(out: pathlib.Path, key: Sequence[str], rows: Callable[[Done], It
 
     `rows` is given the values of the columns `key` of every row that is there, as texts, and leaves those out.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)  # now, and not when the first row has been paid for
     found = load_table(out)
     done, commit = {tuple(row[name] for name in key) for row in found}, environment()["commit"]
     for row in rows(done):

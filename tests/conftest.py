@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # Files that kill, launch or compile, most of them by starting processes: `make test-slow`. `make test` is the others. Longest first.
 SLOW = (
     "store_faults train_distributed torchrun export students_trained export_int8 whole_use trainer_benchmarks speed_benchmarks "
-    "online_teacher pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray"
+    "online_teacher pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one

@@ -13,7 +13,8 @@ from tcs.config.coordinates import FitConfig
 from tcs.coordinates.fit import describe, fit
 from tcs.coordinates.system import load_coordinates
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.splits.shots import k_shot_split, write_split_file
+from tcs.splits.shots import k_shot_split
+from tcs.splits.written_split import write_split_file
 
 
 def config(folder, **options):

@@ -132,13 +132,24 @@ def test_options_of_a_data_set_stand_in_place_of_the_recipes(folder):
         assert rows["b", "labels"][column] == alone["labels"][column]
 
 
+def test_splits_are_written_as_the_recipe_says_and_read_again(folder):
+    alone, common = datasets(folder)["a"], {"methods": ["labels"], "references": []}
+    (row,) = run(folder, datasets=None, splits_as="coop", **common, **alone)
+    (written,) = (folder / "grid" / "splits").iterdir()
+    assert written.name == "shots-2-seed-0.json"
+    kept = written.rename(folder / "split.json")
+    (folder / "grid").rename(folder / "first")
+    (again,) = run(folder, datasets=None, splits={2: [str(kept)]}, **common, **alone)
+    assert (again["split_id"], again["top1"]) == (row["split_id"], row["top1"])
+
+
 def test_options_of_a_data_set_are_fixed_by_the_first_run_of_it(folder):
     both, common = datasets(folder), {"methods": ["labels"], "references": []}
     run(folder, datasets={"a": both["a"]}, **common)
     both["b"] |= {"options": {"steps": 2}}
     assert len(run(folder, datasets=both, **common)) == 2  # of another data set they are free
     both["a"] |= {"options": {"steps": 2}}
-    with pytest.raises(ArtefactError, match="made with another 'options' .* in dataset a; use another --out"):
+    with pytest.raises(ArtefactError, match=r"made with another 'options' .* in dataset a; use another --out"):
         run(folder, datasets=both, **common)
 
 
@@ -227,6 +238,7 @@ def test_classes_with_fewer_labels_give_what_they_have_and_it_is_told_once(folde
         ({"datasets": None}, "lacks 'train', or it is empty"),
         ({"variants": {"a": {"stepps": 2}}}, "variant a of recipe .* has the unknown key 'stepps'"),
         ({"variants": ["a"]}, r"variants: \['a'\]; it must be a mapping"),
+        ({"splits_as": "csv"}, "splits_as: 'csv'; it must be lines or ibm2 or coop"),
         ({"shots_policy": "some"}, "shots_policy: 'some'; it must be exact or up-to"),
         ({"near_copies": 98}, "near_copies: 98; it must be a number above 0 and up to 1"),
         ({"latency": "no"}, "latency: 'no'; it must be true or false"),

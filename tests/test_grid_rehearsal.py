@@ -37,7 +37,8 @@ def test_a_recipe_that_works_is_told_with_its_costs(folder: pathlib.Path, capsys
     told = capsys.readouterr().err
     assert "8 cells: 2 students x 2 methods" in told
     assert "0 done, 8 to go, of which 6 train (3 steps of 16), in 2 streams." in told
-    assert f"student {CIFAR}: 0.08 M parameters, " in told
+    assert f"student {CIFAR} by labels: 0.08 M parameters, " in told
+    assert f"student {CIFAR} by tcs-probe: 0.08 M parameters, " in told
     assert "reference teacher-probe: 1 cells, about " in told
     assert "reference ibm2: 1 cells, about 0 s (260 epochs, 200 noisy copies of each labelled row: leave it out" in told
     assert "8 cells take about " in told
@@ -107,20 +108,22 @@ def test_a_rerun_says_how_long_the_rest_takes_by_the_rows_that_are_there(
 
 
 def test_an_estimate_reads_rows_first_then_other_methods_then_timed_steps(folder: pathlib.Path) -> None:
-    grid = load_grid(write_recipe(folder, references=["teacher-probe", "ibm2"], shots=[16]))
+    grid = load_grid(write_recipe(folder, references=["teacher-probe", "ibm2"], shots=[16], unlabelled=["none", "all"]))
     cells, store = plan_cells(grid), cache.open(folder / "train.store")
     of_student = {"dataset": "", "model": STUDENT, "method": "labels", "status": "ok"}
     rows = [of_student | {"wall_s": text} for text in ("10", "90", "20")]
     rows += [of_student | {"status": "failed", "wall_s": "5"}, of_student | {"dataset": "other", "wall_s": "1"}]
-    found = estimate(cells, rows, lambda _: store, {("", CIFAR): 7.0, ("", STUDENT): 3.0})
-    seconds = {(cell.model, cell.method.label): found.seconds[cell.key] for cell in cells}
-    assert seconds[STUDENT, "labels"] == 20
-    assert seconds[STUDENT, "tcs-probe"] == 20
-    assert seconds[CIFAR, "labels"] == 7
-    assert seconds["teacher", "ibm2"] == pytest.approx(40 * (3 * 16 * 24) / (10 * 16 * 512))
+    timed = {("", CIFAR, False): 7.0, ("", CIFAR, True): 9.0, ("", STUDENT, False): 3.0, ("", STUDENT, True): 4.0}
+    found = estimate(cells, rows, lambda _: store, timed)
+    seconds = {(cell.model, cell.method.label, cell.unlabelled): found.seconds[cell.key] for cell in cells}
+    assert seconds[STUDENT, "labels", "none"] == 20
+    assert seconds[STUDENT, "tcs-probe", "all"] == 20
+    of_other = [seconds[CIFAR, *key] for key in (("labels", "none"), ("tcs-probe", "none"), ("tcs-probe", "all"))]
+    assert of_other == [7, 7, 9]
+    assert seconds["teacher", "ibm2", "none"] == pytest.approx(40 * (3 * 16 * 24) / (10 * 16 * 512))
     assert found.unknown == 0
     assert found.total == pytest.approx(sum(seconds.values()))
-    assert estimate(cells, rows, lambda _: store).unknown == 2
+    assert estimate(cells, rows, lambda _: store).unknown == 3
 
 
 def test_bytes_are_two_files_of_weights_a_student_and_four_bytes_a_prediction(folder: pathlib.Path) -> None:

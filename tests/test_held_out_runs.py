@@ -19,7 +19,8 @@ import cache
 from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, DataError
 from tcs.splits.pool import pool_rows
-from tcs.splits.shots import all_labelled, leave_out, without_labels, write_split_file
+from tcs.splits.shots import all_labelled, leave_out, without_labels
+from tcs.splits.written_split import write_split_file
 from tcs.training.data import open_data
 from tcs.training.jobs import RunRows, plan_jobs
 from tcs.training.metrics import load_metrics

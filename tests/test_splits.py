@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from tcs.errors import DataError
 from tcs.splits.counts import counted, describe_labels
-from tcs.splits.shots import all_labelled, choose_split, k_shot_split, read_split_file, split_of, write_split_file
+from tcs.splits.shots import all_labelled, choose_split, k_shot_split, read_split_file, split_of
+from tcs.splits.written_split import write_split_file
 
 CLASSES = ("cat", "dog", "sea lion")
 
@@ -200,3 +202,44 @@ def test_counts_of_classes_in_words():
     assert describe_labels([0, 1], ("cat", "dog")) == "all 2 images are labelled, 2 classes: cat 1, dog 1."
     assert describe_labels([-1, -1], ()) == "none of the 2 images has a label."
     assert counted({f"c{i}": i for i in range(12)}).endswith("c9 9 and 2 more")
+
+
+@pytest.mark.parametrize("form", ["lines", "ibm2", "coop"])
+def test_every_form_gives_the_same_rows_back(tmp_path, form):
+    keys, labels = listing()
+    keys = [
+        f"{CLASSES[label]}/{number} x.png" if label >= 0 else key
+        for number, (key, label) in enumerate(zip(keys, labels, strict=True))
+    ]
+    split = k_shot_split(keys, labels, CLASSES, 3, 2)
+    write_split_file(tmp_path / "s", split, keys, labels, CLASSES, form)
+    read = read_split_file(tmp_path / "s", keys, labels, CLASSES)
+    np.testing.assert_array_equal(read.rows_n, split.rows_n)
+    assert read.digest == split.digest
+
+
+def test_coop_and_ibm2_have_the_form_that_their_readers_want(tmp_path):
+    keys, labels = ["a/1.png", "a/2.png", "b/1.png"], np.array([0, 0, 1])
+    split = k_shot_split(keys, labels, ("a", "b"), 1, 0)
+    write_split_file(tmp_path / "s.json", split, keys, labels, ("a", "b"), "coop")
+    first = keys[split.rows_n[0]]
+    assert json.loads((tmp_path / "s.json").read_text()) == {
+        "train": [[first, 0, "a"], ["b/1.png", 1, "b"]],
+        "val": [],
+        "test": [],
+    }
+    write_split_file(tmp_path / "s.txt", split, keys, labels, ("a", "b"), "ibm2")
+    assert (tmp_path / "s.txt").read_text() == f"a {first.removeprefix('a/')}\nb 1.png\n"
+
+
+def test_forms_refuse_names_that_they_cannot_hold(tmp_path):
+    labels, names = np.array([0, 1]), ("a", "b")
+    for form, key, message in (
+        ("ibm2", "c/1.png", "key 'c/1.png' is not in a folder 'a'.* write the split as lines or coop"),
+        ("ibm2", "a", "key 'a' is not in a folder 'a'"),
+        ("coop", "a/\udcff.png", r"key 'a/\\udcff.png': JSON holds names in UTF-8 alone"),
+    ):
+        split = all_labelled([key, "b/1.png"], labels, names)
+        with pytest.raises(DataError, match=message):
+            write_split_file(tmp_path / "s", split, [key, "b/1.png"], labels, names, form)
+    assert not (tmp_path / "s").exists()

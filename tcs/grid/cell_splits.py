@@ -15,7 +15,8 @@ from tcs.runtime import say
 from tcs.splits.counts import counted, rows_of_classes
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.pool import pool_of
-from tcs.splits.shots import Split, all_labelled, k_shot_split, read_split_file, up_to_k_split, write_split_file
+from tcs.splits.shots import Split, all_labelled, k_shot_split, read_split_file, up_to_k_split
+from tcs.splits.written_split import suffix_of, write_split_file
 
 SPLITS = "splits"
 
@@ -46,14 +47,14 @@ def say_fewer(grid: Grid, store: cache.Store) -> None:
         )
 
 
-def keep_split(out: pathlib.Path, split: Split, store: cache.Store, cell: Cell) -> None:
+def keep_split(out: pathlib.Path, split: Split, store: cache.Store, cell: Cell, form: str) -> None:
     """Write the split into the folder of the grid, once for all its cells; of all labels there is nothing to write."""
     if cell.shots == ALL_LABELS:
         return
-    path = out / SPLITS / cell.dataset / f"shots-{cell.shots}-seed-{cell.seed}.txt"
+    path = out / SPLITS / cell.dataset / f"shots-{cell.shots}-seed-{cell.seed}{suffix_of(form)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        write_split_file(path, split, store.keys, store.labels_N, store.classes)
+        write_split_file(path, split, store.keys, store.labels_N, store.classes, form)
 
 
 def pool_of_cell(grid: Grid, store: cache.Store, split: Split, cell: Cell) -> NDArray[np.int64]:

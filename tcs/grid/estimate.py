@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cache
-from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell
+from tcs.grid.recipe import NO_PIXELS, STUDENT_REFERENCES, TEACHER, Cell
 
 # Seconds of one core for 10 classes x 16 shots x 512 dims, in proportion to all three (tcs.grid.references).
 IBM2_SECONDS, IBM2_SIZE = 40.0, 10 * 16 * 512
@@ -17,6 +17,15 @@ REFERENCE_SECONDS = 2.0  # of the others, for 10,000 rows of the pool
 REFERENCE_ROWS = 10_000
 
 FLOAT_BYTES, PREDICTION_BYTES = 4, 4  # a class and a negative log-likelihood of two bytes each
+
+
+Timed = tuple[str, str, bool]
+
+
+def timed_as(cell: Cell) -> Timed:
+    """What cells that take about as long have in common: data set, student, and whether it learns from a pool, whose batches are
+    larger than those of a few labelled rows."""
+    return (cell.dataset, cell.model, cell.method.uses_pool and cell.unlabelled not in NO_PIXELS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,11 +49,10 @@ def estimate(
     cells: Sequence[Cell],
     rows: Sequence[Mapping[str, Any]],
     store_of: Callable[[Cell], cache.Store],
-    timed: Mapping[tuple[str, str], float] | None = None,
+    timed: Mapping[Timed, float] | None = None,
 ) -> Estimate:
     """Seconds of each cell: the median wall time of its rows with other seeds, shots and pools (of its student's other methods on
-    the data set, where it has none), or what `timed` says of (data set, student); of the teacher's references what they are known
-    to take."""
+    the data set, where it has none), or what `timed` says; of the teacher's references what they are known to take."""
     spent = _spent(rows)
     found: dict[tuple[str, ...], float] = {}
     for cell in cells:
@@ -56,8 +64,8 @@ def estimate(
             )
         elif known:
             found[cell.key] = statistics.median(known)
-        elif timed is not None and own in timed:
-            found[cell.key] = timed[own]
+        elif timed is not None and timed_as(cell) in timed:
+            found[cell.key] = timed[timed_as(cell)]
     return Estimate(seconds=found, unknown=len(cells) - len(found))
 
 

@@ -10,6 +10,7 @@ from tcs.grid.method_rows import MethodRow
 from tcs.grid.pairs import Pair
 from tcs.methods.named import Method, resolve_method, without_pool
 from tcs.reporting.rows import cell_digest
+from tcs.splits.written_split import LINES
 
 TEACHER = "teacher"  # the model of a reference row without a student
 NO_PIXELS = ("none", "0")
@@ -51,6 +52,7 @@ class Grid:
     options: Mapping[str, Any]
     primary: tuple[str, str] | None = None
     shots_policy: str = EXACT
+    splits_as: str = LINES
     near_copies: float | None = None
     latency: bool = True
 

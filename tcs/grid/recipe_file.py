@@ -42,11 +42,12 @@ from tcs.grid.recipe_values import (
     typed,
     whole_numbers,
 )
+from tcs.splits.written_split import FORMS, LINES
 
 RECIPE_KEYS = (
     *PAIR_KEYS,
     *("datasets", "students", "methods", "variants", "shots", "shots_policy", "seeds", "unlabelled", "options"),
-    *("references", "primary", "near_copies", "latency"),
+    *("references", "primary", "near_copies", "latency", "splits_as"),
 )
 
 
@@ -79,6 +80,7 @@ def load_grid(path: pathlib.Path) -> Grid:
         options=checked_options(options, f"options of {where}"),
         primary=primary_of(recipe.get("primary"), where),
         shots_policy=one_of(recipe.get("shots_policy", EXACT), (EXACT, UP_TO), "shots_policy", where),
+        splits_as=one_of(recipe.get("splits_as", LINES), tuple(FORMS), "splits_as", where),
         near_copies=share(recipe.get("near_copies"), "near_copies", where),
         latency=typed(recipe.get("latency", True), bool, "latency", where),
     )

@@ -16,7 +16,7 @@ from tcs.config.train import TrainConfig
 from tcs.errors import ModelError, TcsError
 from tcs.grid.bench import Bench, OpenedGrid
 from tcs.grid.cell_splits import split_of_cell
-from tcs.grid.estimate import Estimate, bytes_of, estimate, is_timed
+from tcs.grid.estimate import Estimate, Timed, bytes_of, estimate, is_timed, timed_as
 from tcs.grid.ledger import load_results
 from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
 from tcs.grid.same_pixels import plan_same_pixels
@@ -172,17 +172,18 @@ def _dry_config(bench: Bench, cell: Cell) -> TrainConfig:
     return dataclasses.replace(config, dry_run=True)
 
 
-def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
-    """(seconds of a training by data set and student, parameters by student), by a few steps of one cell of each."""
+def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[Timed, float], dict[str, float]]:
+    """(seconds of a training, parameters by student), by a few steps of one of the cells that take about as long."""
     seconds, parameters = {}, {}
-    for name, cell in _one_each([cell for cell in cells if is_timed(cell)], _student_name).items():
+    trained = [cell for cell in reversed(cells) if is_timed(cell)]
+    for kind, cell in {timed_as(cell): cell for cell in trained}.items():
         bench, model = opened.bench_of(cell), cell.model
         config = _dry_config(bench, cell)
         (row,) = timed(config, bench.data_of(config.targets))
-        seconds[cell.dataset, model], parameters[model] = float(row["seconds"]), float(row["parameters"])
+        seconds[kind], parameters[model] = float(row["seconds"]), float(row["parameters"])
         say(
-            f"{name}: {row['parameters'] / 1e6:.2f} M parameters, {row['images_per_s']:,.0f} images/s, about "
-            f"{readable_seconds(row['seconds'])} a training."
+            f"{_student_name(cell)} by {cell.method.label}: {row['parameters'] / 1e6:.2f} M parameters, "
+            f"{row['images_per_s']:,.0f} images/s, about {readable_seconds(row['seconds'])} a training."
         )
     return seconds, parameters
 

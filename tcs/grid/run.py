@@ -151,7 +151,7 @@ def _config_of(bench: Bench, cell: Cell) -> TrainConfig:
 def _split_of(bench: Bench, cell: Cell) -> Split:
     """The split of a cell, written down beside the rows."""
     split = split_of_cell(bench.grid, bench.train, cell)
-    keep_split(bench.out, split, bench.train, cell)
+    keep_split(bench.out, split, bench.train, cell, bench.grid.splits_as)
     return split
 
 

@@ -187,22 +187,6 @@ def choose_split(
     return all_labelled(keys, labels_N, classes)
 
 
-def write_split_file(
-    path: str | pathlib.Path,
-    split: Split,
-    keys: Sequence[str],
-    labels_N: NDArray[np.integer],
-    classes: Sequence[str],
-) -> None:
-    """Write one `class key` line a row, in the order of the split, whole or not at all.
-
-    The separator is one space, as in the files that others publish; a line whose class holds white space, or whose key
-    holds a tab, uses one tab instead.
-    """
-    lines = [_line(classes[labels_N[row]], keys[row]) for row in split.rows_n]
-    cache.atomic_write_bytes(pathlib.Path(path), "".join(lines).encode("utf-8", "surrogateescape"))
-
-
 def read_split_file(
     path: str | pathlib.Path, keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str]
 ) -> Split:
@@ -255,13 +239,6 @@ def _split(
     digest = hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     shots = sizes.pop() if len(sizes) == 1 else None
     return Split(rows_n=np.array(rows, np.int64), shots=shots, split_seed=split_seed, digest=digest)
-
-
-def _line(name: str, key: str) -> str:
-    if "\n" in name + key or "\t" in name:
-        raise DataError(f"class '{name!r}', key '{key!r}': a split file cannot hold line breaks, nor tabs in a class.")
-    separator = "\t" if "\t" in key or len(name.split()) != 1 else " "
-    return f"{name}{separator}{key}\n"
 
 
 def _check_class(line: LabelLine, label_of: dict[str, int]) -> None:
