@@ -30,6 +30,7 @@ def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None
             "__init__",
             "completion",
             "config_file",
+            "failures",
             "lazy_group",
             "train_options",
         }
@@ -181,5 +182,5 @@ def test_results_that_cannot_be_written_are_one_line(
     code, _, err = tcs(capsys, "methods", "--json")
     assert (code, err) == (
         1,
-        "Error: No space left on device; correct that, and run the same command again to resume.\n",
+        "Error: no space is left on the device; free some, and run the same command again.\n",
     )

@@ -176,6 +176,29 @@ def test_features_that_are_not_finite_are_a_failure_of_one_student(
     assert load_file(next(tmp_path.glob("run/*/diverged.safetensors")))["shown"].shape[1:] == (3, 16, 16)
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_weights_that_the_last_update_blew_up_are_a_failure(
+    data: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
+) -> None:
+    plain = Trainer.train_step
+
+    def train_step(self: Trainer, feed: Feed, batch: Batch) -> None:
+        plain(self, feed, batch)
+        if self.job.name == CNN and self.step == self.job.steps:  # no loss will see it
+            with torch.no_grad():
+                self.student.backbone.bn1.running_var[0] = float("nan")
+
+    monkeypatch.setattr("tcs.training.trainer.Trainer.train_step", train_step)
+    chosen = config(data, out=str(tmp_path / "run"), models=(CNN, VIT), method="labels", model_ema=averaged)
+    with pytest.raises(
+        DivergedError, match=rf"student resnet18.*a weight or statistic is nan at step {chosen.steps - 1}; lower --lr"
+    ):
+        train(chosen)
+    states = {path.parent.name[:3]: record(path.parent)["state"] for path in tmp_path.glob("run/*/config.json")}
+    assert states == {"res": "failed", "vit": "finished"}
+    assert not list(tmp_path.glob("run/res*/folded.safetensors"))
+
+
 def test_all_students_may_diverge_by_themselves(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     hot = {"method": "labels", "opt": "sgd", "lr": 1e30, "warmup_share": 0.0}
     with pytest.raises(DivergedError) as error:

@@ -20,7 +20,9 @@ import tcs
 from tcs.calibration import probabilities
 from tcs.cli import main
 from tcs.config.evaluate import EvalConfig
+from tcs.errors import DivergedError
 from tcs.evaluation.students import predict_rows
+from tcs.inference.network import require_finite
 from tcs.inference.opening import open_model
 from tcs.inference.runs import load_student
 from tcs.inference.sources import named_images
@@ -77,6 +79,18 @@ def test_logits_of_the_stream_are_those_of_the_store_to_the_last_bit(folder: pat
     assert [len(batch.places_b) for batch in batches] == [7, 7, 7, 7, 2]
     assert np.array_equal(np.concatenate([batch.logits_bC for batch in batches]), expected_NC)
     assert np.array_equal(np.concatenate([batch.hashes_b16 for batch in batches]), store.hashes_N16)
+
+
+def test_a_student_whose_logits_are_not_finite_is_neither_scored_nor_used(folder: pathlib.Path) -> None:
+    store = cache.open(folder / "test.store")
+    student = load_student(folder / "run" / FOLDER)
+    weights = student.model.get_classifier().weight
+    with torch.no_grad():
+        weights[0, 0] = float("inf")
+    config = EvalConfig(run=str(folder / "run"), store=str(store.path), batch_size=7)
+    with pytest.raises(DivergedError, match=r"logits are not finite for \d of 7 images.* lower --lr\."):
+        predict_rows(student, store, np.arange(30), config)
+    assert np.array_equal(require_finite(np.zeros((2, 3), np.float32)), np.zeros((2, 3)))
 
 
 def test_every_kind_of_path_gives_the_same_rows(

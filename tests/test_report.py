@@ -187,6 +187,18 @@ def test_foreign_file_is_not_overwritten(tmp_path):
         write_report(folder, tmp_path / "notes.md")
 
 
+@pytest.mark.parametrize("name", ["report.csv", "accuracy.png"])
+def test_a_foreign_file_beside_a_report_is_not_overwritten_and_nothing_is_written(tmp_path, name):
+    folder = write_grid(tmp_path, small_grid())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_bytes(b"my own")
+    with pytest.raises(ArtefactError, match=rf"{name} exists and is no report of tcs; give another --out"):
+        write_report(folder, tmp_path / "mine" / "all.md")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name]
+    assert (tmp_path / "mine" / name).read_bytes() == b"my own"
+    assert write_report(folder, tmp_path / "mine" / "all.html").exists()  # which writes one file
+
+
 @pytest.mark.parametrize(
     ("recipe", "error", "message"),
     [

@@ -1,5 +1,6 @@
 """The `tcs` command. A command's module is imported when the command is asked for, so `tcs --help` loads no torch."""
 
+import dataclasses
 import sys
 import time
 from typing import Any, NoReturn
@@ -7,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 import tcs
+from tcs.cli.failures import INTERRUPTED, USER, failure_of, show_traceback
 from tcs.cli.lazy_group import LazyGroup
 
 # command -> (module, one line of help). The short help stands here, so that listing commands imports none of them.
@@ -49,47 +51,71 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 RANK_0_SECONDS = 5.0
 
 
+@dataclasses.dataclass
+class State:
+    """What the options before the command say."""
+
+    debug: bool = False
+
+
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
     sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
+@click.option("--debug", is_flag=True, help="Show where an error was, with its traceback.")
 @click.version_option(tcs.__version__, prog_name="tcs")
-def group() -> None:
+@click.pass_obj
+def group(state: State | None, debug: bool) -> None:
     """Few-shot TCS distillation with a feature cache: one teacher pass, then many small students without a teacher."""
+    if state is not None:
+        state.debug = debug
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `tcs` and exit: 0 done, 1 an error told in one line, 2 wrong usage, 130 stopped by Ctrl-C."""
+    """Run `tcs` and exit: 0 done, 1 an error told in one line, 2 wrong usage, 70 an error that nobody foresaw (its report is kept),
+    130 stopped by Ctrl-C."""
     from tcs.errors import TcsError
 
     try:
         from cache.errors import CacheError
     except TcsError as error:  # a module of the user's own that is called cache
         _let_rank_0_speak()
-        _fail(f"Error: {error}", 1)
+        _fail(f"Error: {error}", USER)
+    state = State()
     try:
-        code: Any = group.main(args=arguments, prog_name="tcs", standalone_mode=False)
+        code: Any = group.main(args=arguments, prog_name="tcs", standalone_mode=False, obj=state)
     except click.ClickException as error:
         _let_rank_0_speak()
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for Ctrl-C, but it is a file that ended too soon
+            _tell(error.__cause__, state, arguments)
         if _rank():
-            sys.exit(130)
-        _fail("stopped; run the same command again to resume.", 130)
-    except (TcsError, CacheError) as error:
-        _let_rank_0_speak()
-        _fail(f"Error: {error}", 1)
+            sys.exit(INTERRUPTED)
+        _fail("stopped; run the same command again to resume.", INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout, `head` for one, has gone
         sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:  # a disk that is full where stdout goes, for one
+        sys.exit(USER)
+    except (TcsError, CacheError) as error:
         _let_rank_0_speak()
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"Error: {error.strerror or error}{where}; correct that, and run the same command again to resume.", 1)
+        if state.debug:
+            show_traceback(error)
+        _fail(f"Error: {error}", USER)
+    except Exception as error:
+        _tell(error, state, arguments)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: Exception, state: State, arguments: list[str] | None) -> NoReturn:
+    """Say what no command said of the error, and exit."""
+    _let_rank_0_speak()
+    if state.debug:
+        show_traceback(error)
+    failure = failure_of(error, sys.argv[1:] if arguments is None else arguments)
+    _fail(failure.message, failure.code)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
+from tcs.errors import DivergedError
 
 
 class Network(Protocol):
@@ -48,8 +49,18 @@ class TorchNetwork:
 
     def __call__(self, images_B3SS: Tensor) -> NDArray[np.float32]:
         """Logits (B, C) float32 of uint8 images."""
-        logits_BC: NDArray[np.float32] = self.forward(self.inputs(images_B3SS)).float().cpu().numpy()
-        return logits_BC
+        return require_finite(self.forward(self.inputs(images_B3SS)).float().cpu().numpy())
+
+
+def require_finite(logits_BC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits; DivergedError where some are NaN or infinite, whose largest is no answer but the first class."""
+    broken = int((~np.isfinite(logits_BC)).any(axis=1).sum())
+    if broken:
+        raise DivergedError(
+            f"the student's logits are not finite for {broken} of {len(logits_BC)} images, so it can neither be scored nor used; train "
+            "it again with a lower --lr."
+        )
+    return logits_BC
 
 
 def logits_of(

@@ -15,6 +15,7 @@ from torch import Tensor
 from tcs.errors import ArtefactError, ConfigError, first_line
 from tcs.inference.card import KEY, Card, read_card
 from tcs.inference.model import UsableModel, square_pixels
+from tcs.inference.network import require_finite
 
 SUFFIX = ".onnx"
 INSTALL = 'pip install "tcs-distill[export]"'
@@ -93,9 +94,10 @@ class OnnxNetwork:
     def __call__(self, images_B3SS: Tensor) -> NDArray[np.float32]:
         """Logits (B, C) float32 of uint8 images. ArtefactError where the graph does not take such images."""
         try:
-            return self.forward(self.inputs(images_B3SS))
+            logits_BC = self.forward(self.inputs(images_B3SS))
         except Exception as error:
             raise ArtefactError(
                 f"the graph '{self._name}' does not take images of shape {tuple(images_B3SS.shape)} ({first_line(error)}); "
                 "export the student again."
             ) from error
+        return require_finite(logits_BC)

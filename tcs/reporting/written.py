@@ -40,7 +40,8 @@ def write_grid_report(
     out = folder / "report.md" if out is None else pathlib.Path(out)
     write = WRITERS[require_kind(out)]
     grid = open_grid(folder, beside)
-    require_own(out)
+    for path in (out, *_siblings(out)):
+        require_own(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     write(grid, out)
     return out
@@ -91,10 +92,16 @@ def require_own(out: pathlib.Path) -> None:
         raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
 
 
+def _siblings(out: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """What is written beside a report in Markdown: its table and its figure."""
+    return (out.with_name("report.csv"), out.with_name("accuracy.png")) if require_kind(out) == ".md" else ()
+
+
 def _write_markdown(grid: GridFolder, out: pathlib.Path) -> None:
+    table, drawing = _siblings(out)
     atomic_write_bytes(out, render(grid).encode())
-    save_table(out.with_name("report.csv"), list(csv_rows(grid.tables)))
-    draw_accuracy(grid.tables, out.with_name("accuracy.png"))
+    save_table(table, list(csv_rows(grid.tables)))
+    draw_accuracy(grid.tables, drawing)
 
 
 def _write_html(grid: GridFolder, out: pathlib.Path) -> None:

@@ -14,13 +14,17 @@ from torch import Tensor
 
 from tcs.errors import DivergedError
 
-GRADIENT, FEATURES = "grad_norm", "features"
+GRADIENT, FEATURES, WEIGHTS = "grad_norm", "features", "weights"
 
-BESIDE_LOSSES = {GRADIENT: "the norm of the gradient", FEATURES: "a feature of an image"}
+BESIDE_LOSSES = {
+    GRADIENT: "the norm of the gradient",
+    FEATURES: "a feature of an image",
+    WEIGHTS: "a weight or statistic",
+}
 
 
 class NotFiniteError(DivergedError):
-    """A loss term, the norm of the gradient or the student's features were NaN or infinite at `step`."""
+    """A loss term, the norm of the gradient, the student's features or its weights were NaN or infinite at `step`."""
 
     def __init__(self, student: str, term: str, value: float, step: int) -> None:
         what = BESIDE_LOSSES.get(term, f"loss '{term.removeprefix('loss_')}'")

@@ -214,6 +214,9 @@ class _Loop:
     def _after(self, runner: Runner) -> None:
         """Log, look at held-out rows and save, where it is time."""
         step, last, row = runner.trainer.step, self._feed.steps, {}
+        if step == last:
+            runner.trainer.watch.settle()
+            runner.trainer.require_finite_weights()
         looks = runner.look is not None and (step % self._pace.look == 0 or step == last)
         if looks:
             row = runner.seen()

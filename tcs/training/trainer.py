@@ -20,7 +20,7 @@ from tcs.runtime import seed_for
 from tcs.students.backbone import measured_maps, pre_logits
 from tcs.students.student import Student, StudentOutput, build_student, kept_after, normalisation, period_ending
 from tcs.training.feed import Batch, Feed
-from tcs.training.finite import FEATURES, GRADIENT, NotFiniteError, Watch
+from tcs.training.finite import FEATURES, GRADIENT, WEIGHTS, NotFiniteError, Watch
 from tcs.training.jobs import Job
 from tcs.training.optimisation import Averaged, Optimisation, all_frozen, freeze, own_randomness
 from tcs.training.phases import Phase
@@ -138,6 +138,16 @@ class Trainer:
         if len(broken):
             raise NotFiniteError(self.job.name, FEATURES, float(broken[0]), max(0, self.step - 1))
         return features_bS
+
+    @torch.no_grad()
+    def require_finite_weights(self) -> None:
+        """NotFiniteError, which blames the step before, where the last update left weights or statistics that are not finite: no loss
+        has seen them."""
+        for student in {id(found): found for found in (self.student, self.final)}.values():
+            for value in student.state_dict().values():
+                broken = value[~torch.isfinite(value)]  # of whole numbers none
+                if len(broken):
+                    raise NotFiniteError(self.job.name, WEIGHTS, float(broken[0]), max(0, self.step - 1))
 
     def normalised(self, images_b3HW: Tensor) -> Tensor:
         """What the student is fed for uint8 images: normalised float32, in its memory layout, on its device."""
