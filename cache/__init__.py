@@ -22,6 +22,7 @@ from cache.derivation import DerivedFrom as DerivedFrom
 from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features
+from cache.files import FolderLock as FolderLock
 from cache.files import StreamedFile as StreamedFile
 from cache.files import atomic_write_bytes as atomic_write_bytes
 from cache.files import write_error as write_error
@@ -69,6 +70,7 @@ __all__ = [
     "Constant",
     "DerivedFrom",
     "Features",
+    "FolderLock",
     "JoinedFeatures",
     "LabelChanges",
     "LaterLabels",

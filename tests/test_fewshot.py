@@ -14,7 +14,7 @@ import cache
 from tcs.cli.fewshot import command
 from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
-from tcs.grid.ledger import load_results
+from tcs.grid.ledger import check_folder, load_results
 from tcs.grid.recipe import choose_part, plan_cells
 from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import COLUMNS, fewshot
@@ -144,6 +144,8 @@ def test_results_of_another_recipe_are_not_mixed_in(folder: pathlib.Path) -> Non
 
 def test_a_folder_that_no_grid_made_is_refused(folder: pathlib.Path) -> None:
     (folder / "grid").mkdir()
+    (folder / "grid" / ".DS_Store").write_bytes(b"")
+    check_folder(folder / "grid", load_grid(write_recipe(folder)))  # which a system leaves
     (folder / "grid" / "notes.txt").write_text("mine")
     with pytest.raises(ArtefactError, match="holds files that no grid made"):
         run(folder, write_recipe(folder))

@@ -15,10 +15,12 @@ from artefacts import CLASSES, make_store, make_targets
 from forks import in_process
 from probe_runs import STUDENT, run_config, write_inputs
 
-from cache.errors import CacheError
+import cache
+from cache.errors import CacheError, LockedStoreError
 from tcs.cli import main
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
+from tcs.inference.opening import find_models
 from tcs.methods.named import METHODS
 from tcs.training.metrics import load_metrics
 from tcs.training.train import train
@@ -214,6 +216,32 @@ def test_a_folder_that_no_run_made_is_refused(folder: pathlib.Path) -> None:
     assert (folder / "run" / "thesis.txt").read_text() == "mine"
     with pytest.raises(ArtefactError, match="is a file; a run is a folder"):
         train(run_config(folder, out=str(folder / "run" / "thesis.txt")))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_which_another_command_trains_is_refused_at_once_and_untouched(
+    folder: pathlib.Path, overwrite: bool
+) -> None:
+    (path,) = train(run_config(folder))
+    (path / "config.json").write_text((path / "config.json").read_text().replace('"finished"', '"training"'))
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    lock = cache.FolderLock(folder / "run")  # as the other holds it
+    with pytest.raises(LockedStoreError, match=r"run is being written by another process; wait for it to end, or name"):
+        train(run_config(folder, overwrite=overwrite))
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    lock.release()
+    train(run_config(folder, overwrite=overwrite))
+    assert not (folder / "run" / ".lock").exists()
+
+
+def test_hidden_files_of_the_system_and_a_lock_that_a_kill_left_do_not_matter(folder: pathlib.Path) -> None:
+    (folder / "run").mkdir()
+    for name in (".DS_Store", ".lock"):
+        (folder / "run" / name).write_bytes(b"")
+    (path,) = train(run_config(folder))
+    (path / ".DS_Store").write_bytes(b"")
+    assert train(run_config(folder)) == [path]
+    assert len(find_models(str(folder / "run"), ())) == 1
 
 
 @pytest.mark.parametrize(

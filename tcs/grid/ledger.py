@@ -199,7 +199,10 @@ def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
 
 def _may_lie_unclaimed(path: pathlib.Path) -> bool:
     """What may lie in a folder without a ledger: rows that were copied there, and what a start that was killed leaves."""
-    return path.name in (RESULTS, LOCK) or (path.name.startswith(LEDGER) and path.suffix == ".partial")
+    is_hidden = (
+        path.name.startswith(".") and not path.is_dir()
+    )  # the lock, and what systems leave in folders that were looked at
+    return is_hidden or path.name == RESULTS or (path.name.startswith(LEDGER) and path.suffix == ".partial")
 
 
 def _check_rows(rows: list[dict[str, Any]], origins: Sequence[Origin], out: pathlib.Path) -> None:

@@ -261,8 +261,15 @@ def _check_run_folder(out: pathlib.Path) -> None:
 
 def _is_ours(path: pathlib.Path) -> bool:
     """Whether a run made what stands at `path` in its folder, killed at any moment: before its files had their names, too."""
+    if (
+        path.name.startswith(".") and not path.is_dir()
+    ):  # our lock, and what systems leave in folders that were looked at
+        return True
     if path.is_dir() and path.name == POOL_LABELS:
-        return all(SUFFIX in entry.suffixes and entry.suffix in (SUFFIX, ".partial") for entry in path.iterdir())
+        return all(
+            entry.name.startswith(".") or (SUFFIX in entry.suffixes and entry.suffix in (SUFFIX, ".partial"))
+            for entry in path.iterdir()
+        )
     if not path.is_dir() or path.is_symlink():
         return path.name == ARGS or (path.name.startswith(ARGS) and path.suffix == ".partial")
     return (path / CONFIG).is_file() or all(

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import cache
 from tcs.checkpoint import ARGS
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig, may_score_labels
@@ -37,19 +38,20 @@ def train(
     `config` names, where it has been drawn already; `show` shows the steps of a stream as they are made.
 
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
-    configuration in the same folder; DivergedError after the others are done, where a student's loss was not finite.
+    configuration in the same folder, or another command that trains there now; DivergedError after the others are done, where a
+    student's loss was not finite.
     """
     with _streams(config, data, split) as (jobs, streams, ranks):
         if config.dry_run:
             say_forecast(streams)
             return [job.folder for job in jobs]
-        if streams and ranks.leads:
-            pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
-            save_args(pathlib.Path(config.out) / ARGS, config.options())
-            for stream in streams:
-                stream.begin()
-        ranks.barrier()  # no process takes up a state that --overwrite is about to delete
-        failures = [failure for stream in streams for failure in stream.train(show)]
+        with _alone(pathlib.Path(config.out), writes=bool(streams) and ranks.leads):
+            if streams and ranks.leads:
+                save_args(pathlib.Path(config.out) / ARGS, config.options())
+                for stream in streams:
+                    stream.begin()
+            ranks.barrier()  # no process takes up a state that --overwrite is about to delete
+            failures = [failure for stream in streams for failure in stream.train(show)]
     if failures:
         raise DivergedError(" ".join(failures))
     return [job.folder for job in jobs]
@@ -84,6 +86,21 @@ def _streams(
         ranks = Collectives(joined, device)
         with naming_memory(config):
             yield jobs, open_streams(jobs, data, device, ranks), ranks
+
+
+@contextlib.contextmanager
+def _alone(out: pathlib.Path, *, writes: bool) -> Iterator[None]:
+    """The folder of a run, made if need be, under a lock that the system drops with the process. LockedStoreError where another
+    command trains in it: both would write the same files."""
+    if not writes:
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    lock = cache.FolderLock(out)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _open(config: TrainConfig) -> RunData:
