@@ -60,6 +60,10 @@ class CorruptPackedError(CorruptFileError):
     remedy = "fetch the file again, or pack the store anew"
 
 
+class UnreadableFileError(CacheError):
+    """A file that this process may not or cannot read now, of which nothing else is known: it may well be sound."""
+
+
 class ForeignFolderError(CacheError):
     """The path holds something that no feature store wrote, so it is left alone."""
 

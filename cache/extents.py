@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from cache.errors import CorruptFileError, CorruptStoreError, FormatVersionError, SchemaError
 from cache.fields import require
-from cache.files import NOT_ORDINARY, open_ordinary
+from cache.files import NOT_ORDINARY, open_ordinary, unreadable
 from cache.fingerprint import DIGEST_BYTES
 from cache.layout import ALIGNMENT_BYTES, Form
 from cache.schema import Plan
@@ -104,9 +104,15 @@ def opened(path: Path, kind: type[CorruptFileError]) -> Iterator[tuple[Any, Stam
         raise
     except SchemaError as error:
         raise kind(path, str(error).removesuffix(".")) from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error) or _not_hdf5(path, error, kind) from error
     except Exception as error:  # libhdf5's errors come as nearly every built-in type, by where it stumbled
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise kind(path, f"it cannot be read as HDF5 ({reason[:160]!r})") from error
+        raise _not_hdf5(path, error, kind) from error
+
+
+def _not_hdf5(path: Path, error: Exception, kind: type[CorruptFileError]) -> CorruptFileError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return kind(path, f"it cannot be read as HDF5 ({reason[:160]!r})")
 
 
 def checked_attributes(file: Any, kinds: Mapping[str, str]) -> dict[str, Any]:

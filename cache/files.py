@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import LockedStoreError, StoreWriteError
+from cache.errors import LockedStoreError, StoreWriteError, UnreadableFileError
 
 try:
     import fcntl
@@ -24,6 +24,14 @@ LOCK_NAME = ".lock"
 PARTIAL_SUFFIX = ".tcs.partial"
 NOT_ORDINARY = "it is a link, or no ordinary file"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSALS = {  # of the system, when a sound file may be what is asked for
+    errno.EACCES: ("permission denied", "give this user the right to read it"),
+    errno.EPERM: ("operation not permitted", "give this user the right to read it"),
+    errno.EMFILE: ("too many open files", "raise ulimit -n, or extract with a larger --rows-per-shard"),
+    errno.ENFILE: ("too many open files on this machine", "close other programs and run again"),
+    errno.ENOMEM: ("memory ran out", "close other programs and run again"),
+    errno.EIO: ("input/output error", "check the disk and run again"),
+}
 
 # Writes end at multiples of this place in the file: random rows of a file just written so, its pages still in memory, came
 # at 0.90 x the speed of one array's, against 0.80 x after writes of 16 MiB from any place on (Linux 6.18).
@@ -78,6 +86,15 @@ def write_error(path: Path, error: OSError, *, resumes: bool = True) -> StoreWri
         kept = "; finished parts are kept" if resumes else ""
         remedy = f"make the folder writable, or name another output, and rerun{kept}"
     return StoreWriteError(f"cannot write {path}: {reason}; {remedy}.")
+
+
+def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableFileError | None:
+    """The one-line error where the system, and not the file, is why `path` cannot be read; None where it may be the file."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
+    if number not in _REFUSALS:
+        return None
+    what, remedy = _REFUSALS[number]
+    return UnreadableFileError(f"{path} cannot be read ({what}), which says nothing of its content; {remedy}.")
 
 
 def _write_and_sync(path: Path, pieces: Iterable[bytes | memoryview]) -> None:

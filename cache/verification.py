@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cache.errors import CacheError, CorruptFileError, CorruptShardError, StoreNotFoundError
+from cache.errors import CacheError, CorruptFileError, CorruptShardError, StoreNotFoundError, UnreadableFileError
+from cache.files import unreadable
 from cache.fingerprint import store_identity
 from cache.inspection import Shard, digest_of_shard, inspect_shard, require_content
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, Manifest, ShardEntry, read_manifest
@@ -62,7 +63,7 @@ def _verify_packed(path: Path, progress: Progress) -> Verification:
     """The verification of a packed store: the rows of every shard against the content digest they had as a shard."""
     try:
         packed = inspect_packed(path)
-    except StoreNotFoundError:
+    except (StoreNotFoundError, UnreadableFileError):
         raise
     except CacheError as error:
         what = error.reason if isinstance(error, CorruptFileError) else str(error).removeprefix(f"{path}: ")
@@ -122,6 +123,9 @@ def _shard_names(folder: Path) -> list[str]:
 
 def _without_manifest(folder: Path, present: list[str], error: Exception) -> Verification:
     """The result where no manifest says what should be there; StoreNotFoundError where nothing of a store is."""
+    refused = unreadable(folder / MANIFEST_NAME, error) if isinstance(error, OSError) else None
+    if refused is not None:
+        raise refused from error
     is_missing = isinstance(error, FileNotFoundError)
     if is_missing and not present:
         raise StoreNotFoundError(
@@ -177,7 +181,12 @@ class _ShardCheck:
             yield "it is missing"
         except CorruptShardError as error:
             yield error.reason
+        except UnreadableFileError:
+            raise
         except (OSError, CacheError) as error:
+            refused = unreadable(self._path, error) if isinstance(error, OSError) else None
+            if refused is not None:
+                raise refused from error
             yield f"it cannot be read ({error})"
         finally:
             progress(self.bytes)

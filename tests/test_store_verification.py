@@ -264,3 +264,44 @@ def test_a_packed_store_that_was_cut_short_is_said_to_be_one(store, tmp_path):
     packed.write_bytes(b"")
     with pytest.raises(errors.StoreNotFoundError, match="is no feature store: it is a file"):
         cache.verify(packed)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PermissionError(13, "Permission denied"), "permission denied"),
+        (OSError(24, "Too many open files"), "too many open files"),
+        (OSError(5, "Input/output error"), "input/output error"),
+        (MemoryError(), "memory ran out"),
+    ],
+)
+@pytest.mark.parametrize("task", ["open", "verify", "rewrite"])
+def test_a_file_that_the_system_does_not_let_be_read_is_not_called_damaged(store, monkeypatch, error, why, task):
+    plan, before = cache.open(store).manifest.plan, {path.name: path.read_bytes() for path in store.iterdir()}
+    plain = h5py.File
+
+    def refusing(path, *arguments, **options):
+        if str(path).endswith("shard-00001.h5"):
+            raise error
+        return plain(path, *arguments, **options)
+
+    assert "shard-00001.h5" in before
+    if task == "rewrite":  # the writer looks at the shards of an open store, and writes again those that are damaged
+        cache.reopen_store(store, plan, provenance={})
+        before = {path.name: path.read_bytes() for path in store.iterdir()}
+    monkeypatch.setattr("h5py.File", refusing)
+    message = rf"shard-00001\.h5 cannot be read \({why}\), which says nothing of its content; "
+    with pytest.raises(errors.UnreadableFileError, match=message) as found:
+        {
+            "open": lambda: cache.open(store),
+            "verify": lambda: cache.verify(store),
+            "rewrite": lambda: rewrite(store, plan),
+        }[task]()
+    assert "delete" not in str(found.value)
+    assert "repair" not in str(found.value)
+    assert {path.name: path.read_bytes() for path in store.iterdir() if path.name != ".lock"} == before
+
+
+def rewrite(store, plan):
+    with cache.StoreWriter(store, plan, provenance={}) as writer:
+        writer.pending()

@@ -234,6 +234,17 @@ def test_a_folder_in_which_another_command_trains_is_refused_at_once_and_untouch
     assert not (folder / "run" / ".lock").exists()
 
 
+def test_a_finished_run_without_its_weights_is_not_called_finished(folder: pathlib.Path) -> None:
+    (path,) = train(run_config(folder))
+    (path / "folded.safetensors").rename(folder / "kept")
+    with pytest.raises(
+        ArtefactError, match=r"says that it is finished, and its folded.safetensors is gone; put it back"
+    ):
+        train(run_config(folder))
+    train(run_config(folder, overwrite=True))
+    assert (path / "folded.safetensors").read_bytes() == (folder / "kept").read_bytes()
+
+
 def test_hidden_files_of_the_system_and_a_lock_that_a_kill_left_do_not_matter(folder: pathlib.Path) -> None:
     (folder / "run").mkdir()
     for name in (".DS_Store", ".lock"):

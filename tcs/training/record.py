@@ -75,6 +75,10 @@ def is_finished(job: Job) -> bool:
             raise ArtefactError(
                 f"{job.folder} was made with {key} {there}, this command has {here}; use another --out or --overwrite."
             )
+    if found["state"] == FINISHED and not (job.folder / FOLDED).is_file():
+        raise ArtefactError(
+            f"{job.folder} says that it is finished, and its {FOLDED} is gone; put it back, or train it again with --overwrite."
+        )
     return bool(found["state"] == FINISHED)
 
 
