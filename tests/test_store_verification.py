@@ -295,13 +295,13 @@ def test_a_file_that_the_system_does_not_let_be_read_is_not_called_damaged(store
         {
             "open": lambda: cache.open(store),
             "verify": lambda: cache.verify(store),
-            "rewrite": lambda: rewrite(store, plan),
+            "rewrite": lambda: go_on(store, plan),
         }[task]()
     assert "delete" not in str(found.value)
     assert "repair" not in str(found.value)
     assert {path.name: path.read_bytes() for path in store.iterdir() if path.name != ".lock"} == before
 
 
-def rewrite(store, plan):
+def go_on(store, plan):
     with cache.StoreWriter(store, plan, provenance={}) as writer:
         writer.pending()
