@@ -1,0 +1,277 @@
+"""Damage every file that tcs writes and reads back, and open it by every command that reads it: one line an error, nothing hangs.
+
+    python scripts/doors.py --cases 500 [--seed 0] [--only config.json] [--json] [--verbose]
+
+A case is one damage of one file and one command, in a process of its own with a limit of memory and of time. It is fine where the command
+ends with 0, or with 1 and one line of error. Counted as faults: a traceback, an error that nobody foresaw (exit code 70), several lines, a
+crash, a hang. `changed` is no fault: the command ended with 0 and told something else than of the sound file, as it must where a number of
+the file was replaced by another that could be true. A case is a function of (seed, number).
+"""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import os
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import yaml
+from door_mutations import mutations
+
+import cache
+
+STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
+FOLDER = "resnet18-layers-1-1-1-1-channels-4-4-8-8"
+SECONDS_A_CASE, MEMORY_BYTES = 60, 16 << 30
+CLASSES = ("ant", "bee")
+FINE = ("refused", "same", "changed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Door:
+    """A command that reads `file`."""
+
+    file: str
+    arguments: tuple[str, ...]
+
+
+def doors() -> list[Door]:
+    """Every file with every command that reads it, relative to the folder of `prepare`."""
+    run, resumed = f"run/{FOLDER}", f"half/{FOLDER}"
+    scored = ("eval", "run", "test.store", "--json")
+    trained = ("train", "train.store", "--out", "run", *TRAIN)
+    table: Mapping[str, Sequence[tuple[str, ...]]] = {
+        f"{run}/config.json": (scored, trained, ("predict", "run", "images"), ("export", "run", "--out", "ex", "--to", "timm"), ("report", "run", "--out", "r.html"), ("latency", "run", "--seconds", "0.01", "--device", "cpu")),
+        f"{run}/folded.safetensors": (scored, ("export", "run", "--out", "ex", "--to", "timm")),
+        f"{run}/seen.npy": (scored,),
+        f"{run}/metrics.jsonl": (("report", "run", "--out", "r.html"),),
+        f"{resumed}/resume.pt": (("train", "train.store", "--out", "half", *TRAIN),),
+        f"{resumed}/config.json": (("train", "train.store", "--out", "half", *TRAIN),),
+        "c.safetensors": (("targets", "train.store", "c.safetensors", "--out", "u.h5", "--bits", "32"),),
+        "t.h5": (("train", "train.store", "--targets", "t.h5", "--out", "new", *TRAIN),),
+        "recipe.yaml": (("fewshot", "recipe.yaml", "--out", "new", "--dry-run"),),
+        "split.txt": (("train", "train.store", "--out", "new", "--split-file", "split.txt", *UNSPLIT),),
+        "labels.csv": (("train", "train.store", "--out", "new", "--split-file", "labels.csv", *UNSPLIT),),
+        "grid/ledger.json": (("fewshot", "recipe.yaml", "--out", "grid"),),
+        "grid/results.csv": (("fewshot", "recipe.yaml", "--out", "grid"), ("report", "grid", "--out", "r.html"), ("report", "grid", "--out", "r.md")),
+        "grid/cells.jsonl": (("report", "grid", "--out", "r.html"), ("fewshot", "recipe.yaml", "--out", "grid")),
+        "grid/recipe.yaml": (("report", "grid", "--out", "r.html"),),
+        "exported/tcs.json": (("predict", "exported", "images"),),
+        "exported/model.safetensors": (("predict", "exported", "images"),),
+    }  # fmt: skip
+    return [Door(file, arguments) for file, lines in table.items() for arguments in lines]
+
+
+UNSPLIT = ("--model", STUDENT, "--steps", "2", "--batch-size", "8", "--img-size", "16", "--method", "tcs", "--workers", "0")
+TRAIN = ("--shots", "4", *UNSPLIT, "--checkpoint-every", "1")
+
+
+def prepare(folder: pathlib.Path) -> None:
+    """One sound specimen of every file, made by the commands themselves."""
+    for name, seed in (("train", 0), ("test", 1)):
+        _store(folder / f"{name}.store", seed)
+    rows = cache.open(folder / "train.store").keys
+    lines = [(key.partition("/")[0], key) for key in rows]
+    (folder / "split.txt").write_text("".join(f"{name} {key}\n" for name, key in lines[:16]))
+    (folder / "labels.csv").write_text("key,class\n" + "".join(f"{key},{name}\n" for name, key in lines[:16]))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
+    for arguments in (
+        ("fit", "train.store", "--components", "4", "--ceiling-shots", "2", "--out", "c.safetensors"),
+        ("targets", "train.store", "c.safetensors", "--bits", "32", "--out", "t.h5"),
+        ("train", "train.store", "--out", "run", *TRAIN),
+        ("export", "run", "--to", "timm", "--out", "exported"),
+        ("fewshot", "recipe.yaml", "--out", "grid"),
+    ):
+        code, said = call(folder, arguments)
+        assert code == 0, (arguments, said)
+    code, _ = call(folder, ("train", "train.store", "--out", "half", *TRAIN), stops=True)
+    assert code == STOPPED
+    assert (folder / "half" / FOLDER / "resume.pt").exists()
+
+
+RECIPE = {
+    "train": "train.store",
+    "test": "test.store",
+    "students": [STUDENT],
+    "methods": ["labels", "tcs-pool"],
+    "shots": [2],
+    "seeds": [0],
+    "unlabelled": ["all"],
+    "references": ["teacher-probe"],
+    "options": {"img_size": 16, "steps": 1, "batch_size": 8},
+    "latency": False,
+}
+
+
+def _store(path: pathlib.Path, seed: int) -> None:
+    """32 images of two classes, with features that tell them apart."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    labels = tuple(index % 2 for index in range(32))
+    plan = cache.Plan(
+        identity={"teacher": {"name": "made-up"}, "semantics": 1},
+        readouts=(cache.Readout(name="avg", dims=8, dtype="float32"),),
+        keys=tuple(f"{CLASSES[label]}/{seed}-{index}.png" for index, label in enumerate(labels)),
+        labels=labels,
+        classes=CLASSES,
+        images="original",
+        rows_per_shard=32,
+        batch_size=8,
+    )
+    blobs = []
+    for index, label in enumerate(labels):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(100 * label, 100 * label + 99, (16, 16, 3), np.uint8)).save(buffer, "PNG")
+        blobs.append(buffer.getvalue())
+        image = path.parent / "images" / plan.keys[index]
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(blobs[-1])
+    hashes = np.stack([np.frombuffer(cache.content_hash(blob), np.uint8) for blob in blobs])
+    features = rng.normal(size=(32, 8)) + 3 * np.array(labels)[:, None]
+    with cache.StoreWriter(path, plan, provenance={}) as writer:
+        writer.write_shard(0, cache.ShardRows(positions_N=np.arange(32), hashes_N16=hashes, features={"avg": features}, images=blobs))
+        writer.close()
+
+
+STOPPED = 9
+
+
+def call(folder: pathlib.Path, arguments: Sequence[str], stops: bool = False) -> tuple[int | None, str]:
+    """(exit code, stdout and stderr) of a command in a child; None where it hung, minus the signal where it was killed.
+    `stops`: the child ends as by a kill before the student's last files are written."""
+    told = folder.parent / f"{folder.name}.told"
+    child = os.fork()
+    if not child:
+        _run(folder, told, arguments, stops)
+    deadline = time.monotonic() + SECONDS_A_CASE
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            code = os.waitstatus_to_exitcode(status)
+            return code, told.read_text(errors="replace")
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None, told.read_text(errors="replace")
+
+
+def _run(folder: pathlib.Path, told: pathlib.Path, arguments: Sequence[str], stops: bool) -> None:
+    code = 99
+    try:
+        os.chdir(folder)
+        tempfile.tempdir = str(folder)  # where reports of errors go
+        with told.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        from tcs.cli import main
+
+        if stops:
+            import tcs.training.stream
+
+            tcs.training.stream.save_student = lambda *_: os._exit(STOPPED)
+        with contextlib.suppress(SystemExit):
+            try:
+                main(list(arguments))
+            except SystemExit as error:
+                code = error.code if isinstance(error.code, int) else 0
+                raise
+    except BaseException as error:
+        sys.stderr.write(f"Traceback: {type(error).__name__}: {error}")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def verdict(code: int | None, said: str, sound: str) -> str:
+    """One word for what a command did with a damaged file; `sound` is what it says of the sound one."""
+    if code is None:
+        return "hang"
+    if code < 0:
+        return "crash"
+    if "Traceback" in said:
+        return "traceback"
+    if code == 70:
+        return "unforeseen"
+    if code == 0:
+        return "same" if _results(said) == _results(sound) else "changed"
+    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+    return "refused" if code in (1, 2) and len(errors) == 1 and said.rstrip().endswith(errors[0].rstrip()) else "untold"
+
+
+def _results(said: str) -> str:
+    """What is said on stdout, as far as it does not depend on the clock."""
+    return "\n".join(line for line in said.splitlines() if line.startswith(("{", "[", "path,")))
+
+
+def cases(folder: pathlib.Path, seed: int, only: str) -> Iterator[tuple[Door, str, bytes]]:
+    """Damages of all doors in turn, without end."""
+    chosen = [door for door in doors() if only in door.file]
+    streams = [mutations(folder / door.file, random.Random(f"{seed} {number}")) for number, door in enumerate(chosen)]
+    for turn in itertools.count():
+        door = chosen[turn % len(chosen)]
+        yield (door, *next(streams[turn % len(chosen)]))
+
+
+def main() -> None:
+    """Run the cases, print what is wrong as it is found, and the tally."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="files whose path holds this")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--verbose", action="store_true")
+    arguments = parser.parse_args()
+    tally = run_cases(arguments.cases, arguments.seed, arguments.only, arguments.verbose)
+    print(json.dumps(tally) if arguments.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items())))
+    sys.exit(any(name not in FINE for name in tally))
+
+
+def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) -> dict[str, int]:
+    """Verdict -> how many cases; the faults are told on stderr as they are found."""
+    import torch
+
+    torch.set_num_threads(1)
+    for module in ("tcs.training.train", "tcs.grid.run", "tcs.evaluation.students", "tcs.export.stage", "tcs.inference.prediction", "timm"):
+        __import__(module)
+    tally: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        sound = pathlib.Path(scratch) / "sound"
+        sound.mkdir()
+        prepare(sound)
+        said_of: dict[Door, str] = {}
+        for number, (door, what, data) in enumerate(itertools.islice(cases(sound, seed, only), count)):
+            work = pathlib.Path(scratch) / "work"
+            if door not in said_of:
+                shutil.copytree(sound, work)
+                code, said_of[door] = call(work, door.arguments)
+                assert code == 0, (door, said_of[door])
+                shutil.rmtree(work)
+            shutil.copytree(sound, work)
+            (work / door.file).write_bytes(data)
+            code, said = call(work, door.arguments)
+            found = verdict(code, said, said_of[door])
+            tally[found] += 1
+            if found not in FINE or verbose:
+                last = (said.strip().splitlines() or [""])[-1][:300]
+                print(f"{number} {found}: {door.file} ({what}) by {door.arguments[0]}: {last}", file=sys.stderr, flush=True)
+            shutil.rmtree(work)
+    return dict(tally)
+
+
+if __name__ == "__main__":
+    main()
