@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.inference import PredictConfig as PredictConfig
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
+    from tcs.config.look import LookConfig as LookConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.coordinates.fit import fit as fit
     from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
@@ -72,6 +73,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.inference.runs import FinishedStudent as FinishedStudent
     from tcs.inference.runs import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
+    from tcs.looking.result import Look as Look
+    from tcs.looking.run import look as look
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
     from tcs.maintenance.repair import repair as repair
@@ -121,6 +124,9 @@ MODULE_OF: dict[str, str] = {
     "audit": "tcs.auditing.run",
     "Audit": "tcs.auditing.result",
     "AuditFinding": "tcs.auditing.findings",
+    "LookConfig": "tcs.config.look",
+    "look": "tcs.looking.run",
+    "Look": "tcs.looking.result",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
     "FewshotConfig": "tcs.config.evaluate",

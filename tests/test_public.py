@@ -37,6 +37,7 @@ FUNCTIONS = {
     "latency": (tcs.measure_latency,),
     "suggest": (tcs.suggest,),
     "audit": (tcs.audit,),
+    "look": (tcs.look,),
     "probe": (tcs.probe,),
     "fewshot": (tcs.fewshot,),
     "report": (tcs.write_report,),

@@ -272,4 +272,9 @@ def test_templates_lie_in_the_package():
         "report.html",
         "report.css",
         "report.js",
+        "look.html",
+        "look.css",
+        "look.js",
+        "pictures.html",
+        "pictures.css",
     }
