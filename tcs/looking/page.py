@@ -102,7 +102,11 @@ class PageMaker:
 
     def _broken(self) -> list[str]:
         count = len(self._pictures.broken)
-        return [f"{count:,} pictures could not be read and are left out."] if count else []
+        if not count:
+            return []
+        return [
+            f"{count:,} {'picture' if count == 1 else 'pictures'} could not be read and {'is' if count == 1 else 'are'} left out."
+        ]
 
     def _tile(self, row: int, lines: Sequence[str] = (), mark: str = "") -> Tile:
         key, label = shortened(self._found.keys[row]), self._class_of(row)
