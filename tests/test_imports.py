@@ -40,7 +40,7 @@ ROOMS = {
     "students": "functional hub",
     "inference": "augmentation calibration checkpoint images metrics students",
     "labelling": "coordinates images pool_labels splits",
-    "auditing": "artefact coordinates images labelling",
+    "auditing": "artefact coordinates images labelling reporting",
     "looking": "artefact coordinates images probes reporting",
     "exchange": "",
     "teacher": "coordinates hub students",

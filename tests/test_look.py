@@ -14,6 +14,7 @@ import cache
 import tcs
 from tcs.cli import group
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.images.thumbnails import PAGE_BYTES, PICTURE_BYTES, SHEET_BYTES, Pictures
 from tcs.looking.kept import NEIGHBOURS, compare_neighbours
 from tcs.looking.maps import (
     MAP_ROWS,
@@ -26,11 +27,11 @@ from tcs.looking.maps import (
     tsne,
 )
 from tcs.looking.neighbours import COSINE_SCALE, nearest_rows
-from tcs.looking.page import EXAMPLES, shortened
-from tcs.looking.pictures import PAGE_BYTES, PICTURE_BYTES, SHEET_BYTES, Pictures
+from tcs.looking.page import EXAMPLES
 from tcs.looking.spaces import Space, signs
 from tcs.looking.typical import MOST_PICTURES, centralities, groups_of, typical_rows
 from tcs.probes.agreement import neighbour_agreement
+from tcs.reporting.tiles import shortened
 
 
 def blocks_of(rows_NX, size):

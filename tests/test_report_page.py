@@ -272,6 +272,7 @@ def test_templates_lie_in_the_package():
         "report.html",
         "report.css",
         "report.js",
+        "audit.html",
         "look.html",
         "look.css",
         "look.js",

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.images.thumbnails import Pictures
 from tcs.looking.findings import Findings
-from tcs.looking.pictures import Pictures
 from tcs.looking.result import Look
 from tcs.looking.spaces import BITS, Space
 from tcs.looking.typical import TypicalRows
@@ -20,35 +20,14 @@ from tcs.reporting.charts.palette import LIGHT
 from tcs.reporting.layout import environment
 from tcs.reporting.page import json_island
 from tcs.reporting.sheets import Cell, Sheet
+from tcs.reporting.tiles import Strip, Tile, shortened
 
 EXAMPLES = 12
-MOST_NAME_BYTES = 80  # of a key or a class, on the page alone
 MOST_CHIPS = 200
 MAP_WIDTH, MAP_HEIGHT, MARGIN = 1000, 640, 14
 GOLDEN_DEGREES = 137.5  # between the hues of classes beyond the palette
 
 Ints = NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tile:
-    """A picture with its words: `name` and `alt` say which image, `lines` stand below it; `mark` is "kept" or "new" beside the features'
-    own neighbours."""
-
-    uri: str
-    name: str
-    alt: str
-    lines: tuple[str, ...] = ()
-    mark: str = ""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Strip:
-    """Pictures in a row under a heading."""
-
-    title: str
-    tiles: Sequence[Tile]
-    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -271,11 +250,3 @@ def kept_sheet(look: Look) -> Sheet:
             ]
         )
     return Sheet(name="What each space keeps", columns=columns, rows=rows)
-
-
-def shortened(text: str) -> str:
-    """Text that a page can hold: valid UTF-8, of a long one the end."""
-    data = text.encode("utf-8", "replace")
-    if len(data) <= MOST_NAME_BYTES:
-        return data.decode()
-    return "…" + data[-MOST_NAME_BYTES + 3 :].decode("utf-8", "ignore")

@@ -10,12 +10,12 @@ from tcs.artefact import write_same
 from tcs.config.look import LookConfig
 from tcs.config.plain import require_config
 from tcs.errors import DataError
+from tcs.images.thumbnails import Pictures, find_reader
 from tcs.looking.findings import Findings
 from tcs.looking.kept import compare_neighbours
 from tcs.looking.maps import FEWEST_FOR_TSNE, axis_ends, make_maps, principal_points
 from tcs.looking.neighbours import nearest_rows
 from tcs.looking.page import PageMaker
-from tcs.looking.pictures import Pictures, find_reader
 from tcs.looking.result import Look, ShownCoordinate, TypicalClass, TypicalImage
 from tcs.looking.spaces import Given, Space, Spaces, find_spaces, open_given
 from tcs.looking.typical import TypicalRows, centralities, groups_of, typical_rows

@@ -1,7 +1,7 @@
-"""Pictures of rows, small enough that a page of any store stays below PAGE_BYTES.
+"""Pictures of rows, small enough that a page of many stays below PAGE_BYTES.
 
-Every picture is encoded at the best quality of a list that fits its share of the page; points of the map have theirs in one sheet.
-The bound, with base64 (4/3) and the most pictures that `tcs.looking.page` shows: 996 of 4.2 kB and 1.8 MB, 8.0 MB, and 1.9 MB for text.
+Every picture is encoded at the best quality of a list that fits `most_bytes`; `sheet` puts many small ones into one. The bound of the
+page of tcs look, with base64 (4/3): 996 pictures of 4.2 kB and a sheet of 1.8 MB, 8.0 MB, and 1.9 MB for text.
 """
 
 import base64
@@ -53,8 +53,8 @@ def find_reader(store: cache.Store, data: str | None) -> tuple[ReadRow | None, s
 class Pictures:
     """Pictures of the rows of one store; those that cannot be had are counted and left out."""
 
-    def __init__(self, read: ReadRow | None) -> None:
-        self._read = read
+    def __init__(self, read: ReadRow | None, most_bytes: int = PICTURE_BYTES) -> None:
+        self._read, self._most_bytes = read, most_bytes
         self._held: dict[int, str] = {}
         self.broken: set[int] = set()
 
@@ -63,7 +63,7 @@ class Pictures:
         wanted = sorted(set(rows) - self._held.keys())
         for row, image in zip(wanted, self._small(wanted, _fitted), strict=True):
             if image is not None:
-                self._held[row] = _uri(_encoded(image))
+                self._held[row] = _uri(_encoded(image, self._most_bytes))
 
     def uri(self, row: int) -> str:
         """The picture of a row that was prepared as a data URI; empty where there is none."""
@@ -120,13 +120,13 @@ def _squared(image: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(image, (side, side))
 
 
-def _encoded(image: Image.Image) -> bytes:
-    """The best JPEG of at most PICTURE_BYTES; half as large a picture where none is."""
+def _encoded(image: Image.Image, most_bytes: int) -> bytes:
+    """The best JPEG of at most so many bytes; half as large a picture where none is."""
     for quality in QUALITIES:
         data = _jpeg(image, quality)
-        if len(data) <= PICTURE_BYTES:
+        if len(data) <= most_bytes:
             return data
-    return _encoded(image.resize((max(1, image.width // 2), max(1, image.height // 2))))
+    return _encoded(image.resize((max(1, image.width // 2), max(1, image.height // 2))), most_bytes)
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
