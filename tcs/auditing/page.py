@@ -76,7 +76,7 @@ def page_bytes(found: Audit, store: cache.Store, tests: Sequence[cache.Store], c
             found=found,
             near=f"{config.near:g}",
             sections=sections,
-            none=[TITLES[kind][0] for kind in KINDS if not found.of(kind)],
+            absent=[TITLES[kind][0] for kind in KINDS if not found.of(kind)],
             tables=[sheet for sheet in (_mixed(found.confusions), _classes(found.classes)) if sheet.rows],
         )
         .encode()
@@ -89,7 +89,7 @@ def headline(found: Audit) -> str:
     copies = sum(len(found.of(kind)) for kind in ("duplicate", "near-duplicate", "conflict"))
     told = [
         f"{wrong:,} of {found.labelled:,} labels look more like another class" if found.of("label-error") else "",
-        f"{copies:,} copies within the store" if copies else "",
+        f"{copies:,} exact or near copies within the store" if copies else "",
         f"{len(found.of('leak')):,} of test images" if found.of("leak") else "",
     ]
     return (
