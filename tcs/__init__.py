@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.look import LookConfig as LookConfig
+    from tcs.config.teachers import CompareConfig as CompareConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.coordinates.fit import fit as fit
     from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
@@ -62,6 +63,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.errors import TcsError as TcsError
     from tcs.evaluation.probe import probe as probe
     from tcs.evaluation.students import evaluate as evaluate
+    from tcs.evaluation.teachers import compare_teachers as compare_teachers
     from tcs.exchange.features import export_features as export_features
     from tcs.exchange.features import import_features as import_features
     from tcs.export.stage import export_students as export_students
@@ -129,6 +131,8 @@ MODULE_OF: dict[str, str] = {
     "Look": "tcs.looking.result",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
+    "CompareConfig": "tcs.config.teachers",
+    "compare_teachers": "tcs.evaluation.teachers",
     "FewshotConfig": "tcs.config.evaluate",
     "fewshot": "tcs.grid.run",
     "write_report": "tcs.grid.reported",

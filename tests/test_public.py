@@ -38,7 +38,7 @@ FUNCTIONS = {
     "suggest": (tcs.suggest,),
     "audit": (tcs.audit,),
     "look": (tcs.look,),
-    "probe": (tcs.probe,),
+    "probe": (tcs.probe, tcs.compare_teachers),
     "fewshot": (tcs.fewshot,),
     "report": (tcs.write_report,),
     "demo": (tcs.demo,),
