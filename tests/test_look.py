@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import cache
 import tcs
 from tcs.cli import group
+from tcs.config.extract import DataConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.images.thumbnails import PAGE_BYTES, PICTURE_BYTES, SHEET_BYTES, Pictures
 from tcs.looking.kept import NEIGHBOURS, compare_neighbours
@@ -327,6 +328,21 @@ def test_pictures_are_read_from_where_the_images_are(tmp_path):
     (tmp_path / "data" / store.keys[0]).unlink()
     with pytest.raises(DataError, match="lacks 1 images"):
         look(store.path, data=data)
+
+
+def test_pictures_are_read_from_the_recorded_place_if_it_is_there(tmp_path, monkeypatch):
+    data = images_of(make_store(tmp_path / "with.store"), tmp_path / "data")
+    store = make_store(tmp_path / "x.store", images="none")
+    monkeypatch.setattr("tcs.images.thumbnails.recorded_data", lambda provenance: DataConfig(data=data))
+    assert look(store.path).notes == (f"The pictures are read from {data}, as the store records.",)
+    assert len(parsed(tmp_path / "look.html").images) > 300
+    (tmp_path / "data" / store.keys[0]).write_bytes(b"another")  # not what the teacher saw
+    look(store.path, overwrite=True)
+    assert "1 picture could not be read and is left out." in parsed(tmp_path / "look.html").text
+    (tmp_path / "data" / store.keys[0]).unlink()
+    found = look(store.path, overwrite=True)
+    assert found.notes[0].startswith("The page has no pictures: --data")
+    assert parsed(tmp_path / "look.html").images == []
 
 
 def test_names_are_escaped_and_shortened(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 from cache import atomic_write_bytes
 from tcs.artefact import plain_json
 from tcs.checkpoint import save_table
-from tcs.errors import ArtefactError, listed
+from tcs.errors import ArtefactError
 from tcs.reporting.contrast import FEW_SEEDS
 from tcs.reporting.figures import draw_teachers
 from tcs.reporting.intervals import Interval, holm, paired_difference, t_interval
@@ -142,23 +142,32 @@ def verdict(found: TeacherComparison) -> str:
     return f"{_ridge_words(found, ridge)}; {_spread_words(ridge, spread)}."
 
 
+def headline(found: TeacherComparison) -> str:
+    """The verdict in a few words, for the top of a page that has all of it below."""
+    lead = lead_of(found, RIDGE)
+    return f"Take {lead.teacher}." if lead.is_sure else f"Ridge probes do not tell {lead.teacher} from {lead.second}."
+
+
 def _ridge_words(found: TeacherComparison, lead: Lead) -> str:
-    counts = [count for name, count in found.settings if name == RIDGE]
-    at = f"at {listed(counts)} {'label' if counts == [1] else 'labels'} a class, {lead.by.n} {'split' if lead.by.n == 1 else 'splits'}"
+    counts = [str(count) for name, count in found.settings if name == RIDGE]
+    labels = f"{' and '.join([', '.join(counts[:-1]), counts[-1]] if counts[1:] else counts)} {'label' if counts == ['1'] else 'labels'}"
+    at = (
+        f"with {labels} a class ({'mean, ' if counts[1:] else ''}{lead.by.n} {'split' if lead.by.n == 1 else 'splits'})"
+    )
     others = "every other, the nearest being " if len(found.names) > 2 else ""
     if lead.is_sure:
-        return f"Take {lead.teacher}: by ridge probes {at}, it is ahead of {others}{lead.second} by {_points(lead.by)}"
-    why = f" (a claim takes {FEW_SEEDS} splits or more)" if lead.by.n < FEW_SEEDS else ""
-    return f"Ridge probes {at}, do not tell {lead.teacher} from {lead.second}: {_points(lead.by)}{why}"
+        return f"Take {lead.teacher}: by ridge probes {at} it is ahead of {others}{lead.second} by {_points(lead.by)}"
+    why = f", and a claim takes {FEW_SEEDS} splits or more" if lead.by.n < FEW_SEEDS else ""
+    return f"Ridge probes {at} do not tell {lead.teacher} from {lead.second}: {_points(lead.by)}{why}"
 
 
 def _spread_words(ridge: Lead, spread: Lead) -> str:
     if not spread.is_sure:
         return f"transductive probes do not tell {spread.teacher} from {spread.second}: {_points(spread.by)}"
-    agree = "so it is" if ridge.is_sure and ridge.teacher == spread.teacher else f"{spread.teacher} is ahead"
-    if ridge.is_sure and ridge.teacher != spread.teacher:
-        agree = f"but {spread.teacher} is ahead"
-    return f"by transductive probes {agree}, of {spread.second} by {_points(spread.by)}"
+    if ridge.is_sure and (ridge.teacher, ridge.second) == (spread.teacher, spread.second):
+        return f"by transductive probes as well, by {_points(spread.by)}"
+    but = "but " if ridge.is_sure and ridge.teacher != spread.teacher else ""
+    return f"{but}by transductive probes {spread.teacher} is ahead of {spread.second} by {_points(spread.by)}"
 
 
 def _points(interval: Interval) -> str:
@@ -240,7 +249,12 @@ def _origins(found: TeacherComparison) -> str:
         for item, train, test in zip(found.teachers, found.recipe["stores"], found.recipe["test stores"], strict=True)
     ]
     fallen = sum(bool(row["fell_back"]) for row in found.rows)
-    told = [f"- {fallen} transductive probes fell back to the ridge probe, by their own check"] if fallen else []
+    probes = sum(row["measure"] == TRANSDUCTIVE for row in found.rows)
+    told = (
+        [f"- by their own check {fallen} of {probes} transductive probes fell back to the ridge probe"]
+        if fallen
+        else []
+    )
     return "\n".join(
         [
             *stores,
