@@ -25,7 +25,6 @@ from tcs.reporting.tiles import Strip, Tile, shortened
 EXAMPLES = 12
 MOST_CHIPS = 200
 MAP_WIDTH, MAP_HEIGHT, MARGIN = 1000, 640, 14
-GOLDEN_DEGREES = 137.5  # between the hues of classes beyond the palette
 
 Ints = NDArray[np.int64]
 
@@ -211,7 +210,7 @@ def colour_of(group: int, found: Findings, kind: str) -> str:
         return f'class="{kind} ref"'
     if found.classes <= len(LIGHT):
         return f'class="{kind} m{group}"'
-    return f'class="{kind} hue" style="--hue:{group * GOLDEN_DEGREES % 360:.0f}"'
+    return f'class="{kind} hue" style="--hue:{360 * group / found.classes:.1f};--odd:{group % 2}"'
 
 
 def distance_words(space: Space, product: float) -> str:
