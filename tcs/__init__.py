@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.inference import PredictConfig as PredictConfig
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
+    from tcs.config.look import LookConfig as LookConfig
+    from tcs.config.teachers import CompareConfig as CompareConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.coordinates.fit import fit as fit
     from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
@@ -61,6 +63,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.errors import TcsError as TcsError
     from tcs.evaluation.probe import probe as probe
     from tcs.evaluation.students import evaluate as evaluate
+    from tcs.evaluation.teachers import compare_teachers as compare_teachers
     from tcs.exchange.features import export_features as export_features
     from tcs.exchange.features import import_features as import_features
     from tcs.export.stage import export_students as export_students
@@ -72,6 +75,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.inference.runs import FinishedStudent as FinishedStudent
     from tcs.inference.runs import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
+    from tcs.looking.result import Look as Look
+    from tcs.looking.run import look as look
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
     from tcs.maintenance.repair import repair as repair
@@ -121,8 +126,13 @@ MODULE_OF: dict[str, str] = {
     "audit": "tcs.auditing.run",
     "Audit": "tcs.auditing.result",
     "AuditFinding": "tcs.auditing.findings",
+    "LookConfig": "tcs.config.look",
+    "look": "tcs.looking.run",
+    "Look": "tcs.looking.result",
     "ProbeConfig": "tcs.config.evaluate",
     "probe": "tcs.evaluation.probe",
+    "CompareConfig": "tcs.config.teachers",
+    "compare_teachers": "tcs.evaluation.teachers",
     "FewshotConfig": "tcs.config.evaluate",
     "fewshot": "tcs.grid.run",
     "write_report": "tcs.grid.reported",

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from cache import JOINED_BY, Store, digest_of_bytes, digest_of_json
+from cache import JOINED_BY, Store, atomic_write_bytes, digest_of_bytes, digest_of_json
 from tcs.errors import ArtefactError
 
 
@@ -42,6 +42,19 @@ def is_finished(path: pathlib.Path, found: Mapping[str, Any], wanted: Mapping[st
             " name another --out, or pass --overwrite to replace it."
         )
     return True
+
+
+def write_same(path: pathlib.Path, data: bytes, *, maker: str, overwrite: bool) -> None:
+    """Write an output that is a pure function of its inputs; the same one may be there already. ArtefactError for anything else that is
+    there, unless `overwrite`: "exists and is not what `maker`"."""
+    if path.exists() and not overwrite:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        raise ArtefactError(
+            f"{path} exists and is not what {maker}; name another --out, or pass --overwrite to replace it."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, data)
 
 
 OWN_FIELDS = ("views", "resized", "projections")  # of a store's identity: they leave the teacher what it is

@@ -240,7 +240,27 @@ def test_page_has_pictures_and_escapes_names(tmp_path):
     assert "&lt;b&gt;&amp;" in page
     assert "<b>&<" not in page
     assert page.count("data:image/jpeg;base64,") >= 6
-    assert "http" not in page
+    assert "http" not in page.replace("http-equiv", "")  # the attribute that forbids the browser to load anything
+
+
+def test_page_says_of_which_kinds_there_is_nothing_and_shows_pairs_with_words(tmp_path):
+    features_ND, labels_N = clusters()
+    features_ND[20], labels_N[20] = features_ND[10] * 1.001, labels_N[10]
+    out = tmp_path / "a.html"
+    audit(make(tmp_path / "x.store", features_ND, [NAMES[i] for i in labels_N]), out=(str(out),), near=0.9999)
+    page = out.read_text()
+    assert "None of these: exact copies, copies of test images, copies with two labels" in page  # outliers there may be
+    assert '<section id="near-duplicate">' in page
+    assert '<section id="leak">' not in page
+    assert f'alt="{NAMES[labels_N[20]]}, 020.png"' in page
+    assert page.count("<img") == page.count('alt="') >= 22
+
+
+def test_page_of_the_most_lines_stays_below_ten_megabytes():
+    from tcs.auditing.page import MOST_SHOWN, PICTURE_BYTES
+
+    pictures = MOST_SHOWN * (1 + 2 + 2 + 2 + 2 + 1)
+    assert pictures * (PICTURE_BYTES * 4 / 3 + 300) < 10_000_000
 
 
 def test_command_tells_the_worst_and_what_next(tmp_path):

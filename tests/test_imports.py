@@ -40,7 +40,8 @@ ROOMS = {
     "students": "functional hub",
     "inference": "augmentation calibration checkpoint images metrics students",
     "labelling": "coordinates images pool_labels splits",
-    "auditing": "artefact coordinates images labelling",
+    "auditing": "artefact coordinates images labelling reporting",
+    "looking": "artefact coordinates images probes reporting",
     "exchange": "",
     "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
@@ -58,8 +59,8 @@ ROOMS = {
     "students training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
-    "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling maintenance methods "
-    "pipeline reporting splits training",
+    "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling looking maintenance "
+    "methods pipeline reporting splits training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

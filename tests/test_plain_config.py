@@ -39,6 +39,8 @@ GIVEN: dict[Any, dict[str, Any]] = {
     tcs.ExportConfig: {"run": "x", "to": "timm", "out": "y"},
     tcs.SuggestConfig: {"store": "x", "n": 4, "out": "y"},
     tcs.AuditConfig: {"store": "x"},
+    tcs.LookConfig: {"store": "x"},
+    tcs.CompareConfig: {"stores": ("x", "y"), "tests": ("v", "w")},
     tcs.RecomputeConfig: {"store": "x"},
     tcs.RepairConfig: {"store": "x"},
     tcs.ImportConfig: {"source": "x", "out": "y"},

@@ -272,4 +272,10 @@ def test_templates_lie_in_the_package():
         "report.html",
         "report.css",
         "report.js",
+        "audit.html",
+        "look.html",
+        "look.css",
+        "look.js",
+        "pictures.html",
+        "pictures.css",
     }

@@ -6,9 +6,8 @@ import io
 import pathlib
 from collections.abc import Sequence
 
-import cache
 from tcs.config.audit import KINDS
-from tcs.errors import ArtefactError, DataError, did_you_mean
+from tcs.errors import DataError, did_you_mean
 
 COLUMNS = ("kind", "key", "class", "suggested", "other_key", "other_store", "score")
 
@@ -47,18 +46,6 @@ def table_bytes(findings: Sequence[AuditFinding]) -> bytes:
     writer.writerow(COLUMNS)
     writer.writerows(item.fields() for item in findings)
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def write_whole(path: pathlib.Path, data: bytes, *, overwrite: bool) -> None:
-    """Write an output; the same one may be there already. ArtefactError for anything else that is there, unless `overwrite`."""
-    if path.exists() and not overwrite:
-        if path.is_file() and path.read_bytes() == data:
-            return
-        raise ArtefactError(
-            f"{path} exists and is not what this audit finds; name another --out, or pass --overwrite to replace it."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cache.atomic_write_bytes(path, data)
 
 
 def read_findings(path: str) -> list[tuple[str, str]]:

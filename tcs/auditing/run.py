@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import teacher_identity_of
-from tcs.auditing.findings import AuditFinding, ordered, table_bytes, write_whole
+from tcs.artefact import teacher_identity_of, write_same
+from tcs.auditing.findings import AuditFinding, ordered, table_bytes
 from tcs.auditing.labels import Suspicion, suspect_labels
 from tcs.auditing.neighbours import Neighbours, find_neighbours, nearest_of
 from tcs.auditing.outliers import OUTLIER_SCORE, class_facts, outlier_scores
@@ -45,7 +45,7 @@ def audit(config: AuditConfig) -> Audit:
     for out in config.out:
         path = pathlib.Path(out)
         data = table_bytes(found.findings) if path.suffix.lower() == ".csv" else page_bytes(found, store, tests, config)
-        write_whole(path, data, overwrite=config.overwrite)
+        write_same(path, data, maker="this audit finds", overwrite=config.overwrite)
     return found
 
 

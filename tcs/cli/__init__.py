@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "latency": ("tcs.cli.latency", "Measure how fast students are, beside a teacher."),
     "suggest": ("tcs.cli.suggest", "Choose the images of a store to label next."),
     "audit": ("tcs.cli.audit", "Find wrong labels, copies and odd images of a store."),
+    "look": ("tcs.cli.look", "Show what the teacher sees in a store: typical images, neighbours, a map, as one page."),
     "probe": ("tcs.cli.probe", "Score heads on compressed features of a store, without a student."),
     "fewshot": ("tcs.cli.fewshot", "Run the grid shots x students x methods x seeds of a recipe."),
     "report": ("tcs.cli.report", "Turn the results of a grid into a table, a CSV and a figure."),
@@ -42,7 +43,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo", "suggest", "doctor", "distill"),
     "Stages": ("extract", "fit", "targets", "train"),
     "Use a student": ("predict", "eval", "export", "latency"),
-    "Look after a store": ("audit", "cache"),
+    "Look after a store": ("look", "audit", "cache"),
     "Compare": ("fewshot", "report", "probe", "methods"),
     "Help": ("help",),
 }

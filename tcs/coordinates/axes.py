@@ -121,6 +121,16 @@ def axis_scales(spectrum_D: NDArray[np.floating], components: int, power: float)
     return scales_K.astype(np.float32)
 
 
+def effective_rank(spectrum_D: NDArray[np.floating]) -> float:
+    """exp of the entropy of the normalised spectrum (Roy and Vetterli, EUSIPCO 2007): D where all variances are equal, 1 of a single one
+    and where there is none."""
+    positive_A = spectrum_D[spectrum_D > 0].astype(np.float64)
+    if not len(positive_A):
+        return 1.0
+    shares_A = positive_A / positive_A.sum()
+    return float(np.exp(-(shares_A * np.log(shares_A)).sum()))
+
+
 def with_fixed_signs(basis_DK: F64) -> F64:
     """The same axes, each with its largest entry positive."""
     largest_K = np.abs(basis_DK).argmax(axis=0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
+from tcs.coordinates.axes import effective_rank
 from tcs.coordinates.vectors import row_vectors
 from tcs.probes.ridge import fit_ridge, knn_accuracy
 from tcs.runtime import say, seed_for
@@ -61,15 +62,13 @@ def gate(store: cache.Store, readout: str, seed: int) -> dict[str, Any]:
 
 
 def _statistics(features_ND: NDArray[np.float32]) -> dict[str, Any]:
-    """How many dims never change, and the effective rank: exp of the entropy of the covariance's normalised spectrum."""
+    """How many dims never change, and the effective rank of the rows."""
     centred_ND = features_ND.astype(np.float64) - features_ND.mean(axis=0, dtype=np.float64)
     variances_D = np.linalg.eigvalsh(centred_ND.T @ centred_ND).clip(0)
-    total = variances_D.sum()
-    shares = variances_D[variances_D > 0] / total if total > 0 else np.ones(1)
     return {
         "rows": len(features_ND),
         "constant_dims": int((np.ptp(features_ND, axis=0) == 0).sum()),
-        "effective_rank": round(float(np.exp(-(shares * np.log(shares)).sum())), 1),
+        "effective_rank": round(effective_rank(variances_D), 1),
     }
 
 

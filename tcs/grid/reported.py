@@ -5,6 +5,7 @@ import pathlib
 from tcs.grid.gathered import gather
 from tcs.reporting.probe_page import is_probe, probe_page
 from tcs.reporting.run_page import is_run, run_page
+from tcs.reporting.teachers_page import is_comparison, teachers_page
 from tcs.reporting.written import write_comparison, write_grid_report, write_page
 
 REPORT, PAGE, COMPARISON = "report.md", "report.html", "comparison.md"
@@ -28,6 +29,8 @@ def write_report(
         return write_comparison(folder, other, out or folder / COMPARISON)
     if is_probe(folder):
         return write_page(probe_page(folder), out or folder / PAGE)
+    if is_comparison(folder):
+        return write_page(teachers_page(folder), out or folder / PAGE)
     if is_run(folder):
         return write_page(run_page(folder), out or folder / PAGE)
     return write_grid_report(folder, out or folder / REPORT, gather(folder))

@@ -29,8 +29,10 @@ CLAIM_SEEDS = 5  # fewer are for looking, and the page says so
 Cells = dict[tuple[str, int], Interval]  # by projection and K
 
 
-def load_finished(out: str | None, recipe: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """`rows` and `environment` of an earlier run of the same recipe in the folder `out`; None where there is nothing.
+def load_finished(
+    out: str | None, recipe: Mapping[str, Any], overwrite: bool, name: str = RECORD
+) -> dict[str, Any] | None:
+    """What the record `name` of an earlier run of the same recipe in the folder `out` holds; None where there is nothing.
 
     ArtefactError where `out` is a file, holds files of something else, or results of another recipe without `overwrite`.
     """
@@ -39,13 +41,14 @@ def load_finished(out: str | None, recipe: Mapping[str, Any], overwrite: bool) -
         return None
     if not folder.is_dir():
         raise ArtefactError(f"--out {folder} is a file; the results need a folder. Give another --out.")
-    if not (folder / RECORD).exists():
+    if not (folder / name).exists():
         if any(folder.iterdir()):
-            raise ArtefactError(f"--out {folder} holds files that no tcs probe made; give an empty or new folder.")
+            what = "no tcs probe made" if name == RECORD else f"are not beside a {name} of tcs probe"
+            raise ArtefactError(f"--out {folder} holds files that {what}; give an empty or new folder.")
         return None
     if overwrite:
         return None
-    record = _read(folder / RECORD)
+    record = _read(folder / name)
     is_finished(folder, record["recipe"], recipe)
     return record
 
@@ -53,7 +56,7 @@ def load_finished(out: str | None, recipe: Mapping[str, Any], overwrite: bool) -
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
-        return {key: record[key] for key in ("recipe", "rows", "environment")}
+        return {**record, **{key: record[key] for key in ("recipe", "rows", "environment")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"{path} cannot be read ({error}); pass --overwrite to measure again.") from error
 

@@ -159,3 +159,29 @@ def draw_compression(cells: Mapping[tuple[str, int], Interval], reference: str, 
     axis.grid(alpha=0.25)
     axis.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
+
+
+def draw_teachers(cells: Mapping[str, Sequence[Interval]], titles: Sequence[str], path: pathlib.Path) -> None:
+    """Write the figure of teacher -> top-1 by measure as PNG; ConfigError naming the extra `plots` where matplotlib is missing."""
+    figure = new_figure(path, max(6.4, 1.5 * len(titles)), 4.4)
+    axis = figure.subplots()
+    for index, (name, intervals) in enumerate(cells.items()):
+        shift = 0.6 * ((index + 0.5) / len(cells) - 0.5)  # side by side, so that intervals do not hide each other
+        axis.errorbar(
+            [place + shift for place in range(len(titles))],
+            [interval.mean for interval in intervals],
+            yerr=_within_percent(list(intervals)),
+            label=textwrap.shorten(name, 60),
+            color=f"C{index % 10}",
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle="none",
+            capsize=3,
+            markersize=5,
+            elinewidth=1,
+        )
+    axis.set_xticks(range(len(titles)), titles)
+    axis.set_xlabel("probe, labelled images per class (all without a number)")
+    axis.set_ylabel("top-1 accuracy (%), 95 % interval")
+    axis.grid(alpha=0.25, axis="y")
+    figure.legend(loc="outside lower center", ncols=min(len(cells), 3), frameon=False, fontsize=8)
+    save_figure(figure, path)
