@@ -1,4 +1,7 @@
-"""Ways to damage a file: by byte for any, by field for JSON, JSON lines, YAML, CSV and safetensors headers. `doors.py` opens what comes of it."""
+"""Ways to damage a file: by byte for any, by field for JSON, JSON lines, YAML, CSV and safetensors headers.
+
+`doors.py` opens what comes of it.
+"""
 
 import io
 import json
@@ -16,13 +19,32 @@ HUGE = 10**12
 DEEP: Any = []
 for _ in range(200):
     DEEP = [DEEP]
-WRONG: tuple[Any, ...] = (None, True, -1, 0, HUGE, 1.5, float("inf"), "", "x" * 300, "a\x1b[31m\nb", [], [1, "a"], {}, {"a": 1}, DEEP)
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    HUGE,
+    1.5,
+    float("inf"),
+    "",
+    "x" * 300,
+    "a\x1b[31m\nb",
+    [],
+    [1, "a"],
+    {},
+    {"a": 1},
+    DEEP,
+)
 
 
 def mutations(path: pathlib.Path, chance: random.Random) -> Iterator[Mutation]:
     """Damages of the file without end: every field with every wrong value first, in an order drawn by `chance`, then bytes."""
     data = path.read_bytes()
-    whole = [(f"{len(other)} bytes {other[:12]!r}", other) for other in (b"", b"\0", b"null", b"[]", b"{}", b"\x80\x04N.", b"\xff\xfe\0", b"[" * 9999)]
+    whole = [
+        (f"{len(other)} bytes {other[:12]!r}", other)
+        for other in (b"", b"\0", b"null", b"[]", b"{}", b"\x80\x04N.", b"\xff\xfe\0", b"[" * 9999)
+    ]
     fields = [*whole, *FIELDS.get(path.suffix, _no_fields)(data)]
     chance.shuffle(fields)
     yield from fields
@@ -49,9 +71,19 @@ def _bytes(data: bytes, chance: random.Random) -> Mutation:
 
 def _trees(value: Any) -> Iterator[tuple[str, Any]]:
     """The value with one part of it left out or replaced, in every way; the place in words."""
-    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))[:4] if isinstance(value, list) else []
+    items = (
+        list(value.items())
+        if isinstance(value, dict)
+        else list(enumerate(value))[:4]
+        if isinstance(value, list)
+        else []
+    )
     for key, part in items:
-        rest = {name: other for name, other in value.items() if name != key} if isinstance(value, dict) else value[:key] + value[key + 1 :]
+        rest = (
+            {name: other for name, other in value.items() if name != key}
+            if isinstance(value, dict)
+            else value[:key] + value[key + 1 :]
+        )
         yield f"without {key}", rest
         for wrong in WRONG:
             if wrong != part or type(wrong) is not type(part):
@@ -110,7 +142,12 @@ def _npy(data: bytes) -> Iterator[Mutation]:
     import numpy as np
 
     array = np.load(io.BytesIO(data), allow_pickle=False)
-    for name, other in (("floats", array.astype("f8")), ("one row", array[0]), ("no rows", array[:0]), ("another width", array[:, :3])):
+    for name, other in (
+        ("floats", array.astype("f8")),
+        ("one row", array[0]),
+        ("no rows", array[:0]),
+        ("another width", array[:, :3]),
+    ):
         buffer = io.BytesIO()
         np.save(buffer, other)
         yield name, buffer.getvalue()

@@ -53,7 +53,14 @@ def doors() -> list[Door]:
     scored = ("eval", "run", "test.store", "--json")
     trained = ("train", "train.store", "--out", "run", *TRAIN)
     table: Mapping[str, Sequence[tuple[str, ...]]] = {
-        f"{run}/config.json": (scored, trained, ("predict", "run", "images"), ("export", "run", "--out", "ex", "--to", "timm"), ("report", "run", "--out", "r.html"), ("latency", "run", "--seconds", "0.01", "--device", "cpu")),
+        f"{run}/config.json": (
+            scored,
+            trained,
+            ("predict", "run", "images"),
+            ("export", "run", "--out", "ex", "--to", "timm"),
+            ("report", "run", "--out", "r.html"),
+            ("latency", "run", "--seconds", "0.01", "--device", "cpu"),
+        ),
         f"{run}/folded.safetensors": (scored, ("export", "run", "--out", "ex", "--to", "timm")),
         f"{run}/seen.npy": (scored,),
         f"{run}/metrics.jsonl": (("report", "run", "--out", "r.html"),),
@@ -65,16 +72,33 @@ def doors() -> list[Door]:
         "split.txt": (("train", "train.store", "--out", "new", "--split-file", "split.txt", *UNSPLIT),),
         "labels.csv": (("train", "train.store", "--out", "new", "--split-file", "labels.csv", *UNSPLIT),),
         "grid/ledger.json": (("fewshot", "recipe.yaml", "--out", "grid"),),
-        "grid/results.csv": (("fewshot", "recipe.yaml", "--out", "grid"), ("report", "grid", "--out", "r.html"), ("report", "grid", "--out", "r.md")),
+        "grid/results.csv": (
+            ("fewshot", "recipe.yaml", "--out", "grid"),
+            ("report", "grid", "--out", "r.html"),
+            ("report", "grid", "--out", "r.md"),
+        ),
         "grid/cells.jsonl": (("report", "grid", "--out", "r.html"), ("fewshot", "recipe.yaml", "--out", "grid")),
         "grid/recipe.yaml": (("report", "grid", "--out", "r.html"),),
         "exported/tcs.json": (("predict", "exported", "images"),),
         "exported/model.safetensors": (("predict", "exported", "images"),),
-    }  # fmt: skip
+    }
     return [Door(file, arguments) for file, lines in table.items() for arguments in lines]
 
 
-UNSPLIT = ("--model", STUDENT, "--steps", "2", "--batch-size", "8", "--img-size", "16", "--method", "tcs", "--workers", "0")
+UNSPLIT = (
+    "--model",
+    STUDENT,
+    "--steps",
+    "2",
+    "--batch-size",
+    "8",
+    "--img-size",
+    "16",
+    "--method",
+    "tcs",
+    "--workers",
+    "0",
+)
 TRAIN = ("--shots", "4", *UNSPLIT, "--checkpoint-every", "1")
 
 
@@ -142,7 +166,9 @@ def _store(path: pathlib.Path, seed: int) -> None:
     hashes = np.stack([np.frombuffer(cache.content_hash(blob), np.uint8) for blob in blobs])
     features = rng.normal(size=(32, 8)) + 3 * np.array(labels)[:, None]
     with cache.StoreWriter(path, plan, provenance={}) as writer:
-        writer.write_shard(0, cache.ShardRows(positions_N=np.arange(32), hashes_N16=hashes, features={"avg": features}, images=blobs))
+        writer.write_shard(
+            0, cache.ShardRows(positions_N=np.arange(32), hashes_N16=hashes, features={"avg": features}, images=blobs)
+        )
         writer.close()
 
 
@@ -182,7 +208,7 @@ def _run(folder: pathlib.Path, told: pathlib.Path, arguments: Sequence[str], sto
         if stops:
             import tcs.training.stream
 
-            tcs.training.stream.save_student = lambda *_: os._exit(STOPPED)
+            vars(tcs.training.stream)["save_student"] = lambda *_: os._exit(STOPPED)
         with contextlib.suppress(SystemExit):
             try:
                 main(list(arguments))
@@ -237,7 +263,9 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     tally = run_cases(arguments.cases, arguments.seed, arguments.only, arguments.verbose)
-    print(json.dumps(tally) if arguments.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items())))
+    print(
+        json.dumps(tally) if arguments.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items()))
+    )
     sys.exit(any(name not in FINE for name in tally))
 
 
@@ -246,7 +274,14 @@ def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) 
     import torch
 
     torch.set_num_threads(1)
-    for module in ("tcs.training.train", "tcs.grid.run", "tcs.evaluation.students", "tcs.export.stage", "tcs.inference.prediction", "timm"):
+    for module in (
+        "tcs.training.train",
+        "tcs.grid.run",
+        "tcs.evaluation.students",
+        "tcs.export.stage",
+        "tcs.inference.prediction",
+        "timm",
+    ):
         __import__(module)
     tally: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -268,7 +303,11 @@ def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) 
             tally[found] += 1
             if found not in FINE or verbose:
                 last = (said.strip().splitlines() or [""])[-1][:300]
-                print(f"{number} {found}: {door.file} ({what}) by {door.arguments[0]}: {last}", file=sys.stderr, flush=True)
+                print(
+                    f"{number} {found}: {door.file} ({what}) by {door.arguments[0]}: {last}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             shutil.rmtree(work)
     return dict(tally)
 

@@ -11,6 +11,7 @@ import socket
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import huggingface_hub
@@ -48,6 +49,17 @@ def repository_of(entry: Any) -> Repository | None:
     name, _, revision = entry.hf_hub_id.partition("@")
     files = (entry.hf_hub_filename,) if entry.hf_hub_filename else WEIGHT_FILES
     return Repository(name=name, revision=revision or None, files=files)
+
+
+@contextlib.contextmanager
+def cached_alone() -> Iterator[None]:
+    """The Hub's client reads its local cache for the duration, and asks nobody."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
 def hub_answers() -> bool:

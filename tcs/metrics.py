@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 import cache
 from tcs.errors import ArtefactError, DataError
 
+HASH_BYTES = 16
+NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
 
 def match_classes(
     store: cache.Store, known: Sequence[str], lacking: str = "that the student was not trained on"
@@ -54,8 +57,20 @@ def log_shares(logits_NC: NDArray[np.floating[Any]], temperature: float | None =
 def known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
     """Content hashes (n, 16) of the images that a student was trained or fitted on."""
     try:
-        known_n16: NDArray[np.uint8] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+        header = io.BytesIO(data)
+        version = np.lib.format.read_magic(header)
+        shape, _, dtype = NPY_HEADERS[version](header)
+        # Before any of it is allocated: what a header claims may be any number.
+        if (
+            dtype != np.uint8
+            or len(shape) != 2
+            or shape[1] != HASH_BYTES
+            or len(data) - header.tell() != shape[0] * HASH_BYTES
+        ):
+            raise ValueError(f"it holds {dtype} of shape {shape}")
+        known_n16: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (OSError, ValueError, EOFError, KeyError, SyntaxError) as error:
         raise ArtefactError(f"file {path} is missing or broken; train the student again with --overwrite.") from error
     return known_n16
 

@@ -119,3 +119,10 @@ def test_a_file_that_ends_too_soon_is_not_told_as_ctrl_c(
     assert code == 70
     assert "EOFError: no more bytes" in err
     assert "stopped" not in err
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, ArtefactError("no 'a\x1b[31m\x00\u009b\u00e4', list:\n  b"))
+    assert tcs(capsys, "methods", "--json")[2] == "Error: no 'a\\x1b[31m\\x00\\x9b\u00e4', list:\n  b\n"

@@ -238,6 +238,7 @@ def test_classes_with_fewer_labels_give_what_they_have_and_it_is_told_once(folde
         ({"datasets": None}, "lacks 'train', or it is empty"),
         ({"variants": {"a": {"stepps": 2}}}, "variant a of recipe .* has the unknown key 'stepps'"),
         ({"variants": ["a"]}, r"variants: \['a'\]; it must be a mapping"),
+        ({"methods": ["labels\x1b[31m"]}, r"has the text 'labels\\x1b\[31m', which holds control characters"),
         ({"splits_as": "csv"}, "splits_as: 'csv'; it must be lines or ibm2 or coop"),
         ({"shots_policy": "some"}, "shots_policy: 'some'; it must be exact or up-to"),
         ({"near_copies": 98}, "near_copies: 98; it must be a number above 0 and up to 1"),

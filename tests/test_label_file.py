@@ -221,6 +221,10 @@ def test_lines_that_cannot_be_followed(tmp_path, text, message):
             r"l.csv is UTF-16; save it as UTF-8 \(in a spreadsheet: CSV UTF-8\)\.$",
         ),
         (
+            b'key,class\na/1.png,"x\na/2.png,x\n',
+            r"has the class 'x\\na/2.png,x', which holds control characters; is a quote left open before it\?",
+        ),
+        (
             b"key,class\na/1.png," + b"x" * 200_000,
             r"l.csv is no table \(field larger than field limit \(131072\)\); save it",
         ),

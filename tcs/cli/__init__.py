@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import time
+import unicodedata
 from typing import Any, NoReturn
 
 import click
@@ -120,8 +121,16 @@ def _tell(error: Exception, state: State, arguments: list[str] | None) -> NoRetu
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"rank {_rank()}: {message}" if _rank() else message, file=sys.stderr, flush=True)
+    shown = "".join(_printable(letter) for letter in message)  # names and values of others may hold any
+    print(f"rank {_rank()}: {shown}" if _rank() else shown, file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _printable(letter: str) -> str:
+    """The letter; in place of one that commands a terminal its escape."""
+    return (
+        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else letter.encode("unicode_escape").decode()
+    )
 
 
 def _let_rank_0_speak() -> None:

@@ -7,7 +7,8 @@ As in files of `-c` (tcs.cli.config_file), a number may be written as 1e-3, whic
 import dataclasses
 import pathlib
 import types
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 import yaml
@@ -33,11 +34,29 @@ def load_mapping(path: pathlib.Path, known: tuple[str, ...], needed: tuple[str, 
         raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())[:200]}.") from error
     if not isinstance(recipe, dict):
         raise ConfigError(f"recipe {path} must be a mapping with {', '.join(known)}.")
+    for text_of in _texts_in(recipe):
+        if any(unicodedata.category(letter) == "Cc" for letter in text_of):
+            raise ConfigError(
+                f"recipe {path} has the text {text_of[:80]!a}, which holds control characters; write it without them."
+            )
     found = checked_keys(recipe, known, f"recipe {path}")
     for key in needed:
         if not found.get(key):
             raise ConfigError(f"recipe {path} lacks '{key}', or it is empty; give at least one value.")
     return found
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """All texts of a recipe but its note, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _texts_in(key)
+            yield from _texts_in(part if key != "note" else None)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts_in(part)
 
 
 def checked_keys(given: Any, known: tuple[str, ...], where: str) -> dict[str, Any]:

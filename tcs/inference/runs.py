@@ -7,17 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from tcs.checkpoint import CONFIG, FOLDED, load_record, load_weights, require_parts, train_anew
+from tcs.checkpoint import CONFIG, FOLDED, load_record, load_weights, train_anew
 from tcs.config.plain import with_tuples
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, first_line
+from tcs.hub import cached_alone
 from tcs.inference.card import Card
-from tcs.students.backbone import StudentSpec, create_backbone, parse_student
-
-FINISHED: Mapping[str, Any] = {  # what building a student takes from its record
-    "identity": {"model": str},
-    "student": {"name": str, "kwargs": dict},
-    "classes": list,
-}
+from tcs.schemas import FinishedRun, require_schema
+from tcs.students.backbone import StudentSpec, create_backbone, is_known, parse_student
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,12 +40,40 @@ def load_student(folder: str | pathlib.Path) -> FinishedStudent:
         )
     if record.get("state") != "finished":
         raise ArtefactError(f"student {folder} is not finished; run the same tcs train command again to resume it.")
-    require_parts(folder / CONFIG, record, FINISHED, train_anew(folder))
+    require_schema(folder / CONFIG, record, FinishedRun, train_anew(folder))
+    model = _built(folder, record)
+    return FinishedStudent(folder=folder, model=model.eval(), record=record)
+
+
+def _built(folder: pathlib.Path, record: Mapping[str, Any]) -> nn.Module:
+    """The model that the record names with the folded weights; ArtefactError where it cannot be built or they do not fit it."""
     student = record["student"]
     spec = StudentSpec(text=record["identity"]["model"], name=student["name"], kwargs=with_tuples(student["kwargs"]))
-    model = create_backbone(spec, len(record["classes"]))
-    model.load_state_dict(load_weights(folder / FOLDED))
-    return FinishedStudent(folder=folder, model=model.eval(), record=record)
+    if not is_known(spec):
+        raise ArtefactError(
+            f"{folder / CONFIG} names the architecture '{spec.name}', which this timm does not have; use the timm that it was trained "
+            f"with, or {train_anew(folder)}."
+        )
+    weights = load_weights(folder / FOLDED)
+    try:
+        with cached_alone():  # a run has its weights with it; whatever its config names, nothing is fetched
+            model = create_backbone(spec, len(record["classes"]))
+        model.load_state_dict(weights)
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+        OSError,
+    ) as error:
+        raise ArtefactError(
+            f"the weights {folder / FOLDED} do not fit what {CONFIG} beside them says ({first_line(error)}); use the timm that it was "
+            f"trained with, or {train_anew(folder)}."
+        ) from error
+    return model
 
 
 def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path]:

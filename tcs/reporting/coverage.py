@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tcs.reporting.results import Run
-from tcs.reporting.rows import CELLS
+from tcs.reporting.rows import CELL_KEY, CELLS
 
 MOST_NAMED = 6  # groups of missing cells in one sentence
 Key = tuple[str, ...]  # dataset, model, method, shots, seed, unlabelled: Run.key
@@ -108,7 +108,9 @@ def load_lines(folder: pathlib.Path) -> dict[Key, dict[str, Any]]:
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-            found[tuple(str(part) for part in line["key"])] = line
-        except (ValueError, KeyError, TypeError):
+            key = line["key"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
+        if isinstance(key, list) and len(key) == len(CELL_KEY):
+            found[tuple(map(str, key))] = line
     return found

@@ -15,6 +15,7 @@ from tcs.reporting.sheets import Cell, Sheet
 
 LOG = "metrics.jsonl"
 MOST_POINTS = 300  # of one curve
+MOST = 1e15  # no number of a run is larger
 
 
 def is_run(folder: pathlib.Path) -> bool:
@@ -60,7 +61,7 @@ def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except ValueError:
             break
-    return [row for row in rows if isinstance(row, dict) and "step" in row]
+    return [row for row in rows if isinstance(row, dict) and _found(row, "step") is not None]
 
 
 def _panels(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
@@ -94,7 +95,7 @@ def _colour(index: int) -> str:
 
 def _thinned(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     """(step, mean) of blocks of neighbouring rows that have the number."""
-    found = [(float(row["step"]), float(row[name])) for row in rows if isinstance(row.get(name), int | float)]
+    found = [(float(row["step"]), float(row[name])) for row in rows if _found(row, name) is not None]
     block = -(-len(found) // MOST_POINTS) or 1
     blocks = [found[start : start + block] for start in range(0, len(found), block)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in blocks]
@@ -118,16 +119,23 @@ def _costs(finished: Mapping[str, Mapping[str, Any]], logs: Mapping[str, Sequenc
     rows = []
     for student, log in logs.items():
         record = finished.get(student, {})
-        cost, details = record.get("cost", {}), record.get("student", {})
+        parameters = _found(record, "student", "parameters")
         numbers = [
-            details["parameters"] / 1e6 if "parameters" in details else None,
+            None if parameters is None else parameters / 1e6,
             float(log[-1]["step"]),
-            log[-1].get("images_per_s"),
-            cost.get("wall_seconds"),
-            cost.get("peak_mib"),
+            _found(log[-1], "images_per_s"),
+            _found(record, "cost", "wall_seconds"),
+            _found(record, "cost", "peak_mib"),
         ]
         rows.append([Cell(student), *(_number(value) for value in numbers)])
     return Sheet(name="Cost of training", columns=columns, rows=rows)
+
+
+def _found(record: Any, *names: str) -> float | None:
+    """A number of a record, which may be unfinished or changed by hand; None where there is none."""
+    for name in names:
+        record = record.get(name) if isinstance(record, Mapping) else None
+    return float(record) if isinstance(record, int | float) and abs(record) < MOST else None
 
 
 def _number(value: float | None) -> Cell:

@@ -14,6 +14,7 @@ import io
 import json
 import pathlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -84,11 +85,16 @@ def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> 
 
 
 def _require_text(line: LabelLine) -> None:
-    """DataError for a class that is no text, as of a table in Latin-1: it would be a class of another name than was meant."""
+    """DataError for a class that is no text, as of a table in Latin-1, or holds control characters, as of a quote that nobody closed:
+    it would be a class of another name than was meant."""
     try:
         line.name.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{line.place} has a class that is not UTF-8 ({line.name!a}); {IN_UTF_8}.") from error
+    if any(unicodedata.category(letter) == "Cc" for letter in line.name):
+        raise DataError(
+            f"{line.place} has the class {line.name[:80]!a}, which holds control characters; is a quote left open before it?"
+        )
 
 
 def read_labels(path: str | pathlib.Path, keys: Sequence[str], option: str) -> GivenLabels:
