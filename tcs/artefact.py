@@ -44,14 +44,14 @@ def is_finished(path: pathlib.Path, found: Mapping[str, Any], wanted: Mapping[st
     return True
 
 
-OWN_FIELDS = ("views", "resized", "projections")  # of a store's identity: they leave the teacher what it is
+OWN_FIELDS = ("views", "resized", "projections", "pixels")  # of a store's identity: they leave the teacher what it is
 
 
 def teacher_identity_of(store: Store, readout: str | None = None) -> str:
     """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher. Of a joined
     store those of all teachers, in order.
 
-    Views and kept images do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
+    Views, kept images and pixel rules do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
     between stores.
     """
     if store.parts:

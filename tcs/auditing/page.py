@@ -11,6 +11,7 @@ from tcs.auditing.outliers import ClassFacts
 from tcs.auditing.result import Audit
 from tcs.config.audit import KINDS, AuditConfig
 from tcs.images.decode import BadImageError, decode_image
+from tcs.images.stored import rules_of
 
 THUMBNAIL_PIXELS, JPEG_QUALITY = 128, 75
 MOST_SHOWN = 200  # lines of a kind: about 5 kB a picture, so 1,200 lines of two pictures stay near 10 MB
@@ -89,7 +90,8 @@ class _Pictures:
         if name not in self._stores:
             return ""
         try:
-            image = decode_image(self._stores[name].image_bytes(self._row_of[name][key])).convert("RGB")
+            store = self._stores[name]
+            image = decode_image(store.image_bytes(self._row_of[name][key]), rules_of(store))
         except BadImageError:
             return ""
         image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))

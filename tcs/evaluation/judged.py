@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.config.pixels import PixelRules
 from tcs.errors import DataError, listed
 from tcs.runtime import say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judged:
-    """`paths` and `labels_N` (which index `classes`) of N images and the logits of one student; `read` gives the bytes of the n-th.
+    """`paths` and `labels_N` (which index `classes`) of N images and the logits of one student; `read` gives the bytes of the n-th,
+    which become pixels by `rules`.
 
     `known` counts the images that it was trained or fitted on, None where that cannot be known. `broken` are (path, reason) of
     images that are left out. `facts` are columns of its row. Scores of a ridge probe are no logits, so give no probabilities.
@@ -24,6 +26,7 @@ class Judged:
     labels_N: NDArray[np.int64]
     logits_NC: NDArray[np.float32]
     read: Callable[[int], bytes]
+    rules: PixelRules
     known: int | None
     facts: dict[str, Any]
     broken: tuple[tuple[str, str], ...] = ()

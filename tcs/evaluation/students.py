@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import cache
 from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig
+from tcs.config.pixels import other_rules
 from tcs.config.plain import require_config
 from tcs.errors import ConfigError, DataError
 from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
@@ -24,7 +25,7 @@ from tcs.evaluation.judged import Judged
 from tcs.evaluation.mistakes import require_sheets, write_mistakes
 from tcs.evaluation.scores import score
 from tcs.evaluation.tables import save_rows
-from tcs.images.stored import decode_quietly, find_images, is_store
+from tcs.images.stored import decode_quietly, find_images, is_store, rules_of
 from tcs.inference.model import UsableModel
 from tcs.inference.network import logits_of
 from tcs.inference.opening import find_models, usable
@@ -58,6 +59,9 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     models = [opener(device) for opener in openers]
     for model in models:  # all of them, before the first is scored
         _require_scorable(model, config)
+    for line in dict.fromkeys(_other_rules(model, data) for model in models):
+        if line is not None:
+            say(line)
     judged = [(model, _judge(model, data, config)) for model in models]
     rows = [_row(model, found, config) for model, found in judged]
     if config.out is not None:
@@ -107,6 +111,13 @@ def _judge(model: UsableModel, data: cache.Store | Labelled, config: EvalConfig)
     if isinstance(data, Labelled):
         return judge_images(model, data, config)
     return judge_rows(model, data, config) if model.student is None else _judge_student(model.student, data, config)
+
+
+def _other_rules(model: UsableModel, data: cache.Store | Labelled) -> str | None:
+    """A line where a store shows its images otherwise than the student will see images in use."""
+    if isinstance(data, Labelled):
+        return None
+    return other_rules(rules_of(data), model.card.rules, str(data.path), str(model.path))
 
 
 def _row(model: UsableModel, judged: Judged, config: EvalConfig) -> dict[str, Any]:
@@ -208,6 +219,7 @@ def _on_store(
         labels_N=labels_N[rows_N],
         logits_NC=logits_NC,
         read=lambda number: read(int(rows_N[number])),
+        rules=rules_of(store),
         known=count_known(store.hashes_N16[rows_N], known_n16),
         facts={
             "store": str(store.path),

@@ -28,7 +28,7 @@ class ImageFiles(Protocol):
 class ImageList:
     """The images of `root` in natural order of their `keys`; `labels` index `classes` (-1: none).
 
-    `ignored` counts the visible files without an image extension, `notes` are sentences for the user, and `origin` says
+    `ignored` counts the visible files that are not read (of which `notes` tell), `notes` are sentences for the user, and `origin` says
     for provenance what kind of source this is. None of the three, nor `root`, is part of a store's identity.
     """
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from tcs.config.extract import DataConfig
 from tcs.errors import DataError
-from tcs.images.folder import find_split, is_hidden, is_image, list_paths
+from tcs.images.folder import find_split, is_hidden, list_paths
+from tcs.images.formats import is_image
 from tcs.images.listing import ImageList, check_key
 
 COMPRESSED = {
@@ -93,7 +94,7 @@ def open_tar(config: DataConfig) -> ImageList:
         raise DataError(f"{root} holds tars, not images; unpack it, and give the folder or one of the tars in it.")
     files = TarFiles(path, extents, stamp)
     origin = {"kind": "tar", "path": root}
-    return list_paths(config, root=root, keys=list(extents), ignored=len(others), files=files, origin=origin)
+    return list_paths(config, root=root, keys=list(extents), others=list(others), files=files, origin=origin)
 
 
 def _refuse_compressed(path: pathlib.Path, head: bytes) -> None:

@@ -1,0 +1,124 @@
+"""A loaded Pillow image of any mode -> 8-bit sRGB, by pixel rules 2. docs/data.md has the table.
+
+Legend: H height, W width, S rows of a strip.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tcs.images.profiles import BadProfileError, is_srgb, to_srgb
+
+# What happened to an image, for the counts at the end of an extraction.
+TURNED = "turned_upright"
+TRANSPARENT = "transparent"
+NARROW = "narrow_16_bit"
+CONVERTED = "colour_profile"
+IGNORED = "bad_colour_profile"
+FIRST_FRAME = "first_frame"
+
+STRIP_ROWS = 256  # of wide pixels, so that 8 bytes a value are never there for the whole image
+NARROW_BELOW = 1 << 14  # of 65,536 values: 8 to 14 bits, as sensors and scanners have them
+GREY = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"))
+
+
+class BadPixelsError(Exception):
+    """Pixels without a known meaning; str() is the reason."""
+
+
+def to_rgb(image: Image.Image, background: str, sixteen_bits: bool) -> tuple[Image.Image, set[str]]:
+    """The image as mode RGB (itself where it is so), and what was done. BadPixelsError for pixels without a known meaning.
+
+    `sixteen_bits` says that pixels of 8 bits are the upper half of what the file had.
+    """
+    done: set[str] = set()
+    profile = image.info.get("icc_profile") or b""
+    is_grey = image.mode in GREY
+    if image.mode.startswith("I") or image.mode == "F":
+        colours, alpha = _eight_bits(image, done)
+    elif image.has_transparency_data:
+        whole = image.convert("RGBA")
+        colours, alpha = whole.convert("RGB"), whole.getchannel("A")
+    else:
+        colours, alpha = image, None
+    if sixteen_bits and image.mode.startswith("RGB") and _highest(colours) < NARROW_BELOW >> 8:
+        done.add(NARROW)
+    colours = _srgb(colours, profile if isinstance(profile, bytes) else b"", is_grey, done)
+    if alpha is not None and alpha.getextrema()[0] < 255:  # type: ignore[operator]  # of one band: (least, most)
+        done.add(TRANSPARENT)
+        canvas = Image.new("RGB", colours.size, background)
+        canvas.paste(colours, mask=alpha)  # (colour * alpha + background * (255 - alpha)) / 255, rounded
+        colours = canvas
+    return colours, done
+
+
+def follow_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, set[str]]:
+    """An RGB image with its colours as sRGB, and what was done."""
+    done: set[str] = set()
+    return _srgb(image, profile, False, done), done
+
+
+def _srgb(colours: Image.Image, profile: bytes, is_grey: bool, done: set[str]) -> Image.Image:
+    """Colours of any 8-bit mode as RGB, by their profile where it makes sense."""
+    if colours.mode not in ("RGB", "L", "CMYK", "LAB"):
+        colours = colours.convert("RGB")
+    if profile:
+        try:
+            source = colours.convert("L") if is_grey else colours
+            if is_srgb(profile, source.mode):
+                return colours
+            shown = to_srgb(source, profile)
+            done.add(CONVERTED)
+            return shown
+        except BadProfileError:
+            done.add(IGNORED)
+    return colours if colours.mode == "RGB" else colours.convert("RGB")
+
+
+def _eight_bits(image: Image.Image, done: set[str]) -> tuple[Image.Image, Image.Image | None]:
+    """Wide grey pixels as 8 bits, and the alpha of one value that the file calls transparent."""
+    narrow = _float_byte if image.mode == "F" else _upper_byte
+    shown_HW = np.empty((image.height, image.width), np.uint8)
+    clear = image.info.get("transparency")
+    opaque_HW = np.full_like(shown_HW, 255) if isinstance(clear, int) else None
+    low, high = np.inf, -np.inf
+    for rows, values_SW in _strips(image):
+        least, most = float(values_SW.min()), float(values_SW.max())  # not a number where one value is not
+        low, high = min(low, least), max(high, most)
+        shown_HW[rows] = narrow(values_SW, least, most)
+        if opaque_HW is not None:
+            opaque_HW[rows][values_SW == clear] = 0
+    if image.mode != "F" and high < NARROW_BELOW:
+        done.add(NARROW)
+    alpha = None if opaque_HW is None else Image.fromarray(opaque_HW)
+    return Image.fromarray(shown_HW), alpha
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, NDArray[np.generic]]]:
+    for top in range(0, image.height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, image.height)
+        yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def _upper_byte(values_SW: NDArray[np.generic], least: float, most: float) -> NDArray[np.uint8]:
+    """The upper 8 of 16 bits, the same for all images: PIL itself would clip every value above 255 to white."""
+    if least < 0 or most > 65535:
+        raise BadPixelsError("integer pixels outside 0 to 65535 have no known range")
+    return (values_SW.astype(np.int64) >> 8).astype(np.uint8)
+
+
+def _float_byte(values_SW: NDArray[np.generic], least: float, most: float) -> NDArray[np.uint8]:
+    if not (least >= 0 and most <= 1):
+        raise BadPixelsError(
+            f"floating-point pixels from {least:g} to {most:g}; only 0 to 1 has a known meaning: save the file with 8 or 16 bits"
+        )
+    return np.rint(values_SW.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _highest(image: Image.Image) -> int:
+    """The highest value of any band."""
+    extrema = image.getextrema()
+    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    return max(int(most) for _, most in bands)
