@@ -79,42 +79,38 @@ def _srgb(colours: Image.Image, profile: bytes, is_grey: bool, done: set[str]) -
 
 def _eight_bits(image: Image.Image, done: set[str]) -> tuple[Image.Image, Image.Image | None]:
     """Wide grey pixels as 8 bits, and the alpha of one value that the file calls transparent."""
-    narrow = _float_byte if image.mode == "F" else _upper_byte
+    _require_range(image, done)
+    scale = 255 if image.mode == "F" else 1 / 256  # the upper 8 of 16 bits, of all images alike
     shown_HW = np.empty((image.height, image.width), np.uint8)
     clear = image.info.get("transparency")
     opaque_HW = np.full_like(shown_HW, 255) if isinstance(clear, int) else None
-    low, high = np.inf, -np.inf
     for rows, values_SW in _strips(image):
-        least, most = float(values_SW.min()), float(values_SW.max())  # not a number where one value is not
-        low, high = min(low, least), max(high, most)
-        shown_HW[rows] = narrow(values_SW, least, most)
+        scaled_SW = values_SW.astype(np.float64) * scale
+        shown_HW[rows] = np.rint(scaled_SW) if image.mode == "F" else np.floor(scaled_SW)
         if opaque_HW is not None:
             opaque_HW[rows][values_SW == clear] = 0
-    if image.mode != "F" and high < NARROW_BELOW:
+    return Image.fromarray(shown_HW), None if opaque_HW is None else Image.fromarray(opaque_HW)
+
+
+def _require_range(image: Image.Image, done: set[str]) -> None:
+    """BadPixelsError for wide values of no known range; says where integers use little of theirs."""
+    extremes = np.array([(values_SW.min(), values_SW.max()) for _, values_SW in _strips(image)], np.float64)
+    low, high = extremes.min(), extremes.max()  # not a number where any value is not
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):
+            raise BadPixelsError(
+                f"floating-point pixels from {low:g} to {high:g}; only 0 to 1 has a known meaning: save the file with 8 or 16 bits"
+            )
+    elif low < 0 or high > 65535:
+        raise BadPixelsError("integer pixels outside 0 to 65535 have no known range")
+    elif high < NARROW_BELOW:
         done.add(NARROW)
-    alpha = None if opaque_HW is None else Image.fromarray(opaque_HW)
-    return Image.fromarray(shown_HW), alpha
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[slice, NDArray[np.generic]]]:
     for top in range(0, image.height, STRIP_ROWS):
         bottom = min(top + STRIP_ROWS, image.height)
         yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))
-
-
-def _upper_byte(values_SW: NDArray[np.generic], least: float, most: float) -> NDArray[np.uint8]:
-    """The upper 8 of 16 bits, the same for all images: PIL itself would clip every value above 255 to white."""
-    if least < 0 or most > 65535:
-        raise BadPixelsError("integer pixels outside 0 to 65535 have no known range")
-    return (values_SW.astype(np.int64) >> 8).astype(np.uint8)
-
-
-def _float_byte(values_SW: NDArray[np.generic], least: float, most: float) -> NDArray[np.uint8]:
-    if not (least >= 0 and most <= 1):
-        raise BadPixelsError(
-            f"floating-point pixels from {least:g} to {most:g}; only 0 to 1 has a known meaning: save the file with 8 or 16 bits"
-        )
-    return np.rint(values_SW.astype(np.float64) * 255).astype(np.uint8)
 
 
 def _highest(image: Image.Image) -> int:
