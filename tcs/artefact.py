@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache import JOINED_BY, Store, digest_of_bytes, digest_of_json
+from tcs.config.pixels import other_rules, rules_in
 from tcs.errors import ArtefactError
+from tcs.runtime import say
 
 
 def plain_json(value: Any) -> Any:
@@ -65,6 +67,15 @@ def teacher_identity_of(store: Store, readout: str | None = None) -> str:
         arrays = {name: digest_of_bytes(item.data) for name, item in plan.constants.items() if name.startswith(prefix)}
         identity |= {"projection": projection, "constants": arrays}
     return digest_of_json(identity)
+
+
+def tell_other_rules(first: Store, other: Store) -> None:
+    """Say in one line where two stores that are read together have their pixels by other rules. Only images that are turned,
+    transparent or have a colour profile differ by it, and often there are none: so nothing is refused."""
+    mine, theirs = (rules_in(store.manifest.plan.identity, str(store.path)) for store in (first, other))
+    line = other_rules(mine, theirs, str(first.path), str(other.path))
+    if line is not None:
+        say(line)
 
 
 def teacher_name_of(store: Store) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.config.names import finder
 from tcs.config.pixels import PixelRules
 from tcs.errors import DataError, listed
 from tcs.runtime import say
@@ -36,13 +37,14 @@ class Judged:
 def match_names(names: Sequence[str], classes: Sequence[str], data: str) -> dict[str, int]:
     """Class name of the data -> the student's number of it. DataError for one that it was not trained on; says which of its
     classes have no image."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    strangers = [name for name in names if name not in numbers]
+    numbers, find = {name: number for number, name in enumerate(classes)}, finder(classes)
+    found = {name: find(name) for name in names}
+    strangers = [name for name in names if found[name] is None]
     if strangers:
         raise DataError(
             f"{data} has classes that the student was not trained on: {listed(strangers, 5)}; it knows {listed(classes, 5)}."
         )
-    missing = [name for name in classes if name not in set(names)]
+    missing = [name for name in classes if name not in set(found.values())]
     if missing:
         say(f"{data} has no images of {len(missing)} of the {len(classes)} classes: {listed(missing, 5)}.")
-    return {name: numbers[name] for name in names}
+    return {name: numbers[known] for name, known in found.items() if known is not None}

@@ -16,6 +16,7 @@ import cache
 from tcs.checkpoint import CONFIG
 from tcs.config.export import ExportConfig
 from tcs.config.extract import DataConfig
+from tcs.config.names import finder
 from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError, DataError
 from tcs.export.check import CHECKED_IMAGES
@@ -119,7 +120,8 @@ def open_pictures(data: str, classes: Sequence[str], rules: PixelRules) -> Pictu
         def read(row: int) -> bytes:
             return images.read(keys[row])
 
-    numbers = {name: number for number, name in enumerate(classes)}
-    known = np.array([*(numbers.get(name, -1) for name in names), -1], np.int64)
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)} | {None: -1}
+    find = finder(classes)
+    known = np.array([*(numbers[find(name)] for name in names), -1], np.int64)
     numbers_N = known[np.asarray(labels, np.int64)]
     return Pictures(name=data, identity=identity, keys=keys, read=read, rules=rules, labels_N=numbers_N)

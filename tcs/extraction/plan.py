@@ -17,7 +17,7 @@ from tcs.extraction.told import PixelCounts
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch, say
-from tcs.splits.given_labels import read_given_labels
+from tcs.splits.given_labels import as_spelled, read_given_labels
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 MAX_ORIGINAL_BYTES = 10_000_000_000
@@ -44,7 +44,8 @@ class Extraction:
         if self.config.overwrite or stored is None or len(stored[0]) != len(self.images.keys):
             stored = self.images.labels, self.images.classes
         names = [stored[1][label] if label >= 0 else None for label in stored[0]]
-        names = [self.given.get(key, name) for key, name in zip(self.images.keys, names, strict=True)]
+        given = as_spelled(self.given, stored[1])
+        names = [given.get(key, name) for key, name in zip(self.images.keys, names, strict=True)]
         used = set(names) - {None}
         known = [name for name in stored[1] if name in used or name in self.images.classes]
         classes = (*known, *sorted(name for name in used if name is not None and name not in known))
