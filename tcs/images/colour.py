@@ -39,8 +39,7 @@ def to_rgb(image: Image.Image, background: str, sixteen_bits: bool) -> tuple[Ima
     if image.mode.startswith("I") or image.mode == "F":
         colours, alpha = _eight_bits(image, done)
     elif image.has_transparency_data:
-        whole = image.convert("RGBA")
-        colours, alpha = whole.convert("RGB"), whole.getchannel("A")
+        colours, alpha = _parted(image.convert("RGBA"))
     else:
         colours, alpha = image, None
     if sixteen_bits and image.mode.startswith("RGB") and _highest(colours) < NARROW_BELOW >> 8:
@@ -58,6 +57,11 @@ def follow_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, set
     """An RGB image with its colours as sRGB, and what was done."""
     done: set[str] = set()
     return _srgb(image, profile, False, done), done
+
+
+def _parted(rgba: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Colours and alpha; a function of its own, so that the whole goes before more is made of the parts."""
+    return rgba.convert("RGB"), rgba.getchannel("A")
 
 
 def _srgb(colours: Image.Image, profile: bytes, is_grey: bool, done: set[str]) -> Image.Image:
