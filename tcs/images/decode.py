@@ -8,11 +8,11 @@ start programs (EPS starts Ghostscript) or follow names in the file, whatever th
 """
 
 import contextlib
-import dataclasses
 import io
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
@@ -22,7 +22,7 @@ from tcs.images import earlier
 from tcs.images.colour import FIRST_FRAME, TURNED, follow_profile, to_rgb
 from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, exif_in_text, orientation_in, upright
 from tcs.images.formats import formats
-from tcs.images.jpeg import START, markers_of, quick_pixels
+from tcs.images.jpeg import NO_MARKERS, START, markers_of, quick_pixels
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
 MAX_ASPECT_RATIO = 1000
@@ -37,14 +37,14 @@ SIXTEEN = 16
 PNG_DEPTH_AT = 24  # in the file: signature, length and name of IHDR, width, height
 PNG_START = b"\x89PNG\r\n\x1a\n"
 BITS_PER_SAMPLE = 258  # TIFF 6.0, 8
+NOTHING: frozenset[str] = frozenset()
 
 
 class BadImageError(Exception):
     """Bytes that are no image we can read; str() is the reason, for the quarantine list."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """An image of mode RGB with nothing but its pixels, and what was done to make it (names of `tcs.images.colour`)."""
 
     image: Image.Image
@@ -110,9 +110,9 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
 
 def _finished_jpeg(data: bytes, image: Image.Image, rules: PixelRules) -> Decoded:
     """What is left to do for the decoded pixels of an ordinary colour JPEG."""
-    if rules.version == FIRST:
-        return Decoded(image, frozenset())
-    markers, done = markers_of(data), set[str]()
+    if rules.version == FIRST or (markers := markers_of(data)) is NO_MARKERS:
+        return Decoded(image, NOTHING)
+    done: set[str] = set()
     if markers.profile:
         image, done = follow_profile(image, markers.profile)
         image.info = {}  # Little CMS leaves its profile there
@@ -126,7 +126,7 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
     """An opened image as its rules have it."""
     if rules.version == FIRST:
         image.load()
-        return Decoded(earlier.to_rgb(image), frozenset())
+        return Decoded(earlier.to_rgb(image), NOTHING)
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
     of_tiff = _tiff_value(image, ORIENTATION) if is_tiff else UPRIGHT
     has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))

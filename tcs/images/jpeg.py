@@ -6,6 +6,7 @@ simplejpeg is the same library as Pillow's (libjpeg-turbo, accurate settings) wi
 
 import dataclasses
 import re
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,10 @@ MOST_QUICK_PIXELS = 80_000_000  # below what Pillow takes for a decompression bo
 
 # ITU T.81, B.1.1.3: markers without a length; those after which no other segment of interest comes
 BARE = frozenset((0x01, *range(0xD0, 0xD9)))
-LAST = frozenset((0xD9, 0xDA))
+END, SCAN = 0xD9, 0xDA
 APP1, APP2 = 0xE1, 0xE2
 EXIF, PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+SEGMENT = struct.Struct(">BBH").unpack_from  # 0xFF, kind, length
 FILL = re.compile(rb"\xff+")
 
 
@@ -32,6 +34,9 @@ class Markers:
 
     exif: bytes = b""
     profile: bytes = b""
+
+
+NO_MARKERS = Markers()
 
 
 def quick_pixels(data: bytes) -> NDArray[np.uint8] | None:
@@ -49,25 +54,33 @@ def quick_pixels(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def markers_of(data: bytes) -> Markers:
-    """What the segments before the pixels hold. Of several EXIF segments the first counts; a profile may be in several pieces."""
+    """What the segments before the pixels hold. Of several EXIF segments the first counts; a profile may be in several pieces.
+
+    `NO_MARKERS` itself where there is nothing. Written for speed: a small JPEG is decoded in a tenth of a millisecond.
+    """
     exif, pieces, place = b"", [], len(START)
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        kind = data[place + 1]
-        if kind == 0xFF:  # any number of fill bytes may stand before a marker
-            place = FILL.match(data, place).end() - 1  # type: ignore[union-attr]  # it begins with one
-            continue
-        if kind in LAST:
-            break
-        if kind in BARE:
-            place += 2
-            continue
-        end = place + 2 + (data[place + 2] << 8 | data[place + 3])
-        if kind == APP1 and not exif and data.startswith(EXIF, place + 4):
-            exif = data[place + 4 : end]
-        elif kind == APP2 and data.startswith(PROFILE, place + 4):
-            pieces.append(data[place + 4 + len(PROFILE) : end])
-        if end < place + 4:
-            break
-        place = end
+    try:
+        while True:
+            mark, kind, length = SEGMENT(data, place)
+            if mark != 0xFF or kind in (SCAN, END):
+                break
+            if kind in (APP1, APP2):
+                if kind == APP1 and not exif and data.startswith(EXIF, place + 4):
+                    exif = data[place + 4 : place + 2 + length]
+                elif kind == APP2 and data.startswith(PROFILE, place + 4):
+                    pieces.append(data[place + 4 + len(PROFILE) : place + 2 + length])
+            elif kind == 0xFF:  # any number of fill bytes may stand before a marker
+                place = FILL.match(data, place).end() - 1  # type: ignore[union-attr]  # it begins with one
+                continue
+            elif kind in BARE:
+                place += 2
+                continue
+            if length < 2:  # it counts itself
+                break
+            place += 2 + length
+    except struct.error:  # the end of the file
+        pass
+    if not exif and not pieces:
+        return NO_MARKERS
     # Each piece begins with its number and the number of pieces.
     return Markers(exif, b"".join(piece[2:] for piece in sorted(pieces)))
