@@ -3,6 +3,7 @@
 Legend: H height, W width.
 """
 
+import concurrent.futures
 import io
 import struct
 import zlib
@@ -358,6 +359,14 @@ def test_a_colour_profile_is_followed(kind: str) -> None:
     assert np.abs(np.asarray(decoded.image).astype(int) - shown(plain)[:, :, ::-1]).max() <= 1
     assert decoded.done == {"colour_profile"}
     assert np.array_equal(shown(data, EARLIER), shown(plain, EARLIER))
+
+
+def test_a_profile_is_followed_alike_in_all_threads() -> None:
+    data = [encoded(Image.fromarray(pixels(seed, 64, 64)), icc_profile=swapped_profile()) for seed in range(16)]
+    alone = [shown(one) for one in data]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert all(np.array_equal(*pair) for pair in zip(pool.map(shown, data), alone, strict=True))
 
 
 @pytest.mark.usefixtures("decoder")

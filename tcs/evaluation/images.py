@@ -22,7 +22,7 @@ from tcs.inference.model import UsableModel
 from tcs.inference.sources import NamedImage
 from tcs.inference.stream import Flow, Scored, score_images
 from tcs.metrics import count_known, match_classes
-from tcs.runtime import progress_bar
+from tcs.runtime import progress_bar, say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ def open_labelled(config: EvalConfig) -> Labelled:
         target_key=config.target_key,
     )
     listing = open_images(data)
+    for note in listing.notes:
+        say(note)
     pairs = [(key, listing.classes[label]) for key, label in _labelled(listing)]
     if not pairs:
         raise DataError(
