@@ -1,6 +1,7 @@
 """Names of classes and files in other normal forms or cases, files that are no images we read, and tables of other languages."""
 
 import pathlib
+import re
 import unicodedata
 
 import numpy as np
@@ -14,6 +15,7 @@ from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
 from tcs.evaluation.judged import match_names
 from tcs.export.sources import open_pictures
+from tcs.extraction.told import SENTENCES
 from tcs.images import formats
 from tcs.images.folder import list_images
 from tcs.images.sources import open_images
@@ -154,6 +156,13 @@ def test_many_files_are_named_by_the_first_few() -> None:
     (line,) = formats.left_out([f"x.k{number}" for number in range(11)])
     assert line.endswith("and 3 more kinds.")
     assert formats.left_out([]) == ()
+
+
+def test_the_page_says_what_is_read_and_told() -> None:
+    page = (pathlib.Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    read = formats.ALWAYS | formats.AVIF | formats.HEIF
+    assert {f"`{extension}`" for extension in read} <= set(re.findall(r"`\.\w+`", page))
+    assert {f"| `{kind}` |" for kind in SENTENCES} == set(re.findall(r"\| `\w+` \|(?=\n)", page))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

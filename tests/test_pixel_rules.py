@@ -113,6 +113,16 @@ def test_avif_is_turned(orientation: int) -> None:
     assert np.array_equal(shown(turned, RAW), shown(plain))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_xmp_is_not_looked_at(kind: str) -> None:
+    image, xmp = Image.fromarray(pixels(22)), b'<x tiff:Orientation="6"/>'
+    options = {"tiffinfo": {700: xmp}} if kind == "TIFF" else {"xmp": xmp}
+    plain, told = (encoded(image, kind, **LOSSLESS.get(kind, {}), **more) for more in ({}, options))
+    assert xmp in told or kind == "PNG"
+    assert np.array_equal(shown(told), shown(plain))
+    assert decode_told(told, RULES).done == set()
+
+
 def png(header: tuple[int, int, int, int], rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG by its specification: width, height, depth and colour type; filtered rows; chunks before the pixels."""
 

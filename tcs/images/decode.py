@@ -28,9 +28,11 @@ from tcs.images.jpeg import NO_MARKERS, START, markers_of, quick_pixels
 MAX_ASPECT_RATIO = 1000
 JPEG_QUALITY = 95
 
-# A bomb claims more pixels than its bytes can tell of. A photograph has 2 to 20 pixels a byte, an empty page of few bytes is small.
+# A bomb unfolds to far more than its bytes can tell of: photographs to 5 to 60 times their size, pages of text of one bit to 50 times.
+# What is not large is not asked: an empty page may be a few bytes. (Pillow itself refuses more than 179 million pixels.)
 MOST_UNASKED_PIXELS = 50_000_000
-MOST_PIXELS_A_BYTE = 100
+MOST_UNFOLDING = 200
+BYTES_A_PIXEL = {"1": 1 / 8, "L": 1, "P": 1, "LA": 2, "I;16": 2, "I;16B": 2, "RGB": 3}  # any other mode: 4
 
 OF_FRAMES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # whose further frames or pages are not looked at
 SIXTEEN = 16
@@ -100,7 +102,7 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
     try:
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_shape(*image.size)
-            _check_size(*image.size, len(data))
+            _check_size(image, len(data))
             return _by_pillow(data, image, rules)
     except BadImageError:
         raise
@@ -131,6 +133,8 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
     of_tiff = _tiff_value(image, ORIENTATION) if is_tiff else UPRIGHT
     has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))
     depth = data[PNG_DEPTH_AT] if data.startswith(PNG_START) else _tiff_value(image, BITS_PER_SAMPLE) if is_tiff else 0
+    if is_tiff:
+        image.info.pop("xmp", None)  # or Pillow would turn a TIFF by its XMP, and no other file
     image.load()
     if is_tiff:  # Pillow has turned it, unless it left the tag
         turned = of_tiff in TURNS and ORIENTATION not in image.tag_v2  # type: ignore[attr-defined]
@@ -182,13 +186,13 @@ def _check_shape(width: int, height: int) -> None:
         raise BadImageError(f"{width} x {height} pixels: one side is over {MAX_ASPECT_RATIO} times the other")
 
 
-def _check_size(width: int, height: int, size_bytes: int) -> None:
+def _check_size(image: Image.Image, size_bytes: int) -> None:
     """Refuse what claims so many pixels that its bytes cannot tell of them, before any memory is taken for them."""
-    pixels = width * height
-    if pixels > max(MOST_UNASKED_PIXELS, MOST_PIXELS_A_BYTE * size_bytes):
+    pixels = image.width * image.height
+    if pixels > MOST_UNASKED_PIXELS and pixels * BYTES_A_PIXEL.get(image.mode, 4) > MOST_UNFOLDING * size_bytes:
         raise BadImageError(
-            f"{width} x {height} pixels in {size_bytes:,} bytes, as decompression bombs have them: above {MOST_UNASKED_PIXELS:,} "
-            f"pixels an image has a byte for every {MOST_PIXELS_A_BYTE} of them"
+            f"{image.width} x {image.height} pixels in {size_bytes:,} bytes, as decompression bombs have them: above "
+            f"{MOST_UNASKED_PIXELS:,} pixels an image unfolds to {MOST_UNFOLDING} times its bytes at most"
         )
 
 
