@@ -40,7 +40,7 @@ SLOW = (
 # worker may find nothing more to take from another, is short.
 LONG = (
     "many_students_killed extract_cut_short loading distill many_students streamed_run readme pretrain train grid_claims ranks "
-    "collectives train_refusals training_log store_packing_kills store_exporting strictness trainer grid_datasets cell_scores"
+    "collectives train_refusals training_log store_packing_kills pixel_stores store_exporting strictness trainer grid_datasets cell_scores"
 )
 
 

@@ -5,7 +5,9 @@ Legend: H height, W width.
 
 import concurrent.futures
 import io
+import pathlib
 import struct
+import tarfile
 import zlib
 
 import numpy as np
@@ -345,6 +347,48 @@ def test_adobes_inverted_cmyk_is_not_shown_as_a_negative() -> None:
     data = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)
     assert b"Adobe" in data[:200]
     assert np.abs(shown(data).astype(int) - [255, 0, 0]).max() <= 3
+
+
+def test_ycck_is_pillows_conversion_too() -> None:
+    data = encoded(Image.fromarray(pixels(23, 16, 24)).convert("CMYK"), "JPEG", quality=95)
+    place = data.index(b"Adobe") + 11  # the last byte of the segment: 0 is CMYK, 2 is YCCK
+    assert data[place] == 0
+    ycck = data[:place] + b"\2" + data[place + 1 :]
+    assert np.array_equal(shown(ycck), np.asarray(Image.open(io.BytesIO(ycck)).convert("RGB")))
+    assert not np.array_equal(shown(ycck), shown(data))
+
+
+def test_wide_grey_of_the_other_byte_order_is_the_same() -> None:
+    values = np.random.default_rng(24).integers(0, 65536, (300, 5), dtype=np.uint16)
+    entries = ((256, 5), (257, 300), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, 300), (279, 3000))
+    body = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in entries)
+    data = (
+        b"MM\0*"
+        + struct.pack(">I", 3008)
+        + values.astype(">u2").tobytes()
+        + struct.pack(">H", len(entries))
+        + body
+        + b"\0" * 4
+    )
+    assert np.array_equal(shown(data)[:, :, 0], values >> 8)
+
+
+PHOTOS = pathlib.Path(__file__).parents[2] / "shared" / "data" / "photos.tar"
+
+
+@pytest.mark.skipif(not PHOTOS.exists(), reason="the shared photographs are not here")
+def test_photographs_are_shown_upright() -> None:
+    with tarfile.open(PHOTOS) as tar:
+        members = [member for member in tar.getmembers() if member.name.lower().endswith((".jpg", ".jpeg"))][::12]
+        photos = [Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB") for member in members]
+    assert len(photos) > 5
+    for number, photo in enumerate(photos):
+        orientation = number % 8 + 1
+        stored = np.asarray(photo)
+        data = encoded(photo, "TIFF", exif=oriented(orientation))
+        assert np.array_equal(shown(data), UPRIGHT[orientation](stored))
+        jpeg = encoded(photo, "JPEG", exif=oriented(orientation), quality=90)
+        assert np.array_equal(shown(jpeg), UPRIGHT[orientation](shown(jpeg, RAW)))
 
 
 def swapped_profile() -> bytes:

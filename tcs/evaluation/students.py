@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import cache
+from tcs.artefact import tell_other_rules
 from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig
 from tcs.config.pixels import other_rules
@@ -164,6 +165,7 @@ def probe_student(student: FinishedStudent, store: cache.Store, probe_store: cac
         raise DataError(
             f"--probe {probe_store.path} has no labels, so no probe can be fitted; give a store with labels."
         )
+    tell_other_rules(store, probe_store)
     labels_N = match_classes(store, probe_store.classes, f"that {probe_store.path} does not have")
     rows_m = np.sort(all_labelled(probe_store.keys, probe_store.labels_N, probe_store.classes).rows_n)
     frozen = dataclasses.replace(student, model=_Features(student.model))
