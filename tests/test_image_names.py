@@ -17,6 +17,7 @@ from tcs.evaluation.judged import match_names
 from tcs.export.sources import open_pictures
 from tcs.extraction.told import SENTENCES
 from tcs.images import formats
+from tcs.images.decode import BadImageError, decode_image
 from tcs.images.folder import list_images
 from tcs.images.sources import open_images
 from tcs.images.stored import given_images
@@ -148,6 +149,24 @@ def test_what_is_left_out_is_named_by_kind_with_its_remedy(
         "1 file .psd left out (a/x.psd): convert to PNG or JPEG first.",
         "4 files left out that by their names are no images: 2 .txt, 1 .db, 1 without an extension (a/IMG_0007).",
     )
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", 'a HEIC file: pip install "tcs-distill[heif]"'),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", 'an AVIF file: pip install "pillow>=11.3"'),
+        (b"8BPS\0\1", "a Photoshop file: convert to PNG or JPEG first"),
+        (b"hello", "not an image file"),
+    ],
+)
+def test_a_file_that_is_called_as_an_image_and_is_another_is_named_by_its_content(
+    start: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tcs.images.decode.formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(BadImageError) as found:
+        decode_image(start + b"\0" * 64, PixelRules())
+    assert str(found.value) == reason
 
 
 def test_many_files_are_named_by_the_first_few() -> None:

@@ -21,7 +21,7 @@ from tcs.config.pixels import FIRST, PixelRules
 from tcs.images import earlier
 from tcs.images.colour import FIRST_FRAME, TURNED, follow_profile, to_rgb
 from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, exif_in_text, orientation_in, upright
-from tcs.images.formats import formats
+from tcs.images.formats import formats, unread
 from tcs.images.jpeg import NO_MARKERS, START, markers_of, quick_pixels
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
@@ -107,7 +107,7 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
     except BadImageError:
         raise
     except Exception as error:  # PIL's decoders raise nearly every built-in type on damaged bytes
-        raise BadImageError(_reason(error)) from error
+        raise BadImageError(_reason(error, data, rules)) from error
 
 
 def _finished_jpeg(data: bytes, image: Image.Image, rules: PixelRules) -> Decoded:
@@ -196,9 +196,9 @@ def _check_size(image: Image.Image, size_bytes: int) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image file"
+def _reason(error: Exception, data: bytes, rules: PixelRules) -> str:
+    if isinstance(error, UnidentifiedImageError):  # reasons are kept in shards, so those of rules 1 stay what they were
+        return "not an image file" if rules.version == FIRST else unread(data)
     text = " ".join(str(error).split())
     return (text or type(error).__name__)[:160]
 

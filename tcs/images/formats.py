@@ -27,6 +27,21 @@ OTHER_IMAGES: Mapping[str, str] = {
     **{f".{name}": f"{CONVERT} (raw photographs have no pixels of their own)" for name in RAW.split()},
     **{f".{name}": CONVERT for name in OTHER.split()},
 }
+# By content: what a file of another name is. ISO/IEC 23008-12 and the AVIF specification, brands of the box `ftyp`.
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+AVIF_BRANDS = frozenset((b"avif", b"avis"))
+STARTS: Mapping[bytes, str] = {
+    b"8BPS": "a Photoshop file",
+    b"%!PS": "a PostScript file",
+    b"%PDF": "a PDF file",
+    b"\xff\x0a": "a JPEG XL file",
+    b"\0\0\0\x0cJXL ": "a JPEG XL file",
+    b"\x76\x2f\x31\x01": "an OpenEXR file",
+    b"\xd7\xcd\xc6\x9a": "a Windows metafile",
+    b"<svg": "an SVG file",
+    b"FUJIFILMCCD-RAW": "a raw photograph",
+}
+
 NAMED, KINDS = 3, 8  # files of each kind, kinds of what is no image
 
 
@@ -71,6 +86,16 @@ def remedy_for(extension: str) -> str | None:
     if extension in HEIF:
         return INSTALL_HEIF
     return INSTALL_AVIF if extension in AVIF else OTHER_IMAGES.get(extension)
+
+
+def unread(data: bytes) -> str:
+    """What the bytes are that no format of ours begins so, and what to do, as a reason."""
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+        return f"a HEIC file: {INSTALL_HEIF}"
+    if data[4:8] == b"ftyp" and data[8:12] in AVIF_BRANDS:
+        return f"an AVIF file: {INSTALL_AVIF}"
+    found = next((what for start, what in STARTS.items() if data.startswith(start)), None)
+    return "not an image file" if found is None else f"{found}: {CONVERT}"
 
 
 def left_out(names: Iterable[str]) -> tuple[str, ...]:
