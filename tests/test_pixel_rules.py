@@ -435,6 +435,38 @@ def test_srgb_is_left_alone_and_a_bad_profile_is_ignored_and_told(kind: str) -> 
         assert decoded.done == done
 
 
+def linear_grey_profile() -> bytes:
+    """A grey device whose values are proportional to light (ICC.1:2001-04, 6.1 and 6.3.1.1): no curve, white point D50."""
+    d50 = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
+    text = b"desc" + struct.pack(">II", 0, 5) + b"grey\0" + b"\0" * 79
+    tags = {b"desc": text, b"wtpt": b"XYZ \0\0\0\0" + d50, b"kTRC": b"curv" + struct.pack(">II", 0, 0)}
+    place, table, body = 128 + 4 + 12 * len(tags), b"", b""
+    for name, data in tags.items():
+        padded = data + b"\0" * (-len(data) % 4)
+        table += name + struct.pack(">II", place + len(body), len(data))
+        body += padded
+    head = (
+        b"\0" * 4 + struct.pack(">I", 0x02400000) + b"mntrGRAYXYZ " + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp"
+    )
+    head = (head + b"\0" * 28 + d50).ljust(124, b"\0")
+    size = 128 + 4 + len(table) + len(body)
+    return struct.pack(">I", size) + head + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_a_grey_profile_is_followed(mode: str) -> None:
+    """IEC 61966-2-1: light -> sRGB."""
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    light = grey / 255
+    expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    data = encoded(Image.fromarray(grey).convert(mode), icc_profile=linear_grey_profile())
+    decoded = decode_told(data, RULES)
+    assert np.abs(np.asarray(decoded.image) - expected[..., None]).max() <= 1
+    assert decoded.done == {"colour_profile"}
+    coloured = encoded(Image.fromarray(pixels(25)), icc_profile=linear_grey_profile())
+    assert decode_told(coloured, RULES).done == {"bad_colour_profile"}
+
+
 def test_a_profile_is_followed_before_transparency_lies_on_the_background() -> None:
     rgba = pixels(18, bands=4)
     data = encoded(Image.fromarray(rgba), icc_profile=swapped_profile())
@@ -534,3 +566,5 @@ def test_other_rules_are_told_in_one_line() -> None:
     assert line is not None
     assert "a.store and b.store have their pixels by other rules (rules 2: EXIF orientation applied" in line
     assert "\n" not in line
+    assert line.endswith("all others the same (alike by --pixel-rules 1).")
+    assert "one --background and" in str(other_rules(RULES, RAW, "a.store", "b.store"))

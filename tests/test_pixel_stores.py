@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import cache
 import tcs
 from cache.errors import IdentityError
 from tcs.artefact import teacher_identity_of, tell_other_rules
+from tcs.cli import main
+from tcs.config.distill import option_names
 from tcs.config.evaluate import EvalConfig
 from tcs.config.extract import ExtractConfig, RecomputeConfig, RepairConfig
 from tcs.config.inference import PredictConfig
@@ -296,6 +299,32 @@ def test_a_run_records_the_rules_of_its_store(
         assert open_model(str(run), None, torch.device("cpu")).card.rules == rules_of(store)
         metadata = describe(load_student(folder), {}, preprocess_in_graph=False)
         assert read_card(json.dumps(metadata), tmp_path).rules == rules_of(store)
+
+
+def test_options_of_the_command_line_reach_the_identity(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["extract", data / "odd", "--out", tmp_path / "s", "--teacher", "test_vit", "--teacher-checkpoint", teacher]
+    line += ["--img-size", 32, "-j", 0, "--ignore-orientation", "--background", "#0A0B0C", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in line])
+    assert not ended.value.code
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["made_from"]["pixels"] == {"rules": 2, "orientation": False, "background": "#0a0b0c"}
+    assert facts["provenance"]["pixels"]["counts"] == {"transparent": 5}
+    assert {"ignore_orientation", "background", "pixel_rules"} <= set(option_names()["extract"])
+
+
+def test_predict_and_eval_name_what_they_leave_out(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, images = student(tmp_path / "run", PixelRules()), tmp_path / "images"
+    shutil.copytree(data / "straight", images)
+    (images / "c0" / "scan.psd").write_bytes(b"8BPS")
+    assert len(predict(PredictConfig(model=str(run), paths=(str(images),))).rows) == COUNT
+    assert "1 file .psd left out (c0/scan.psd): convert to PNG or JPEG first." in capsys.readouterr().err
+    evaluate(EvalConfig(run=str(run), store=str(images)))
+    assert "1 file .psd left out (c0/scan.psd)" in capsys.readouterr().err
 
 
 def test_an_exported_student_carries_its_rules(tmp_path: pathlib.Path) -> None:

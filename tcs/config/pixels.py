@@ -109,7 +109,12 @@ def other_rules(mine: PixelRules, theirs: PixelRules, here: str, there: str) -> 
     """One line where two things that are compared have their pixels by other rules; None where they are alike."""
     if mine == theirs:
         return None
+    alike = (
+        "--pixel-rules 1"
+        if FIRST in (mine.version, theirs.version)
+        else "one --background and --ignore-orientation for both"
+    )
     return (
         f"{here} and {there} have their pixels by other rules ({mine.describe()}; {theirs.describe()}): images with an EXIF "
-        "orientation, transparency or a colour profile look different in them, all others the same."
+        f"orientation, transparency or a colour profile look different in them, all others the same (alike by {alike})."
     )
