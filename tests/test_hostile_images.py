@@ -66,6 +66,10 @@ BOMBS = {
     + b"\x2f"
     + struct.pack("<I", 16_383 | 16_383 << 14)
     + b"\0" * 6,
+    "JPEG": b"\xff\xd8\xff\xc0"
+    + struct.pack(">HBHHB", 17, 8, 8900, 8900, 3)
+    + b"\1\x22\0\2\x11\1\3\x11\1"
+    + b"\xff\xda\0\x0c\3\1\0\2\x11\3\x11\0\x3f\0\0",
     "BMP": b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 13_000, 13_000, 1, 24, 0, 0, 0, 0, 0, 0),
 }
 

@@ -121,6 +121,18 @@ def test_the_teacher_sees_what_the_photographer_saw(
     assert straight.manifest.provenance["pixels"]["counts"] == {}
 
 
+def test_a_resumed_pass_says_that_it_counted_a_part(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = extracted(data / "odd", tmp_path / "s", teacher)
+    (store.path / "shard-00001.h5").unlink()
+    capsys.readouterr()
+    again = extracted(data / "odd", tmp_path / "s", teacher)
+    assert "of the 7 images that were decoded in this run, not in the one before:" in capsys.readouterr().err
+    assert again.manifest.provenance["pixels"]["images"] == 7
+    assert (again.identity, files(again)) == (store.identity, files(store))
+
+
 def test_workers_tell_what_they_did_too(data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
     store = extracted(data / "odd", tmp_path / "s", teacher, workers=1)
     assert store.manifest.provenance["pixels"]["counts"] == {"transparent": 5, "turned_upright": 5}

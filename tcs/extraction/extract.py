@@ -131,7 +131,15 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     manifest = writer.close(provenance={"run": run, "pixels": extraction.told.to_json()})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
-    for sentence in extraction.told.sentences(config.rules):
+    _tell_pixels(extraction, manifest.rows)
+
+
+def _tell_pixels(extraction: Extraction, rows: int) -> None:
+    """What was done to make pixels of the images; of a resumed pass only those of this run were seen."""
+    sentences = extraction.told.sentences(extraction.config.rules)
+    if sentences and extraction.told.images < rows:
+        say(f"of the {extraction.told.images:,} images that were decoded in this run, not in the one before:")
+    for sentence in sentences:
         say(sentence)
 
 

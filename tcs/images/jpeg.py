@@ -17,7 +17,7 @@ except ImportError:  # an extra: pip install "tcs-distill[fast]"
     simplejpeg = None
 
 START = b"\xff\xd8"
-MOST_QUICK_PIXELS = 80_000_000  # below what Pillow takes for a decompression bomb
+MOST_QUICK_PIXELS = 50_000_000  # above it is Pillow, whose way looks for bombs first
 
 # ITU T.81, B.1.1.3: markers without a length; those after which no other segment of interest comes
 BARE = frozenset((0x01, *range(0xD0, 0xD9)))
