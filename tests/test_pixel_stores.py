@@ -1,5 +1,6 @@
 """Pixel rules from the extraction to a student in use: recorded in the store's identity, followed by all that decodes its images."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -18,15 +19,18 @@ import cache
 import tcs
 from cache.errors import IdentityError
 from tcs.artefact import teacher_identity_of, tell_other_rules
+from tcs.auditing.page import _Pictures
 from tcs.cli import main
 from tcs.config.distill import option_names
 from tcs.config.evaluate import EvalConfig
 from tcs.config.extract import ExtractConfig, RecomputeConfig, RepairConfig
 from tcs.config.inference import PredictConfig
+from tcs.config.labelling import SuggestConfig
 from tcs.config.pixels import EARLIER, PixelRules
 from tcs.errors import ArtefactError, ConfigError
 from tcs.evaluation.students import evaluate
 from tcs.export.metadata import describe
+from tcs.export.sources import open_pictures, sample
 from tcs.extraction.extract import extract
 from tcs.extraction.told import PixelCounts
 from tcs.images.stored import decode_rows, given_images, rules_of
@@ -34,6 +38,9 @@ from tcs.inference.card import read_card
 from tcs.inference.opening import open_model
 from tcs.inference.prediction import predict
 from tcs.inference.runs import load_student
+from tcs.labelling.pictures import _decoded
+from tcs.labelling.suggest import suggest
+from tcs.labelling.table import Suggestion
 from tcs.maintenance.recompute import recompute
 from tcs.maintenance.repair import repair
 from tcs.pipeline.chain import by_rules_of
@@ -215,6 +222,30 @@ def test_a_lost_manifest_is_repaired_by_the_rules_that_it_told(
         path.write_text(json.dumps(manifest | {"plan": {**manifest["plan"], "images": "lost"}}))
         assert repair(RepairConfig(store=str(store.path))).is_sound
         assert files(cache.open(store.path)) == before
+
+
+@pytest.mark.parametrize("rules", [1, 2])
+def test_pictures_of_pages_and_calibration_follow_the_store(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, rules: int
+) -> None:
+    """An image of 24 x 30 pixels, stored as 30 x 24: seen so by rules 1 alone."""
+    store, key = extracted(data / "odd", tmp_path / "s", teacher, pixel_rules=rules), "c1/1.png"
+    row, is_upright = store.keys.index(key), rules == 2
+    tag = _Pictures({"": store}).tag("", key)
+    page = Image.open(io.BytesIO(base64.b64decode(tag.partition("base64,")[2].rstrip('">'))))
+    assert (page.height > page.width) == is_upright
+    suggest(SuggestConfig(store=str(store.path), out=str(tmp_path / "x.csv"), n=COUNT, sheet=str(tmp_path / "x.png")))
+    with Image.open(tmp_path / "x.png") as sheet:
+        assert sheet.width > 128
+    straight = np.asarray(Image.open(data / "straight" / key).resize((16, 20), Image.Resampling.BICUBIC))[2:18]
+    for other in (PixelRules(), EARLIER):  # those of a student do not count for the images of a store
+        pictures = open_pictures(str(store.path), ["c0", "c1"], other)
+        shown = pictures.pixels(np.array([row]), 16)[0].transpose(1, 2, 0)
+        assert np.array_equal(shown, straight) == is_upright
+    tests = sample(store, 16, None).numpy()
+    assert np.array_equal(tests[row].transpose(1, 2, 0), straight) == is_upright
+    drawn = _decoded(Suggestion(row, key, 1, ""), store.image_bytes, rules_of(store))
+    assert (drawn.height > drawn.width) == is_upright
 
 
 @pytest.mark.parametrize(

@@ -129,35 +129,35 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
     if rules.version == FIRST:
         image.load()
         return Decoded(earlier.to_rgb(image), NOTHING)
-    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    of_tiff = _tiff_value(image, ORIENTATION) if is_tiff else UPRIGHT
     has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))
-    depth = data[PNG_DEPTH_AT] if data.startswith(PNG_START) else _tiff_value(image, BITS_PER_SAMPLE) if is_tiff else 0
-    if is_tiff:
-        image.info.pop("xmp", None)  # or Pillow would turn a TIFF by its XMP, and no other file
-    image.load()
-    if is_tiff:  # Pillow has turned it, unless it left the tag
-        turned = of_tiff in TURNS and ORIENTATION not in image.tag_v2  # type: ignore[attr-defined]
-        orientation = of_tiff
-    else:
-        turned, orientation = False, orientation_in(_exif_of(image))
+    depth = data[PNG_DEPTH_AT] if data.startswith(PNG_START) else _tiff_value(image, BITS_PER_SAMPLE)
+    orientation, is_turned = _load(image)
     _mend_transparency(image, depth)
     shown, done = to_rgb(image, rules.background, depth == SIXTEEN)
     if shown is image and image.format != "JPEG":  # which keeps a decoder for further frames
         shown = image.copy()
-    if orientation in TURNS and turned != rules.orientation:
+    if orientation in TURNS and is_turned != rules.orientation:
         shown = upright(shown, orientation) if rules.orientation else as_stored(shown, orientation)
-    if orientation in TURNS and rules.orientation:
-        done.add(TURNED)
-    if has_more:
-        done.add(FIRST_FRAME)
+    done |= {TURNED} if orientation in TURNS and rules.orientation else set()
+    done |= {FIRST_FRAME} if has_more else set()
     shown.info = {}  # or a profile that was followed would be written into a copy, and followed again
     return Decoded(shown, frozenset(done))
 
 
+def _load(image: ImageFile.ImageFile) -> tuple[int, bool]:
+    """Decode the pixels; returns their orientation, and whether Pillow has applied it, as it does for TIFF."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.load()
+        return orientation_in(_exif_of(image)), False
+    orientation = _tiff_value(image, ORIENTATION)
+    image.info.pop("xmp", None)  # or Pillow would turn a TIFF by its XMP, and no other file
+    image.load()
+    return orientation, ORIENTATION not in image.tag_v2
+
+
 def _tiff_value(image: ImageFile.ImageFile, tag: int) -> int:
-    """A whole number in the first directory of a TIFF, of several the first; 0 where it is none."""
-    value = image.tag_v2.get(tag, 0)  # type: ignore[attr-defined]
+    """A whole number in the first directory of a TIFF, of several the first; 0 where it is none, or no TIFF."""
+    value = image.tag_v2.get(tag, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
     value = value[0] if isinstance(value, tuple) and value else value
     return value if isinstance(value, int) else 0
 
