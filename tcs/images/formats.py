@@ -56,7 +56,8 @@ def formats() -> tuple[str, ...]:
 @functools.cache
 def extensions() -> frozenset[str]:
     """The extensions of files that are read as images, with what is installed here."""
-    found = ALWAYS | (AVIF if features.check("avif") else frozenset())
+    has_avif = "AVIF" in formats() and features.check("avif")  # a Pillow that does not know it warns of the question
+    found = ALWAYS | (AVIF if has_avif else frozenset())
     return found | HEIF if _register_heif() else found
 
 
