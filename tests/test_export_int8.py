@@ -128,7 +128,7 @@ def test_images_are_taken_from_a_folder_and_matched_by_class_name(folder: pathli
         place = tmp_path / ("zebra" if row == 5 else store.classes[store.labels_N[row]])
         place.mkdir(exist_ok=True)
         (place / f"{row}.png").write_bytes(store.image_bytes(row))
-    pictures = open_pictures(str(tmp_path), ("cow", "ant", "bee"))
+    pictures = open_pictures(str(tmp_path), ("cow", "ant", "bee"), PixelRules())
     told = {key: int(label) for key, label in zip(pictures.keys, pictures.labels_N, strict=True)}
     assert told == {"ant/0.png": 1, "ant/3.png": 1, "bee/1.png": 2, "bee/4.png": 2, "cow/2.png": 0, "zebra/5.png": -1}
     assert np.array_equal(
