@@ -30,6 +30,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from benchmarks.turns import Table, report
+from tcs.config.pixels import PixelRules
 from tcs.images.decode import decode_image
 
 RESIZED, SIDE = 256, 224
@@ -92,7 +93,9 @@ def all_ways() -> dict[str, Way]:
     """The contestants; the first is the base."""
     ways = {
         BASE: Way(decode=plain, transform=TRANSFORM),
-        "tcs (simplejpeg where installed), timm's transform": Way(decode=decode_image, transform=TRANSFORM),
+        "tcs (simplejpeg where installed), timm's transform": Way(
+            decode=lambda data: decode_image(data, PixelRules()), transform=TRANSFORM
+        ),
         "Pillow with draft": Way(decode=with_draft, transform=TRANSFORM),
         "Pillow, resize of tensors": Way(decode=plain, transform=lambda image: tensor_transform(as_tensor(image))),
         "torchvision, timm's transform": Way(
@@ -207,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     assert photos, f"{options.photos} holds no JPEG files"
     warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
     ways = all_ways()
-    megapixels = statistics.mean(math.prod(decode_image(data).size) for data in photos) / 1e6
+    megapixels = statistics.mean(math.prod(decode_image(data, PixelRules()).size) for data in photos) / 1e6
     size = f"{len(photos)} JPEGs, mean {megapixels:.2f} megapixels, {np.mean([*map(len, photos)]) / 1e3:.0f} kB"
     tables = [
         speed_table(f"bytes to input, {size}", dict(ways), photos, options.rounds),

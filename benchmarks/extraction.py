@@ -32,6 +32,7 @@ from cache.files import atomic_write_pieces
 from cache.fingerprint import digest_of_pieces
 from cache.shard import shard_pieces
 from tcs.config.extract import ExtractConfig
+from tcs.config.pixels import PixelRules
 from tcs.extraction.decoding import CleanInputs, Collate, DecodedImage, cut, decoded_batches
 from tcs.extraction.extract import MIN_BATCH, write_pending
 from tcs.extraction.plan import Extraction, prepare
@@ -135,7 +136,7 @@ def _steps(extraction: Extraction, target: pathlib.Path) -> dict[str, float]:
     clock = Clock(len(batch))
     blobs = clock("read", lambda: [images.read(plan.keys[position]) for position in batch])
     hashes = clock("content hash", lambda: [cache.content_hash(blob) for blob in blobs])
-    pictures = clock("decode", lambda: [decode_image(blob) for blob in blobs])
+    pictures = clock("decode", lambda: [decode_image(blob, PixelRules()) for blob in blobs])
     make_inputs = CleanInputs(transform=teacher.transform)
     tensors = clock("resize, crop, normalise", lambda: [make_inputs("", picture) for picture in pictures])
     kept: list[bytes | None] = [None if policy == "none" else blob for blob in blobs]

@@ -26,6 +26,7 @@ from cache import digest_of_bytes
 from cache.errors import CacheError
 from tcs.checkpoint import load_json, save_json
 from tcs.config.extract import DataConfig
+from tcs.config.pixels import PixelRules
 from tcs.demonstration.digits import write_digits
 from tcs.errors import ConfigError, TcsError
 from tcs.images.decode import decode_square
@@ -59,7 +60,7 @@ def encode(encoder: nn.Module, images: ImageList, config: PretrainConfig, device
     features, pixels = [], []
     for start in range(0, len(images.keys), 256):
         keys = images.keys[start : start + 256]
-        batch_BHWC = np.stack([decode_square(images.read(key), config.img_size) for key in keys])
+        batch_BHWC = np.stack([decode_square(images.read(key), config.img_size, PixelRules()) for key in keys])
         batch_BCHW = torch.from_numpy(batch_BHWC).to(device).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
             features.append(encoder((batch_BCHW - mean) / std).float().cpu().numpy())

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache import JOINED_BY, Store, atomic_write_bytes, digest_of_bytes, digest_of_json
+from tcs.config.pixels import other_rules, rules_in
 from tcs.errors import ArtefactError
+from tcs.runtime import say
 
 
 def plain_json(value: Any) -> Any:
@@ -57,14 +59,14 @@ def write_same(path: pathlib.Path, data: bytes, *, maker: str, overwrite: bool) 
     atomic_write_bytes(path, data)
 
 
-OWN_FIELDS = ("views", "resized", "projections")  # of a store's identity: they leave the teacher what it is
+OWN_FIELDS = ("views", "resized", "projections", "pixels")  # of a store's identity: they leave the teacher what it is
 
 
 def teacher_identity_of(store: Store, readout: str | None = None) -> str:
     """Digest of what a store records of its teacher and preprocessing: equal for train and test stores of one teacher. Of a joined
     store those of all teachers, in order.
 
-    Views and kept images do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
+    Views, kept images and pixel rules do not count, and of the projections only that of `readout`, with its arrays: a PCA may differ
     between stores.
     """
     if store.parts:
@@ -78,6 +80,15 @@ def teacher_identity_of(store: Store, readout: str | None = None) -> str:
         arrays = {name: digest_of_bytes(item.data) for name, item in plan.constants.items() if name.startswith(prefix)}
         identity |= {"projection": projection, "constants": arrays}
     return digest_of_json(identity)
+
+
+def tell_other_rules(first: Store, other: Store) -> None:
+    """Say in one line where two stores that are read together have their pixels by other rules. Only images that are turned,
+    transparent or have a colour profile differ by it, and often there are none: so nothing is refused."""
+    mine, theirs = (rules_in(store.manifest.plan.identity, str(store.path)) for store in (first, other))
+    line = other_rules(mine, theirs, str(first.path), str(other.path))
+    if line is not None:
+        say(line)
 
 
 def teacher_name_of(store: Store) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
+from tcs.config.names import finder
 from tcs.errors import ArtefactError, DataError
 
 HASH_BYTES = 16
@@ -25,10 +26,12 @@ def match_classes(
     if not store.is_labelled:
         raise DataError(f"store {store.path} has no labels, so nothing can be scored; extract it from class folders.")
     used = {store.classes[label] for label in np.unique(store.labels_N) if label >= 0}
-    strangers = sorted(used - set(known))
+    find = finder(known)
+    strangers = sorted(name for name in used if find(name) is None)
     if strangers:
         raise DataError(f"store {store.path} has classes {lacking}: {', '.join(strangers[:5])}.")
-    numbers = np.array([list(known).index(name) if name in known else -1 for name in store.classes] + [-1], np.int64)
+    number_of: dict[str | None, int] = {name: number for number, name in enumerate(known)} | {None: -1}
+    numbers = np.array([number_of[find(name)] for name in store.classes] + [-1], np.int64)
     return numbers[store.labels_N]
 
 

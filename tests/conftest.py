@@ -41,7 +41,7 @@ SLOW = (
 LONG = (
     "many_students_killed extract_cut_short loading distill many_students streamed_run readme pretrain train grid_claims ranks "
     "collectives train_refusals look_page teachers_compared training_log "
-    "store_packing_kills store_exporting strictness trainer grid_datasets cell_scores"
+    "store_packing_kills pixel_stores store_exporting strictness trainer grid_datasets cell_scores"
 )
 
 

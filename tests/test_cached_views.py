@@ -15,6 +15,7 @@ from artefacts import make_store, make_targets
 from view_store import ROWS, VIEWS, quarters, write_view_store
 
 from tcs.augmentation.views import replay
+from tcs.config.pixels import PixelRules
 from tcs.config.train import TrainConfig
 from tcs.criteria.base import StepRows
 from tcs.distributed.collectives import ALONE
@@ -120,7 +121,7 @@ def test_shown_pixels_are_those_of_the_view_image_by_image(folder: pathlib.Path,
     with stream.feed() as feed:
         batch = feed.batch(1)
     for image_3HW, row, view in zip(batch.shown_b3HW, batch.positions_B.tolist(), batch.view_B.tolist(), strict=True):
-        picture = decode_image(data.store.image_bytes(row))
+        picture = decode_image(data.store.image_bytes(row), PixelRules())
         gaps = [
             np.abs(image_3HW.permute(1, 2, 0).numpy() - np.asarray(replay(picture, row_P, (16, 16)), np.float64)).mean()
             for row_P in data.store.view_parameters()[row]

@@ -19,7 +19,7 @@ from tcs.doctor import libraries, packages
 from tcs.doctor.diagnose import diagnose
 from tcs.doctor.finding import ERROR, OK, WARNING, Finding
 from tcs.errors import ConfigError
-from tcs.images import decode
+from tcs.images import decode, jpeg
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -206,10 +206,10 @@ def test_a_faiss_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "simplejpeg", None)
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
     assert libraries.check_decoder().text.startswith("Pillow (simplejpeg takes a tenth less time")
     whole = decode.decode_image
-    monkeypatch.setattr(decode, "decode_image", lambda data: whole(data).rotate(180))
+    monkeypatch.setattr(decode, "decode_image", lambda data, rules: whole(data, rules).rotate(180))
     assert (libraries.check_decoder().level, "differently" in libraries.check_decoder().text) == (WARNING, True)
 
 

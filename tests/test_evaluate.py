@@ -16,6 +16,7 @@ import cache
 from tcs.config.augment import AugmentConfig
 from tcs.config.evaluate import EvalConfig
 from tcs.config.optimiser import OptimiserConfig
+from tcs.config.pixels import PixelRules
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation import students as evaluation
@@ -68,7 +69,7 @@ def test_accuracy_is_that_of_the_plain_timm_model_image_by_image(folder: pathlib
     model.load_state_dict(load_file(weights))
     hits = 0
     for row in range(len(store)):
-        pixels = torch.from_numpy(decode_square(store.image_bytes(row), 16)).permute(2, 0, 1) / 255
+        pixels = torch.from_numpy(decode_square(store.image_bytes(row), 16, PixelRules())).permute(2, 0, 1) / 255
         normal = (pixels - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
             [0.229, 0.224, 0.225]
         ).view(3, 1, 1)
@@ -133,7 +134,10 @@ def test_images_are_scored_in_turns_of_whole_batches(
     (path,) = (folder / "run").glob("*/")
     student, rows_N = load_student(path), np.arange(30)[::-1].copy()
     images_N3HW = torch.stack(
-        [torch.from_numpy(decode_square(store.image_bytes(int(row)), 16)).permute(2, 0, 1) for row in rows_N]
+        [
+            torch.from_numpy(decode_square(store.image_bytes(int(row)), 16, PixelRules())).permute(2, 0, 1)
+            for row in rows_N
+        ]
     )
     mean, std = student.record["student"]["mean"], student.record["student"]["std"]
     expected_NC = logits_of(student.model, images_N3HW, mean, std, torch.device("cpu"), 8)

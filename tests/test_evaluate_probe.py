@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import cache
 from tcs.cli import main
 from tcs.config.evaluate import EvalConfig
+from tcs.config.pixels import PixelRules
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.evaluation.students import evaluate
@@ -56,7 +57,7 @@ def features(folder: pathlib.Path, store: cache.Store, run: str, classes: int) -
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     found = []
     for row in range(len(store)):
-        pixels = torch.from_numpy(decode_square(store.image_bytes(row), 16)).permute(2, 0, 1) / 255
+        pixels = torch.from_numpy(decode_square(store.image_bytes(row), 16, PixelRules())).permute(2, 0, 1) / 255
         with torch.no_grad():
             found.append(model.eval()(((pixels - mean) / std)[None])[0].numpy())
     return np.stack(found)

@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 import cache
 from tcs.config.export import ExportConfig
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError
 from tcs.export import check, stage
 from tcs.export.graphs import with_metadata
@@ -61,7 +62,9 @@ def place_of(model: str) -> str:
 
 def pixels(store: cache.Store, size: int, rows: tuple[int, ...] = (3, 7, 20)) -> torch.Tensor:
     """uint8 (B, 3, S, S)."""
-    images = [torch.from_numpy(decode_square(store.image_bytes(row), size)).permute(2, 0, 1) for row in rows]
+    images = [
+        torch.from_numpy(decode_square(store.image_bytes(row), size, PixelRules())).permute(2, 0, 1) for row in rows
+    ]
     return torch.stack(images)
 
 

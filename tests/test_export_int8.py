@@ -15,6 +15,7 @@ from finished import RESNET, save_student
 
 import cache
 from tcs.config.export import ExportConfig
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.export import int8, int8_files, stage
 from tcs.export.sources import open_pictures
@@ -61,7 +62,9 @@ def test_an_int8_file_is_measured_on_images_it_was_not_calibrated_with(folder: p
     told = json.loads(sessions[1].get_modelmeta().custom_metadata_map["tcs"])
     decided = []
     for number in order_N[22:]:
-        pixels = decode_square(store.image_bytes(int(number)), 16).transpose(2, 0, 1)[None] / np.float32(255)
+        pixels = decode_square(store.image_bytes(int(number)), 16, PixelRules()).transpose(2, 0, 1)[None] / np.float32(
+            255
+        )
         normal = (pixels - np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1)) / np.array([0.229, 0.224, 0.225]).reshape(
             3, 1, 1
         )
@@ -125,11 +128,11 @@ def test_images_are_taken_from_a_folder_and_matched_by_class_name(folder: pathli
         place = tmp_path / ("zebra" if row == 5 else store.classes[store.labels_N[row]])
         place.mkdir(exist_ok=True)
         (place / f"{row}.png").write_bytes(store.image_bytes(row))
-    pictures = open_pictures(str(tmp_path), ("cow", "ant", "bee"))
+    pictures = open_pictures(str(tmp_path), ("cow", "ant", "bee"), PixelRules())
     told = {key: int(label) for key, label in zip(pictures.keys, pictures.labels_N, strict=True)}
     assert told == {"ant/0.png": 1, "ant/3.png": 1, "bee/1.png": 2, "bee/4.png": 2, "cow/2.png": 0, "zebra/5.png": -1}
     assert np.array_equal(
-        pictures.pixels(np.array([0]), 16)[0].transpose(1, 2, 0), decode_square(store.image_bytes(0), 16)
+        pictures.pixels(np.array([0]), 16)[0].transpose(1, 2, 0), decode_square(store.image_bytes(0), 16, PixelRules())
     )
     (tmp_path / "ant" / "0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"image 'ant/0.png' of .* cannot be decoded: not an image file; remove it"):

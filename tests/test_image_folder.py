@@ -82,7 +82,7 @@ def test_split_folder_is_found_under_its_synonyms(tmp_path: pathlib.Path) -> Non
 def test_missing_empty_and_wrong_folders_are_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist; DATA must be a folder of images"):
         list_images(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"holds no images \(0 other files\); put files there that end in .bmp"):
+    with pytest.raises(DataError, match=r"holds no images \(0 other files\); put files there that end in .apng"):
         list_images(tmp_path)
     put(tmp_path, "a.txt")
     with pytest.raises(DataError, match=r"holds no images \(1 other files\)"):

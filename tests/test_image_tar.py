@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tcs.config.extract import DataConfig
 from tcs.errors import DataError
 from tcs.images.folder import list_images
 from tcs.images.listing import ImageList
-from tcs.images.tar import open_tar
+from tcs.images.tar import _follow, open_tar
 
 
 def member(
@@ -238,3 +239,15 @@ def test_processes_share_no_descriptor(tmp_path: pathlib.Path) -> None:
     for child in children:
         child.join()
     assert pickle.loads(pickle.dumps(found)).read("a/2.png") == b"\x02" * 700  # noqa: S301 as spawned workers receive it
+
+
+def test_a_long_chain_of_links_takes_no_time() -> None:
+    """Each link is followed once, however many chains lead over it."""
+    links = {f"{number}.png": f"{number + 1}.png" for number in range(24_000)}
+    extents = {"24000.png": (512, 9), **dict.fromkeys(links, "not a regular file")}
+    ends: dict = {}
+    start = time.process_time()
+    assert {_follow(name, links, extents, ends) for name in links} == {(512, 9)}
+    assert time.process_time() - start < 2
+    lost = {"a": "b", "b": "c", "c": "b", "d": "e"}
+    assert all("which is not in the tar" in str(_follow(name, lost, {}, {})) for name in lost)

@@ -1,4 +1,4 @@
-"""Decoding, against PIL and numpy used directly."""
+"""Decoding by pixel rules 1, those of stores without any other, against PIL and numpy used directly."""
 
 import io
 import pathlib
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from tcs.images.decode import BadImageError, _colour_jpeg, decode_image, decode_square, shrink
+from tcs.config.pixels import EARLIER
+from tcs.images.decode import BadImageError, decode_image, decode_square, shrink
+from tcs.images.jpeg import quick_pixels
 
 
 def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
@@ -25,18 +27,20 @@ def test_plain_formats_decode_to_their_pixels() -> None:
     expected = pixels(1)
     image = Image.fromarray(expected)
     for kind in ("PNG", "BMP", "TIFF", "PPM"):
-        assert np.array_equal(np.asarray(decode_image(encoded(image, kind))), expected)
-    assert np.array_equal(np.asarray(decode_image(encoded(image, "WEBP", lossless=True))), expected)
+        assert np.array_equal(np.asarray(decode_image(encoded(image, kind), EARLIER)), expected)
+    assert np.array_equal(np.asarray(decode_image(encoded(image, "WEBP", lossless=True), EARLIER)), expected)
 
 
 def test_grey_bilevel_and_alpha_become_rgb() -> None:
     grey = pixels(2)[:, :, 0]
     for image in (Image.fromarray(grey), Image.fromarray(np.stack([grey, 255 - grey], 2))):
-        assert np.array_equal(np.asarray(decode_image(encoded(image))), np.stack([grey] * 3, 2))
+        assert np.array_equal(np.asarray(decode_image(encoded(image), EARLIER)), np.stack([grey] * 3, 2))
     bilevel = Image.fromarray(grey).convert("1")
-    assert np.array_equal(np.asarray(decode_image(encoded(bilevel)))[:, :, 1], np.asarray(bilevel) * np.uint8(255))
+    assert np.array_equal(
+        np.asarray(decode_image(encoded(bilevel), EARLIER))[:, :, 1], np.asarray(bilevel) * np.uint8(255)
+    )
     rgba = np.concatenate([pixels(3), grey[:, :, None]], 2)
-    assert np.array_equal(np.asarray(decode_image(encoded(Image.fromarray(rgba)))), rgba[:, :, :3])
+    assert np.array_equal(np.asarray(decode_image(encoded(Image.fromarray(rgba)), EARLIER)), rgba[:, :, :3])
 
 
 @pytest.mark.parametrize("transparency", [b"\x00\x80\xff", 1])
@@ -46,37 +50,37 @@ def test_palette_with_transparency_decodes_to_the_palette_colours(transparency: 
     image = Image.fromarray(numbers).convert("P")
     image.putdata(numbers.ravel().tolist())
     image.putpalette(colours.ravel().tolist())
-    decoded = decode_image(encoded(image, transparency=transparency))
+    decoded = decode_image(encoded(image, transparency=transparency), EARLIER)
     assert np.array_equal(np.asarray(decoded), colours[numbers])
 
 
 def test_sixteen_bit_grey_keeps_its_upper_byte() -> None:
     values = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
     for kind in ("PNG", "TIFF"):
-        decoded = np.asarray(decode_image(encoded(Image.fromarray(values), kind)))
+        decoded = np.asarray(decode_image(encoded(Image.fromarray(values), kind), EARLIER))
         assert np.array_equal(decoded, np.stack([(values // 256).astype(np.uint8)] * 3, 2))
 
 
 def test_cmyk_decodes_to_near_its_colours() -> None:
     red = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
-    assert np.abs(np.asarray(decode_image(encoded(red, "TIFF"))).astype(int) - [255, 0, 0]).max() == 0
-    assert np.abs(np.asarray(decode_image(encoded(red, "JPEG"))).astype(int) - [255, 0, 0]).max() <= 3
+    assert np.abs(np.asarray(decode_image(encoded(red, "TIFF"), EARLIER)).astype(int) - [255, 0, 0]).max() == 0
+    assert np.abs(np.asarray(decode_image(encoded(red, "JPEG"), EARLIER)).astype(int) - [255, 0, 0]).max() <= 3
 
 
 def test_exif_orientation_is_not_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode_image(encoded(Image.fromarray(pixels(5)), "JPEG", exif=exif)).size == (10, 12)
+    assert decode_image(encoded(Image.fromarray(pixels(5)), "JPEG", exif=exif), EARLIER).size == (10, 12)
 
 
 def test_first_frame_of_an_animation_counts() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("#ff0000", "#00ff00")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert decode_image(data).getpixel((0, 0)) == (255, 0, 0)
+    assert decode_image(data, EARLIER).getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_one_pixel_decodes() -> None:
-    assert decode_image(encoded(Image.new("RGB", (1, 1), "#010203"))).getpixel((0, 0)) == (1, 2, 3)
+    assert decode_image(encoded(Image.new("RGB", (1, 1), "#010203")), EARLIER).getpixel((0, 0)) == (1, 2, 3)
 
 
 def test_truncated_images_are_refused_whatever_other_libraries_allow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,29 +89,29 @@ def test_truncated_images_are_refused_whatever_other_libraries_allow(monkeypatch
     for kind in ("JPEG", "PNG", "BMP"):
         data = encoded(image, kind)
         with pytest.raises(BadImageError, match=r"truncated|broken|unrecognized|no more data"):
-            decode_image(data[: len(data) // 2])
+            decode_image(data[: len(data) // 2], EARLIER)
 
 
 def test_what_is_no_image_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadImageError, match=r"^empty file$"):
-        decode_image(b"")
+        decode_image(b"", EARLIER)
     with pytest.raises(BadImageError, match=r"^not an image file$"):
-        decode_image(b"hello, I am a text file")
+        decode_image(b"hello, I am a text file", EARLIER)
     with pytest.raises(BadImageError, match="floating-point pixels have no fixed range"):
-        decode_image(encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
+        decode_image(encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), EARLIER)
     with pytest.raises(BadImageError, match="integer pixels outside 0 to 65535 have no known range"):
-        decode_image(encoded(Image.fromarray(np.full((4, 4), -1, np.int32)), "TIFF"))
+        decode_image(encoded(Image.fromarray(np.full((4, 4), -1, np.int32)), "TIFF"), EARLIER)
     with pytest.raises(BadImageError, match="1 x 1001 pixels: one side is over 1000 times the other"):
-        decode_image(encoded(Image.new("L", (1, 1001))))
+        decode_image(encoded(Image.new("L", (1, 1001))), EARLIER)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert decode_image(encoded(Image.new("RGB", (3, 5)))).size == (3, 5)
+    assert decode_image(encoded(Image.new("RGB", (3, 5))), EARLIER).size == (3, 5)
     with pytest.raises(BadImageError, match="could be decompression bomb DOS attack"):
-        decode_image(encoded(Image.new("RGB", (100, 100))))
+        decode_image(encoded(Image.new("RGB", (100, 100))), EARLIER)
 
 
 def outcome(data: bytes) -> str:
     try:
-        return decode_image(data).mode
+        return decode_image(data, EARLIER).mode
     except BadImageError as error:
         return str(error)
 
@@ -124,7 +128,7 @@ def test_damaged_bytes_never_raise_anything_else() -> None:
 
 def test_decode_square_equals_resize_and_crop_by_hand() -> None:
     source = Image.fromarray(pixels(9, 40, 60))
-    square = decode_square(encoded(source), 20)
+    square = decode_square(encoded(source), 20, EARLIER)
     by_hand = source.resize((30, 20), Image.Resampling.BICUBIC).crop((5, 0, 25, 20))
     assert square.dtype == np.uint8
     assert np.array_equal(square, np.asarray(by_hand))
@@ -132,8 +136,8 @@ def test_decode_square_equals_resize_and_crop_by_hand() -> None:
 
 def test_decode_square_leaves_pixels_of_the_right_size_alone_and_enlarges_small_ones() -> None:
     source = pixels(10, 20, 33)
-    assert np.array_equal(decode_square(encoded(Image.fromarray(source)), 20), source[:, 6:26])
-    assert decode_square(encoded(Image.new("RGB", (1, 1))), 8).shape == (8, 8, 3)
+    assert np.array_equal(decode_square(encoded(Image.fromarray(source)), 20, EARLIER), source[:, 6:26])
+    assert decode_square(encoded(Image.new("RGB", (1, 1))), 8, EARLIER).shape == (8, 8, 3)
 
 
 def test_shrink_keeps_small_images_and_the_kind_of_large_ones() -> None:
@@ -166,7 +170,7 @@ def jpegs() -> dict[str, bytes]:
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to decode a JPEG."""
     if request.param == "Pillow alone":
-        monkeypatch.setattr("tcs.images.decode.simplejpeg", None)
+        monkeypatch.setattr("tcs.images.jpeg.simplejpeg", None)
     else:
         pytest.importorskip("simplejpeg")
     return str(request.param)
@@ -181,15 +185,15 @@ def test_photographs_decode_to_the_pixels_that_pillow_gives(monkeypatch: pytest.
     with tarfile.open(PHOTOS) as tar:
         members = [tar.extractfile(member) for member in tar.getmembers() if member.isfile()][::10]
         blobs = [member.read() for member in members if member is not None]
-    quick = [np.asarray(decode_image(blob)) for blob in blobs]
-    monkeypatch.setattr("tcs.images.decode.simplejpeg", None)
+    quick = [np.asarray(decode_image(blob, EARLIER)) for blob in blobs]
+    monkeypatch.setattr("tcs.images.jpeg.simplejpeg", None)
     assert len(blobs) > 5
-    assert all(np.array_equal(pixels, decode_image(blob)) for pixels, blob in zip(quick, blobs, strict=True))
+    assert all(np.array_equal(pixels, decode_image(blob, EARLIER)) for pixels, blob in zip(quick, blobs, strict=True))
 
 
 def test_only_ordinary_colour_jpegs_leave_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("simplejpeg")
-    quick = {kind for kind, data in jpegs().items() if _colour_jpeg(data) is not None}
+    quick = {kind for kind, data in jpegs().items() if quick_pixels(data) is not None}
     assert quick == {
         "4:2:0",
         "4:1:1 and progressive",
@@ -197,16 +201,16 @@ def test_only_ordinary_colour_jpegs_leave_pillow(monkeypatch: pytest.MonkeyPatch
         "EXIF orientation",
         "multi-picture",
     }
-    assert _colour_jpeg(jpegs()["4:2:0"][:-40]) is None
-    monkeypatch.setattr("tcs.images.decode.MOST_QUICK_PIXELS", 70 * 101 - 1)
-    assert _colour_jpeg(jpegs()["4:2:0"]) is None
+    assert quick_pixels(jpegs()["4:2:0"][:-40]) is None
+    monkeypatch.setattr("tcs.images.jpeg.MOST_QUICK_PIXELS", 70 * 101 - 1)
+    assert quick_pixels(jpegs()["4:2:0"]) is None
 
 
 @pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("kind", jpegs())
 def test_every_kind_of_jpeg_decodes_to_what_pillow_gives(kind: str) -> None:
     data = jpegs()[kind]
-    image = decode_image(data)
+    image = decode_image(data, EARLIER)
     with Image.open(io.BytesIO(data)) as opened:
         expected = opened.convert("RGB")
     assert (image.mode, image.size) == ("RGB", expected.size)
@@ -220,4 +224,4 @@ def test_every_kind_of_jpeg_decodes_to_what_pillow_gives(kind: str) -> None:
 def test_every_kind_of_truncated_jpeg_is_refused(kind: str) -> None:
     data = jpegs()[kind]
     with pytest.raises(BadImageError, match=r"truncated|broken"):
-        decode_image(data[: len(data) * 2 // 3])
+        decode_image(data[: len(data) * 2 // 3], EARLIER)

@@ -20,6 +20,7 @@ from tcs.artefact import teacher_identity_of
 from tcs.augmentation.views import PARAMETERS, replay
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import ExtractConfig, RecomputeConfig
+from tcs.config.pixels import PixelRules
 from tcs.config.train import TrainConfig
 from tcs.coordinates.fit import fit
 from tcs.errors import ConfigError, DataError
@@ -73,7 +74,7 @@ def test_replaying_the_stored_image_gives_the_pixels_the_teacher_saw(
     make_inputs = ViewInputs(policy=policy, preprocessing=load_teacher(settings).preprocessing)
     parameters_NVP = viewed.view_parameters()[:]
     for row in (0, 7, COUNT - 1):
-        image = decode_image(viewed.image_bytes(row))
+        image = decode_image(viewed.image_bytes(row), PixelRules())
         inputs = make_inputs(viewed.keys[row], image)
         assert inputs.views_VP is not None
         assert np.array_equal(inputs.views_VP, parameters_NVP[row])
@@ -90,7 +91,7 @@ def test_stored_features_are_those_of_the_replayed_views(teacher: pathlib.Path, 
     assert viewed.features("map").shape == (COUNT, VIEWS, 2, 2, 64)
     parameters_NVP = viewed.view_parameters()[:]
     for row in (0, 8, COUNT - 1):
-        image = decode_image(viewed.image_bytes(row))
+        image = decode_image(viewed.image_bytes(row), PixelRules())
         shown = [replay(image, parameters, (SIDE, SIDE), "bicubic") for parameters in parameters_NVP[row]]
         tokens_VLD = model.forward_features(torch.stack([by_hand(view) for view in shown]))[:, 1:]
         found_VD = viewed.features("avg")[row]
@@ -113,7 +114,7 @@ def test_the_documented_way_to_show_a_view_runs_as_written(
     found: dict[str, Any] = {"row": 3, "view": 1}
     exec(code, found)
     assert np.array_equal(found["target"], viewed.features("avg", view=1)[3])
-    shown = replay(decode_image(viewed.image_bytes(3)), viewed.view_parameters()[3][1], (32, 32))
+    shown = replay(decode_image(viewed.image_bytes(3), PixelRules()), viewed.view_parameters()[3][1], (32, 32))
     assert np.array_equal(np.asarray(found["student_image"]), np.asarray(shown))
 
 

@@ -8,6 +8,7 @@ from finished import RESNET, save_student
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
+from tcs.config.pixels import PixelRules
 from tcs.evaluation.students import evaluate
 from tcs.export.folders import timm_folder
 from tcs.export.metadata import describe
@@ -31,7 +32,7 @@ def test_scores_exports_and_measurements_name_the_labels_that_came_later(tmp_pat
         return [
             *(str(row["cache_id"]) for row in scored),
             order.metadata["tested_on"],
-            open_pictures(path, ()).identity,
+            open_pictures(path, (), PixelRules()).identity,
         ]
 
     assert names() == 4 * [store.identity]

@@ -14,6 +14,7 @@ import cache
 import tcs
 from tcs.cli import group
 from tcs.config.extract import DataConfig
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.images.thumbnails import PAGE_BYTES, PICTURE_BYTES, SHEET_BYTES, Pictures
 from tcs.looking.kept import NEIGHBOURS
@@ -245,11 +246,11 @@ def test_page_of_any_store_stays_within_its_bound():
 def test_pictures_of_noise_stay_within_theirs():
     rng = np.random.default_rng(0)
     blobs = [png(rng.integers(0, 256, (300, 200, 3), dtype=np.uint8)) for _ in range(4)]
-    made = Pictures(lambda row: blobs[row % 4])
+    made = Pictures(lambda row: blobs[row % 4], PixelRules())
     made.prepare(range(4))
     assert 1000 < max(len(made.uri(row)) for row in range(4)) <= PICTURE_BYTES * 4 / 3 + 30
     small = [png(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(4)]
-    uri, columns = Pictures(lambda row: small[row % 4]).sheet(range(MAP_ROWS))
+    uri, columns = Pictures(lambda row: small[row % 4], PixelRules()).sheet(range(MAP_ROWS))
     assert columns == 71
     assert len(uri) <= SHEET_BYTES * 4 / 3 + 30
 

@@ -75,7 +75,7 @@ def test_logits_of_the_stream_are_those_of_the_store_to_the_last_bit(folder: pat
     expected_NC, _ = predict_rows(student, store, np.arange(30), config)
     model = open_model(str(folder / "run"), None, torch.device("cpu"))
     images = named_images([str(folder / "images" / key) for key in store.keys])
-    batches = list(score_images(images, model.network, model.pixels, Flow(batch_size=7, workers=3, hashes=True)))
+    batches = list(score_images(images, model.network, model.pixels(), Flow(batch_size=7, workers=3, hashes=True)))
     assert [len(batch.places_b) for batch in batches] == [7, 7, 7, 7, 2]
     assert np.array_equal(np.concatenate([batch.logits_bC for batch in batches]), expected_NC)
     assert np.array_equal(np.concatenate([batch.hashes_b16 for batch in batches]), store.hashes_N16)

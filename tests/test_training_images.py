@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import cache
+from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
 from tcs.images import stored as module
 from tcs.images.decode import decode_square, quiet_pillow
@@ -215,11 +216,11 @@ def run_in_threads(call: Callable[[], object], count: int = 8) -> list[BaseExcep
 def test_threads_that_decode_leave_the_warning_filters_as_they_were() -> None:
     before = list(warnings.filters)
     data = odd_png()
-    assert run_in_threads(lambda: decode_square(data, 8)) == []
+    assert run_in_threads(lambda: decode_square(data, 8, PixelRules())) == []
     assert list(warnings.filters) == before
     with quiet_pillow():
         warnings.warn_explicit("odd EXIF", UserWarning, "image.py", 1, module="PIL.Image")
-        assert run_in_threads(lambda: decode_square(data, 8)) == []
+        assert run_in_threads(lambda: decode_square(data, 8, PixelRules())) == []
         with pytest.warns(UserWarning, match="of another"):
             warnings.warn("of another", stacklevel=1)
     assert list(warnings.filters) == before

@@ -9,6 +9,7 @@ from tcs.auditing.findings import AuditFinding
 from tcs.auditing.outliers import ClassFacts
 from tcs.auditing.result import Audit, Confusion
 from tcs.config.audit import KINDS, AuditConfig
+from tcs.images.stored import rules_of
 from tcs.images.thumbnails import Pictures
 from tcs.reporting.layout import environment
 from tcs.reporting.sheets import Cell, Sheet
@@ -150,7 +151,7 @@ class _Album:
 
     def __init__(self, stores: dict[str, cache.Store]) -> None:
         self._pictures = {
-            name: Pictures(store.image_bytes if store.has_images else None, PICTURE_BYTES)
+            name: Pictures(store.image_bytes if store.has_images else None, rules_of(store), PICTURE_BYTES)
             for name, store in stores.items()
         }
         self._row_of = {name: {key: row for row, key in enumerate(store.keys)} for name, store in stores.items()}

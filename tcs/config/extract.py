@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tcs.config.pixels import FIRST, NEWEST, VERSIONS, PixelRules, hex_colour
 from tcs.config.plain import take_plain
 from tcs.errors import option_name, refuse_idle, require, require_choice
 
@@ -129,6 +130,7 @@ class ExtractConfig(DataConfig, FeatureConfig):
     """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm.
 
     With a `label_file` the labels are those that it gives to some of the images, and `labels` is none: no other is read.
+    `pixel_rules` None means those of a store that is there and was begun by rules 1, else the newest.
     """
 
     out: str
@@ -143,6 +145,9 @@ class ExtractConfig(DataConfig, FeatureConfig):
     std: tuple[float, float, float] | None = None
     crop_pct: float | None = None
     interpolation: str | None = None
+    ignore_orientation: bool = False
+    background: str = "white"
+    pixel_rules: int | None = None
     images: str | None = None  # None: original, up to 10 GB
     dtype: str = "float16"
     compute_dtype: str = "float32"
@@ -173,6 +178,29 @@ class ExtractConfig(DataConfig, FeatureConfig):
             _is_image_policy(self.images),
             f"--images is '{self.images}'; "
             "it must be original, none, or resized:PX with PX a whole number, as resized:256.",
+        )
+        self._check_pixels()
+
+    @property
+    def rules(self) -> PixelRules:
+        """How image files become pixels by these options alone."""
+        if self.pixel_rules == FIRST:
+            return PixelRules(version=FIRST, orientation=False)
+        return PixelRules(
+            version=self.pixel_rules or NEWEST,
+            orientation=not self.ignore_orientation,
+            background=hex_colour(self.background),
+        )
+
+    def _check_pixels(self) -> None:
+        hex_colour(self.background)
+        require(
+            self.pixel_rules is None or self.pixel_rules in VERSIONS,
+            f"--pixel-rules is {self.pixel_rules}; it must be one of {', '.join(map(str, VERSIONS))}.",
+        )
+        refuse_idle(
+            self,
+            ((("ignore_orientation", "background"), self.pixel_rules != FIRST, "rules 2; leave out --pixel-rules 1"),),
         )
 
     def _leave_labels_to_the_file(self) -> None:

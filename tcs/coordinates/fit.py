@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import is_finished, teacher_identity_of
+from tcs.artefact import is_finished, teacher_identity_of, tell_other_rules
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
 from tcs.config.plain import require_config
@@ -52,7 +52,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     features = store.features(config.readout)
     readout = config.readout if config.readout is not None else next(iter(store.readouts))
     is_split = config.shots is not None or config.split_file is not None
-    split, test = split_of(store, config) if is_split else None, _test_store(config, readout)
+    split, test = split_of(store, config) if is_split else None, _test_store(config, store, readout)
     recipe = _recipe(config, store, readout, split, test)
     out = pathlib.Path(config.out)
     if out.exists():
@@ -102,11 +102,12 @@ def _is_finished(out: pathlib.Path, found: CoordinateSystem, store: cache.Store,
     return True
 
 
-def _test_store(config: FitConfig, readout: str) -> tuple[cache.Store, LabelledFeatures] | None:
+def _test_store(config: FitConfig, fitted: cache.Store, readout: str) -> tuple[cache.Store, LabelledFeatures] | None:
     """The store of --ceiling-test and its rows."""
     if config.ceiling_test is None:
         return None
     store = open_stores(config.ceiling_test, config.ceiling_test_also)
+    tell_other_rules(fitted, store)
     return store, _labelled(store, readout)
 
 

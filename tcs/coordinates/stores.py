@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 import cache
-from tcs.artefact import teacher_identity_of
+from tcs.artefact import teacher_identity_of, tell_other_rules
 from tcs.coordinates.system import CoordinateSystem
 from tcs.errors import ArtefactError
 
 
 def open_stores(store: str, also: Sequence[str] = ()) -> cache.Store:
     """The store at `store`, with the vectors of those at `also` (other teachers' of the same images) beside its own: `cache.join`."""
-    return cache.join(cache.open(store), [cache.open(path) for path in also])
+    first, others = cache.open(store), [cache.open(path) for path in also]
+    for other in others:
+        tell_other_rules(first, other)
+    return cache.join(first, others)
 
 
 def check_same_store(system: CoordinateSystem, store: cache.Store) -> None:

@@ -67,12 +67,13 @@ def check_decoder() -> Finding:
     import numpy as np
     from PIL import Image
 
-    from tcs.images import decode
+    from tcs.config.pixels import EARLIER
+    from tcs.images import decode, jpeg
 
     pixels_HW3 = np.add.outer(np.arange(64), np.arange(48))[..., None].repeat(3, 2).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels_HW3).save(buffer, "JPEG", quality=95)
-    ours = np.asarray(decode.decode_image(buffer.getvalue()))
+    ours = np.asarray(decode.decode_image(buffer.getvalue(), EARLIER))
     pillows = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
     if not np.array_equal(ours, pillows):
         return Finding(
@@ -81,7 +82,7 @@ def check_decoder() -> Finding:
             text="simplejpeg and Pillow decode a JPEG differently, so pixels depend on what is installed",
             remedy="pip install --upgrade pillow simplejpeg",
         )
-    if vars(decode)["simplejpeg"] is None:
+    if vars(jpeg)["simplejpeg"] is None:
         return Finding(
             name="decoder", text="Pillow (simplejpeg takes a tenth less time: pip install 'tcs-distill[fast]')"
         )

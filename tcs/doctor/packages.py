@@ -36,6 +36,7 @@ OPTIONAL: Mapping[str, tuple[str, str, str]] = {  # distribution -> (extra, lowe
     "onnx": ("export", "1.23", "1.23"),
     "onnxruntime": ("export", "1.32", "1.32"),
     "onnxscript": ("export", "0.7", "0.7"),
+    "pillow-heif": ("heif", "1.8", "1.8"),
     "pyarrow": ("data", "21", "26.0"),
     "ray": ("ray", "2.50", "2.60"),
     "simplejpeg": ("fast", "1.8", "1.9"),

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.extract import DataConfig
+from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
 from tcs.evaluation.judged import Judged, match_names
 from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
-from tcs.images.stored import ReadRow, cores, find_images
+from tcs.images.stored import ReadRow, cores, find_images, rules_of
 from tcs.inference.model import UsableModel
 from tcs.inference.sources import NamedImage
 from tcs.inference.stream import Flow, Scored, score_images
 from tcs.metrics import count_known, match_classes
-from tcs.runtime import progress_bar
+from tcs.runtime import progress_bar, say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ def open_labelled(config: EvalConfig) -> Labelled:
         target_key=config.target_key,
     )
     listing = open_images(data)
+    for note in listing.notes:
+        say(note)
     pairs = [(key, listing.classes[label]) for key, label in _labelled(listing)]
     if not pairs:
         raise DataError(
@@ -62,7 +65,7 @@ def judge_images(model: UsableModel, data: Labelled, config: EvalConfig) -> Judg
     """What `model` says of the images of DATA. DataError for a class that it does not know, or where every image is broken."""
     numbers = match_names(list(dict.fromkeys(data.names)), model.card.classes, data.where)
     labels_N = np.array([numbers[name] for name in data.names], np.int64)
-    return _judged(model, data.images, labels_N, data.where, config)
+    return _judged(model, data.images, labels_N, data.where, model.card.rules, config)
 
 
 def judge_rows(model: UsableModel, store: cache.Store, config: EvalConfig) -> Judged:
@@ -71,7 +74,7 @@ def judge_rows(model: UsableModel, store: cache.Store, config: EvalConfig) -> Ju
     rows = np.flatnonzero(labels_N >= 0)
     files = RowFiles(find_images(store, config.data))
     images = [NamedImage(store.keys[row], files, str(row)) for row in rows]
-    judged = _judged(model, images, labels_N[rows], str(store.path), config)
+    judged = _judged(model, images, labels_N[rows], str(store.path), rules_of(store), config)
     return dataclasses.replace(judged, facts=judged.facts | {"cache_id": store.labelled_identity})
 
 
@@ -91,13 +94,18 @@ class RowFiles:
 
 
 def _judged(
-    model: UsableModel, images: Sequence[NamedImage], labels_N: NDArray[np.int64], where: str, config: EvalConfig
+    model: UsableModel,
+    images: Sequence[NamedImage],
+    labels_N: NDArray[np.int64],
+    where: str,
+    rules: PixelRules,
+    config: EvalConfig,
 ) -> Judged:
     known_n16 = model.known_n16
     flow = Flow(batch_size=config.batch_size, workers=config.workers or cores(), hashes=known_n16 is not None)
     batches: list[Scored] = []
     with progress_bar(len(images), "scoring", "images") as bar:
-        for batch in score_images(images, model.network, model.pixels, flow):
+        for batch in score_images(images, model.network, model.pixels(rules), flow):
             batches.append(batch)
             bar.advance(batch.images)
     broken = tuple((images[place].path, reason) for batch in batches for place, reason in batch.broken)
@@ -113,6 +121,7 @@ def _judged(
         labels_N=labels_N[places_N],
         logits_NC=np.concatenate([batch.logits_bC for batch in whole]),
         read=lambda number: images[places_N[number]].read(),
+        rules=rules,
         known=None if known_n16 is None else count_known(np.concatenate(hashes), known_n16),
         broken=broken,
         facts={"store": where, "infer_samples_per_sec": _rate(whole)},

@@ -75,4 +75,4 @@ def _cell(row: dict[str, Any], judged: Judged, place: int) -> Cell:
 
 
 def _image(judged: Judged, place: int) -> Image.Image:
-    return decode_image(judged.read(place))
+    return decode_image(judged.read(place), judged.rules)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import teacher_identity_of
+from tcs.artefact import teacher_identity_of, tell_other_rules
 from tcs.config.evaluate import ProbeConfig
 from tcs.coordinates.vectors import RowVectors, row_vectors
 from tcs.errors import ArtefactError, DataError
@@ -77,6 +77,7 @@ def open_stores(config: ProbeConfig) -> ProbedStores:
             f"stores {train.path} and {test.path} are of different teachers or preprocessing for the readout {readout};"
             " extract both with the same options."
         )
+    tell_other_rules(train, test)
     widths = [store.readouts[readout].dims for store in (train, test)]
     if widths[0] != widths[1]:
         raise ArtefactError(

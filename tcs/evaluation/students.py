@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import cache
+from tcs.artefact import tell_other_rules
 from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig
+from tcs.config.pixels import other_rules
 from tcs.config.plain import require_config
 from tcs.errors import ConfigError, DataError
 from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
@@ -24,7 +26,7 @@ from tcs.evaluation.judged import Judged
 from tcs.evaluation.mistakes import require_sheets, write_mistakes
 from tcs.evaluation.scores import score
 from tcs.evaluation.tables import save_rows
-from tcs.images.stored import decode_quietly, find_images, is_store
+from tcs.images.stored import decode_quietly, find_images, is_store, rules_of
 from tcs.inference.model import UsableModel
 from tcs.inference.network import logits_of
 from tcs.inference.opening import find_models, usable
@@ -58,6 +60,9 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     models = [opener(device) for opener in openers]
     for model in models:  # all of them, before the first is scored
         _require_scorable(model, config)
+    for line in dict.fromkeys(_other_rules(model, data) for model in models):
+        if line is not None:
+            say(line)
     judged = [(model, _judge(model, data, config)) for model in models]
     rows = [_row(model, found, config) for model, found in judged]
     if config.out is not None:
@@ -109,6 +114,13 @@ def _judge(model: UsableModel, data: cache.Store | Labelled, config: EvalConfig)
     return judge_rows(model, data, config) if model.student is None else _judge_student(model.student, data, config)
 
 
+def _other_rules(model: UsableModel, data: cache.Store | Labelled) -> str | None:
+    """A line where a store shows its images otherwise than the student will see images in use."""
+    if isinstance(data, Labelled):
+        return None
+    return other_rules(rules_of(data), model.card.rules, str(data.path), str(model.path))
+
+
 def _row(model: UsableModel, judged: Judged, config: EvalConfig) -> dict[str, Any]:
     """All columns of a student."""
     for path, reason in judged.broken:
@@ -153,6 +165,7 @@ def probe_student(student: FinishedStudent, store: cache.Store, probe_store: cac
         raise DataError(
             f"--probe {probe_store.path} has no labels, so no probe can be fitted; give a store with labels."
         )
+    tell_other_rules(store, probe_store)
     labels_N = match_classes(store, probe_store.classes, f"that {probe_store.path} does not have")
     rows_m = np.sort(all_labelled(probe_store.keys, probe_store.labels_N, probe_store.classes).rows_n)
     frozen = dataclasses.replace(student, model=_Features(student.model))
@@ -208,6 +221,7 @@ def _on_store(
         labels_N=labels_N[rows_N],
         logits_NC=logits_NC,
         read=lambda number: read(int(rows_N[number])),
+        rules=rules_of(store),
         known=count_known(store.hashes_N16[rows_N], known_n16),
         facts={
             "store": str(store.path),

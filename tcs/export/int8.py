@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError, ConfigError, DataError, first_line
 from tcs.export.fresh import inputs_for
 from tcs.export.graphs import INPUT
@@ -68,7 +69,7 @@ def require_decisions(student: FinishedStudent) -> None:
 
 def require_pictures(data: str) -> None:
     """DataError where `data` has too few images, or is nothing that images are read from."""
-    split_pictures(open_pictures(data, ()))
+    split_pictures(open_pictures(data, (), PixelRules()))
 
 
 def split_pictures(pictures: Pictures) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

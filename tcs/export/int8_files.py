@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.config.export import ExportConfig
+from tcs.config.pixels import rules_in
 from tcs.errors import ArtefactError
 from tcs.export import int8
 from tcs.export.check import CHECKED_IMAGES, Claim, differences
@@ -31,7 +32,9 @@ def write_int8(config: ExportConfig, order: Order) -> dict[str, Any]:
     Columns of the result: `int8` its path, `int8_refused`, `int8_drop` in points, and the comparison, each with `int8_` before it.
     ArtefactError where there is a file of such a name that is no 8-bit export, or, without `overwrite`, one made otherwise.
     """
-    pictures = open_pictures(str(config.int8), order.metadata["classes"])
+    pictures = open_pictures(
+        str(config.int8), order.metadata["classes"], rules_in(order.metadata["transform"], str(order.out))
+    )
     accepted, refused = (order.out.with_suffix(f".{kind}.onnx") for kind in ("int8", "int8-refused"))
     standing = _standing((accepted, refused), order, pictures, config.overwrite)
     comparison, made = (standing.comparison, None) if standing else _make(order, pictures)

@@ -15,6 +15,7 @@ from timm.models import get_model_args
 
 import cache
 from tcs.checkpoint import FOLDED
+from tcs.config.pixels import rules_in
 from tcs.inference.card import CROP, FILE, FORMAT, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
@@ -36,6 +37,7 @@ def describe(student: FinishedStudent, teacher: Mapping[str, Any], preprocess_in
             "img_size": details["image_size"],
             "mean": list(details["mean"]),
             "std": list(details["std"]),
+            **rules_in(details, str(student.folder)).entry,
             "interpolation": INTERPOLATION,
             "crop": CROP,
         },

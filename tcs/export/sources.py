@@ -16,11 +16,13 @@ import cache
 from tcs.checkpoint import CONFIG
 from tcs.config.export import ExportConfig
 from tcs.config.extract import DataConfig
+from tcs.config.names import finder
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError, DataError
 from tcs.export.check import CHECKED_IMAGES
 from tcs.images.decode import BadImageError, decode_square
 from tcs.images.sources import open_images
-from tcs.images.stored import decode_rows, find_images, is_store
+from tcs.images.stored import decode_rows, find_images, is_store, rules_of
 from tcs.inference.runs import FinishedStudent, find_students, load_student
 from tcs.runtime import progress_bar
 
@@ -81,6 +83,7 @@ class Pictures:
     identity: str
     keys: Sequence[str]
     read: Read
+    rules: PixelRules
     labels_N: NDArray[np.int64]
 
     def pixels(self, numbers_n: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
@@ -94,19 +97,21 @@ class Pictures:
 
     def _decode(self, number: int, size: int) -> NDArray[np.uint8]:
         try:
-            return decode_square(self.read(number), size)
+            return decode_square(self.read(number), size, self.rules)
         except (BadImageError, OSError) as error:
             raise DataError(
                 f"image '{self.keys[number]}' of {self.name} cannot be decoded: {error}; remove it, or mend it."
             ) from error
 
 
-def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
-    """The images of a store, a folder, a tar or a table, whichever `data` names, with labels matched to `classes` by name."""
+def open_pictures(data: str, classes: Sequence[str], rules: PixelRules) -> Pictures:
+    """The images of a store, a folder, a tar or a table, whichever `data` names, with labels matched to `classes` by name.
+
+    `rules` are for images that are in no store, which has its own."""
     if is_store(pathlib.Path(data)):
         store = cache.open(pathlib.Path(data))
         keys, names, labels, read = list(store.keys), store.classes, store.labels_N, find_images(store, None)
-        identity = store.labelled_identity
+        identity, rules = store.labelled_identity, rules_of(store)
     else:
         images = open_images(DataConfig(data=data))
         keys, names, labels = list(images.keys), images.classes, np.array(images.labels, np.int64)
@@ -115,6 +120,8 @@ def open_pictures(data: str, classes: Sequence[str]) -> Pictures:
         def read(row: int) -> bytes:
             return images.read(keys[row])
 
-    numbers = {name: number for number, name in enumerate(classes)}
-    known = np.array([*(numbers.get(name, -1) for name in names), -1], np.int64)
-    return Pictures(name=data, identity=identity, keys=keys, read=read, labels_N=known[np.asarray(labels, np.int64)])
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)} | {None: -1}
+    find = finder(classes)
+    known = np.array([*(numbers[find(name)] for name in names), -1], np.int64)
+    numbers_N = known[np.asarray(labels, np.int64)]
+    return Pictures(name=data, identity=identity, keys=keys, read=read, rules=rules, labels_N=numbers_N)

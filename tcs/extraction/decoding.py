@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from cache.fingerprint import content_hash
 from tcs.augmentation.views import ViewPolicy, replay
 from tcs.config.extract import ExtractConfig
+from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
-from tcs.images.decode import BadImageError, decode_image, shrink
+from tcs.images.decode import BadImageError, decode_told, shrink
 from tcs.images.listing import ImageList
 
 ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], Any]
@@ -111,13 +112,14 @@ def inputs_maker(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """One image: its place, what the teacher is given or None, content hash, bytes to keep, and what was wrong."""
+    """One image: its place, what the teacher is given or None, content hash, bytes to keep, what was wrong, and what was done."""
 
     position: int
     inputs: Inputs | None
     content_hash: bytes
     kept: bytes | None
     reason: str | None
+    done: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,8 +137,8 @@ class DecodedBatch:
 class ImagePositions(Dataset[DecodedImage]):
     """The images of a list by position, decoded and transformed; a bad one comes with its reason instead of pixels."""
 
-    def __init__(self, images: ImageList, make_inputs: MakesInputs, policy: str) -> None:
-        self._images, self._make_inputs = images, make_inputs
+    def __init__(self, images: ImageList, make_inputs: MakesInputs, policy: str, rules: PixelRules) -> None:
+        self._images, self._make_inputs, self._rules = images, make_inputs, rules
         self._keep, _, pixels = policy.partition(":")
         self._shrink_to = int(pixels or 0)
 
@@ -148,14 +150,21 @@ class ImagePositions(Dataset[DecodedImage]):
         data, key = b"", self._images.keys[position]
         try:
             data = _read(self._images, key)
-            image = decode_image(data)
-            inputs = self._make_inputs(key, image)
-            kept = self._kept(data, image)
+            decoded = decode_told(data, self._rules)
+            inputs = self._make_inputs(key, decoded.image)
+            kept = self._kept(data, decoded.image)
         except BadImageError as error:
             return DecodedImage(
                 position=position, inputs=None, content_hash=content_hash(data), kept=None, reason=str(error)
             )
-        return DecodedImage(position=position, inputs=inputs, content_hash=content_hash(data), kept=kept, reason=None)
+        return DecodedImage(
+            position=position,
+            inputs=inputs,
+            content_hash=content_hash(data),
+            kept=kept,
+            reason=None,
+            done=decoded.done,
+        )
 
     def _kept(self, data: bytes, image: Image.Image) -> bytes | None:
         if self._keep == "none":

@@ -100,7 +100,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
         return
     plan_identity, share = told
     if not share:
-        report([], ranks)
+        report([], extraction.told, ranks)
         return
     part = cache.PartWriter(extraction.config.out, plan_identity, share=share)
     teacher = projected(extraction.teacher, projections_of(part.plan))
@@ -108,7 +108,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
     with progress_bar(0, "extract", "images") as bar, cache.WriteBehind(part.write_shard) as write:
         for index, rows in _shards(extraction, part.plan, share, shared_bar(ranks, bar)):
             write(index, rows)
-    report(write.results, ranks)
+    report(write.results, extraction.told, ranks)
 
 
 def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
@@ -128,9 +128,19 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
         "images_per_second": round(images / seconds, 1),
     }
     run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
-    manifest = writer.close(provenance={"run": run})
+    manifest = writer.close(provenance={"run": run, "pixels": extraction.told.to_json()})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
+    _tell_pixels(extraction, manifest.rows)
+
+
+def _tell_pixels(extraction: Extraction, rows: int) -> None:
+    """What was done to make pixels of the images; of a resumed pass only those of this run were seen."""
+    sentences = extraction.told.sentences(extraction.config.rules)
+    if sentences and extraction.told.images < rows:
+        say(f"of the {extraction.told.images:,} images that were decoded in this run, not in the one before:")
+    for sentence in sentences:
+        say(sentence)
 
 
 def write_pending(
@@ -147,7 +157,7 @@ def write_pending(
         with cache.WriteBehind(writer.write_shard) as write:
             for index, rows in _shards(extraction, plan, pending if share is None else share, bar):
                 write(index, rows)
-        adopt_parts(writer, ranks, meanwhile=lambda: bar.advance(0))
+        adopt_parts(writer, extraction.told, ranks, meanwhile=lambda: bar.advance(0))
     return images
 
 
@@ -156,8 +166,6 @@ def _announce(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -
     labels, classes = extraction.labels
     labelled = sum(label >= 0 for label in labels)
     say(f"{images.root}: {len(images.keys):,} images, {labelled:,} labelled, {len(classes)} classes.")
-    if images.ignored:
-        say(f"{images.ignored:,} files without an image extension are ignored.")
     for note in images.notes:
         say(note)
     extraction.teacher.announce()
@@ -195,6 +203,7 @@ def batch_features(
         for batch in stream:
             with extraction.forward.images(len(batch.items)):
                 rows = batch_rows(extraction.teacher, batch, plan)
+            extraction.told.add(batch.items, plan.keys)
             yield batch, rows
             bar.advance(len(batch.items))
 

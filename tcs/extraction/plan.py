@@ -8,14 +8,16 @@ from typing import Any
 import cache
 from tcs.augmentation.views import PARAMETERS, ViewPolicy
 from tcs.config.extract import ExtractConfig
+from tcs.config.pixels import FIRST, PixelRules, rules_in
 from tcs.errors import ConfigError
 from tcs.extraction.cost import Cost, estimate_cost, readable_bytes
 from tcs.extraction.decoding import ImagePositions, inputs_maker, view_policy
 from tcs.extraction.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
+from tcs.extraction.told import PixelCounts
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
-from tcs.runtime import Stopwatch
-from tcs.splits.given_labels import read_given_labels
+from tcs.runtime import Stopwatch, say
+from tcs.splits.given_labels import as_spelled, read_given_labels
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 MAX_ORIGINAL_BYTES = 10_000_000_000
@@ -33,6 +35,7 @@ class Extraction:
     positions: ImagePositions
     given: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> class name, of the label file
     forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+    told: PixelCounts = dataclasses.field(default_factory=PixelCounts)
 
     @functools.cached_property
     def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -41,7 +44,8 @@ class Extraction:
         if self.config.overwrite or stored is None or len(stored[0]) != len(self.images.keys):
             stored = self.images.labels, self.images.classes
         names = [stored[1][label] if label >= 0 else None for label in stored[0]]
-        names = [self.given.get(key, name) for key, name in zip(self.images.keys, names, strict=True)]
+        given = as_spelled(self.given, stored[1])
+        names = [given.get(key, name) for key, name in zip(self.images.keys, names, strict=True)]
         used = set(names) - {None}
         known = [name for name in stored[1] if name in used or name in self.images.classes]
         classes = (*known, *sorted(name for name in used if name is not None and name not in known))
@@ -59,6 +63,8 @@ class Extraction:
 
 def prepare(config: ExtractConfig) -> Extraction:
     """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+    config = _with_rules(config)
+    rules = config.rules
     choose_source(config)
     require_obtainable(config)
     images = open_images(config)
@@ -66,12 +72,12 @@ def prepare(config: ExtractConfig) -> Extraction:
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
     views = view_policy(config)
-    positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), policy)
+    positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), policy, rules)
     facts = projection_facts(config, teacher, len(images.keys))
     if not config.dry_run:  # which asks for sizes only
         teacher = projected(teacher, find_projections(config, teacher, positions, facts))
     plan = cache.Plan(
-        identity=_identity(config, teacher, policy, views, facts),
+        identity=_identity(config, teacher, policy, views, facts) | rules.entry,
         readouts=tuple(
             cache.Readout(name=name, dims=dims, dtype=config.dtype, grid=teacher.grids.get(name))
             for name, dims in widths_of(teacher.readouts, facts).items()
@@ -86,6 +92,19 @@ def prepare(config: ExtractConfig) -> Extraction:
         constants=constants_of(teacher.projections),
     )
     return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions, given=given)
+
+
+def _with_rules(config: ExtractConfig) -> ExtractConfig:
+    """The configuration with its pixel rules named. What was begun by rules 1 goes on by them, unless others are asked for."""
+    if config.pixel_rules is None and not config.overwrite and config.rules == PixelRules():
+        stored = cache.stored_plan(config.out)
+        if stored is not None and rules_in(stored.identity, config.out).version == FIRST:
+            say(
+                f"{config.out} was begun by pixel rules 1 of an earlier release, and goes on by them: EXIF orientation is not applied, "
+                "transparency dropped (--overwrite extracts it anew by the present rules)."
+            )
+            return dataclasses.replace(config, pixel_rules=FIRST)
+    return dataclasses.replace(config, pixel_rules=config.rules.version)
 
 
 def _given_labels(config: ExtractConfig, images: ImageList) -> dict[str, str]:

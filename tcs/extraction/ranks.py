@@ -8,6 +8,7 @@ import cache
 from cache import digest_of_json
 from tcs.distributed.ranks import Ranks
 from tcs.errors import DataError
+from tcs.extraction.told import PixelCounts
 
 SETTLED_BY_RANK_0 = ("batch_size", "constants")
 
@@ -48,15 +49,16 @@ def share_of(ranks: Ranks) -> tuple[str, list[int]] | None:
     return told and (told["plan_identity"], ranks.share(told["shards"]))
 
 
-def report(written: list[cache.WrittenShard], ranks: Ranks) -> None:
-    """Tell rank 0 what this rank has written. Every rank does, once, unless the store was finished."""
-    ranks.gather_json([dataclasses.asdict(shard) for shard in written])
+def report(written: list[cache.WrittenShard], told: PixelCounts, ranks: Ranks) -> None:
+    """Tell rank 0 what this rank has written and counted. Every rank does, once, unless the store was finished."""
+    ranks.gather_json({"shards": [dataclasses.asdict(shard) for shard in written], "told": told.to_json()})
 
 
-def adopt_parts(writer: cache.StoreWriter, ranks: Ranks, meanwhile: Callable[[], None]) -> None:
-    """Wait, on rank 0, for the reports of all other ranks, and take over their shards; CacheError for one not there."""
-    for shards in ranks.gather_json([], meanwhile):
-        for shard in shards:
+def adopt_parts(writer: cache.StoreWriter, told: PixelCounts, ranks: Ranks, meanwhile: Callable[[], None]) -> None:
+    """Wait, on rank 0, for the reports of all other ranks, and take over their shards and counts; CacheError for one not there."""
+    for found in ranks.gather_json({"shards": [], "told": PixelCounts().to_json()}, meanwhile):
+        told.take(found["told"])
+        for shard in found["shards"]:
             writer.adopt(cache.WrittenShard(**shard))
 
 

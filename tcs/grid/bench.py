@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 import cache
+from tcs.artefact import tell_other_rules
 from tcs.config.evaluate import FewshotConfig
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.targets import open_targets
@@ -91,6 +92,7 @@ def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     """The stores and targets of a grid of one pair, opened. DataError where train and test are one store."""
     pick_device(device)
     train_store, test_store = open_stores(grid.train, grid.also), open_stores(grid.test, grid.test_also)
+    tell_other_rules(train_store, test_store)
     say_fewer(grid, train_store)
     if _identities(train_store) & _identities(test_store):
         raise DataError(

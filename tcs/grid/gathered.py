@@ -14,6 +14,7 @@ from PIL import Image
 
 import cache
 from cache.errors import CacheError
+from tcs.config.pixels import PixelRules
 from tcs.coordinates.system import CoordinateSystem, load_coordinates
 from tcs.coordinates.targets import open_targets
 from tcs.errors import TcsError
@@ -21,7 +22,7 @@ from tcs.grid.recipe import Grid, plan_cells
 from tcs.grid.recipe_file import load_grid
 from tcs.images.decode import BadImageError, decode_square
 from tcs.images.recorded import recorded_data
-from tcs.images.stored import ReadRow, find_images, given_images
+from tcs.images.stored import ReadRow, find_images, given_images, rules_of
 from tcs.reporting.beside import NOTHING, Axes, Beside
 from tcs.reporting.rows import RECIPE
 
@@ -101,13 +102,13 @@ def _thumbnails(grid: Grid, folder: pathlib.Path, dataset: str, keys: Sequence[s
         return {}
     try:
         store = cache.open(path)
-        read = _reader(store, part.test_data)
+        read, rules = _reader(store, part.test_data), rules_of(store)
     except (TcsError, CacheError):
         return {}
     rows, found = {key: row for row, key in enumerate(store.keys)}, {}
     for key in keys:
         try:
-            found[key] = _jpeg(read(rows[key]))
+            found[key] = _jpeg(read(rows[key]), rules)
         except (KeyError, TcsError, CacheError, BadImageError):
             continue
     return found
@@ -121,7 +122,7 @@ def _reader(store: cache.Store, data: str | None) -> ReadRow:
     return find_images(store, data)
 
 
-def _jpeg(data: bytes) -> bytes:
+def _jpeg(data: bytes, rules: PixelRules) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(decode_square(data, SIDE))).save(buffer, "JPEG", quality=QUALITY)
+    Image.fromarray(np.asarray(decode_square(data, SIDE, rules))).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()

@@ -1,11 +1,10 @@
-"""How the bytes of an image file become RGB pixels.
+"""How the bytes of an image file become RGB pixels, by the pixel rules of whom they are for (`tcs.config.pixels`).
 
-Knows nothing of teachers, and nothing of where the bytes lie. Pixels follow timm and torchvision where they are
-silent: transparency is dropped, the EXIF orientation is not applied, the first frame of an animation counts.
+Knows nothing of teachers, and nothing of where the bytes lie. Every pixel of the toolkit comes from here.
 
-Ordinary colour JPEGs go through simplejpeg where it is installed: the same library (libjpeg-turbo, accurate settings) with
-less around it, so the same pixels a tenth sooner (benchmarks/RESULTS.md). All else, and whatever it stumbles over, is
-Pillow's, which also says what is wrong.
+Ordinary colour JPEGs go through simplejpeg where it is installed, with Pillow's pixels; all else, and whatever it stumbles over, is
+Pillow's, which also says what is wrong. Pillow is asked for the formats of `tcs.images.formats` and no others: some of those that it knows
+start programs (EPS starts Ghostscript) or follow names in the file, whatever the file is called.
 """
 
 import contextlib
@@ -13,23 +12,45 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-try:
-    import simplejpeg
-except ImportError:  # an extra: pip install "tcs-distill[fast]"
-    simplejpeg = None
+from tcs.config.pixels import FIRST, PixelRules
+from tcs.images import earlier
+from tcs.images.colour import FIRST_FRAME, TURNED, follow_profile, to_rgb
+from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, exif_in_text, orientation_in, upright
+from tcs.images.formats import formats, unread
+from tcs.images.jpeg import NO_MARKERS, START, markers_of, quick_pixels
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
 MAX_ASPECT_RATIO = 1000
 JPEG_QUALITY = 95
-MOST_QUICK_PIXELS = 80_000_000  # below what Pillow takes for a decompression bomb
+
+# A bomb unfolds to far more than its bytes can tell of: photographs to 5 to 60 times their size, pages of text of one bit to 50 times.
+# What is not large is not asked: an empty page may be a few bytes. (Pillow itself refuses more than 179 million pixels.)
+MOST_UNASKED_PIXELS = 50_000_000
+MOST_UNFOLDING = 200
+BYTES_A_PIXEL = {"1": 1 / 8, "L": 1, "P": 1, "LA": 2, "I;16": 2, "I;16B": 2, "RGB": 3}  # any other mode: 4
+
+OF_FRAMES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # whose further frames or pages are not looked at
+SIXTEEN = 16
+PNG_DEPTH_AT = 24  # in the file: signature, length and name of IHDR, width, height
+PNG_START = b"\x89PNG\r\n\x1a\n"
+BITS_PER_SAMPLE = 258  # TIFF 6.0, 8
+NOTHING: frozenset[str] = frozenset()
 
 
 class BadImageError(Exception):
     """Bytes that are no image we can read; str() is the reason, for the quarantine list."""
+
+
+class Decoded(NamedTuple):
+    """An image of mode RGB with nothing but its pixels, and what was done to make it (names of `tcs.images.colour`)."""
+
+    image: Image.Image
+    done: frozenset[str]
 
 
 class _Quiet:
@@ -63,38 +84,101 @@ def quiet_pillow() -> Iterator[None]:
                 _Quiet.filters.__exit__(None, None, None)
 
 
-def decode_image(data: bytes) -> Image.Image:
+def decode_image(data: bytes, rules: PixelRules) -> Image.Image:
     """The bytes of an image file as a loaded PIL image of mode RGB; BadImageError, str() the reason, for all else."""
+    return decode_told(data, rules).image
+
+
+def decode_told(data: bytes, rules: PixelRules) -> Decoded:
+    """The same with what was done; of rules 1 nothing is told."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have switched it on; half an image is no image
     if not data:
         raise BadImageError("empty file")
-    quick = _colour_jpeg(data)
-    if quick is not None:
-        return quick
+    pixels_HW3 = quick_pixels(data)
+    if pixels_HW3 is not None:
+        height, width, _ = pixels_HW3.shape
+        _check_shape(width, height)
+        return _finished_jpeg(data, Image.fromarray(pixels_HW3), rules)
     try:
-        with quiet_pillow(), Image.open(io.BytesIO(data)) as image:
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_shape(*image.size)
-            image.load()
-            return _to_rgb(image)
+            _check_size(image, len(data))
+            return _by_pillow(data, image, rules)
     except BadImageError:
         raise
     except Exception as error:  # PIL's decoders raise nearly every built-in type on damaged bytes
-        raise BadImageError(_reason(error)) from error
+        raise BadImageError(_reason(error, data, rules)) from error
 
 
-def _colour_jpeg(data: bytes) -> Image.Image | None:
-    """The pixels of an ordinary colour JPEG; None where it is another file, or has anything odd about it."""
-    if simplejpeg is None or not data.startswith(b"\xff\xd8"):
-        return None
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours != "YCbCr" or height * width > MOST_QUICK_PIXELS:
-            return None
-        pixels_HW3 = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError:  # also for what can be recovered from: Pillow decides, as it would alone
-        return None
-    _check_shape(width, height)
-    return Image.fromarray(pixels_HW3)
+def _finished_jpeg(data: bytes, image: Image.Image, rules: PixelRules) -> Decoded:
+    """What is left to do for the decoded pixels of an ordinary colour JPEG."""
+    if rules.version == FIRST or (markers := markers_of(data)) is NO_MARKERS:
+        return Decoded(image, NOTHING)
+    done: set[str] = set()
+    if markers.profile:
+        image, done = follow_profile(image, markers.profile)
+        image.info = {}  # Little CMS leaves its profile there
+    orientation = orientation_in(markers.exif) if rules.orientation else UPRIGHT
+    if orientation in TURNS:
+        image, done = upright(image, orientation), done | {TURNED}
+    return Decoded(image, frozenset(done))
+
+
+def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> Decoded:
+    """An opened image as its rules have it."""
+    if rules.version == FIRST:
+        image.load()
+        return Decoded(earlier.to_rgb(image), NOTHING)
+    has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))
+    depth = data[PNG_DEPTH_AT] if data.startswith(PNG_START) else _tiff_value(image, BITS_PER_SAMPLE)
+    orientation, is_turned = _load(image)
+    _mend_transparency(image, depth)
+    shown, done = to_rgb(image, rules.background, depth == SIXTEEN)
+    if shown is image and image.format != "JPEG":  # which keeps a decoder for further frames
+        shown = image.copy()
+    if orientation in TURNS and is_turned != rules.orientation:
+        shown = upright(shown, orientation) if rules.orientation else as_stored(shown, orientation)
+    done |= {TURNED} if orientation in TURNS and rules.orientation else set()
+    done |= {FIRST_FRAME} if has_more else set()
+    shown.info = {}  # or a profile that was followed would be written into a copy, and followed again
+    return Decoded(shown, frozenset(done))
+
+
+def _load(image: ImageFile.ImageFile) -> tuple[int, bool]:
+    """Decode the pixels; returns their orientation, and whether Pillow has applied it, as it does for TIFF."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.load()
+        return orientation_in(_exif_of(image)), False
+    orientation = _tiff_value(image, ORIENTATION)
+    image.info.pop("xmp", None)  # or Pillow would turn a TIFF by its XMP, and no other file
+    image.load()
+    return orientation, ORIENTATION not in image.tag_v2
+
+
+def _tiff_value(image: ImageFile.ImageFile, tag: int) -> int:
+    """A whole number in the first directory of a TIFF, of several the first; 0 where it is none, or no TIFF."""
+    value = image.tag_v2.get(tag, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else 0
+
+
+def _exif_of(image: ImageFile.ImageFile) -> bytes:
+    """The EXIF data of a loaded image, which may have come behind its pixels."""
+    exif, text = image.info.get("exif"), image.info.get("Raw profile type exif")
+    if isinstance(exif, bytes):
+        return exif
+    return exif_in_text(text) if isinstance(text, str) else b""
+
+
+def _mend_transparency(image: ImageFile.ImageFile, depth: int) -> None:
+    """PNG (third edition, 11.3.2.1) tells the one transparent colour in the file's own depth; Pillow's pixels have 8 bits."""
+    clear = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in ("L", "RGB"):
+        return
+    if depth == SIXTEEN and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    elif depth in (2, 4) and isinstance(clear, int):
+        image.info["transparency"] = clear * 255 // (2**depth - 1)
 
 
 def _check_shape(width: int, height: int) -> None:
@@ -102,43 +186,34 @@ def _check_shape(width: int, height: int) -> None:
         raise BadImageError(f"{width} x {height} pixels: one side is over {MAX_ASPECT_RATIO} times the other")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and image.format == "JPEG":
-        return image  # convert() would copy it; other formats keep a decoder for further frames
-    if image.mode == "F":
-        raise BadImageError("floating-point pixels have no fixed range")
-    if image.mode.startswith("I"):
-        return _sixteen_bit_to_rgb(image)
-    if image.mode == "P":  # by way of RGBA, as PIL asks where the palette has transparency
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+def _check_size(image: Image.Image, size_bytes: int) -> None:
+    """Refuse what claims so many pixels that its bytes cannot tell of them, before any memory is taken for them."""
+    pixels = image.width * image.height
+    if pixels > MOST_UNASKED_PIXELS and pixels * BYTES_A_PIXEL.get(image.mode, 4) > MOST_UNFOLDING * size_bytes:
+        raise BadImageError(
+            f"{image.width} x {image.height} pixels in {size_bytes:,} bytes, as decompression bombs have them: above "
+            f"{MOST_UNASKED_PIXELS:,} pixels an image unfolds to {MOST_UNFOLDING} times its bytes at most"
+        )
 
 
-def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
-    """The upper 8 of 16 bits: PIL itself would clip every value above 255 to white."""
-    values_HW = np.asarray(image).astype(np.int64)
-    if values_HW.min() < 0 or values_HW.max() > 65535:
-        raise BadImageError("integer pixels outside 0 to 65535 have no known range")
-    return Image.fromarray((values_HW >> 8).astype(np.uint8)).convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image file"
+def _reason(error: Exception, data: bytes, rules: PixelRules) -> str:
+    if isinstance(error, UnidentifiedImageError):  # reasons are kept in shards, so those of rules 1 stay what they were
+        return "not an image file" if rules.version == FIRST else unread(data)
     text = " ".join(str(error).split())
     return (text or type(error).__name__)[:160]
 
 
-def decode_square(data: bytes, size: int) -> np.ndarray:
+def decode_square(data: bytes, size: int, rules: PixelRules) -> np.ndarray:
     """uint8 (size, size, 3): shorter side resized to `size` (bicubic; untouched if equal), then the centre crop."""
-    image = _shorter_side(decode_image(data), size)
+    image = _shorter_side(decode_image(data, rules), size)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
 
 
-def decode_whole(data: bytes, size: int) -> np.ndarray:
+def decode_whole(data: bytes, size: int, rules: PixelRules) -> np.ndarray:
     """uint8 (size, size, 3): the whole image squashed to a square (bicubic), so that shares of its sides stay what they are."""
-    return np.asarray(decode_image(data).resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8).copy()
+    image = decode_image(data, rules).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8).copy()
 
 
 def _shorter_side(image: Image.Image, size: int) -> Image.Image:
@@ -152,13 +227,14 @@ def _shorter_side(image: Image.Image, size: int) -> Image.Image:
 def shrink(data: bytes, image: Image.Image, size: int) -> bytes:
     """`data` re-encoded with its shorter side `size`; as it is where that is no larger already.
 
-    `image` is the decoded `data`. JPEG stays JPEG (quality 95), everything else becomes PNG.
+    `image` is the decoded `data`. JPEG stays JPEG (quality 95), everything else becomes PNG: opaque, upright and without a profile
+    by rules 2, so that these rules make the same pixels of it again.
     """
     if min(image.size) <= size:
         return data
     buffer = io.BytesIO()
     small = _shorter_side(image, size)
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(START):
         small.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
         small.save(buffer, "PNG")

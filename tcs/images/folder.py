@@ -6,17 +6,13 @@ so that a tar of a folder lists the same keys and labels as the folder.
 
 import os
 import pathlib
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tcs.config.extract import DataConfig
 from tcs.errors import DataError, did_you_mean, listed
+from tcs.images.formats import extensions, is_image, left_out
 from tcs.images.listing import ImageFiles, ImageList, PathFiles, check_key, make_list, natural_key
-
-EXTENSIONS = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
 
 SPLIT_SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"), ("test", "testing"))
 
@@ -34,9 +30,9 @@ def list_images(data: str | pathlib.Path, labels: str = "auto", split: str | Non
 def open_folder(config: DataConfig) -> ImageList:
     """The same for the folder `config.data`."""
     root = _root_folder(pathlib.Path(config.data), config.split)
-    keys, ignored = _walk(root)
+    keys, others = _walk(root)
     origin = {"kind": "folder", "path": str(root)}
-    return list_paths(config, root=str(root), keys=keys, ignored=ignored, files=PathFiles(root), origin=origin)
+    return list_paths(config, root=str(root), keys=keys, others=others, files=PathFiles(root), origin=origin)
 
 
 def _root_folder(data: pathlib.Path, split: str | None) -> pathlib.Path:
@@ -48,10 +44,10 @@ def _root_folder(data: pathlib.Path, split: str | None) -> pathlib.Path:
     return data / find_split(split, [entry.name for entry in data.iterdir() if entry.is_dir()], str(data))
 
 
-def _walk(root: pathlib.Path) -> tuple[list[str], int]:
-    """Keys of all image files below `root`, and the number of other files; hidden ones count as neither."""
+def _walk(root: pathlib.Path) -> tuple[list[str], list[str]]:
+    """Keys of all image files below `root`, and names of the other files; hidden ones are neither."""
     keys: list[str] = []
-    ignored = 0
+    others: list[str] = []
     for folder, names, files in os.walk(root, onerror=_refuse, followlinks=True):
         here = pathlib.Path(folder)
         visible = [name for name in names if not is_hidden(name, folder=True)]
@@ -59,11 +55,12 @@ def _walk(root: pathlib.Path) -> tuple[list[str], int]:
         for name in files:
             if is_hidden(name, folder=False):
                 continue
+            key = (here / name).relative_to(root).as_posix()
             if is_image(name):
-                keys.append(check_key((here / name).relative_to(root).as_posix(), str(root)))
+                keys.append(check_key(key, str(root)))
             else:
-                ignored += 1
-    return keys, ignored
+                others.append(key)
+    return keys, others
 
 
 def _refuse(error: OSError) -> None:
@@ -79,11 +76,6 @@ def _leads_back(root: pathlib.Path, folder: pathlib.Path) -> bool:
     target = folder.resolve()
     above = [folder.parent, *folder.parent.parents]
     return any(place.resolve().is_relative_to(target) for place in above[: above.index(root) + 1])
-
-
-def is_image(name: str) -> bool:
-    """Whether the file name ends as images do."""
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS
 
 
 def is_hidden(name: str, *, folder: bool) -> bool:
@@ -103,15 +95,27 @@ def find_split(split: str, folders: Iterable[str], root: str) -> str:
 
 
 def list_paths(
-    config: DataConfig, *, root: str, keys: Sequence[str], ignored: int, files: ImageFiles, origin: Mapping[str, Any]
+    config: DataConfig,
+    *,
+    root: str,
+    keys: Sequence[str],
+    others: Sequence[str],
+    files: ImageFiles,
+    origin: Mapping[str, Any],
 ) -> ImageList:
-    """The list of the images `keys`, relative posix paths: class = first folder. DataError, as `list_images` says."""
+    """The list of the images `keys`, relative posix paths: class = first folder. DataError, as `list_images` says.
+
+    `others` are files that are not read; notes say what they are.
+    """
+    notes = left_out(others)
     if not keys:
-        extensions = ", ".join(sorted(EXTENSIONS))
-        raise DataError(f"{root} holds no images ({ignored} other files); put files there that end in {extensions}.")
+        found = f" {' '.join(notes)}" if notes else ""
+        raise DataError(
+            f"{root} holds no images ({len(others)} other files); put files there that end in {', '.join(sorted(extensions()))}.{found}"
+        )
     names = {key: first_folder(key) for key in keys}
     _check_classes(config, root, {name for name in names.values() if name is not None}, keys)
-    return make_list(config, root=root, names=names, files=files, ignored=ignored, origin=origin)
+    return make_list(config, root=root, names=names, files=files, ignored=len(others), notes=notes, origin=origin)
 
 
 def first_folder(key: str) -> str | None:

@@ -7,10 +7,11 @@ import dataclasses
 import pathlib
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tcs.config.extract import DataConfig
+from tcs.config.names import clashes, finder, told
 from tcs.errors import DataError
 
 
@@ -28,7 +29,7 @@ class ImageFiles(Protocol):
 class ImageList:
     """The images of `root` in natural order of their `keys`; `labels` index `classes` (-1: none).
 
-    `ignored` counts the visible files without an image extension, `notes` are sentences for the user, and `origin` says
+    `ignored` counts the visible files that are not read (of which `notes` tell), `notes` are sentences for the user, and `origin` says
     for provenance what kind of source this is. None of the three, nor `root`, is part of a store's identity.
     """
 
@@ -125,13 +126,14 @@ def make_list(
         names, classes = dict.fromkeys(names), ()
     if config.class_map is not None:
         classes = read_class_map(config.class_map)
-        names, left_out = _only(set(classes), names)
+        names, left_out = _only(classes, names)
         notes = (*notes, *left_out)
         if not names:
             raise DataError(f"{config.class_map} names no class of {root}; give one class name per line.")
     if classes is None:
         classes = sorted({name for name in names.values() if name is not None}, key=natural_key)
     classes = tuple(classes)
+    notes = (*notes, *_clashes("the classes", classes), *_clashes("the images", names))
     index: dict[str | None, int] = {name: number for number, name in enumerate(classes)} | {None: -1}
     keys = tuple(sorted((check_key(key, root) for key in names), key=natural_key))
     return ImageList(
@@ -146,10 +148,25 @@ def make_list(
     )
 
 
-def _only(classes: set[str], names: Mapping[str, str | None]) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Those of `names` that have no class or one of `classes`, and a note on the others."""
-    kept = {key: name for key, name in names.items() if name is None or name in classes}
-    others = {name for name in names.values() if name is not None and name not in classes}
+def _clashes(what: str, names: Iterable[str]) -> tuple[str, ...]:
+    """A note on names that differ by case or by the form of their letters alone."""
+    found = clashes(names)
+    if not found:
+        return ()
+    one, other = found[0]
+    more = f" (and {len(found) - 1:,} more such pairs)" if len(found) > 1 else ""
+    return (
+        f"{what} {told(one)} and {told(other)} differ by case or by the form of their letters alone{more}: they count as two; "
+        "rename one where they are the same.",
+    )
+
+
+def _only(classes: Sequence[str], names: Mapping[str, str | None]) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Those of `names` that have no class or one of `classes`, as that is spelled there, and a note on the others."""
+    find = finder(classes)
+    spelled = {name: None if name is None else find(name) for name in set(names.values())}
+    kept = {key: spelled[name] for key, name in names.items() if name is None or spelled[name] is not None}
+    others = {name for name in names.values() if name is not None and spelled[name] is None}
     if not others:
         return kept, ()
     left_out = (

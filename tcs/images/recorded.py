@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.config.extract import DataConfig, ExtractConfig
+from tcs.config.pixels import FIRST
 from tcs.errors import ArtefactError, ConfigError
 
 
@@ -29,6 +30,7 @@ def recorded_config(store: pathlib.Path, provenance: Any, changes: Mapping[str, 
             "made it."
         )
     options = {name: _with_tuples(value) for name, value in recorded.items()}
+    options.setdefault("pixel_rules", FIRST)  # of a release that knew no others
     given = {name: value for name, value in changes.items() if value is not None}
     try:
         return ExtractConfig(**{**options, **given, "out": str(store), "overwrite": False, "dry_run": False})

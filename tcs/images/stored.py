@@ -14,6 +14,8 @@ from torch import Tensor
 
 import cache
 from tcs.config.extract import DataConfig
+from tcs.config.names import finder
+from tcs.config.pixels import PixelRules, rules_in
 from tcs.errors import ConfigError, DataError
 from tcs.images.decode import BadImageError, decode_square, decode_whole, quiet_pillow
 from tcs.images.recorded import recorded_data
@@ -62,10 +64,16 @@ def stored_images(store: cache.Store) -> ReadRow:
     return store.image_bytes
 
 
+def rules_of(store: cache.Store) -> PixelRules:
+    """How the images of a store become pixels: as the teacher saw them. ArtefactError for rules of a later release."""
+    return rules_in(store.manifest.plan.identity, str(store.path))
+
+
 def decode(store: cache.Store, read: ReadRow, row: int, size: int, *, whole: bool = False) -> NDArray[np.uint8]:
     """The image of a row as uint8 (size, size, 3), its centre or, squashed, the `whole`; DataError names a broken one."""
+    rules = rules_of(store)
     try:
-        return decode_whole(read(row), size) if whole else decode_square(read(row), size)
+        return decode_whole(read(row), size, rules) if whole else decode_square(read(row), size, rules)
     except BadImageError as error:
         raise DataError(
             f"image '{store.keys[row]}' of {store.path} cannot be decoded: {error}; check the store."
@@ -135,7 +143,8 @@ def given_images(store: cache.Store, data: str) -> ReadRow:
             "which students see; leave it out."
         )
     images = open_images(_source_options(store, data))
-    missing = sorted(set(store.keys) - set(images.keys))
+    find = finder(images.keys)  # a copy on another system may have its names in another normal form
+    missing = sorted(key for key in store.keys if find(key) is None)
     if missing:
         raise DataError(
             f"--data {data} lacks {len(missing):,} images of {store.path}, such as '{missing[0]}'; give the images that the "
@@ -145,7 +154,7 @@ def given_images(store: cache.Store, data: str) -> ReadRow:
     def read(row: int) -> bytes:
         key = store.keys[row]
         try:
-            found = images.read(key)
+            found = images.read(find(key) or key)
         except OSError as error:
             raise DataError(f"image '{key}' of {data} cannot be read ({error.strerror or error}).") from error
         if cache.content_hash(found) != store.hashes_N16[row].tobytes():

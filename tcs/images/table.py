@@ -14,6 +14,7 @@ from tcs.errors import DataError, did_you_mean
 from tcs.images.listing import ImageList, PathFiles, make_list
 
 PATH, LABEL, KEY = "path", "label", "key"
+DELIMITERS = (",", ";", "\t")  # spreadsheets of some languages save CSV with semicolons
 
 # One row: its number in the file, counted as its readers count, and the texts of path, label and key.
 Row = tuple[int, tuple[str | None, str | None, str | None]]
@@ -94,9 +95,11 @@ def _columns(table: pathlib.Path, config: DataConfig, columns: Sequence[str]) ->
 
 
 def _read_csv(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str], Iterator[Row]]:
-    """Commas, double quotes as RFC 4180 has them, UTF-8 with or without a mark, any line ends; empty lines do not count."""
-    lines = _csv_lines(table)
-    _, header = next(lines, (0, []))
+    """Double quotes as RFC 4180 has them, UTF-8 with or without a mark, any line ends; empty lines do not count.
+
+    Fields are separated by commas, or by semicolons or tabs where that is what makes the first line name the paths.
+    """
+    lines, header = _csv_with_header(table, _wanted(config)[0])
     if not header:
         raise DataError(f"{table} is empty; its first line must name the columns: path, and label where there are any.")
     columns = [name.strip() for name in header]
@@ -115,11 +118,24 @@ def _read_csv(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str], I
     return columns, rows()
 
 
-def _csv_lines(table: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_with_header(table: pathlib.Path, path: str) -> tuple[Iterator[tuple[int, list[str]]], list[str]]:
+    """The lines behind the first one, and that one, separated by the first of DELIMITERS by which there is a column `path`."""
+    lines = _csv_lines(table, DELIMITERS[0])
+    _, header = next(lines, (0, []))
+    for delimiter in DELIMITERS[1:] if path not in (name.strip() for name in header) else ():
+        with contextlib.suppress(DataError):  # what is wrong is told by the first
+            others = _csv_lines(table, delimiter)
+            _, columns = next(others, (0, []))
+            if path in (name.strip() for name in columns):
+                return others, columns
+    return lines, header
+
+
+def _csv_lines(table: pathlib.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line that is not empty. DataError: not UTF-8, not CSV, unreadable."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
             for fields in reader:
                 if fields:
                     yield reader.line_num, fields

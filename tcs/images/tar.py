@@ -13,7 +13,8 @@ from typing import Any
 
 from tcs.config.extract import DataConfig
 from tcs.errors import DataError
-from tcs.images.folder import find_split, is_hidden, is_image, list_paths
+from tcs.images.folder import find_split, is_hidden, list_paths
+from tcs.images.formats import is_image
 from tcs.images.listing import ImageList, check_key
 
 COMPRESSED = {
@@ -26,6 +27,7 @@ COMPRESSED = {
 
 # Where a member's bytes lie, (offset, length), or why there are none.
 Extent = tuple[int, int] | str
+NO_END = "a link that leads nowhere"
 
 
 class TarFiles:
@@ -93,7 +95,7 @@ def open_tar(config: DataConfig) -> ImageList:
         raise DataError(f"{root} holds tars, not images; unpack it, and give the folder or one of the tars in it.")
     files = TarFiles(path, extents, stamp)
     origin = {"kind": "tar", "path": root}
-    return list_paths(config, root=root, keys=list(extents), ignored=len(others), files=files, origin=origin)
+    return list_paths(config, root=root, keys=list(extents), others=list(others), files=files, origin=origin)
 
 
 def _refuse_compressed(path: pathlib.Path, head: bytes) -> None:
@@ -127,8 +129,9 @@ def _scan(path: pathlib.Path) -> tuple[dict[str, Extent], dict[str, Extent]]:
             folder = posixpath.dirname(name) if member.issym() else ""
             links[name] = posixpath.normpath(posixpath.join(folder, member.linkname))
     everything = images | others
+    ends: dict[str, Extent] = {}
     for name in links.keys() & images.keys():
-        images[name] = _follow(name, links, everything)
+        images[name] = _follow(name, links, everything, ends)
     return images, others
 
 
@@ -145,16 +148,19 @@ def _extent(member: tarfile.TarInfo) -> Extent:
     return "stored as a sparse file" if member.issparse() else (member.offset_data, member.size)
 
 
-def _follow(name: str, links: Mapping[str, str], extents: Mapping[str, Extent]) -> Extent:
-    """The extent at the end of a chain of links, all inside the tar; a reason where the chain has no such end."""
+def _follow(name: str, links: Mapping[str, str], extents: Mapping[str, Extent], ends: dict[str, Extent]) -> Extent:
+    """The extent at the end of a chain of links, all inside the tar; a reason where the chain has no such end.
+
+    `ends` are those found before: every link is followed once, however long the chains are that lead over it.
+    """
+    chain: dict[str, None] = {}
     target = name
-    for _ in range(len(links)):
-        if target not in links:
-            break
+    while target in links and target not in chain and target not in ends:
+        chain[target] = None
         target = links[target]
-    if target in links or target not in extents:
-        return f"a link to {links[name]}, which is not in the tar"
-    return extents[target]
+    end = ends.get(target, NO_END if target in links else extents.get(target, NO_END))
+    ends.update(dict.fromkeys(chain, end))
+    return f"a link to {links[name]}, which is not in the tar" if end is NO_END else end
 
 
 def _members(path: pathlib.Path) -> Iterator[tarfile.TarInfo]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageOps
 
 import cache
+from tcs.config.pixels import PixelRules
 from tcs.errors import TcsError
 from tcs.images.decode import BadImageError, decode_image, quiet_pillow
 from tcs.images.recorded import recorded_data
@@ -53,8 +54,8 @@ def find_reader(store: cache.Store, data: str | None) -> tuple[ReadRow | None, s
 class Pictures:
     """Pictures of the rows of one store; those that cannot be had are counted and left out."""
 
-    def __init__(self, read: ReadRow | None, most_bytes: int = PICTURE_BYTES) -> None:
-        self._read, self._most_bytes = read, most_bytes
+    def __init__(self, read: ReadRow | None, rules: PixelRules, most_bytes: int = PICTURE_BYTES) -> None:
+        self._read, self._rules, self._most_bytes = read, rules, most_bytes
         self._held: dict[int, str] = {}
         self.broken: set[int] = set()
 
@@ -94,7 +95,7 @@ class Pictures:
 
         def one(row: int) -> Image.Image | None:
             try:
-                return shrink(decode_image(read(row)).convert("RGB"))
+                return shrink(decode_image(read(row), self._rules).convert("RGB"))
             except (BadImageError, TcsError):
                 self.broken.add(row)
                 return None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.checkpoint import require_parts
+from tcs.config.pixels import EARLIER, PixelRules, rules_in
 from tcs.errors import ArtefactError, listed
 
 FORMAT = 1
@@ -31,14 +32,15 @@ PARTS: Mapping[str, Any] = {
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Card:
     """`classes` in the order of the outputs, none without a classifier; images are squares of `size` pixels, normalised with `mean`
-    and `std` on a 0..1 scale. `temperature` divides the logits, None where it was never fitted. `teacher` and `run` tell where the
-    student comes from."""
+    and `std` on a 0..1 scale; `rules` say how files become pixels. `temperature` divides the logits, None where it was never fitted.
+    `teacher` and `run` tell where the student comes from."""
 
     architecture: str
     classes: tuple[str, ...]
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    rules: PixelRules = EARLIER
     temperature: float | None = None
     kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     preprocess_in_graph: bool = False
@@ -69,6 +71,7 @@ def read_card(text: str | bytes, path: pathlib.Path) -> Card:
         size=transform["img_size"],
         mean=tuple(transform["mean"]),
         std=tuple(transform["std"]),
+        rules=rules_in(transform, str(path)),
         temperature=temperature,
         preprocess_in_graph=bool(content.get("preprocess_in_graph")),
         teacher=content.get("teacher") or {},

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tcs.checkpoint import CONFIG, load_weights
+from tcs.config.pixels import PixelRules
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError
 from tcs.images.decode import decode_image
@@ -77,8 +78,9 @@ def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
         size=height,
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
+        rules=PixelRules(),
     )
-    return of_module(folder.resolve().name, folder, model, card, device, pixels=TimmPixels(facts))
+    return of_module(folder.resolve().name, folder, model, card, device, make_pixels=TimmPixels(facts))
 
 
 def _class_names(model: nn.Module, folder: pathlib.Path) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ class TimmPixels:
         names = ("input_size", "interpolation", "crop_pct", "crop_mode")
         self._transform = timm.data.create_transform(**{name: facts[name] for name in names}, normalize=False)
 
-    def __call__(self, data: bytes) -> NDArray[np.uint8]:
+    def __call__(self, data: bytes, rules: PixelRules) -> NDArray[np.uint8]:
         """uint8 (S, S, 3) of the bytes of an image file; BadImageError."""
-        pixels: NDArray[np.uint8] = self._transform(decode_image(data)).permute(1, 2, 0).numpy()
+        pixels: NDArray[np.uint8] = self._transform(decode_image(data, rules)).permute(1, 2, 0).numpy()
         return pixels

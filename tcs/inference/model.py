@@ -1,7 +1,6 @@
 """A student ready for use: what it is, how bytes become its pixels, and its forward pass."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tcs.checkpoint import SEEN
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError
 from tcs.images.decode import decode_square
 from tcs.inference.card import Card
@@ -20,6 +20,7 @@ from tcs.metrics import known_hashes
 
 # The bytes of an image file -> uint8 (S, S, 3); BadImageError for what is no image.
 Pixels = Callable[[bytes], NDArray[np.uint8]]
+PixelsByRules = Callable[[bytes, PixelRules], NDArray[np.uint8]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,14 @@ class UsableModel:
     path: pathlib.Path
     card: Card
     network: Network
-    pixels: Pixels
+    make_pixels: PixelsByRules
     parameters: int | None = None
     student: FinishedStudent | None = None
+
+    def pixels(self, rules: PixelRules | None = None) -> Pixels:
+        """How files become its pixels: by its own rules, or, for the images of a store, by those of the store."""
+        own = self.card.rules if rules is None else rules
+        return lambda data: self.make_pixels(data, own)
 
     @property
     def known_n16(self) -> NDArray[np.uint8] | None:
@@ -53,21 +59,21 @@ def of_module(
     card: Card,
     device: torch.device,
     *,
-    pixels: Pixels | None = None,
+    make_pixels: PixelsByRules | None = None,
     student: FinishedStudent | None = None,
 ) -> UsableModel:
-    """A timm model on `device`; without `pixels` those that training scores students on."""
+    """A timm model on `device`; without `make_pixels` they are those that training scores students on."""
     return UsableModel(
         name=name,
         path=path,
         card=card,
         network=TorchNetwork(module, card.mean, card.std, device),
-        pixels=pixels or square_pixels(card.size),
+        make_pixels=make_pixels or square_pixels(card.size),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         student=student,
     )
 
 
-def square_pixels(size: int) -> Pixels:
+def square_pixels(size: int) -> PixelsByRules:
     """The pixels that training scores students on: shorter side resized, centre cropped (`decode_square`)."""
-    return functools.partial(decode_square, size=size)
+    return lambda data, rules: decode_square(data, size, rules)

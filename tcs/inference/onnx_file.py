@@ -37,7 +37,7 @@ def open_onnx(path: pathlib.Path, device: torch.device, threads: int, *, alone: 
         )
     card = read_card(text, path)
     network = OnnxNetwork(session, card)
-    return UsableModel(name=path.stem, path=path, card=card, network=network, pixels=square_pixels(card.size))
+    return UsableModel(name=path.stem, path=path, card=card, network=network, make_pixels=square_pixels(card.size))
 
 
 def _session(path: pathlib.Path, device: torch.device, threads: int, alone: bool) -> Any:

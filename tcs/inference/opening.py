@@ -8,7 +8,7 @@ import torch
 
 from tcs.checkpoint import CONFIG
 from tcs.errors import ArtefactError, did_you_mean, either, listed
-from tcs.images.folder import is_image
+from tcs.images.formats import is_image
 from tcs.inference.exported import is_exported, open_exported
 from tcs.inference.model import UsableModel, of_module
 from tcs.inference.onnx_file import SUFFIX, open_onnx

@@ -104,7 +104,7 @@ def _batches(
     """Rows and broken images, batch by batch."""
     flow = Flow(batch_size=config.batch_size, workers=config.workers or cores())
     with progress_bar(len(images), "predicting", "images") as bar:
-        for batch in score_images(images, model.network, model.pixels, flow):
+        for batch in score_images(images, model.network, model.pixels(), flow):
             broken = [(images[place].path, reason) for place, reason in batch.broken]
             paths = [images[place].path for place in batch.places_b]
             found = rows_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []

@@ -10,6 +10,7 @@ from tcs.config.extract import DataConfig
 from tcs.errors import DataError
 from tcs.images.listing import ImageFiles, PathFiles, check_key
 from tcs.images.sources import FILES, TABLE, find_source, open_images
+from tcs.runtime import say
 
 STDIN = "-"
 
@@ -63,6 +64,8 @@ def _of_data(path: str) -> Iterable[NamedImage]:
         ) from error
     # By os.path: pathlib would drop a leading ./ of what the user wrote.
     images = open_images(DataConfig(data=path, labels="none"))
+    for note in images.notes:  # what of the folder is no image that can be read here
+        say(note)
     base = os.path.dirname(path) if kind is TABLE else path  # noqa: PTH120
     paths = images.files.paths if isinstance(images.files, PathFiles) else {}  # of a table: its keys may be other names
     return (NamedImage(os.path.join(base, paths.get(key, key)), images.files, key) for key in images.keys)  # noqa: PTH118

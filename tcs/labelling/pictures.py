@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 import cache
+from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError, DataError
 from tcs.images.decode import BadImageError, decode_image
 from tcs.images.sheet import Cell, Line, write_cells
@@ -21,15 +22,17 @@ MOST_NAME_BYTES = 120  # of the 255 that a name may have, which grows while it i
 COPY = re.compile(r"\d{4,}-.+")  # how copies are called
 
 
-def write_sheet(path: pathlib.Path, suggestions: Sequence[Suggestion], read: ReadRow) -> None:
+def write_sheet(path: pathlib.Path, suggestions: Sequence[Suggestion], read: ReadRow, rules: PixelRules) -> None:
     """Write thumbnails in order of rank, with rank and key. DataError names an image that cannot be decoded."""
-    cells = [Cell(functools.partial(_decoded, item, read), (Line(f"{item.rank} ", item.key),)) for item in suggestions]
+    cells = [
+        Cell(functools.partial(_decoded, item, read, rules), (Line(f"{item.rank} ", item.key),)) for item in suggestions
+    ]
     write_cells(path, cells)
 
 
-def _decoded(item: Suggestion, read: ReadRow) -> Image.Image:
+def _decoded(item: Suggestion, read: ReadRow, rules: PixelRules) -> Image.Image:
     try:
-        return decode_image(read(item.row))
+        return decode_image(read(item.row), rules)
     except BadImageError as error:
         raise DataError(f"image '{item.key}' cannot be decoded: {error}; check the store.") from error
 

@@ -3,6 +3,7 @@
 The store's own labels are never read: what is labelled is what the file of `labelled` says. Legend: M labelled rows.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from tcs.config.plain import require_config
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.vectors import row_vectors
 from tcs.errors import ArtefactError, DataError
-from tcs.images.stored import find_images
+from tcs.images.stored import find_images, rules_of
 from tcs.labelling.choice import choose_rows
 from tcs.labelling.pictures import require_copies, write_folder, write_sheet
 from tcs.labelling.points import points_of
@@ -85,7 +86,8 @@ def _check_outputs(config: SuggestConfig) -> bool:
 
 def _pictures(config: SuggestConfig, store: cache.Store) -> list[tuple[pathlib.Path, Callable[..., None]]]:
     """What else is to be written, each with its writer; DataError, before anything is read, where images cannot be had."""
-    asked = [(config.sheet, write_sheet), (config.folder, write_folder)]
+    sheet = functools.partial(write_sheet, rules=rules_of(store))
+    asked = [(config.sheet, sheet), (config.folder, write_folder)]
     wanted = [(pathlib.Path(path), writer) for path, writer in asked if path is not None]
     if not wanted:
         return []

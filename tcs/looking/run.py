@@ -10,6 +10,7 @@ from tcs.artefact import write_same
 from tcs.config.look import LookConfig
 from tcs.config.plain import require_config
 from tcs.errors import DataError
+from tcs.images.stored import rules_of
 from tcs.images.thumbnails import Pictures, find_reader
 from tcs.looking.findings import Findings
 from tcs.looking.kept import compare_neighbours
@@ -38,7 +39,7 @@ def look(config: LookConfig) -> Look:
     findings = _find(given, spaces, config)
     notes = [*spaces.notes, *([said] if said else []), *_notes(findings, config)]
     found = _result(config, given, findings, tuple(notes))
-    data = PageMaker(findings, Pictures(read)).render(found).encode()
+    data = PageMaker(findings, Pictures(read, rules_of(given.store))).render(found).encode()
     write_same(pathlib.Path(config.out), data, maker="this look shows", overwrite=config.overwrite)
     for note in notes:
         say(note)

@@ -25,6 +25,7 @@ from tcs.extraction.projections import projected
 from tcs.images.listing import ImageList
 from tcs.images.recorded import is_there, recorded_config, require_path
 from tcs.images.sources import open_images
+from tcs.images.stored import rules_of
 from tcs.runtime import progress_bar, say, seed_for
 from tcs.teacher.model import Teacher, load_teacher
 from tcs.teacher.projection import stored_projection
@@ -89,7 +90,7 @@ def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
     teacher = projected(teacher, {name: made for name, made in found.items() if made is not None})
     images = _images(options, store, config.data is not None)
     make_inputs = inputs_maker(options, teacher.transform, teacher.preprocessing)
-    positions = ImagePositions(images, make_inputs, "none")
+    positions = ImagePositions(images, make_inputs, "none", rules_of(store))
     extraction = Extraction(config=options, images=images, teacher=teacher, plan=plan, positions=positions)
     generator = np.random.default_rng(seed_for(config.seed, "recompute"))
     rows_B = np.sort(generator.choice(len(store), min(config.sample, len(store)), replace=False))

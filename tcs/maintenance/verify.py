@@ -10,6 +10,7 @@ from typing import Any
 
 import cache
 from tcs.config.extract import DataConfig
+from tcs.config.names import finder
 from tcs.errors import listed
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_data
@@ -61,18 +62,19 @@ def measure_drift(store: cache.Store, data: str | os.PathLike[str]) -> Drift:
     images = open_images(_data_config(store, data))
     known = dict(zip(store.keys, (row.tobytes() for row in store.hashes_N16), strict=True))
     quarantined = {entry.key for entry in store.manifest.quarantine}
-    listed = set(images.keys)
-    changed, missing = [], [key for key in known if key not in listed]
+    find, there = finder([*known, *quarantined]), finder(images.keys)
+    changed, missing = [], [key for key in known if there(key) is None]
     with progress_bar(len(images.keys), "hash images", "images") as bar:
         for key in images.keys:
-            if key in known:
+            own = find(key)
+            if own in known:
                 found = _hash_of(images, key)
                 if found is None:
-                    missing.append(key)
-                elif found != known[key]:
-                    changed.append(key)
+                    missing.append(own)
+                elif found != known[own]:
+                    changed.append(own)
             bar.advance(1)
-    new = [key for key in images.keys if key not in known and key not in quarantined]
+    new = [key for key in images.keys if find(key) is None]
     return Drift(data=data, compared=len(known), changed=tuple(changed), missing=tuple(sorted(missing)), new=tuple(new))
 
 

@@ -11,11 +11,14 @@ import cache
 from tcs.artefact import plain_json
 from tcs.checkpoint import save_json
 from tcs.config.distill import DistillConfig
+from tcs.config.extract import ExtractConfig
+from tcs.config.pixels import FIRST
 from tcs.config.plain import require_config
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.errors import ArtefactError, ConfigError
 from tcs.extraction.extract import extract, extract_prepared
+from tcs.images.stored import rules_of
 from tcs.pipeline.division import divide
 from tcs.pipeline.exports import export_run
 from tcs.pipeline.outcome import Outcome, scored
@@ -83,7 +86,7 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
     places = config.places
     if config.test is not None:
         with stages.stage("extract test", f"and over {config.test}"):
-            extract(scoring_config(config))
+            extract(by_rules_of(places.train_store, scoring_config(config)))
     if config.val_split is not None:
         with stages.stage("divide", f"{100 * config.val_split:g} % of the labelled images are held out"):
             divide(places, config.val_split, config.train.seed)
@@ -116,6 +119,12 @@ def _go_on(config: DistillConfig, plan: dict[str, Any], stages: Stages) -> Outco
         refused=next(filter(None, refused.values()), None),
         closing=_closing(config, stages),
     )
+
+
+def by_rules_of(store: pathlib.Path, config: ExtractConfig) -> ExtractConfig:
+    """Test images become pixels as those of training did, also where these were extracted by an earlier release."""
+    version = rules_of(cache.open(store)).version
+    return dataclasses.replace(config, pixel_rules=version) if version == FIRST else config
 
 
 def _quoted(path: str | os.PathLike[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from tcs.artefact import plain_json
 from tcs.config.distill import DistillConfig, stage_defaults
 from tcs.config.extract import VIEW_OPTIONS, DataConfig, ExtractConfig
+from tcs.config.names import finder
 from tcs.config.pool import PoolConfig
 from tcs.config.train import DEFAULT_COMPONENTS, TrainConfig, may_score_labels
 from tcs.coordinates.from_store import COMPONENTS
@@ -224,7 +225,8 @@ def _test_images(config: DistillConfig, method: Method, classes: tuple[str, ...]
         raise DataError(
             f"--test {config.test} has no labels, so nothing can be scored; give class folders, or leave it out."
         )
-    strangers = sorted(used - set(classes))
+    find = finder(classes)
+    strangers = sorted(name for name in used if find(name) is None)
     if strangers and method.reads_labels and config.train.split_file is None:
         raise DataError(
             f"--test {config.test} has classes that no training image is of: {listed(strangers, 5)}; label images of them, or "

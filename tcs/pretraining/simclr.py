@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from tcs.config.pixels import PixelRules
 from tcs.errors import ModelError, require, require_choice
 from tcs.functional.contrast import PROJECTION_DIMS, projection_head
 from tcs.images.decode import BadImageError, decode_image
@@ -120,7 +121,7 @@ class ViewPairs(Dataset[Tensor | str]):
         row, seed = item
         key = self._images.keys[row]
         try:
-            return self._views(decode_image(self._images.read(key)), seed)
+            return self._views(decode_image(self._images.read(key), PixelRules()), seed)
         except (BadImageError, OSError) as error:
             return f"{key}: {error}"
 

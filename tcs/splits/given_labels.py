@@ -7,11 +7,12 @@ import contextlib
 import os
 import pathlib
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cache
 from tcs.config.labelling import LabelConfig
+from tcs.config.names import finder, same_form
 from tcs.config.plain import require_config
 from tcs.errors import DataError, did_you_mean, either
 from tcs.runtime import environment, say
@@ -34,14 +35,16 @@ def read_given_labels(path: str, keys: Sequence[str], origin: Mapping[str, Any],
         raise DataError(
             f"{path} labels no image; write lines `class key`, or fill in the column class of a table with a column key or path."
         )
-    known, roots = set(keys), roots_of(origin)
+    find, roots = finder(keys), roots_of(origin)
+    spelling: dict[str, str] = {}
     found: dict[str, str] = {}
     first: dict[str, LabelLine] = {}
     for line in lines:
-        key = next((text for text in _spellings(line, roots) if text in known), None)
+        key = next((known for text in _spellings(line, roots) if (known := find(text)) is not None), None)
+        name = spelling.setdefault(same_form(line.name), line.name)
         if key is None:
             raise DataError(f"{line.place} names '{line.key}', which is no image of {where}.{_nearest(line.key, keys)}")
-        if found.setdefault(key, line.name) != line.name:
+        if found.setdefault(key, name) != name:
             raise DataError(
                 f"{line.place} gives '{key}' the class '{line.name}', and line {first[key].number} gives it '{found[key]}'; "
                 "keep one of the two lines."
@@ -62,12 +65,20 @@ def roots_of(origin: Mapping[str, Any]) -> dict[str, str]:
 def give_labels(store: str | os.PathLike[str], path: str, names: Mapping[str, str]) -> cache.LabelChanges:
     """Label the images (by key) of a closed store as `names` says, read from the file `path`, and say what changed."""
     digest = cache.digest_of_bytes(pathlib.Path(path).read_bytes())
-    found = cache.set_labels(store, names, source={"file": path, "digest": digest, "environment": environment()})
+    stored = cache.stored_labels(store)
+    spelled = as_spelled(names, () if stored is None else stored[1])
+    found = cache.set_labels(store, spelled, source={"file": path, "digest": digest, "environment": environment()})
     if found.added or found.changed:
         say(f"{store}: {found.added:,} labels added and {found.changed:,} corrected by {path}.")
     else:
         say(f"{store}: all {found.same:,} labels of {path} are there already.")
     return found
+
+
+def as_spelled(names: Mapping[str, str], classes: Iterable[str]) -> dict[str, str]:
+    """The names with those of `classes` spelled as they are there."""
+    find = finder(classes)
+    return {key: find(name) or name for key, name in names.items()}
 
 
 def label_store(config: LabelConfig) -> cache.LabelChanges:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.config.names import Finder, finder
 from tcs.errors import DataError, did_you_mean
 
 KEY, PATH, CLASS = "key", "path", "class"
@@ -39,6 +40,10 @@ class LabelLine:
     number: int
     name: str
     key: str
+
+    def spelled(self, find: Finder) -> "LabelLine":
+        """The line with its class as `find` has it, where that is known."""
+        return dataclasses.replace(self, name=find(self.name) or self.name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,14 +118,15 @@ def resolved_rows(lines: Iterable[LabelLine], keys: Sequence[str]) -> Iterator[t
 
     A key that the store lacks is also looked up as `class/key`, since published lists often leave the class folder out.
     """
-    row_of = {key: row for row, key in enumerate(keys)}
+    row_of, find = {key: row for row, key in enumerate(keys)}, finder(keys)
     seen: dict[int, int] = {}
     for line in lines:
-        row = row_of.get(line.key, row_of.get(f"{line.name}/{line.key}"))
-        if row is None:
+        key = find(line.key) or find(f"{line.name}/{line.key}")
+        if key is None:
             raise DataError(
                 f"{line.place} names '{line.key}', which the store lacks.{did_you_mean(line.key, row_of) or ' Correct it.'}"
             )
+        row = row_of[key]
         if row in seen:
             raise DataError(f"{line.place} names '{line.key}' again (line {seen[row]}); keep one of the two lines.")
         seen[row] = line.number

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import cache
+from tcs.config.names import finder
 from tcs.errors import DataError, did_you_mean, listed
 from tcs.runtime import say
 from tcs.splits.label_file import LabelLine, read_label_lines, resolved_rows
@@ -25,7 +26,8 @@ def relabelled(store: cache.Store, split_file: str | None) -> cache.Store:
     """
     if split_file is None:
         return store
-    lines = read_label_lines(split_file)
+    find = finder(store.classes)
+    lines = [line.spelled(find) for line in read_label_lines(split_file)]
     named = {line.name for line in lines}
     if len(named) < 2:
         raise DataError(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
+from tcs.config.names import finder
 from tcs.errors import DataError, did_you_mean
 from tcs.runtime import say
 from tcs.splits.counts import counted, rows_of_classes
@@ -192,7 +193,8 @@ def read_split_file(
 ) -> Split:
     """The split that a file names, rows of a class in the order of the file: `class key` lines, or a table that `tcs suggest`
     wrote, with its column `class` filled in (tcs.splits.label_file reads both)."""
-    lines = read_label_lines(path)
+    find = finder(classes)
+    lines = [line.spelled(find) for line in read_label_lines(path)]
     label_of = {name: label for label, name in enumerate(classes)}
     for line in lines:
         _check_class(line, label_of)

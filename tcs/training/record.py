@@ -27,6 +27,7 @@ from tcs.checkpoint import (
 )
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError
+from tcs.images.stored import rules_of
 from tcs.runtime import environment
 from tcs.students.student import Student, normalisation
 from tcs.training.calibration import calibration_of
@@ -160,6 +161,7 @@ def run_record(
             "image_size": job.size,
             "mean": list(mean),
             "std": list(std),
+            **rules_of(data.store).entry,
             "parameters": sum(parameter.numel() for parameter in student.backbone.parameters()),
             "weights": weights,
         },

@@ -1,0 +1,204 @@
+"""Files that are made to hurt: each ends in one line, with memory that is bounded by what it holds, and starts nothing."""
+
+import io
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from tcs.config.pixels import EARLIER, PixelRules
+from tcs.images.decode import MOST_UNASKED_PIXELS, BadImageError, decode_image, decode_told
+from tcs.images.formats import formats
+
+BOTH = (PixelRules(), EARLIER)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, depth: int, colour: int, *more: bytes, rows: bytes = b"") -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBB", width, height, depth, colour) + b"\0\0\0")
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(more) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def gif(width: int, height: int) -> bytes:
+    """42 bytes: header, a palette of two colours, one picture, of which a few bits are there."""
+    head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    return head + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\2\x09\x4c\x01\0\0\0\0\0\0\0\0;"
+
+
+def tiff(width: int, height: int) -> bytes:
+    """A directory that claims a strip of bits which is not there."""
+    entries = (
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, 1),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (278, 4, height),
+        (279, 4, 9),
+    )
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + b"\0\0\0\0"
+
+
+BOMBS = {
+    "GIF of 42 bytes": gif(13_370, 13_370),
+    "PNG of 16 bits": png(13_370, 13_370, 16, 0),
+    "PNG of 16 bits and four bands": png(13_370, 13_370, 16, 6),
+    "PNG of one bit": png(13_370, 13_370, 1, 0),
+    "TIFF": tiff(13_370, 13_370),
+    "WEBP": b"RIFF"
+    + struct.pack("<I", 22)
+    + b"WEBPVP8L"
+    + struct.pack("<I", 9)
+    + b"\x2f"
+    + struct.pack("<I", 16_383 | 16_383 << 14)
+    + b"\0" * 6,
+    "JPEG": b"\xff\xd8\xff\xc0"
+    + struct.pack(">HBHHB", 17, 8, 8900, 8900, 3)
+    + b"\1\x22\0\2\x11\1\3\x11\1"
+    + b"\xff\xda\0\x0c\3\1\0\2\x11\3\x11\0\x3f\0\0",
+    "BMP": b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 13_000, 13_000, 1, 24, 0, 0, 0, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("rules", BOTH)
+@pytest.mark.parametrize("kind", BOMBS)
+def test_bombs_are_refused_before_memory_is_taken(kind: str, rules: PixelRules) -> None:
+    assert len(BOMBS["GIF of 42 bytes"]) == 42
+    with pytest.raises(
+        BadImageError, match=r"pixels in \d+ bytes, as decompression bombs|could be decompression bomb"
+    ) as found:
+        decode_image(BOMBS[kind], rules)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="the peak is read as Linux tells it")
+def test_the_memory_that_bombs_take_is_small() -> None:
+    """In a process of its own, whose peak nothing else has raised."""
+    code = """
+        import json, resource, sys
+        resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
+        from tcs.config.pixels import PixelRules
+        from tcs.images.decode import BadImageError, decode_image
+        from tests.test_hostile_images import BOMBS
+        peak = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])  # kB of this program alone
+        before, told = peak(), []
+        for data in BOMBS.values():
+            try:
+                decode_image(data, PixelRules())
+            except BadImageError as error:
+                told.append(str(error))
+        print(json.dumps([len(told), peak() - before]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (pathlib.Path(__file__).parents[1], *sys.path)))},
+    )
+    refused, kilobytes = json.loads(done.stdout)
+    assert refused == len(BOMBS)
+    assert kilobytes < 50_000
+
+
+def test_what_is_large_for_its_bytes_is_decoded_where_it_is_not_too_large() -> None:
+    """A page without a word on it: 24 million pixels in a few kilobytes, and in few bytes a pixel of memory."""
+    side = 4900
+    data = png(side, side, 1, 0, rows=b"\0" * ((side + 7) // 8 + 1) * side)
+    assert side * side < MOST_UNASKED_PIXELS
+    assert len(data) < 10_000
+    assert decode_image(data, PixelRules()).size == (side, side)
+
+
+@pytest.mark.parametrize("rules", BOTH)
+def test_no_program_is_started_for_a_file_whatever_its_name(
+    rules: PixelRules, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker, program = tmp_path / "started", tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    told = "not an image file" if rules is EARLIER else "a PostScript file: convert to PNG or JPEG first"
+    with pytest.raises(BadImageError, match=rf"^{told}$"):
+        decode_image(eps, rules)
+    assert not marker.exists()
+    with Image.open(io.BytesIO(eps)) as opened, pytest.raises(OSError, match=r"\S"):
+        opened.load()
+    assert marker.exists() or "EPS" not in Image.OPEN  # so Pillow by itself would have
+
+
+def test_only_harmless_formats_are_asked_for() -> None:
+    assert {"JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"} <= set(formats())
+    assert not {"EPS", "WMF", "FITS", "PSD", "MPEG", "IPTC", "HDF5"} & set(formats())
+
+
+def test_exif_of_any_length_takes_no_time() -> None:
+    entries = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + (b"\1\1\5\0" + b"\xff" * 8) * 65_535  # each of 4 billion values
+    rows = b"".join(b"\0" + bytes(range(5)) for _ in range(4))
+    data = png(5, 4, 8, 0, chunk(b"eXIf", entries.removeprefix(b"Exif\0\0") + b"\0" * 5_000_000), rows=rows)
+    start = time.process_time()
+    decoded = decode_told(data, PixelRules())
+    assert time.process_time() - start < 2
+    assert (decoded.image.size, decoded.done) == ((5, 4), frozenset())
+
+
+def test_fill_bytes_before_a_marker_take_no_time() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    start = time.process_time()
+    assert decode_image(data[:2] + b"\xff" * 5_000_000 + data[2:], PixelRules()).size == (8, 8)
+    assert time.process_time() - start < 2
+
+
+def test_a_profile_that_unpacks_to_gigabytes_ends_in_one_line() -> None:
+    packed = zlib.compress(b"\0" * 20_000_000)
+    with pytest.raises(BadImageError, match=r"^Decompressed data too large"):
+        decode_image(png(5, 4, 8, 0, chunk(b"iCCP", b"x\0\0" + packed)), PixelRules())
+
+
+def outcome(data: bytes, rules: PixelRules) -> str:
+    try:
+        return decode_image(data, rules).mode
+    except BadImageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF"])
+def test_damaged_files_with_everything_in_them_never_raise_anything_else(kind: str) -> None:
+    generator = np.random.default_rng(5)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(generator.integers(0, 256, (24, 16, 4), dtype=np.uint8))
+    image = image.convert("RGB") if kind == "JPEG" else image
+    profile = (
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"\0s\0R\0G\0B", b"\0o\0t\0h\0e")
+    )
+    buffer = io.BytesIO()
+    image.save(buffer, kind, exif=exif, icc_profile=profile)
+    good = np.frombuffer(buffer.getvalue(), np.uint8)
+    for _ in range(150):
+        bad = good.copy()
+        head = 700 if generator.random() < 0.7 else len(bad)  # what describes the pixels is at the beginning
+        places = generator.integers(0, min(head, len(bad)), 4)
+        bad[places] = generator.integers(0, 256, 4)
+        for rules in BOTH:
+            told = outcome(bad.tobytes(), rules)
+            assert 0 < len(told) <= 220
+            assert "\n" not in told
