@@ -277,3 +277,14 @@ def test_maps_are_refused_with_the_remedy(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ArtefactError, match=message):
         make(tmp_path)
     assert not (tmp_path / "t.h5").exists()
+
+
+def test_rows_that_a_file_claims_and_does_not_hold_are_not_allocated(
+    made: tuple[cache.Store, Targets], tmp_path: pathlib.Path
+) -> None:
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        columns = file["bits"].shape[1]
+        del file["bits"]
+        file.create_dataset("bits", (2**31, columns), "uint8", chunks=(1024, columns))
+    with pytest.raises(ArtefactError, match=r"'bits' claims [\d,]+ bytes and does not hold them; make it again"):
+        open_targets(tmp_path / "t.h5")

@@ -184,7 +184,13 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
             system_arrays = {name: _read(file, SYSTEM_PREFIX + name, path) for name in ARRAY_SHAPES}
     except FileNotFoundError as error:
         raise ArtefactError(f"there are no targets at {path}; make them with tcs targets.") from error
-    except (OSError, KeyError, ValueError) as error:
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        RecursionError,
+    ) as error:  # libhdf5's errors come as any of these
         raise ArtefactError(
             f"{path} is no targets file ({str(error)[:80]}); name a file that tcs targets wrote."
         ) from error
@@ -237,7 +243,7 @@ def _require_targets_file(path: pathlib.Path) -> None:
     try:
         with h5py.File(path, "r") as file:
             ours = json.loads(_read(file, "facts", path).tobytes()).get("format") == FORMAT
-    except (OSError, KeyError, ValueError, AttributeError, ArtefactError):
+    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, ArtefactError):
         ours = False
     if not ours:
         raise ArtefactError(f"{path} exists and is no targets file; name another --out.")
@@ -249,6 +255,10 @@ def _read(file: Any, name: str, path: str | pathlib.Path) -> NDArray[Any]:
     dataset = file[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.hasobject or dataset.is_virtual or dataset.external:
         raise ArtefactError(f"{path}: '{name}' is no plain data set; name a file that tcs targets wrote.")
+    if dataset.id.get_storage_size() != dataset.nbytes:  # what a file claims to hold may be any number
+        raise ArtefactError(
+            f"{path}: '{name}' claims {dataset.nbytes:,} bytes and does not hold them; make it again with tcs targets."
+        )
     array: NDArray[Any] = dataset[...]
     return array
 

@@ -71,7 +71,7 @@ def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False)
         raise ModelError(f"--model names '{spec.name}', which timm {timm.__version__} does not have.{near}")
     try:
         model: nn.Module = timm.create_model(spec.name, pretrained=pretrained, num_classes=n_classes, **spec.kwargs)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError, ArithmeticError) as error:
         reason, given = first_line(error), ", or leave --pretrained out" if pretrained else ""
         raise ModelError(f"--model '{spec.text}' cannot be built: {reason}; check its k=v arguments{given}.") from error
     return model
