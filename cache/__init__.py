@@ -19,6 +19,8 @@ from cache import errors as errors
 from cache.constants import Constant as Constant
 from cache.creation import create as create
 from cache.derivation import DerivedFrom as DerivedFrom
+from cache.derivation import carried_rows as carried_rows
+from cache.derivation import joined_rows as joined_rows
 from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features
@@ -51,6 +53,7 @@ from cache.relabelling import stored_labels as stored_labels
 from cache.repair import discard_shards as discard_shards
 from cache.repair import reopen_store as reopen_store
 from cache.repair import require_same_rows as require_same_rows
+from cache.replacement import Replacement as Replacement
 from cache.schema import FORMAT_VERSION as FORMAT_VERSION
 from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
@@ -78,6 +81,7 @@ __all__ = [
     "Problem",
     "Quarantined",
     "Readout",
+    "Replacement",
     "Row",
     "ShardRows",
     "Store",
@@ -89,6 +93,7 @@ __all__ = [
     "WrittenShard",
     "about",
     "atomic_write_bytes",
+    "carried_rows",
     "content_hash",
     "create",
     "digest_of_bytes",
@@ -97,6 +102,7 @@ __all__ = [
     "errors",
     "export",
     "join",
+    "joined_rows",
     "merge",
     "open",
     "pack",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.train import TrainConfig as TrainConfig
+    from tcs.config.update import UpdateConfig as UpdateConfig
     from tcs.coordinates.fit import fit as fit
     from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
     from tcs.coordinates.system import load_coordinates as load_coordinates
@@ -72,9 +73,11 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.inference.runs import FinishedStudent as FinishedStudent
     from tcs.inference.runs import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
+    from tcs.maintenance.changes import Changes as Changes
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
     from tcs.maintenance.repair import repair as repair
+    from tcs.maintenance.update import update as update
     from tcs.maintenance.verify import measure_drift as measure_drift
     from tcs.methods.catalogue import loss_facts as loss_facts
     from tcs.methods.catalogue import method_facts as method_facts
@@ -136,6 +139,9 @@ MODULE_OF: dict[str, str] = {
     "measure_drift": "tcs.maintenance.verify",
     "RecomputeConfig": "tcs.config.extract",
     "recompute": "tcs.maintenance.recompute",
+    "UpdateConfig": "tcs.config.update",
+    "update": "tcs.maintenance.update",
+    "Changes": "tcs.maintenance.changes",
     "RepairConfig": "tcs.config.extract",
     "repair": "tcs.maintenance.repair",
     "ImportConfig": "tcs.config.exchange",

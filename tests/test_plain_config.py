@@ -40,6 +40,7 @@ GIVEN: dict[Any, dict[str, Any]] = {
     tcs.SuggestConfig: {"store": "x", "n": 4, "out": "y"},
     tcs.AuditConfig: {"store": "x"},
     tcs.RecomputeConfig: {"store": "x"},
+    tcs.UpdateConfig: {"store": "x"},
     tcs.RepairConfig: {"store": "x"},
     tcs.ImportConfig: {"source": "x", "out": "y"},
     AugmentConfig: {},

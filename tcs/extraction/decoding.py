@@ -187,7 +187,7 @@ class Collate:
         return DecodedBatch(images_VB3HW=images_VB3HW, views=views, items=bare)
 
 
-def cut(positions: range, batch_size: int) -> list[range]:
+def cut(positions: Sequence[int], batch_size: int) -> list[Sequence[int]]:
     """The batches of a shard: its positions in runs of `batch_size`, the last one shorter."""
     return [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
 

@@ -121,7 +121,7 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     share = share_out(writer.plan, writer.pending(), ranks)
     images = write_pending(extraction, writer, share, ranks)
     seconds = time.perf_counter() - start
-    _require_good(config, writer.plan, writer.quarantine)
+    require_good(config, writer.plan, writer.quarantine)
     run: dict[str, Any] = {
         "images": images,
         "seconds": round(seconds, 3),
@@ -185,7 +185,7 @@ def _shards(
 
 
 def batch_features(
-    extraction: Extraction, plan: cache.Plan, batches: Sequence[range], bar: Bar
+    extraction: Extraction, plan: cache.Plan, batches: Sequence[Sequence[int]], bar: Bar
 ) -> Generator[tuple[DecodedBatch, dict[str, np.ndarray]], None, None]:
     """Each batch of positions, and float32 (n, ...) of each readout for the n good images in it."""
     views = 1 if plan.views is None else plan.views.count
@@ -199,7 +199,7 @@ def batch_features(
             bar.advance(len(batch.items))
 
 
-def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
+def require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
     """Raise DataError listing the bad images where there are more than allowed, or nothing but bad ones."""
     told = [f"{entry.key} ({entry.reason})" for entry in bad]
     if len(bad) == len(plan.keys):

@@ -1,0 +1,292 @@
+"""`tcs cache update`: a store follows its data set. What is new or changed is extracted, the rest is carried over bit for bit.
+
+The new state is written like any store, shard by shard and resumable; the former one stands until it is whole.
+
+Legend: P inputs of the new plan.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+import cache
+from tcs.artefact import differences, plain_json
+from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
+from tcs.config.plain import require_config
+from tcs.config.update import UpdateConfig
+from tcs.errors import ArtefactError
+from tcs.extraction.cost import Cost, estimate_cost
+from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
+from tcs.extraction.extract import batch_features, require_good
+from tcs.extraction.gate import add_gate
+from tcs.extraction.plan import Extraction, prepare
+from tcs.extraction.rows import shard_rows
+from tcs.images.listing import ImageList
+from tcs.images.recorded import recorded_config, require_path
+from tcs.images.sources import open_images
+from tcs.maintenance.changes import Changes, find_changes
+from tcs.maintenance.recompute import require_same_teacher
+from tcs.runtime import Bar, environment, progress_bar, say
+from tcs.splits.counts import describe_labels
+from tcs.splits.given_labels import give_labels, read_given_labels
+from tcs.teacher.source import teacher_to_run
+
+PARENT = "parent"  # entry of the provenance: which store this one grew from, and how
+
+
+def update(config: UpdateConfig) -> Changes:
+    """Make a store follow its data set; returns what has changed. With `dry_run` that is told, with its cost, and nothing is written.
+
+    Row order, labels, classes and identity are those of a fresh extraction of the data set with the recorded options (but for rows
+    that `keep_gone` keeps); labels that were given later stay, where the data set has not changed that image's class itself. A
+    store that follows already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
+    """
+    require_config(config, UpdateConfig)
+    if config.dry_run or config.out is not None:
+        return _updated(config, cache.open(config.store), pathlib.Path(config.out or config.store), None)
+    with cache.Replacement(config.store) as replacement:
+        return _updated(config, cache.open(config.store), replacement.new, replacement)
+
+
+def _updated(
+    config: UpdateConfig, store: cache.Store, place: pathlib.Path, replacement: cache.Replacement | None
+) -> Changes:
+    options = _options(config, store)
+    images = open_images(options)
+    given = _given_labels(config, options, images)
+    changes = find_changes(store, images, keep_gone=config.keep_gone)
+    images = dataclasses.replace(
+        images, keys=changes.plan.keys, labels=changes.plan.labels, classes=changes.plan.classes
+    )
+    for line in changes.describe(options.data):
+        say(line)
+    if changes.is_none:
+        _leave(config, store, given, replacement)
+        return changes
+    work = _prepared(options, store, images, changes)
+    if work is not None:
+        say(f"to be extracted: {_cost(work, changes).describe()}")
+    if config.dry_run:
+        return changes
+    _write(place, options, _provenance(config, options, store, images, changes, work), store, changes, work)
+    _give_labels(place, store, changes, config, given)
+    add_gate(place)
+    done = cache.open(place)
+    if replacement is not None:
+        done = cache.open(replacement.commit())
+        say(f"{done.path} is updated; what it was before is {replacement.former}, which may be deleted.")
+    say(f"{done.path}: {describe_labels(done.labels_N, done.classes)}")
+    return changes
+
+
+def _options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
+    """The recorded options with those that are given now. ArtefactError where none are recorded; a label file is read apart."""
+    provenance = store.manifest.provenance
+    if "config" not in provenance:
+        raise ArtefactError(
+            f"{store.path} does not record the options of a tcs extract run, so nothing can be extracted as its rows were; update the "
+            "store that it was made from, and make it again, or extract the new images and use tcs cache merge."
+        )
+    names = (
+        "data",
+        "split",
+        "data_dir",
+        "class_map",
+        "unlabelled_data",
+        "teacher_checkpoint",
+        "device",
+        "workers",
+        "max_bad",
+    )
+    options = recorded_config(store.path, provenance, {name: getattr(config, name) for name in names})
+    require_path(options.data, "DATA", store.path)
+    return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
+
+
+def _given_labels(config: UpdateConfig, options: ExtractConfig, images: ImageList) -> tuple[str, dict[str, str]] | None:
+    """The label file of this command, or else the recorded one while it is there, and what it says."""
+    path = config.label_file or options.label_file
+    if path is None or (config.label_file is None and not pathlib.Path(path).exists()):
+        return None
+    return path, read_given_labels(path, images.keys, images.origin, options.data)
+
+
+def _leave(
+    config: UpdateConfig,
+    store: cache.Store,
+    given: tuple[str, dict[str, str]] | None,
+    replacement: cache.Replacement | None,
+) -> None:
+    """Say that there is nothing to do, but for labels that a file has gained."""
+    say(f"{store.path} is what would be made of these images now; nothing to do.")
+    if given is not None and replacement is not None:
+        replacement.release()
+        found = give_labels(store.path, *given)
+        if found.added or found.changed:
+            add_gate(store.path)
+    elif config.out is not None:
+        say(f"{config.out} is not written.")
+
+
+def _prepared(options: ExtractConfig, store: cache.Store, images: ImageList, changes: Changes) -> Extraction | None:
+    """What extracts the images that no row has the features of; None where there are none, and no teacher is needed.
+
+    ArtefactError, naming the field, where features would not be made as those of the store were.
+    """
+    if (changes.row_P >= 0).all():
+        return None
+    plan = changes.plan
+    require_path(options.teacher_checkpoint, "--teacher-checkpoint", store.path)
+    asked = dataclasses.replace(options, images=plan.images, label_file=None, batch_size=plan.batch_size)
+    work = prepare(asked, images, store.manifest.plan)
+    require_same_teacher(store, work.teacher)
+    found, wanted = ({**item.to_json(), "keys": [], "labels": []} for item in (plan, work.plan))
+    odd = differences(plain_json(found), plain_json(wanted))
+    if odd:
+        raise ArtefactError(
+            f"{store.path} would be extracted otherwise now: {odd[0]}; use the release that made it, or extract all images anew."
+        )
+    return work
+
+
+def _cost(work: Extraction, changes: Changes) -> Cost:
+    """What the images that are to be extracted take."""
+    wanted = np.flatnonzero(changes.row_P < 0).tolist()
+    keys = tuple(work.plan.keys[at] for at in wanted)
+    labels = tuple(work.plan.labels[at] for at in wanted)
+    images = dataclasses.replace(work.images, keys=keys, labels=labels)
+    teacher, config = work.teacher, work.config
+    positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), work.plan.images)
+    plan = dataclasses.replace(work.plan, keys=keys, labels=labels)
+    return estimate_cost(images, positions, teacher, plan, config.workers)
+
+
+def _write(
+    place: pathlib.Path,
+    options: ExtractConfig,
+    provenance: Mapping[str, Any],
+    store: cache.Store,
+    changes: Changes,
+    work: Extraction | None,
+) -> None:
+    """Write the store, or what is left of it."""
+    is_stale = _is_stale(place, changes)
+    start = time.perf_counter()
+    with cache.StoreWriter(place, changes.plan, provenance=provenance, overwrite=is_stale) as writer:
+        if len(writer.quarantine) > options.max_bad:
+            writer.retry_quarantined()
+        pending = writer.pending()
+        total = sum(len(writer.plan.positions(index)) for index in pending)
+        with progress_bar(total, "update", "images") as bar, cache.WriteBehind(writer.write_shard) as write:
+            for index, rows in _shards(store, changes, work, writer.plan, pending, bar):
+                write(index, rows)
+        require_good(options, writer.plan, writer.quarantine)
+        seconds = time.perf_counter() - start
+        manifest = writer.close(provenance={"run": {"images": total, "seconds": round(seconds, 3)}})
+    say(f"{place}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
+
+
+def _is_stale(place: pathlib.Path, changes: Changes) -> bool:
+    """Whether what a killed update left at `place` is of another state of the images. ArtefactError for what no update of ours began."""
+    if not (place / "manifest.json").exists():
+        return False
+    found = cache.read_manifest(place).provenance.get(PARENT)
+    inputs = found.get("inputs") if isinstance(found, Mapping) else None
+    if inputs is None:
+        raise ArtefactError(f"{place} is there, and no update began it; name another --out.")
+    if inputs != changes.inputs:
+        say(f"{place} was begun when the images were others; it is begun anew.")
+    return bool(inputs != changes.inputs)
+
+
+def _shards(
+    store: cache.Store,
+    changes: Changes,
+    work: Extraction | None,
+    plan: cache.Plan,
+    pending: list[int],
+    bar: Bar,
+) -> Iterator[tuple[int, cache.ShardRows]]:
+    """The pending shards in order; the images of a shard that the teacher has to see go through it in batches of their own."""
+    source = cache.DerivedFrom(store)
+    wanted = {index: [at for at in plan.positions(index) if changes.row_P[at] < 0] for index in pending}
+    batches = {index: cut(positions, plan.batch_size) for index, positions in wanted.items()}
+    every = [batch for index in pending for batch in batches[index]]
+    with contextlib.ExitStack() as stack:
+        stream: Iterator[Any] = iter(())
+        if work is not None:
+            stream = stack.enter_context(contextlib.closing(batch_features(work, plan, every, bar)))
+        for index in pending:
+            parts = [next(stream) for _ in batches[index]]
+            at_n = np.array([at for at in plan.positions(index) if changes.row_P[at] >= 0], np.int64)
+            carried = cache.carried_rows(source, plan, at_n, changes.row_P[at_n])
+            yield index, cache.joined_rows([carried, shard_rows(plan, parts)] if parts else [carried])
+            bar.advance(len(at_n))
+
+
+def _provenance(
+    config: UpdateConfig,
+    options: ExtractConfig,
+    store: cache.Store,
+    images: ImageList,
+    changes: Changes,
+    work: Extraction | None,
+) -> dict[str, Any]:
+    """As of an extraction, and beside it where the rows come from that were not extracted now."""
+    before = store.manifest.provenance
+    was = before.get(PARENT, {})
+    earlier = [{"identity": was["identity"], "rows": was["rows"]}, *was.get("earlier", [])] if was else []
+    return {
+        "config": as_json(_recorded(config, options, changes.plan)),
+        "data": dict(images.origin),
+        "teacher": before.get("teacher", {}) if work is None else dict(work.teacher.provenance),
+        "environment": environment(),
+        PARENT: {
+            "store": store.path.name,
+            "identity": store.identity,
+            "rows": len(store),
+            "inputs": changes.inputs,
+            **changes.counts,
+            "earlier": earlier,
+        },
+    }
+
+
+def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
+    """The options by which the store can be extracted again: a fitted projection is that of as many images as it was fitted to."""
+    if config.label_file is not None and options.label_file is not None:
+        options = dataclasses.replace(options, label_file=config.label_file)
+    facts = [fact for fact in plan.identity.get("projections", {}).values() if fact["method"] in FITTED_PROJECTIONS]
+    if not facts or options.projection_from is not None:
+        return options
+    return dataclasses.replace(options, projection_images=facts[0]["images"])
+
+
+def _give_labels(
+    place: pathlib.Path,
+    store: cache.Store,
+    changes: Changes,
+    config: UpdateConfig,
+    given: tuple[str, dict[str, str]] | None,
+) -> None:
+    """Take over labels that the store was given after its extraction, then those of the label file."""
+    plan, now = store.manifest.plan, store.manifest
+    other = set(changes.relabelled)
+    there = set(changes.plan.keys) - other
+    names = {
+        key: now.classes[label]
+        for key, old, label in zip(plan.keys, plan.labels, now.labels, strict=True)
+        if key in there and label >= 0 and (old < 0 or plan.classes[old] != now.classes[label])
+    }
+    if names:
+        history = [] if now.later_labels is None else [dict(entry) for entry in now.later_labels.history]
+        cache.set_labels(
+            place, names, source={"store": config.store, "identity": store.labelled_identity, "history": history}
+        )
+    if given is not None:
+        give_labels(place, *given)
