@@ -20,7 +20,7 @@ from tcs.config.pool import LOGISTIC
 from tcs.config.train import TrainConfig
 from tcs.coordinates.from_store import StoreCoordinates, fit_store_coordinates
 from tcs.coordinates.stores import open_stores
-from tcs.coordinates.targets import Targets, open_targets
+from tcs.coordinates.targets import Targets, targets_of
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
@@ -124,7 +124,7 @@ def open_data(
     opened = relabelled(open_stores(store, also), split_file)
     return RunData(
         store=opened,
-        targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),
+        targets=None if targets is None else targets_of(targets, opened),
         data=data,
     )
 

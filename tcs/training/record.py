@@ -26,6 +26,8 @@ from tcs.checkpoint import (
     train_anew,
 )
 from tcs.config.train import TrainConfig
+from tcs.coordinates.lineage import grown_since
+from tcs.coordinates.stores import open_stores
 from tcs.errors import ArtefactError
 from tcs.runtime import environment
 from tcs.students.student import Student, normalisation
@@ -72,10 +74,17 @@ def is_finished(job: Job) -> bool:
     }:  # options that came later are in an identity only where they are not at their defaults
         if known.get(key) != ours.get(key):
             there, here = (str(identity.get(key))[:80] for identity in (known, ours))
+            grown = _grown(job, key, known.get(key))
             raise ArtefactError(
-                f"{job.folder} was made with {key} {there}, this command has {here}; use another --out or --overwrite."
+                f"{job.folder} was made with {key} {there}, this command has {here}{grown}; use another --out or --overwrite."
             )
     return bool(found["state"] == FINISHED)
+
+
+def _grown(job: Job, key: str, found: Any) -> str:
+    """What to say where the store was another one: that it has grown since."""
+    told = grown_since(open_stores(job.config.store, job.config.also), str(found)) if key == "store_identity" else None
+    return "" if told is None else f": the student was {told}, so train it anew"
 
 
 def begin(job: Job) -> None:
