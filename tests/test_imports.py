@@ -44,8 +44,8 @@ ROOMS = {
     "exchange": "",
     "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
-    "training": "artefact augmentation calibration checkpoint coordinates criteria distributed functional images methods pool_labels "
-    "probes splits students",
+    "training": "artefact auditing augmentation calibration checkpoint coordinates criteria distributed functional images methods "
+    "pool_labels probes splits students",
     "simclr": "augmentation functional training",
     "evaluation": "artefact calibration checkpoint coordinates images inference methods metrics pool_labels probes reporting splits "
     "students",

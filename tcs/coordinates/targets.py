@@ -53,7 +53,7 @@ class Targets:
     """Everything a mimic loss reads: z_NK float32, bits_NP uint8 (little bit order), rotation_HK, thresholds_H, rms_H float32.
 
     Of a store with views z_NK is (N, V, K) and bits_NP (N, V, P). `coordinates` is the system that made z; `hashes_N16` are the
-    content hashes of the store's images.
+    content hashes of the store's images. `only_n` int64 are the rows that are asked for by their places in it, None for all.
     """
 
     z_NK: NDArray[np.float32]
@@ -65,6 +65,7 @@ class Targets:
     coordinates: CoordinateSystem
     store_identity: str
     config: Mapping[str, Any]
+    only_n: NDArray[np.int64] | None = None
 
     @functools.cached_property
     def identity(self) -> str:
@@ -87,16 +88,19 @@ class Targets:
 
     def coordinates_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
         """z of the store's rows `rows_n`: (n, K) float32; (n, V, K) of a store with views."""
-        return self.z_NK[rows_n]
+        return self.z_NK[self._own(rows_n)]
 
     def first_coordinates(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
         """z of the rows, of the first view where there are several: (n, K) float32."""
-        z_nK = self.z_NK[rows_n]
+        z_nK = self.coordinates_rows(rows_n)
         return z_nK if z_nK.ndim == 2 else z_nK[:, 0]
 
     def bits_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Packed bits of the store's rows `rows_n`: (n, P) uint8; (n, V, P) of a store with views."""
-        return self.bits_NP[rows_n]
+        return self.bits_NP[self._own(rows_n)]
+
+    def _own(self, rows_n: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows_n if self.only_n is None else self.only_n[rows_n]
 
 
 def fit_targets(config: TargetsConfig) -> pathlib.Path:

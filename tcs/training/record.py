@@ -68,10 +68,8 @@ def is_finished(job: Job) -> bool:
     found = load_record(job.folder)
     require_parts(job.folder / CONFIG, found, {"state": str, "identity": dict}, train_anew(job.folder))
     known, ours = found["identity"], plain_json(dict(job.identity))
-    for key in {
-        **ours,
-        **known,
-    }:  # options that came later are in an identity only where they are not at their defaults
+    # What tells most first; options that came later are in an identity only where they are not at their defaults.
+    for key in dict.fromkeys(["store_identity", "excluded", *ours, *known]):
         if known.get(key) != ours.get(key):
             there, here = (str(identity.get(key))[:80] for identity in (known, ours))
             grown = _grown(job, key, known.get(key))
