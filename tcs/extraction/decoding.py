@@ -27,6 +27,7 @@ from cache.fingerprint import content_hash
 from tcs.augmentation.views import ViewPolicy, replay
 from tcs.config.extract import ExtractConfig
 from tcs.errors import DataError
+from tcs.extraction.seen import Seen, format_of, is_constant
 from tcs.images.decode import BadImageError, decode_image, shrink
 from tcs.images.listing import ImageList
 
@@ -111,13 +112,14 @@ def inputs_maker(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """One image: its place, what the teacher is given or None, content hash, bytes to keep, and what was wrong."""
+    """One image: its place, what the teacher is given or None, content hash, bytes to keep, what was wrong, and how it looked."""
 
     position: int
     inputs: Inputs | None
     content_hash: bytes
     kept: bytes | None
     reason: str | None
+    seen: Seen | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,19 @@ class ImagePositions(Dataset[DecodedImage]):
             return DecodedImage(
                 position=position, inputs=None, content_hash=content_hash(data), kept=None, reason=str(error)
             )
-        return DecodedImage(position=position, inputs=inputs, content_hash=content_hash(data), kept=kept, reason=None)
+        return DecodedImage(
+            position=position,
+            inputs=inputs,
+            content_hash=content_hash(data),
+            kept=kept,
+            reason=None,
+            seen=Seen(
+                width=image.width,
+                height=image.height,
+                format=format_of(data),
+                is_constant=is_constant(inputs.pixels_V3HW[0]),
+            ),
+        )
 
     def _kept(self, data: bytes, image: Image.Image) -> bytes | None:
         if self._keep == "none":

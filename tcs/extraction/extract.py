@@ -24,6 +24,7 @@ from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
+from tcs.extraction.summary import SEEN, image_lines, recorded, summary_of
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
@@ -89,6 +90,8 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
     if is_new:
         store = cache.open(out)
         say(f"{out}: {describe_labels(store.labels_N, store.classes)}")
+        for name, text in image_lines({"rows": len(store), **summary_of(store)}).items():
+            say(f"{name}: {text}.")
     add_gate(out)
 
 
@@ -100,7 +103,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
         return
     plan_identity, share = told
     if not share:
-        report([], ranks)
+        report([], extraction.seen, ranks)
         return
     part = cache.PartWriter(extraction.config.out, plan_identity, share=share)
     teacher = projected(extraction.teacher, projections_of(part.plan))
@@ -108,7 +111,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
     with progress_bar(0, "extract", "images") as bar, cache.WriteBehind(part.write_shard) as write:
         for index, rows in _shards(extraction, part.plan, share, shared_bar(ranks, bar)):
             write(index, rows)
-    report(write.results, ranks)
+    report(write.results, extraction.seen, ranks)
 
 
 def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
@@ -128,9 +131,16 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
         "images_per_second": round(images / seconds, 1),
     }
     run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
-    manifest = writer.close(provenance={"run": run})
+    manifest = writer.close(provenance={"run": run, SEEN: _seen(extraction, writer, images)})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
+
+
+def _seen(extraction: Extraction, writer: cache.StoreWriter, images: int) -> dict[str, Any]:
+    """What was counted of the images; where this run has done a part of a store that was whole before, what was counted then."""
+    mine = extraction.seen.to_json()
+    before = None if images == len(writer.plan.keys) else recorded(cache.read_manifest(writer.path).provenance)[SEEN]
+    return mine if before is None or before["images"] < mine["images"] else before
 
 
 def write_pending(
@@ -147,7 +157,7 @@ def write_pending(
         with cache.WriteBehind(writer.write_shard) as write:
             for index, rows in _shards(extraction, plan, pending if share is None else share, bar):
                 write(index, rows)
-        adopt_parts(writer, ranks, meanwhile=lambda: bar.advance(0))
+        adopt_parts(writer, extraction.seen, ranks, meanwhile=lambda: bar.advance(0))
     return images
 
 
@@ -195,6 +205,7 @@ def batch_features(
         for batch in stream:
             with extraction.forward.images(len(batch.items)):
                 rows = batch_rows(extraction.teacher, batch, plan)
+            extraction.seen.add((plan.keys[item.position], item.seen) for item in batch.items if item.seen is not None)
             yield batch, rows
             bar.advance(len(batch.items))
 

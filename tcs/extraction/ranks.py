@@ -8,6 +8,7 @@ import cache
 from cache import digest_of_json
 from tcs.distributed.ranks import Ranks
 from tcs.errors import DataError
+from tcs.extraction.seen import SeenImages
 
 SETTLED_BY_RANK_0 = ("batch_size", "constants")
 
@@ -48,16 +49,18 @@ def share_of(ranks: Ranks) -> tuple[str, list[int]] | None:
     return told and (told["plan_identity"], ranks.share(told["shards"]))
 
 
-def report(written: list[cache.WrittenShard], ranks: Ranks) -> None:
-    """Tell rank 0 what this rank has written. Every rank does, once, unless the store was finished."""
-    ranks.gather_json([dataclasses.asdict(shard) for shard in written])
+def report(written: list[cache.WrittenShard], seen: SeenImages, ranks: Ranks) -> None:
+    """Tell rank 0 what this rank has written, and seen of the images. Every rank does, once, unless the store was finished."""
+    ranks.gather_json({"shards": [dataclasses.asdict(shard) for shard in written], "seen": seen.to_json()})
 
 
-def adopt_parts(writer: cache.StoreWriter, ranks: Ranks, meanwhile: Callable[[], None]) -> None:
-    """Wait, on rank 0, for the reports of all other ranks, and take over their shards; CacheError for one not there."""
-    for shards in ranks.gather_json([], meanwhile):
-        for shard in shards:
-            writer.adopt(cache.WrittenShard(**shard))
+def adopt_parts(writer: cache.StoreWriter, seen: SeenImages, ranks: Ranks, meanwhile: Callable[[], None]) -> None:
+    """Wait, on rank 0, for the reports of all other ranks, and take over their shards and counts; CacheError for a shard not there."""
+    for told in ranks.gather_json(None, meanwhile):
+        if told is not None:
+            seen.add_counts(told["seen"])
+            for shard in told["shards"]:
+                writer.adopt(cache.WrittenShard(**shard))
 
 
 def _digests(plan: cache.Plan) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 import cache
 from tcs.artefact import differences, plain_json
-from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
+from tcs.config.extract import ExtractConfig
 from tcs.config.plain import require_config
 from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError
@@ -26,17 +26,24 @@ from tcs.extraction.extract import batch_features, require_good
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.rows import shard_rows
+from tcs.extraction.summary import SEEN, image_lines, summary_of
 from tcs.images.listing import ImageList
-from tcs.images.recorded import recorded_config, require_path
+from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
 from tcs.maintenance.changes import Changes, find_changes
+from tcs.maintenance.heritage import (
+    PARENT,
+    GivenLabels,
+    given_labels,
+    provenance_of,
+    recorded_options,
+    seen_of,
+    take_over_labels,
+)
 from tcs.maintenance.recompute import require_same_teacher
-from tcs.runtime import Bar, environment, progress_bar, say
+from tcs.runtime import Bar, progress_bar, say
 from tcs.splits.counts import describe_labels
-from tcs.splits.given_labels import give_labels, read_given_labels
-from tcs.teacher.source import teacher_to_run
-
-PARENT = "parent"  # entry of the provenance: which store this one grew from, and how
+from tcs.splits.given_labels import give_labels
 
 
 def update(config: UpdateConfig) -> Changes:
@@ -56,9 +63,9 @@ def update(config: UpdateConfig) -> Changes:
 def _updated(
     config: UpdateConfig, store: cache.Store, place: pathlib.Path, replacement: cache.Replacement | None
 ) -> Changes:
-    options = _options(config, store)
+    options = recorded_options(config, store)
     images = open_images(options)
-    given = _given_labels(config, options, images)
+    given = given_labels(config, options, images)
     changes = find_changes(store, images, keep_gone=config.keep_gone)
     images = dataclasses.replace(
         images, keys=changes.plan.keys, labels=changes.plan.labels, classes=changes.plan.classes
@@ -73,53 +80,23 @@ def _updated(
         say(f"to be extracted: {_cost(work, changes).describe()}")
     if config.dry_run:
         return changes
-    _write(place, options, _provenance(config, options, store, images, changes, work), store, changes, work)
-    _give_labels(place, store, changes, config, given)
+    _write(place, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
+    take_over_labels(place, store, changes, config, given)
     add_gate(place)
     done = cache.open(place)
     if replacement is not None:
         done = cache.open(replacement.commit())
         say(f"{done.path} is updated; what it was before is {replacement.former}, which may be deleted.")
     say(f"{done.path}: {describe_labels(done.labels_N, done.classes)}")
+    for name, text in image_lines({"rows": len(done), **summary_of(done)}).items():
+        say(f"{name}: {text}.")
     return changes
-
-
-def _options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
-    """The recorded options with those that are given now. ArtefactError where none are recorded; a label file is read apart."""
-    provenance = store.manifest.provenance
-    if "config" not in provenance:
-        raise ArtefactError(
-            f"{store.path} does not record the options of a tcs extract run, so nothing can be extracted as its rows were; update the "
-            "store that it was made from, and make it again, or extract the new images and use tcs cache merge."
-        )
-    names = (
-        "data",
-        "split",
-        "data_dir",
-        "class_map",
-        "unlabelled_data",
-        "teacher_checkpoint",
-        "device",
-        "workers",
-        "max_bad",
-    )
-    options = recorded_config(store.path, provenance, {name: getattr(config, name) for name in names})
-    require_path(options.data, "DATA", store.path)
-    return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
-
-
-def _given_labels(config: UpdateConfig, options: ExtractConfig, images: ImageList) -> tuple[str, dict[str, str]] | None:
-    """The label file of this command, or else the recorded one while it is there, and what it says."""
-    path = config.label_file or options.label_file
-    if path is None or (config.label_file is None and not pathlib.Path(path).exists()):
-        return None
-    return path, read_given_labels(path, images.keys, images.origin, options.data)
 
 
 def _leave(
     config: UpdateConfig,
     store: cache.Store,
-    given: tuple[str, dict[str, str]] | None,
+    given: GivenLabels | None,
     replacement: cache.Replacement | None,
 ) -> None:
     """Say that there is nothing to do, but for labels that a file has gained."""
@@ -187,7 +164,8 @@ def _write(
                 write(index, rows)
         require_good(options, writer.plan, writer.quarantine)
         seconds = time.perf_counter() - start
-        manifest = writer.close(provenance={"run": {"images": total, "seconds": round(seconds, 3)}})
+        run = {"images": total, "seconds": round(seconds, 3)}
+        manifest = writer.close(provenance={"run": run, SEEN: seen_of(store, changes, work)})
     say(f"{place}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
 
 
@@ -227,66 +205,3 @@ def _shards(
             carried = cache.carried_rows(source, plan, at_n, changes.row_P[at_n])
             yield index, cache.joined_rows([carried, shard_rows(plan, parts)] if parts else [carried])
             bar.advance(len(at_n))
-
-
-def _provenance(
-    config: UpdateConfig,
-    options: ExtractConfig,
-    store: cache.Store,
-    images: ImageList,
-    changes: Changes,
-    work: Extraction | None,
-) -> dict[str, Any]:
-    """As of an extraction, and beside it where the rows come from that were not extracted now."""
-    before = store.manifest.provenance
-    was = before.get(PARENT, {})
-    earlier = [{"identity": was["identity"], "rows": was["rows"]}, *was.get("earlier", [])] if was else []
-    return {
-        "config": as_json(_recorded(config, options, changes.plan)),
-        "data": dict(images.origin),
-        "teacher": before.get("teacher", {}) if work is None else dict(work.teacher.provenance),
-        "environment": environment(),
-        PARENT: {
-            "store": store.path.name,
-            "identity": store.identity,
-            "rows": len(store),
-            "inputs": changes.inputs,
-            **changes.counts,
-            "earlier": earlier,
-        },
-    }
-
-
-def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
-    """The options by which the store can be extracted again: a fitted projection is that of as many images as it was fitted to."""
-    if config.label_file is not None and options.label_file is not None:
-        options = dataclasses.replace(options, label_file=config.label_file)
-    facts = [fact for fact in plan.identity.get("projections", {}).values() if fact["method"] in FITTED_PROJECTIONS]
-    if not facts or options.projection_from is not None:
-        return options
-    return dataclasses.replace(options, projection_images=facts[0]["images"])
-
-
-def _give_labels(
-    place: pathlib.Path,
-    store: cache.Store,
-    changes: Changes,
-    config: UpdateConfig,
-    given: tuple[str, dict[str, str]] | None,
-) -> None:
-    """Take over labels that the store was given after its extraction, then those of the label file."""
-    plan, now = store.manifest.plan, store.manifest
-    other = set(changes.relabelled)
-    there = set(changes.plan.keys) - other
-    names = {
-        key: now.classes[label]
-        for key, old, label in zip(plan.keys, plan.labels, now.labels, strict=True)
-        if key in there and label >= 0 and (old < 0 or plan.classes[old] != now.classes[label])
-    }
-    if names:
-        history = [] if now.later_labels is None else [dict(entry) for entry in now.later_labels.history]
-        cache.set_labels(
-            place, names, source={"store": config.store, "identity": store.labelled_identity, "history": history}
-        )
-    if given is not None:
-        give_labels(place, *given)

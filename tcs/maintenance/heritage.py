@@ -1,0 +1,126 @@
+"""What an update takes over from the store that it follows: options, label file, provenance, counts of images, later labels."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import cache
+from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
+from tcs.config.update import UpdateConfig
+from tcs.errors import ArtefactError
+from tcs.extraction.plan import Extraction
+from tcs.extraction.seen import SeenImages
+from tcs.extraction.summary import recorded
+from tcs.images.listing import ImageList
+from tcs.images.recorded import recorded_config, require_path
+from tcs.maintenance.changes import Changes
+from tcs.runtime import environment
+from tcs.splits.given_labels import give_labels, read_given_labels
+from tcs.teacher.source import teacher_to_run
+
+PARENT = "parent"  # entry of the provenance: which store this one grew from, and how
+GivenLabels = tuple[str, dict[str, str]]  # path of a label file, and class name by key
+
+
+def recorded_options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
+    """The recorded options with those that are given now. ArtefactError where none are recorded; a label file is read apart."""
+    provenance = store.manifest.provenance
+    if "config" not in provenance:
+        raise ArtefactError(
+            f"{store.path} does not record the options of a tcs extract run, so nothing can be extracted as its rows were; update the "
+            "store that it was made from, and make it again, or extract the new images and use tcs cache merge."
+        )
+    names = (
+        "data",
+        "split",
+        "data_dir",
+        "class_map",
+        "unlabelled_data",
+        "teacher_checkpoint",
+        "device",
+        "workers",
+        "max_bad",
+    )
+    options = recorded_config(store.path, provenance, {name: getattr(config, name) for name in names})
+    require_path(options.data, "DATA", store.path)
+    return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
+
+
+def given_labels(config: UpdateConfig, options: ExtractConfig, images: ImageList) -> GivenLabels | None:
+    """The label file of this command, or else the recorded one while it is there, and what it says."""
+    path = config.label_file or options.label_file
+    if path is None or (config.label_file is None and not pathlib.Path(path).exists()):
+        return None
+    return path, read_given_labels(path, images.keys, images.origin, options.data)
+
+
+def provenance_of(
+    config: UpdateConfig,
+    options: ExtractConfig,
+    store: cache.Store,
+    images: ImageList,
+    changes: Changes,
+    work: Extraction | None,
+) -> dict[str, Any]:
+    """As of an extraction, and beside it where the rows come from that were not extracted now."""
+    before = store.manifest.provenance
+    was = before.get(PARENT, {})
+    earlier = [{"identity": was["identity"], "rows": was["rows"]}, *was.get("earlier", [])] if was else []
+    return {
+        "config": as_json(_recorded(config, options, changes.plan)),
+        "data": dict(images.origin),
+        "teacher": before.get("teacher", {}) if work is None else dict(work.teacher.provenance),
+        "environment": environment(),
+        PARENT: {
+            "store": store.path.name,
+            "identity": store.identity,
+            "rows": len(store),
+            "inputs": changes.inputs,
+            **changes.counts,
+            "earlier": earlier,
+        },
+    }
+
+
+def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
+    """The options by which the store can be extracted again: a fitted projection is that of as many images as it was fitted to."""
+    if config.label_file is not None and options.label_file is not None:
+        options = dataclasses.replace(options, label_file=config.label_file)
+    facts = [fact for fact in plan.identity.get("projections", {}).values() if fact["method"] in FITTED_PROJECTIONS]
+    if not facts or options.projection_from is not None:
+        return options
+    return dataclasses.replace(options, projection_images=facts[0]["images"])
+
+
+def seen_of(store: cache.Store, changes: Changes, work: Extraction | None) -> dict[str, Any]:
+    """What was counted of the images: of those extracted now, and of all before where none of them went."""
+    found = SeenImages() if work is None else work.seen
+    before = recorded(store.manifest.provenance)["seen"]
+    if before is not None and not (changes.changed or (changes.gone and not changes.keeps_gone)):
+        found.add_counts(before)
+    return found.to_json()
+
+
+def take_over_labels(
+    place: pathlib.Path,
+    store: cache.Store,
+    changes: Changes,
+    config: UpdateConfig,
+    given: GivenLabels | None,
+) -> None:
+    """Take over labels that the store was given after its extraction, then those of the label file."""
+    plan, now = store.manifest.plan, store.manifest
+    other = set(changes.relabelled)
+    there = set(changes.plan.keys) - other
+    names = {
+        key: now.classes[label]
+        for key, old, label in zip(plan.keys, plan.labels, now.labels, strict=True)
+        if key in there and label >= 0 and (old < 0 or plan.classes[old] != now.classes[label])
+    }
+    if names:
+        history = [] if now.later_labels is None else [dict(entry) for entry in now.later_labels.history]
+        cache.set_labels(
+            place, names, source={"store": config.store, "identity": store.labelled_identity, "history": history}
+        )
+    if given is not None:
+        give_labels(place, *given)
