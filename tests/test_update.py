@@ -90,10 +90,10 @@ def test_the_updated_store_is_the_freshly_extracted_one(
     change(place / "data")
     found = updated(place)
     assert found.counts == {
-        "added": 2, "changed": 1, "moved": 1, "mended": 0, "relabelled": 0, "gone": 2, "kept": 24,
+        "added": 2, "changed": 1, "moved": 1, "mended": 0, "relabelled": 0, "gone": 1, "kept": 24,
     }  # fmt: skip
     assert (found.added, found.changed, found.moved) == (("b0/101.png", "c1/100.png"), ("c0/4.png",), ("c1/2.png",))
-    assert set(found.gone) == {"c1/5.png", "c0/2.png"}
+    assert found.gone == ("c1/5.png",)
     said = capsys.readouterr().err
     assert f"{place / 'data'}: 2 images are new: b0/101.png, c1/100.png.\n" in said
     assert f"{place / 'data'}: 24 of 27 images keep the features they have.\n" in said
@@ -163,16 +163,18 @@ def test_rows_that_are_gone_stay_when_asked(place: pathlib.Path) -> None:
     before = cache.open(place / "x.store")
     features_ND = before.features()[:]
     shutil.rmtree(place / "data/c0")
+    (place / "data/c1/3.jpg").rename(place / "data/c1/2.jpg")  # which has moved, and is not gone
     (place / "data/c1/300.png").write_bytes(encoded(300))
     found = updated(place, keep_gone=True)
     assert (len(found.gone), found.counts["kept"]) == (13, 26)
     store = cache.open(place / "x.store")
     assert len(store) == 27
-    assert store.keys == sorted([*before.keys, "c1/300.png"], key=lambda key: (key[:2], int(key[3:].split(".")[0])))
+    now = ["c1/2.jpg" if key == "c1/3.jpg" else key for key in before.keys]
+    assert store.keys == sorted([*now, "c1/300.png"], key=lambda key: (key[:2], int(key[3:].split(".")[0])))
     assert store.classes == ("c1", "c0")
     names = dict(zip(store.keys, (store.classes[label] for label in store.labels_N), strict=True))
     assert all(names[key] == key[:2] for key in store.keys)
-    rows = [store.keys.index(key) for key in before.keys]
+    rows = [store.keys.index(key) for key in now]
     assert np.array_equal(store.features()[rows], features_ND)
     assert cache.verify(place / "x.store").is_sound
     assert updated(place, keep_gone=True).is_none
@@ -327,6 +329,27 @@ def test_a_state_of_other_images_that_a_kill_left_is_begun_anew(
     assert "x.store.update was begun when the images were others; it is begun anew." in capsys.readouterr().err
     require_as_extracted(place / "x.store", extract(config(place / "data", place / "fresh.store", teacher)))
     assert not (place / "x.store.update").exists()
+
+
+def test_what_was_asked_otherwise_meanwhile_is_begun_anew(
+    place: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(place / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr("tcs.maintenance.update.add_gate", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            updated(place)
+    (place / "classes.txt").write_text("c1\nc0\nb0\n")
+    updated(place, class_map=str(place / "classes.txt"))
+    assert "it is begun anew" in capsys.readouterr().err
+    assert cache.open(place / "x.store").classes == ("c1", "c0", "b0")
+    assert updated(place, class_map=str(place / "classes.txt")).is_none
+
+
+def test_ranks_of_torchrun_are_refused(place: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"tcs cache update runs in one process; start it without torchrun\."):
+        updated(place)
 
 
 def test_the_command_prints_changes_and_facts(place: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ Legend: P inputs of the plan that the data set asks for now, in order.
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +33,8 @@ class Changes:
 
     `added` and `changed` have content that no row has, or (`changed`) that another row has; `moved` have the content of a row that goes
     by another key; `mended` were in quarantine and can be read now; `relabelled` have another class than they were extracted with;
-    `gone` are in the store and not in the data set. `row_P` int64 is the row of the store that holds the features of an input, -1 where
-    the teacher has to see it. `inputs` is the digest of keys and content hashes.
+    `gone` are in the store and not in the data set, under no name. `row_P` int64 is the row of the store that holds the features of an
+    input, -1 where the teacher has to see it. `inputs` is the digest of all this comes from.
     """
 
     added: tuple[str, ...]
@@ -80,11 +82,11 @@ def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = Fal
     Of augmented views the features of an image that has moved are others, since views are drawn by key: it counts as added.
     """
     row_of = {key: row for row, key in enumerate(store.keys)}
-    there = set(images.keys)
-    gone = tuple(key for key in store.manifest.plan.keys if key not in there)
+    row_P, digests, found = _compared(store, images, row_of)
+    hash_of = dict(zip(images.keys, digests, strict=True))
+    gone = _gone(store, images, row_of, [hash_of[key] for key in found["moved"]])
     kept = tuple(key for key in gone if key in row_of) if keep_gone else ()
     plan = _plan(store, images, kept)
-    row_P, digests, found = _compared(store, images, row_of)
     if kept:
         row_of_image = dict(zip(images.keys, row_P.tolist(), strict=True))
         row_P = np.array([row_of_image.get(key, row_of.get(key, -1)) for key in plan.keys], np.int64)
@@ -96,12 +98,27 @@ def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = Fal
         is_same_plan=_arranged(plan) == _arranged(store.manifest.plan),
         plan=plan,
         row_P=row_P,
-        inputs=cache.digest_of_json([list(images.keys), digests, list(kept)]),
+        inputs=cache.digest_of_json([store.identity, plan.plan_identity, digests]),
     )
 
 
+def _gone(store: cache.Store, images: ImageList, row_of: Mapping[str, int], moved: Sequence[str]) -> tuple[str, ...]:
+    """Keys of the store that the data set has no more; one that has `moved`, as its hash says, is not gone."""
+    there, left = set(images.keys), Counter(moved)
+    gone = []
+    for key in store.manifest.plan.keys:
+        if key in there:
+            continue
+        digest = store.hashes_N16[row_of[key]].tobytes().hex() if key in row_of else ""
+        if left[digest]:
+            left[digest] -= 1
+        else:
+            gone.append(key)
+    return tuple(gone)
+
+
 def _compared(
-    store: cache.Store, images: ImageList, row_of: dict[str, int]
+    store: cache.Store, images: ImageList, row_of: Mapping[str, int]
 ) -> tuple[NDArray[np.int64], list[str], dict[str, list[str]]]:
     """Of each image the row that has its features (-1: none) and its hash, empty where it cannot be read; and keys by kind."""
     own_hash = [digest.tobytes() for digest in store.hashes_N16]

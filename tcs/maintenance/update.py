@@ -19,7 +19,7 @@ from tcs.artefact import differences, plain_json
 from tcs.config.extract import ExtractConfig
 from tcs.config.plain import require_config
 from tcs.config.update import UpdateConfig
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, ConfigError
 from tcs.extraction.cost import Cost, estimate_cost
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
 from tcs.extraction.extract import batch_features, require_good
@@ -41,7 +41,7 @@ from tcs.maintenance.heritage import (
     take_over_labels,
 )
 from tcs.maintenance.recompute import require_same_teacher
-from tcs.runtime import Bar, progress_bar, say
+from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
 
@@ -54,6 +54,8 @@ def update(config: UpdateConfig) -> Changes:
     store that follows already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
     """
     require_config(config, UpdateConfig)
+    if place().world_size > 1:
+        raise ConfigError("tcs cache update runs in one process; start it without torchrun.")
     if config.dry_run or config.out is not None:
         return _updated(config, cache.open(config.store), pathlib.Path(config.out or config.store), None)
     with cache.Replacement(config.store) as replacement:
@@ -61,7 +63,7 @@ def update(config: UpdateConfig) -> Changes:
 
 
 def _updated(
-    config: UpdateConfig, store: cache.Store, place: pathlib.Path, replacement: cache.Replacement | None
+    config: UpdateConfig, store: cache.Store, out: pathlib.Path, replacement: cache.Replacement | None
 ) -> Changes:
     options = recorded_options(config, store)
     images = open_images(options)
@@ -80,10 +82,10 @@ def _updated(
         say(f"to be extracted: {_cost(work, changes).describe()}")
     if config.dry_run:
         return changes
-    _write(place, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
-    take_over_labels(place, store, changes, config, given)
-    add_gate(place)
-    done = cache.open(place)
+    _write(out, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
+    take_over_labels(out, store, changes, config, given)
+    add_gate(out)
+    done = cache.open(out)
     if replacement is not None:
         done = cache.open(replacement.commit())
         say(f"{done.path} is updated; what it was before is {replacement.former}, which may be deleted.")
@@ -144,7 +146,7 @@ def _cost(work: Extraction, changes: Changes) -> Cost:
 
 
 def _write(
-    place: pathlib.Path,
+    out: pathlib.Path,
     options: ExtractConfig,
     provenance: Mapping[str, Any],
     store: cache.Store,
@@ -152,9 +154,9 @@ def _write(
     work: Extraction | None,
 ) -> None:
     """Write the store, or what is left of it."""
-    is_stale = _is_stale(place, changes)
+    is_stale = _is_stale(out, changes)
     start = time.perf_counter()
-    with cache.StoreWriter(place, changes.plan, provenance=provenance, overwrite=is_stale) as writer:
+    with cache.StoreWriter(out, changes.plan, provenance=provenance, overwrite=is_stale) as writer:
         if len(writer.quarantine) > options.max_bad:
             writer.retry_quarantined()
         pending = writer.pending()
@@ -166,19 +168,19 @@ def _write(
         seconds = time.perf_counter() - start
         run = {"images": total, "seconds": round(seconds, 3)}
         manifest = writer.close(provenance={"run": run, SEEN: seen_of(store, changes, work)})
-    say(f"{place}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
+    say(f"{out}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
 
 
-def _is_stale(place: pathlib.Path, changes: Changes) -> bool:
-    """Whether what a killed update left at `place` is of another state of the images. ArtefactError for what no update of ours began."""
-    if not (place / "manifest.json").exists():
+def _is_stale(out: pathlib.Path, changes: Changes) -> bool:
+    """Whether what a killed update left at `out` is of another state of the images. ArtefactError for what no update of ours began."""
+    if not (out / "manifest.json").exists():
         return False
-    found = cache.read_manifest(place).provenance.get(PARENT)
+    found = cache.read_manifest(out).provenance.get(PARENT)
     inputs = found.get("inputs") if isinstance(found, Mapping) else None
     if inputs is None:
-        raise ArtefactError(f"{place} is there, and no update began it; name another --out.")
+        raise ArtefactError(f"{out} is there, and no update began it; name another --out.")
     if inputs != changes.inputs:
-        say(f"{place} was begun when the images were others; it is begun anew.")
+        say(f"{out} was begun when the images were others; it is begun anew.")
     return bool(inputs != changes.inputs)
 
 

@@ -82,6 +82,9 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "size": _size(found),
         **image_lines(found),
     }
+    parent = found["provenance"].get("parent")
+    if isinstance(parent, Mapping) and "rows" in parent:
+        told["update of"] = f"a store of {parent['rows']:,} rows: {_changes(parent)}"
     if found["labelled_later"]:
         told["labelled later"] = listed(_given(entry) for entry in found["labelled_later"])
     if found["views"] is not None:
@@ -130,6 +133,12 @@ def _given(entry: Mapping[str, Any]) -> str:
     """One time that labels were given, in words."""
     file = f" from {entry['file']}" if "file" in entry else ""
     return f"{entry['added']:,} added and {entry['changed']:,} changed{file}"
+
+
+def _changes(parent: Mapping[str, Any]) -> str:
+    """What an update has changed, in words."""
+    kinds = ("added", "changed", "moved", "mended", "gone", "relabelled")
+    return listed(f"{parent[name]:,} {name}" for name in kinds if parent.get(name)) + f"; it was {parent['identity']}"
 
 
 def _readout(name: str, item: Mapping[str, Any]) -> str:
