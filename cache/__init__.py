@@ -53,6 +53,7 @@ from cache.relabelling import stored_labels as stored_labels
 from cache.repair import discard_shards as discard_shards
 from cache.repair import reopen_store as reopen_store
 from cache.repair import require_same_rows as require_same_rows
+from cache.replacement import PARENT as PARENT
 from cache.replacement import Replacement as Replacement
 from cache.schema import FORMAT_VERSION as FORMAT_VERSION
 from cache.schema import Plan as Plan
@@ -69,6 +70,7 @@ from cache.writer import set_gate as set_gate
 __all__ = [
     "FORMAT_VERSION",
     "JOINED_BY",
+    "PARENT",
     "Constant",
     "DerivedFrom",
     "Features",

@@ -50,7 +50,7 @@ ROOMS = {
     "evaluation": "artefact calibration checkpoint coordinates images inference methods metrics pool_labels probes reporting splits "
     "students",
     "export": "augmentation checkpoint evaluation images inference methods students",
-    "maintenance": "artefact extraction images splits teacher",
+    "maintenance": "artefact coordinates extraction images splits teacher",
     "grid": "artefact augmentation calibration checkpoint coordinates criteria evaluation functional images inference methods metrics "
     "pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",

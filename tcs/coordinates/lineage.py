@@ -5,14 +5,12 @@ from typing import Any
 
 import cache
 
-PARENT = "parent"  # entry of a store's provenance, which an update writes
-
 
 def earlier_rows(store: cache.Store) -> dict[str, int]:
     """Identity -> rows of each state that `store` is an update of, the last one first. Of a joined store those of all its parts
     together, where each is as it was or an update of it."""
     if not store.parts:
-        return _recorded(store.manifest.provenance.get(PARENT))
+        return _recorded(store.manifest.provenance.get(cache.PARENT))
     found: dict[str, int] = {store.parts[0].identity: len(store)} | earlier_rows(store.parts[0])
     for part in store.parts[1:]:
         own = {part.identity: len(store)} | earlier_rows(part)

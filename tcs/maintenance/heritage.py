@@ -7,6 +7,7 @@ from typing import Any
 import cache
 from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
 from tcs.config.update import UpdateConfig
+from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages
@@ -18,7 +19,6 @@ from tcs.runtime import environment
 from tcs.splits.given_labels import give_labels, read_given_labels
 from tcs.teacher.source import teacher_to_run
 
-PARENT = "parent"  # entry of the provenance: which store this one grew from, and how
 GivenLabels = tuple[str, dict[str, str]]  # path of a label file, and class name by key
 
 
@@ -64,14 +64,13 @@ def provenance_of(
 ) -> dict[str, Any]:
     """As of an extraction, and beside it where the rows come from that were not extracted now."""
     before = store.manifest.provenance
-    was = before.get(PARENT, {})
-    earlier = [{"identity": was["identity"], "rows": was["rows"]}, *was.get("earlier", [])] if was else []
+    earlier = [{"identity": identity, "rows": rows} for identity, rows in earlier_rows(store).items()]
     return {
         "config": as_json(_recorded(config, options, changes.plan)),
         "data": dict(images.origin),
         "teacher": before.get("teacher", {}) if work is None else dict(work.teacher.provenance),
         "environment": environment(),
-        PARENT: {
+        cache.PARENT: {
             "store": store.path.name,
             "identity": store.identity,
             "rows": len(store),

@@ -32,7 +32,6 @@ from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
 from tcs.maintenance.changes import Changes, find_changes
 from tcs.maintenance.heritage import (
-    PARENT,
     GivenLabels,
     given_labels,
     provenance_of,
@@ -175,7 +174,7 @@ def _is_stale(out: pathlib.Path, changes: Changes) -> bool:
     """Whether what a killed update left at `out` is of another state of the images. ArtefactError for what no update of ours began."""
     if not (out / "manifest.json").exists():
         return False
-    found = cache.read_manifest(out).provenance.get(PARENT)
+    found = cache.read_manifest(out).provenance.get(cache.PARENT)
     inputs = found.get("inputs") if isinstance(found, Mapping) else None
     if inputs is None:
         raise ArtefactError(f"{out} is there, and no update began it; name another --out.")

@@ -83,7 +83,7 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         **image_lines(found),
     }
     parent = found["provenance"].get("parent")
-    if isinstance(parent, Mapping) and "rows" in parent:
+    if isinstance(parent, Mapping) and type(parent.get("rows")) is int:
         told["update of"] = f"a store of {parent['rows']:,} rows: {_changes(parent)}"
     if found["labelled_later"]:
         told["labelled later"] = listed(_given(entry) for entry in found["labelled_later"])
@@ -138,7 +138,8 @@ def _given(entry: Mapping[str, Any]) -> str:
 def _changes(parent: Mapping[str, Any]) -> str:
     """What an update has changed, in words."""
     kinds = ("added", "changed", "moved", "mended", "gone", "relabelled")
-    return listed(f"{parent[name]:,} {name}" for name in kinds if parent.get(name)) + f"; it was {parent['identity']}"
+    counts = {name: parent[name] for name in kinds if type(parent.get(name)) is int and parent[name]}
+    return f"{listed(f'{count:,} {name}' for name, count in counts.items())}; it was {parent.get('identity')}"
 
 
 def _readout(name: str, item: Mapping[str, Any]) -> str:
