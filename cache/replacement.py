@@ -30,7 +30,8 @@ class Replacement:
         Raises StoreNotFoundError (for a packed store as well), IncompleteStoreError, LockedStoreError, and ForeignFolderError where
         `new` or `former` is something that no update of this store left.
         """
-        self.path = Path(path)
+        given = Path(path)
+        self.path = given.resolve() if given.is_symlink() else given  # folders change places where the store lies
         self.new, self.former = (self.path.with_name(f"{self.path.name}{ending}") for ending in (NEW, FORMER))
         _go_on_by_renames(self.path, self.new, self.former)
         manifest = read_closed_manifest(self.path)

@@ -73,7 +73,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.inference.runs import FinishedStudent as FinishedStudent
     from tcs.inference.runs import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
-    from tcs.maintenance.changes import Changes as Changes
+    from tcs.maintenance.changes import StoreChanges as StoreChanges
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
     from tcs.maintenance.repair import repair as repair
@@ -141,7 +141,7 @@ MODULE_OF: dict[str, str] = {
     "recompute": "tcs.maintenance.recompute",
     "UpdateConfig": "tcs.config.update",
     "update": "tcs.maintenance.update",
-    "Changes": "tcs.maintenance.changes",
+    "StoreChanges": "tcs.maintenance.changes",
     "RepairConfig": "tcs.config.extract",
     "repair": "tcs.maintenance.repair",
     "ImportConfig": "tcs.config.exchange",

@@ -12,7 +12,9 @@ from safetensors.numpy import load_file
 import cache
 from tcs.auditing.findings import AuditFinding, table_bytes
 from tcs.cli import main
+from tcs.config.audit import ExclusionConfig
 from tcs.config.coordinates import TargetsConfig
+from tcs.config.distill import DistillConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.targets import fit_targets
 from tcs.errors import ArtefactError, ConfigError, DataError
@@ -192,3 +194,16 @@ def test_the_command_takes_the_options_of_subset(folder: pathlib.Path, capsys: p
         main([*arguments, "--exclude-kind", "duplicate", "--exclude-kind", "leak"])
     assert ended.value.code == 0
     assert "6 images are left out by" in capsys.readouterr().err
+
+
+def test_a_chain_hands_the_options_to_its_students() -> None:
+    options = {
+        "data": "d",
+        "out": "o",
+        "teacher": "t",
+        "models": (STUDENT,),
+        "exclude": "a.csv",
+        "exclude_kind": ("outlier",),
+    }
+    config = DistillConfig.from_options(options)
+    assert config.train.exclusion == ExclusionConfig(exclude="a.csv", kinds=("outlier",))

@@ -59,6 +59,18 @@ def test_the_new_state_has_the_name_and_the_former_one_is_kept(place: pathlib.Pa
     assert not list(place.rglob(".lock"))
 
 
+def test_behind_a_link_the_folder_is_replaced_and_the_link_stays(place: pathlib.Path) -> None:
+    (place / "disk").mkdir()
+    (place / "x.store").rename(place / "disk/y.store")
+    (place / "x.store").symlink_to(place / "disk/y.store")
+    with cache.Replacement(place / "x.store") as found:
+        after = grow(place, "disk/y.store.update", 70)
+        assert found.commit() == (place / "disk/y.store").resolve()
+    assert (place / "x.store").is_symlink()
+    assert cache.open(place / "x.store").identity == after
+    assert names(place / "disk") == ["y.store", "y.store.old"]
+
+
 def test_only_the_last_state_is_kept(place: pathlib.Path) -> None:
     second = replace(place, 70)
     third = replace(place, 80)

@@ -178,6 +178,21 @@ def test_axes_of_an_earlier_state_are_used_and_it_is_said(
     assert "has 30 more; they are not fitted again (tcs fit would)." in said
 
 
+def test_outputs_that_are_there_of_an_earlier_state_say_so(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, axes = str(place / "new.store"), str(place / "c.safetensors")
+    with pytest.raises(
+        ArtefactError, match=r"c\.safetensors exists and was made otherwise: .*store is .* there and .* here"
+    ):
+        fit(FitConfig(store=store, out=axes, components=12, ceiling_shots=()))
+    with pytest.raises(ArtefactError, match=r"t\.h5 exists and was made otherwise: store is .* there and .* here"):
+        fit_targets(TargetsConfig(store=store, coordinates=axes, out=str(place / "t.h5"), bits=64))
+    said = capsys.readouterr().err
+    assert "c.safetensors was made from a store of 60 rows; " in said
+    assert f"has 30 more; tcs targets {store} --from {place / 't.h5'} --out NEW.h5 extends it.\n" in said
+
+
 @pytest.mark.parametrize(
     ("parent", "expected"),
     [

@@ -13,13 +13,15 @@ from safetensors.torch import load_file, save_file
 from store_folders import manifest_of, shard_files, stood
 
 import cache
-from cache.errors import StoreNotFoundError
+from cache.errors import IdentityError, StoreNotFoundError
 from tcs.cli import main
+from tcs.cli.cache.info import lines
 from tcs.config.extract import RecomputeConfig, RepairConfig
 from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.extract import extract
-from tcs.maintenance.changes import Changes
+from tcs.maintenance.changes import StoreChanges
+from tcs.maintenance.facts import store_facts
 from tcs.maintenance.recompute import recompute
 from tcs.maintenance.repair import repair
 from tcs.maintenance.update import update
@@ -43,7 +45,7 @@ def place(origin: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-def updated(place: pathlib.Path, **options: Any) -> Changes:
+def updated(place: pathlib.Path, **options: Any) -> StoreChanges:
     return update(UpdateConfig(store=str(place / "x.store"), data=str(place / "data"), **options))
 
 
@@ -110,6 +112,18 @@ def test_the_updated_store_is_the_freshly_extracted_one(
     assert sorted(path.name for path in place.iterdir()) == ["data", "fresh.store", "x.store", "x.store.old"]
     assert not (place / "x.store/.lock").exists()
     assert not (place / "x.store.old/.lock").exists()
+    after = stood(place / "x.store")
+    extract(config(place / "data", place / "x.store", teacher))  # which finds its store finished
+    assert "x.store is finished already; nothing to do" in capsys.readouterr().err
+    assert stood(place / "x.store") == after
+    told = lines(store_facts(place / "x.store"))["update of"]
+    assert told == f"a store of 26 rows: 2 added, 1 changed, 1 moved, 1 gone; it was {before.identity}"
+
+
+def test_an_extraction_of_a_data_set_that_has_grown_points_here(place: pathlib.Path, teacher: pathlib.Path) -> None:
+    change(place / "data")
+    with pytest.raises(IdentityError, match=r"--overwrite, or let the store follow its data: tcs cache update\.$"):
+        extract(config(place / "data", place / "x.store", teacher))
 
 
 def test_a_store_that_follows_already_is_left_alone(place: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

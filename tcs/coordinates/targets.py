@@ -122,7 +122,7 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     out = pathlib.Path(config.out)
     if out.exists():
         require_targets_file(out)
-        if not config.overwrite and is_finished(out, open_targets(out).config, recipe):
+        if not config.overwrite and _is_there(out, store, recipe):
             say(f"{out} is already there, made with the same options; nothing to do.")
             return out
     shape = store.features(system.readout).shape[:-1]  # (N,) or (N, V)
@@ -151,6 +151,14 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     )
     cache.atomic_write_bytes(out, _file_bytes(targets, provenance))
     return out
+
+
+def _is_there(out: pathlib.Path, store: cache.Store, recipe: Mapping[str, Any]) -> bool:
+    """Whether the targets at `out` are those of the recipe; ArtefactError where they are others, and a line where the store has grown."""
+    found = open_targets(out)
+    if (told := grown_since(store, found.store_identity)) is not None:
+        say(f"{out} was {told}; tcs targets {store.path} --from {out} --out NEW.h5 extends it.")
+    return is_finished(out, found.config, recipe)
 
 
 def _recipe(config: TargetsConfig, store: cache.Store, system: CoordinateSystem, old: Targets | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ WORDS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Changes:
+class StoreChanges:
     """Keys by what became of them, the plan of a store that follows, and where each of its inputs has its features.
 
     `added` and `changed` have content that no row has, or (`changed`) that another row has; `moved` have the content of a row that goes
@@ -76,7 +76,7 @@ class Changes:
         return [*told, f"{data}: {self.counts['kept']:,} of {len(self.row_P):,} images keep the features they have."]
 
 
-def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = False) -> Changes:
+def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = False) -> StoreChanges:
     """Hash the images, and compare them with the rows of a store that is to follow them. `keep_gone` keeps rows without an image.
 
     Of augmented views the features of an image that has moved are others, since views are drawn by key: it counts as added.
@@ -90,7 +90,7 @@ def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = Fal
     if kept:
         row_of_image = dict(zip(images.keys, row_P.tolist(), strict=True))
         row_P = np.array([row_of_image.get(key, row_of.get(key, -1)) for key in plan.keys], np.int64)
-    return Changes(
+    return StoreChanges(
         **{name: tuple(keys) for name, keys in found.items()},
         gone=gone,
         relabelled=_relabelled(store, images),

@@ -14,7 +14,7 @@ from tcs.extraction.seen import SeenImages
 from tcs.extraction.summary import recorded
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
-from tcs.maintenance.changes import Changes
+from tcs.maintenance.changes import StoreChanges
 from tcs.runtime import environment
 from tcs.splits.given_labels import give_labels, read_given_labels
 from tcs.teacher.source import teacher_to_run
@@ -59,7 +59,7 @@ def provenance_of(
     options: ExtractConfig,
     store: cache.Store,
     images: ImageList,
-    changes: Changes,
+    changes: StoreChanges,
     work: Extraction | None,
 ) -> dict[str, Any]:
     """As of an extraction, and beside it where the rows come from that were not extracted now."""
@@ -91,7 +91,7 @@ def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) ->
     return dataclasses.replace(options, projection_images=facts[0]["images"])
 
 
-def seen_of(store: cache.Store, changes: Changes, work: Extraction | None) -> dict[str, Any]:
+def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> dict[str, Any]:
     """What was counted of the images: of those extracted now, and of all before where none of them went."""
     found = SeenImages() if work is None else work.seen
     before = recorded(store.manifest.provenance)["seen"]
@@ -103,7 +103,7 @@ def seen_of(store: cache.Store, changes: Changes, work: Extraction | None) -> di
 def take_over_labels(
     place: pathlib.Path,
     store: cache.Store,
-    changes: Changes,
+    changes: StoreChanges,
     config: UpdateConfig,
     given: GivenLabels | None,
 ) -> None:

@@ -30,7 +30,7 @@ from tcs.extraction.summary import SEEN, image_lines, summary_of
 from tcs.images.listing import ImageList
 from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
-from tcs.maintenance.changes import Changes, find_changes
+from tcs.maintenance.changes import StoreChanges, find_changes
 from tcs.maintenance.heritage import (
     GivenLabels,
     given_labels,
@@ -45,7 +45,7 @@ from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
 
 
-def update(config: UpdateConfig) -> Changes:
+def update(config: UpdateConfig) -> StoreChanges:
     """Make a store follow its data set; returns what has changed. With `dry_run` that is told, with its cost, and nothing is written.
 
     Row order, labels, classes and identity are those of a fresh extraction of the data set with the recorded options (but for rows
@@ -63,7 +63,7 @@ def update(config: UpdateConfig) -> Changes:
 
 def _updated(
     config: UpdateConfig, store: cache.Store, out: pathlib.Path, replacement: cache.Replacement | None
-) -> Changes:
+) -> StoreChanges:
     options = recorded_options(config, store)
     images = open_images(options)
     given = given_labels(config, options, images)
@@ -111,7 +111,9 @@ def _leave(
         say(f"{config.out} is not written.")
 
 
-def _prepared(options: ExtractConfig, store: cache.Store, images: ImageList, changes: Changes) -> Extraction | None:
+def _prepared(
+    options: ExtractConfig, store: cache.Store, images: ImageList, changes: StoreChanges
+) -> Extraction | None:
     """What extracts the images that no row has the features of; None where there are none, and no teacher is needed.
 
     ArtefactError, naming the field, where features would not be made as those of the store were.
@@ -132,7 +134,7 @@ def _prepared(options: ExtractConfig, store: cache.Store, images: ImageList, cha
     return work
 
 
-def _cost(work: Extraction, changes: Changes) -> Cost:
+def _cost(work: Extraction, changes: StoreChanges) -> Cost:
     """What the images that are to be extracted take."""
     wanted = np.flatnonzero(changes.row_P < 0).tolist()
     keys = tuple(work.plan.keys[at] for at in wanted)
@@ -149,7 +151,7 @@ def _write(
     options: ExtractConfig,
     provenance: Mapping[str, Any],
     store: cache.Store,
-    changes: Changes,
+    changes: StoreChanges,
     work: Extraction | None,
 ) -> None:
     """Write the store, or what is left of it."""
@@ -170,7 +172,7 @@ def _write(
     say(f"{out}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
 
 
-def _is_stale(out: pathlib.Path, changes: Changes) -> bool:
+def _is_stale(out: pathlib.Path, changes: StoreChanges) -> bool:
     """Whether what a killed update left at `out` is of another state of the images. ArtefactError for what no update of ours began."""
     if not (out / "manifest.json").exists():
         return False
@@ -185,7 +187,7 @@ def _is_stale(out: pathlib.Path, changes: Changes) -> bool:
 
 def _shards(
     store: cache.Store,
-    changes: Changes,
+    changes: StoreChanges,
     work: Extraction | None,
     plan: cache.Plan,
     pending: list[int],
