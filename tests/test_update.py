@@ -283,6 +283,12 @@ def test_labels_that_came_later_stay_unless_the_data_says_otherwise(
     ]
     assert store.manifest.later_labels is not None
     assert store.manifest.later_labels.history[0]["history"][0]["by"] == "me"
+    write(**{"2": "c9", "3": "c9", "9": "c9"})
+    update(UpdateConfig(store=str(tmp_path / "x.store")))
+    later = cache.open(tmp_path / "x.store").manifest.later_labels
+    assert later is not None  # told flat, however many updates there were
+    assert [set(entry) for entry in later.history] == [{"store", "identity", "history", "added", "changed"}]
+    assert [entry.get("by") for entry in later.history[0]["history"]] == ["me", None]
     (tmp_path / "labels.csv").write_text("key,class\ndata/c1/5.png,c0\n")
     assert update(UpdateConfig(store=str(tmp_path / "x.store"), label_file=str(tmp_path / "labels.csv"))).is_none
     store = cache.open(tmp_path / "x.store")

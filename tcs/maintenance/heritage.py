@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import cache
@@ -19,6 +20,7 @@ from tcs.runtime import environment
 from tcs.splits.given_labels import give_labels, read_given_labels
 from tcs.teacher.source import teacher_to_run
 
+HISTORY = "history"  # entry of a change of labels: those before it, of the store that this one grew from
 GivenLabels = tuple[str, dict[str, str]]  # path of a label file, and class name by key
 
 
@@ -117,9 +119,14 @@ def take_over_labels(
         if key in there and label >= 0 and (old < 0 or plan.classes[old] != now.classes[label])
     }
     if names:
-        history = [] if now.later_labels is None else [dict(entry) for entry in now.later_labels.history]
+        later = () if now.later_labels is None else now.later_labels.history
+        history = [item for entry in later for item in (*entry.get(HISTORY, ()), _without_history(entry))]
         cache.set_labels(
-            place, names, source={"store": config.store, "identity": store.labelled_identity, "history": history}
+            place, names, source={"store": config.store, "identity": store.labelled_identity, HISTORY: history}
         )
     if given is not None:
         give_labels(place, *given)
+
+
+def _without_history(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != HISTORY}
