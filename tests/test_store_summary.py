@@ -106,17 +106,37 @@ def test_a_repair_keeps_the_counts_of_the_whole_and_a_resumed_pass_says_of_how_m
     assert lines(found)["image sizes"].endswith(" (of 5 of the 8 images: those of the last pass)")
 
 
-def test_an_update_adds_to_the_counts_and_starts_anew_where_images_went(
-    folder: pathlib.Path, tmp_path: pathlib.Path
+def test_an_update_counts_as_a_fresh_pass_would(
+    folder: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     shutil.copytree(folder / "x.store", tmp_path / "x.store")
     data = pathlib.Path(shutil.copytree(folder / "data", tmp_path / "data"))
-    save(data / "c/9.jpg", 80, 90, "JPEG")
-    follow = UpdateConfig(store=str(tmp_path / "x.store"), data=str(data))
-    update(follow)
+    save(data / "c/9.jpg", 80, 90, "JPEG")  # new
+    (data / "a/3.png").unlink()  # gone, of one colour
+    save(data / "a/4.png", 33, 44)  # another image
+    shutil.copy(data / "b/5.png", data / "c/10.png")  # a copy
+    update(UpdateConfig(store=str(tmp_path / "x.store"), data=str(data)))
+    fresh = store_facts(extract(config(data, tmp_path / "fresh.store", teacher)))["seen"]
     found = store_facts(tmp_path / "x.store")["seen"]
-    assert (found["images"], found["formats"]) == (9, {"bmp": 1, "jpeg": 2, "png": 6})
-    (data / "a/1.png").unlink()
+    assert found == fresh
+    (data / "b/6.bmp").rename(data / "c/6.bmp")
+    (data / "a/2.jpg").unlink()
+    update(UpdateConfig(store=str(tmp_path / "x.store"), data=str(data)))
+    found = store_facts(tmp_path / "x.store")["seen"]
+    assert found["formats"] == {"bmp": 1, "jpeg": 1, "png": 6}
+    assert sorted(found["named"]["tiny"]) == ["b/5.png", "c/10.png", "c/6.bmp"]
+
+
+def test_an_update_of_a_store_without_images_says_of_how_many_its_counts_are(
+    folder: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    data = pathlib.Path(shutil.copytree(folder / "data", tmp_path / "data"))
+    extract(config(data, tmp_path / "x.store", teacher, images="none"))
+    follow = UpdateConfig(store=str(tmp_path / "x.store"), data=str(data))
+    save(data / "c/9.jpg", 80, 90, "JPEG")
+    update(follow)
+    assert store_facts(tmp_path / "x.store")["seen"]["formats"] == {"bmp": 1, "jpeg": 2, "png": 6}
+    (data / "a/3.png").unlink()
     save(data / "c/10.jpg", 81, 90, "JPEG")
     update(follow)
     found = store_facts(tmp_path / "x.store")
@@ -165,12 +185,13 @@ def test_formats_of_whole_files_are_those_of_pillow(kind: str) -> None:
 
 
 def test_one_pixel_of_another_colour_is_no_constant_image() -> None:
-    pixels_3HW = torch.arange(3.0)[:, None, None].expand(3, 40, 50).clone()
-    assert is_constant(pixels_3HW)
-    for place in ((0, 0, 1), (2, 39, 49), (1, 16, 16)):
-        other = pixels_3HW.clone()
-        other[place] += 0.25
-        assert not is_constant(other)
+    image = Image.new("RGB", (50, 40), (1, 2, 3))
+    assert is_constant(image)
+    for place in ((0, 0), (49, 39), (17, 5)):
+        for colour in ((2, 2, 3), (1, 2, 0)):
+            other = image.copy()
+            other.putpixel(place, colour)
+            assert not is_constant(other)
 
 
 def test_counts_of_two_passes_add_up() -> None:
@@ -184,6 +205,10 @@ def test_counts_of_two_passes_add_up() -> None:
     assert parts.to_json() == whole.to_json()
     assert whole.to_json()["suspicious"] == {"constant": 20, "tiny": 31}
     assert len(whole.to_json()["named"]["tiny"]) == 10
+    whole.remove(images[23:])
+    parts = SeenImages()
+    parts.add(images[:23])
+    assert whole.to_json() == parts.to_json()
 
 
 @pytest.mark.parametrize("seed", range(5))

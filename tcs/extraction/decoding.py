@@ -27,7 +27,7 @@ from cache.fingerprint import content_hash
 from tcs.augmentation.views import ViewPolicy, replay
 from tcs.config.extract import ExtractConfig
 from tcs.errors import DataError
-from tcs.extraction.seen import Seen, format_of, is_constant
+from tcs.extraction.seen import Seen, look_at
 from tcs.images.decode import BadImageError, decode_image, shrink
 from tcs.images.listing import ImageList
 
@@ -163,12 +163,7 @@ class ImagePositions(Dataset[DecodedImage]):
             content_hash=content_hash(data),
             kept=kept,
             reason=None,
-            seen=Seen(
-                width=image.width,
-                height=image.height,
-                format=format_of(data),
-                is_constant=is_constant(inputs.pixels_V3HW[0]),
-            ),
+            seen=look_at(data, image),
         )
 
     def _kept(self, data: bytes, image: Image.Image) -> bytes | None:

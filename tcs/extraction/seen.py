@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
+from PIL import Image
 
 TINY_PIXELS = 32  # a shorter side below: CIFAR's images are not tiny
 EXTREME_ASPECT = 5.0  # a longer side above so many shorter ones: a panorama of three frames is not extreme
 NAMED = 10  # keys of each suspicion that are kept
 CONSTANT, TINY, STRIP = "constant", "tiny", "extreme aspect"
 SUSPICIONS = (CONSTANT, TINY, STRIP)
-COARSE = 16  # one pixel in so many tells nearly every image from a constant one
+COARSE = (8, 8)  # pixels that tell nearly every image from a constant one
 
 # First bytes of a file -> its format
 SIGNATURES = (
@@ -31,7 +31,7 @@ BRANDS = {b"avif": "avif", b"avis": "avif"}  # of files that begin as HEIF does
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One image: its size in pixels, the format of its file, and whether the teacher saw one colour alone."""
+    """One image: its size in pixels, the format of its file, and whether it is of one colour."""
 
     width: int
     height: int
@@ -54,11 +54,19 @@ def format_of(data: bytes) -> str:
     return next((name for start, name in SIGNATURES if data.startswith(start)), "other")
 
 
-def is_constant(pixels_3HW: torch.Tensor) -> bool:
-    """Whether every pixel has the colour of the first one."""
-    first = pixels_3HW[:, :1, :1]
-    coarse = pixels_3HW[:, ::COARSE, ::COARSE]
-    return bool((coarse == first).all()) and bool((pixels_3HW == first).all())
+def look_at(data: bytes, image: Image.Image) -> Seen:
+    """What there is to see of a file and its decoded RGB image."""
+    return Seen(width=image.width, height=image.height, format=format_of(data), is_constant=is_constant(image))
+
+
+def is_constant(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB image has the same colour."""
+    return _is_plain(image.resize(COARSE, Image.Resampling.NEAREST)) and _is_plain(image)
+
+
+def _is_plain(image: Image.Image) -> bool:
+    pairs: tuple[tuple[int, int], ...] = image.getextrema()  # type: ignore[assignment]  # of an image of one band it is one pair
+    return all(least == most for least, most in pairs)
 
 
 class SeenImages:
@@ -90,9 +98,25 @@ class SeenImages:
         for suspicion, keys in told["named"].items():
             self._name(suspicion, keys)
 
+    def remove(self, images: Iterable[tuple[str, Seen]]) -> None:
+        """Take images out of the counts."""
+        for key, seen in images:
+            self._images -= 1
+            for name, value in (("widths", seen.width), ("heights", seen.height), ("formats", seen.format)):
+                self._counts[name].subtract([str(value)])
+            self._counts["suspicious"].subtract(seen.suspicions())
+            for keys in self._named.values():
+                if key in keys:
+                    keys.remove(key)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Name images by other keys than before."""
+        for suspicion, keys in self._named.items():
+            self._named[suspicion] = [names.get(key, key) for key in keys]
+
     def to_json(self) -> dict[str, Any]:
         """The counts as JSON types: `images`, and by value `widths`, `heights`, `formats`, `suspicious`; `named` are first keys of each."""
-        counts = {name: dict(sorted(found.items())) for name, found in self._counts.items()}
+        counts = {name: dict(sorted((+found).items())) for name, found in self._counts.items()}
         return {"images": self._images, **counts, "named": {name: keys for name, keys in self._named.items() if keys}}
 
     def _name(self, suspicion: str, keys: list[str]) -> None:

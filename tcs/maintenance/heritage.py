@@ -5,14 +5,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import cache
 from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
 from tcs.config.update import UpdateConfig
 from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
 from tcs.extraction.plan import Extraction
-from tcs.extraction.seen import SeenImages
+from tcs.extraction.seen import SeenImages, look_at
 from tcs.extraction.summary import recorded
+from tcs.images.decode import decode_image
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
 from tcs.maintenance.changes import StoreChanges
@@ -94,12 +97,42 @@ def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) ->
 
 
 def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> dict[str, Any]:
-    """What was counted of the images: of those extracted now, and of all before where none of them went."""
+    """What was counted of the images: of those extracted now, and of all before, less those that went.
+
+    Of the latter alone where the store keeps the original images, for they have to be looked at again; else, where some went, of those
+    extracted now.
+    """
     found = SeenImages() if work is None else work.seen
     before = recorded(store.manifest.provenance)["seen"]
-    if before is not None and not (changes.changed or (changes.gone and not changes.keeps_gone)):
-        found.add_counts(before)
+    uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
+    odd_n = np.flatnonzero(uses_N != 1).tolist()
+    if before is None or before["images"] != len(store) or (odd_n and store.manifest.plan.images != "original"):
+        return found.to_json()
+    found.add_counts(before)
+    names = _names_by_row(store, changes)
+    for row in odd_n:
+        data = store.image_bytes(row)
+        seen = look_at(data, decode_image(data))
+        if uses_N[row]:
+            found.add((key, seen) for key in names[row][1:])
+        else:
+            found.remove([(store.keys[row], seen)])
+    found.rename({store.keys[row]: keys[0] for row, keys in names.items()})
     return found.to_json()
+
+
+def _names_by_row(store: cache.Store, changes: StoreChanges) -> dict[int, list[str]]:
+    """The keys that go by the features of a row, its own first, of each row that another key than its own goes by."""
+    found: dict[int, list[str]] = {}
+    for key, row in zip(changes.plan.keys, changes.row_P.tolist(), strict=True):
+        if row >= 0 and key != store.keys[row]:
+            found.setdefault(row, []).append(key)
+    own = {
+        key
+        for key, row in zip(changes.plan.keys, changes.row_P.tolist(), strict=True)
+        if row in found and key == store.keys[row]
+    }
+    return {row: [store.keys[row], *keys] if store.keys[row] in own else keys for row, keys in found.items()}
 
 
 def take_over_labels(
