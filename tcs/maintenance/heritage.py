@@ -19,7 +19,7 @@ from tcs.images.decode import decode_image
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
 from tcs.maintenance.changes import StoreChanges
-from tcs.runtime import environment
+from tcs.runtime import environment, progress_bar
 from tcs.splits.given_labels import give_labels, read_given_labels
 from tcs.teacher.source import teacher_to_run
 
@@ -110,13 +110,15 @@ def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) 
         return found.to_json()
     found.add_counts(before)
     names = _names_by_row(store, changes)
-    for row in odd_n:
-        data = store.image_bytes(row)
-        seen = look_at(data, decode_image(data))
-        if uses_N[row]:
-            found.add((key, seen) for key in names[row][1:])
-        else:
-            found.remove([(store.keys[row], seen)])
+    with progress_bar(len(odd_n), "count images", "images") as bar:
+        for row in odd_n:
+            data = store.image_bytes(row)
+            seen = look_at(data, decode_image(data))
+            if uses_N[row]:
+                found.add((key, seen) for key in names[row][1:])
+            else:
+                found.remove([(store.keys[row], seen)])
+            bar.advance(1)
     found.rename({store.keys[row]: keys[0] for row, keys in names.items()})
     return found.to_json()
 
