@@ -19,6 +19,8 @@ from cache import errors as errors
 from cache.constants import Constant as Constant
 from cache.creation import create as create
 from cache.derivation import DerivedFrom as DerivedFrom
+from cache.derivation import carried_rows as carried_rows
+from cache.derivation import joined_rows as joined_rows
 from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features
@@ -52,6 +54,8 @@ from cache.relabelling import stored_labels as stored_labels
 from cache.repair import discard_shards as discard_shards
 from cache.repair import reopen_store as reopen_store
 from cache.repair import require_same_rows as require_same_rows
+from cache.replacement import PARENT as PARENT
+from cache.replacement import Replacement as Replacement
 from cache.schema import FORMAT_VERSION as FORMAT_VERSION
 from cache.schema import Plan as Plan
 from cache.schema import Readout as Readout
@@ -67,6 +71,7 @@ from cache.writer import set_gate as set_gate
 __all__ = [
     "FORMAT_VERSION",
     "JOINED_BY",
+    "PARENT",
     "Constant",
     "DerivedFrom",
     "Features",
@@ -80,6 +85,7 @@ __all__ = [
     "Problem",
     "Quarantined",
     "Readout",
+    "Replacement",
     "Row",
     "ShardRows",
     "Store",
@@ -91,6 +97,7 @@ __all__ = [
     "WrittenShard",
     "about",
     "atomic_write_bytes",
+    "carried_rows",
     "content_hash",
     "create",
     "digest_of_bytes",
@@ -99,6 +106,7 @@ __all__ = [
     "errors",
     "export",
     "join",
+    "joined_rows",
     "merge",
     "open",
     "pack",

@@ -25,7 +25,9 @@ def require_same_plan(folder: Path, stored: Plan, wanted: Plan) -> None:
     differing = list(_differences(stored, wanted))
     named = "; ".join(differing[:_NAMED_AT_MOST])
     is_label = all(text.startswith(("classes[", "the label of ")) for text in differing)
-    cheaper = ", or give the store labels without a new pass: tcs cache label" if is_label else ""
+    is_data = all(text.startswith(("classes[", "keys[")) for text in differing)
+    cheaper = ", or let the store follow its data: tcs cache update" if is_data else ""
+    cheaper = ", or give the store labels without a new pass: tcs cache label" if is_label else cheaper
     more = f"; {len(differing) - _NAMED_AT_MOST} more fields differ" if len(differing) > _NAMED_AT_MOST else ""
     raise IdentityError(f"{folder}: {named}{more}; use another --out or --overwrite{cheaper}.")
 

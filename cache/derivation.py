@@ -81,26 +81,59 @@ def _shard_rows(plan: Plan, positions: range, origins: Origins, sources: Sequenc
         row_B[mine_B] = sources[number].rows(position_B[mine_B])
     has_row_B = row_B >= 0
     picked = _Picked(sources=sources, store_n=store_B[has_row_B], row_n=row_B[has_row_B])
+    quarantine = [
+        Quarantined(
+            position=position,
+            key=plan.keys[position],
+            reason=sources[int(origins.store_P[position])].reasons[int(origins.position_P[position])],
+        )
+        for position in (positions.start + np.flatnonzero(~has_row_B)).tolist()
+    ]
+    return _picked_rows(picked, plan, np.arange(positions.start, positions.stop)[has_row_B], quarantine)
+
+
+def _picked_rows(
+    picked: "_Picked", plan: Plan, positions_n: Int64Array, quarantine: Sequence[Quarantined]
+) -> ShardRows:
+    """What is picked, as rows of the plan."""
     views = plan.views
     return ShardRows(
-        positions_N=np.arange(positions.start, positions.stop)[has_row_B],
+        positions_N=positions_n,
         hashes_N16=picked.gathered(lambda source: source.store.hashes_N16, (DIGEST_BYTES,), "uint8"),
         features={
             item.name: picked.gathered(_features_of(item.name), plan.row_shape(item), item.dtype)
             for item in plan.readouts
         },
         images=None if plan.images == "none" else picked.images(),
-        quarantine=[
-            Quarantined(
-                position=position,
-                key=plan.keys[position],
-                reason=sources[int(origins.store_P[position])].reasons[int(origins.position_P[position])],
-            )
-            for position in (positions.start + np.flatnonzero(~has_row_B)).tolist()
-        ],
+        quarantine=quarantine,
         views_NVP=None
         if views is None
         else picked.gathered(_views_of, (views.count, len(views.parameters)), "float32"),
+    )
+
+
+def carried_rows(source: "DerivedFrom", plan: Plan, positions_n: Int64Array, row_n: Int64Array) -> ShardRows:
+    """The rows `row_n` of a store as they stand at `positions_n` (ascending) of another plan, of the same readouts, views and images.
+
+    They are part of a shard, so that other rows join them: `joined_rows`. Raises CorruptStoreError.
+    """
+    source.rows(source.store.positions_N[row_n])  # every byte of their shards is checked
+    picked = _Picked(sources=[source], store_n=np.zeros(len(row_n), np.int64), row_n=row_n)
+    return _picked_rows(picked, plan, positions_n, ())
+
+
+def joined_rows(parts: Sequence[ShardRows]) -> ShardRows:
+    """The rows of one shard from parts that hold some each, in the order of their positions."""
+    order_N = np.argsort(np.concatenate([part.positions_N for part in parts]), kind="stable")
+    images = [image for part in parts for image in part.images or ()]
+    views = [part.views_NVP for part in parts if part.views_NVP is not None]
+    return ShardRows(
+        positions_N=np.concatenate([part.positions_N for part in parts])[order_N],
+        hashes_N16=np.concatenate([part.hashes_N16 for part in parts])[order_N],
+        features={name: np.concatenate([part.features[name] for part in parts])[order_N] for name in parts[0].features},
+        images=None if parts[0].images is None else [images[row] for row in order_N.tolist()],
+        quarantine=[entry for part in parts for entry in part.quarantine],
+        views_NVP=np.concatenate(views)[order_N] if views else None,
     )
 
 

@@ -77,13 +77,14 @@ class Features:
         order_N: Int64Array | None = None,
     ) -> None:
         """Describe the array; nothing is mapped or read yet. `view` takes one of the V of extents (n, V, *row_shape); row i is
-        row order_N[i] of the extents, where that is given (as many numbers as rows, each once)."""
+        row order_N[i] of the extents, where that is given (each number once)."""
         self.dtype = np.dtype(dtype)
         rows = [extent.shape[0] for extent in extents]
-        self.shape = (sum(rows), *row_shape)
+        self._stored_shape = (sum(rows), *row_shape)
+        self.shape = self._stored_shape if order_N is None else (len(order_N), *row_shape)
         self._starts = np.cumsum([0, *rows])
         self._extents = tuple(extents)
-        self._is_resident = math.prod(self.shape) * self.dtype.itemsize <= resident_bytes
+        self._is_resident = math.prod(self._stored_shape) * self.dtype.itemsize <= resident_bytes
         self._view = view
         # A mapped view v of V is the rows v, v + V ... of (n V, *row_shape): `take` copies nothing else then.
         self._step = extents[0].shape[1] if view is not None and not self._is_resident else 1
@@ -218,7 +219,7 @@ class Features:
 
     def _gathered(self) -> FeatureArray:
         """All rows in one array; one shard is mapped at a time."""
-        found_N = np.empty(self.shape, dtype=self.dtype)
+        found_N = np.empty(self._stored_shape, dtype=self.dtype)
         for extent, start in zip(self._extents, self._starts[:-1].tolist(), strict=True):
             stored_n = extent.map()
             found_N[start : start + extent.shape[0]] = stored_n if self._view is None else stored_n[:, self._view]

@@ -148,6 +148,15 @@ class FolderLock:
         except OSError as error:
             raise write_error(self._path, error) from error
 
+    @property
+    def folder(self) -> Path:
+        """The folder that is locked."""
+        return self._path.parent
+
+    def moved_to(self, folder: Path) -> None:
+        """Tell that the locked folder has another name now, its lock file in it."""
+        self._path = folder / LOCK_NAME
+
     def release(self) -> None:
         """Remove the lock file and let go of the lock; a second call changes nothing."""
         if self._descriptor is None:

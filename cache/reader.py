@@ -185,7 +185,7 @@ class Store:
         return self._stored_names[name]
 
     def rearranged(self, order_N: Int64Array | None, names: Mapping[str, str]) -> "Store":
-        """This store with its rows in the order of `order_N` (numbers of all its rows; None: as they are), and of its readouts
+        """This store with its rows in the order of `order_N` (numbers of its rows, each once; None: as they are), and of its readouts
         those that `names` maps to, by their new names. Nothing is copied but keys, labels and hashes; the identity stays."""
         seen = copy.copy(self)
         seen.readouts = {new: dataclasses.replace(self.readouts[old], name=new) for new, old in names.items()}
@@ -195,6 +195,13 @@ class Store:
             seen._order_N = order_N if self._order_N is None else self._order_N[order_N]
             seen.positions_N, seen.labels_N = self.positions_N[order_N], self.labels_N[order_N]
             seen.hashes_N16, seen.keys = self.hashes_N16[order_N], [self.keys[row] for row in order_N.tolist()]
+        return seen
+
+    def only(self, rows_n: Int64Array) -> "Store":
+        """This store with those of its rows alone, in the order given, each once; the identity stays. Nothing is copied but keys, labels
+        and hashes."""
+        seen = self.rearranged(rows_n, {name: name for name in self.readouts})
+        seen.parts = tuple(part.only(rows_n) for part in self.parts)
         return seen
 
     def joined(self, parts: "tuple[Store, ...]", readouts: Mapping[str, Readout]) -> "Store":

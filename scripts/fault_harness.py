@@ -105,6 +105,16 @@ def require_never_wrong(path: pathlib.Path, whole: Mapping[str, Any], mends: boo
         assert bad, "a store without problems cannot be opened"
 
 
+def require_either(
+    operation: Operation, path: pathlib.Path, before: Mapping[str, Any], whole: Mapping[str, Any]
+) -> None:
+    """Raise AssertionError unless the store at `path` is the former or the new one, whole; or, between two renames, not there."""
+    if operation.at_once or path.exists():
+        assert path.exists(), "neither the former store nor the new one has the name"
+        assert cache.verify(path).is_sound, "the store is not sound"
+        assert {**state_of(path), "gate": None} in ({**before, "gate": None}, {**whole, "gate": None}), "a third store"
+
+
 def finish(operation: Operation, work: pathlib.Path, whole: Mapping[str, Any]) -> None:
     """Run the operation to its end and compare everything with the undisturbed run."""
     ended(fork(work, operation.run), work)
@@ -127,6 +137,7 @@ def kill_often(operation: Operation, kills: int, folder: pathlib.Path, rng: rand
     os.close(reader)
     os.close(writer)
     whole = state_of(undisturbed / operation.out)
+    before = state_of(start / operation.out) if operation.replaces else {}
     shutil.copytree(start, work)
     hits = finished = 0
     while hits < kills:
@@ -137,7 +148,10 @@ def kill_often(operation: Operation, kills: int, folder: pathlib.Path, rng: rand
             os.kill(child, signal.SIGKILL)
         if ended(child, work):
             hits += 1
-            require_never_wrong(work / operation.out, whole, operation.mends)
+            if operation.replaces:
+                require_either(operation, work / operation.out, before, whole)
+            else:
+                require_never_wrong(work / operation.out, whole, operation.mends)
             if rng.random() < GO_ON and hits < kills:
                 continue
         finish(operation, work, whole)
@@ -165,6 +179,7 @@ def run_all(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, dict
     """Every scenario by name."""
     if options.teacher:  # once, here: a child that imported torch anew would be killed in the imports
         importlib.import_module("tcs.maintenance.repair")
+        importlib.import_module("tcs.maintenance.update")
     operations = {**OPERATIONS, **(WITH_TEACHER if options.teacher else {})}
     places = {**PLACES, **(PLACES_WITH_TEACHER if options.teacher else {})}
     results = {}

@@ -98,6 +98,39 @@ def mend() -> None:
         write()
 
 
+def grow() -> None:
+    """What `tcs cache update` does, with made-up rows in place of a teacher: the next state of `out` has the rows of `b` as well."""
+    with cache.Replacement("out") as replacement:
+        before, other = cache.open("out"), cache.open("b")
+        if "parent" not in before.manifest.provenance:
+            keys = (*before.keys, *other.keys)
+            of = dataclasses.replace(before.manifest.plan, keys=keys, labels=(-1,) * len(keys))
+            source = {True: cache.DerivedFrom(before), False: cache.DerivedFrom(other)}
+            with cache.StoreWriter(replacement.new, of, provenance={"parent": {"identity": before.identity}}) as writer:
+                for index in writer.pending():
+                    positions_N = np.array(of.positions(index))
+                    is_old = bool(positions_N[0] < len(before))
+                    rows_N = positions_N - (0 if is_old else len(before))
+                    writer.write_shard(index, cache.carried_rows(source[is_old], of, positions_N, rows_N))
+                writer.close()
+            replacement.commit()
+    assert cache.open("out.old").keys == cache.open("out").keys[: SHARDS * ROWS]
+
+
+def grow_by_renames() -> None:
+    """The same where folders cannot change places in one step."""
+    from cache import replacement
+
+    replacement.exchanged = lambda one, other: False  # noqa: ARG005
+    grow()
+
+
+def write_and_more() -> None:
+    """What an update begins with."""
+    write()
+    write("b")
+
+
 def make_images() -> None:
     """24 images, and the weights of a tiny teacher."""
     import timm
@@ -145,6 +178,29 @@ def damage_extraction() -> None:
     pathlib.Path("out/shard-00005.h5").write_bytes(data)
 
 
+def make_more_images() -> None:
+    """An extracted store, and then an image more, one less and another one."""
+    make_images()
+    extract()
+    pathlib.Path("data/3.png").unlink()
+    pathlib.Path("data/5.png").write_bytes(pathlib.Path("data/6.png").read_bytes())
+    pathlib.Path("data/7.png").rename("data/70.png")
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), (9, 8, 7)).save("data/50.png")
+
+
+def update() -> None:
+    """`tcs cache update`."""
+    import torch
+
+    from tcs.config.update import UpdateConfig
+    from tcs.maintenance.update import update
+
+    torch.set_num_threads(1)
+    update(UpdateConfig(store="out"))
+
+
 def repair() -> None:
     """`tcs cache repair`."""
     from tcs.config.extract import RepairConfig
@@ -155,12 +211,15 @@ def repair() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """`run` makes or resumes `out` from what `prepare` made; one that `mends` begins with bad shards."""
+    """`run` makes or resumes `out` from what `prepare` made; one that `mends` begins with bad shards, one that `replaces` with a store
+    that has its name until the new one is whole (`at_once`: at every moment one of both has it)."""
 
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
     out: str = "out"
     mends: bool = False
+    replaces: bool = False
+    at_once: bool = False
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -174,9 +233,12 @@ OPERATIONS: dict[str, Operation] = {
     "pack": Operation(lambda: cache.pack("a", "out.h5"), write_two, "out.h5"),
     "unpack": Operation(lambda: cache.unpack("a.h5", "out"), write_packed),
     "create": Operation(create),
+    "update": Operation(grow, write_and_more, replaces=True, at_once=True),
+    "update by renames": Operation(grow_by_renames, write_and_more, replaces=True),
 }
 # These load torch
 WITH_TEACHER: dict[str, Operation] = {
     "tcs extract": Operation(extract, make_images),
     "tcs cache repair": Operation(repair, damage_extraction, mends=True),
+    "tcs cache update": Operation(update, make_more_images, replaces=True, at_once=True),
 }

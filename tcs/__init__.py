@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.look import LookConfig as LookConfig
     from tcs.config.teachers import CompareConfig as CompareConfig
     from tcs.config.train import TrainConfig as TrainConfig
+    from tcs.config.update import UpdateConfig as UpdateConfig
     from tcs.coordinates.fit import fit as fit
     from tcs.coordinates.system import CoordinateSystem as CoordinateSystem
     from tcs.coordinates.system import load_coordinates as load_coordinates
@@ -77,9 +78,11 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.labelling.suggest import suggest as suggest
     from tcs.looking.result import Look as Look
     from tcs.looking.run import look as look
+    from tcs.maintenance.changes import StoreChanges as StoreChanges
     from tcs.maintenance.facts import store_facts as store_facts
     from tcs.maintenance.recompute import recompute as recompute
     from tcs.maintenance.repair import repair as repair
+    from tcs.maintenance.update import update as update
     from tcs.maintenance.verify import measure_drift as measure_drift
     from tcs.methods.catalogue import loss_facts as loss_facts
     from tcs.methods.catalogue import method_facts as method_facts
@@ -146,6 +149,9 @@ MODULE_OF: dict[str, str] = {
     "measure_drift": "tcs.maintenance.verify",
     "RecomputeConfig": "tcs.config.extract",
     "recompute": "tcs.maintenance.recompute",
+    "UpdateConfig": "tcs.config.update",
+    "update": "tcs.maintenance.update",
+    "StoreChanges": "tcs.maintenance.changes",
     "RepairConfig": "tcs.config.extract",
     "repair": "tcs.maintenance.repair",
     "ImportConfig": "tcs.config.exchange",

@@ -39,9 +39,9 @@ SLOW = (
 # worker's: it alone starts a fork server, what the tests of such a file share is made once, and what is left for the end, when one
 # worker may find nothing more to take from another, is short.
 LONG = (
-    "many_students_killed extract_cut_short loading distill many_students streamed_run readme pretrain train grid_claims ranks "
-    "collectives train_refusals look_page teachers_compared training_log "
-    "store_packing_kills pixel_stores store_exporting strictness trainer grid_datasets cell_scores"
+    "many_students_killed update extract_cut_short loading distill many_students streamed_run readme pretrain train grid_claims ranks "
+    "collectives train_refusals look_page teachers_compared training_log store_packing_kills pixel_stores store_exporting strictness "
+    "trainer grid_datasets cell_scores excluded_rows"
 )
 
 

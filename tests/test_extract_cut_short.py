@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import io
 import multiprocessing
 import os
 import pathlib
@@ -14,14 +13,15 @@ import pytest
 import torch
 from extraction import SIDE, config, fill
 from forks import forked, tcs_command
-from PIL import Image
 from store_folders import shard_files, stood
 
 import cache
 from cache.errors import LockedStoreError, StoreWriteError
 from tcs.config.extract import ExtractConfig
+from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
 from tcs.extraction.extract import extract
+from tcs.images.decode import Decoded, decode_told
 
 torch.set_num_threads(1)
 
@@ -58,13 +58,13 @@ def test_crash_of_a_worker_is_one_line_and_resumable(
 ) -> None:
     parent = os.getpid()
 
-    def crash(raw: bytes) -> Image.Image:
+    def crash(raw: bytes, rules: PixelRules) -> Decoded:
         if os.getpid() != parent:
             os._exit(1)
-        return Image.open(io.BytesIO(raw)).convert("RGB")
+        return decode_told(raw, rules)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tcs.extraction.decoding.decode_image", crash)
+        patch.setattr("tcs.extraction.decoding.decode_told", crash)
         with pytest.raises(
             DataError, match=r"a worker process ended unexpectedly .*; run the same command again to res"
         ):

@@ -46,13 +46,13 @@ ROOMS = {
     "exchange": "",
     "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
-    "training": "artefact augmentation calibration checkpoint coordinates criteria distributed functional images methods pool_labels "
-    "probes splits students",
+    "training": "artefact auditing augmentation calibration checkpoint coordinates criteria distributed functional images methods "
+    "pool_labels probes splits students",
     "simclr": "augmentation functional training",
     "evaluation": "artefact calibration checkpoint coordinates images inference methods metrics pool_labels probes reporting splits "
     "students",
     "export": "augmentation checkpoint evaluation images inference methods students",
-    "maintenance": "extraction images teacher",
+    "maintenance": "artefact coordinates extraction images splits teacher",
     "grid": "artefact augmentation calibration checkpoint coordinates criteria evaluation functional images inference methods metrics "
     "pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",

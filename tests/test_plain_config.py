@@ -42,6 +42,7 @@ GIVEN: dict[Any, dict[str, Any]] = {
     tcs.LookConfig: {"store": "x"},
     tcs.CompareConfig: {"stores": ("x", "y"), "tests": ("v", "w")},
     tcs.RecomputeConfig: {"store": "x"},
+    tcs.UpdateConfig: {"store": "x"},
     tcs.RepairConfig: {"store": "x"},
     tcs.ImportConfig: {"source": "x", "out": "y"},
     AugmentConfig: {},

@@ -47,6 +47,7 @@ FUNCTIONS = {
     "cache info": (tcs.store_facts,),
     "cache verify": (cache.verify, tcs.measure_drift, tcs.recompute),
     "cache label": (tcs.label_store, cache.set_labels),
+    "cache update": (tcs.update,),
     "cache repair": (tcs.repair,),
     "cache pack": (cache.pack,),
     "cache merge": (cache.merge,),

@@ -10,7 +10,7 @@ from tcs.maintenance.facts import store_facts
 KEYS = {
     "store", "state", "format_version", "inputs", "labelled", "unlabelled", "classes", "rows_per_class", "rows_of_class", "labelled_later",
     "readouts", "views", "constants", "images", "shards", "made_from", "gate", "quarantine", "provenance", "packed", "identity", "rows",
-    "shards_written", "bytes", "feature_bytes", "image_bytes",
+    "shards_written", "bytes", "feature_bytes", "image_bytes", "duplicates", "seen", "pixels",
 }  # fmt: skip
 
 

@@ -42,7 +42,20 @@ def results():
 
 
 @pytest.mark.parametrize(
-    "name", ["write", "close", "record a gate", "label", "mend", "merge", "subset", "pack", "unpack"]
+    "name",
+    [
+        "write",
+        "close",
+        "record a gate",
+        "label",
+        "mend",
+        "merge",
+        "subset",
+        "pack",
+        "unpack",
+        "update",
+        "update by renames",
+    ],
 )
 def test_kills_at_any_moment_leave_nothing_wrong_and_the_rerun_ends_the_same(results, name):
     found = results[f"kill: {name}"]

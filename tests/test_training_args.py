@@ -119,7 +119,8 @@ def test_every_option_that_may_be_none_is_null_in_a_file(
 def other_value(option: click.Parameter) -> Any:
     """A value of the option's type that is not its default, hard to get through a file where there is such a one."""
     if isinstance(option.type, click.Choice):
-        return next(choice for choice in reversed(option.type.choices) if choice != option.default)
+        others = [choice for choice in reversed(option.type.choices) if choice != option.default]
+        return tuple(others[:2]) if option.multiple else others[0]
     one = {"integer": 7, "float": 1.5e-07, "boolean": option.default is not True}.get(option.type.name, "1e-3: 'no' #")
     if option.multiple:
         return (one, one)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tcs.cli.completion import complete_loss, complete_method, complete_student
+from tcs.config.audit import DEFAULT_KINDS, KINDS
 from tcs.config.augment import INTERPOLATIONS, REMODES
 from tcs.config.optimiser import AMP_DTYPES, CLIP_MODES, SCHEDULES
 from tcs.config.pool import POOL_ESTIMATORS, POOL_TEACHERS, PROBE_HEADS
@@ -166,6 +167,20 @@ OPTIONS: tuple[Decorator, ...] = (
             "--unlabelled",
             {"help": "Other rows whose pixels are used: all, none, a number, longtail-F or 'without [a, b]'."},
         ),
+        (
+            "--exclude",
+            PATH
+            | {"metavar": "FILE", "help": "Leave out the images that this table of tcs audit names, pool included."},
+        ),
+        (
+            "--exclude-kind",
+            MANY
+            | {
+                "type": click.Choice(KINDS),
+                "help": f"Kind of its lines to leave out.  [default: {', '.join(DEFAULT_KINDS)}]  Repeatable.",
+            },
+        ),
+        ("--exclude-top", WHOLE | {"help": "How many label errors to leave out, with --exclude-kind label-error."}),
         ("--labelled-share", NUMBER | {"help": "Share of labelled rows in a batch (0.25, or 1.0 without a pool)."}),
         ("--mimic-view", {"type": click.Choice(MIMIC_VIEWS), "help": "View that mimic losses see."}),
         ("-b", "--batch-size", WHOLE | {"help": "Rows per update, in all: over processes and accumulated parts."}),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tcs.config.plain import require_file_name, take_plain
-from tcs.errors import require, require_choice
+from tcs.errors import refuse_idle, require, require_choice
 
 SELECTIONS = ("ridge", "pool")  # by the labelled rows of the split, or by their labels spread over all rows
 COORDINATE_METHODS = ("pca", "random", "jl", "autoencoder", "identity", "cospress")
@@ -66,11 +66,15 @@ class FitConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TargetsConfig:
-    """`tcs targets`: coordinates and hash bits of every row of a store; `also` as in the fit of the coordinates."""
+    """`tcs targets`: coordinates and hash bits of every row of a store; `also` as in the fit of the coordinates.
+
+    `from_targets` in place of `coordinates`: targets of the store before an update, which are extended to its new rows.
+    """
 
     store: str
-    coordinates: str
     out: str
+    coordinates: str | None = None
+    from_targets: str | None = None
     also: tuple[str, ...] = ()
     bits: int = 1024
     sample_rows: int = 65536
@@ -80,6 +84,20 @@ class TargetsConfig:
     def __post_init__(self) -> None:
         take_plain(self)
         require_file_name(self.out, "--out")
+        require(
+            (self.coordinates is None) != (self.from_targets is None),
+            "coordinates that tcs fit made and --from, targets to be extended, exclude each other; give one of them.",
+        )
+        refuse_idle(
+            self,
+            (
+                (
+                    ("bits", "sample_rows", "seed"),
+                    self.from_targets is None,
+                    "coordinates: targets that are extended keep theirs",
+                ),
+            ),
+        )
         require(
             8 <= self.bits <= 8192 and self.bits % 8 == 0,
             f"--bits is {self.bits}; "

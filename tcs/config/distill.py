@@ -26,7 +26,7 @@ PLACED: Mapping[str, frozenset[str]] = {
     "extract": frozenset({"data", "out", "overwrite", "dry_run"}),
     "train": frozenset({"store", "out", "targets", "data", "overwrite", "dry_run"}),
     "fit": frozenset({"store", "out", "readout", "shots", "split_seed", "split_file", "ceiling_test", "overwrite"}),
-    "targets": frozenset({"store", "coordinates", "out", "overwrite"}),
+    "targets": frozenset({"store", "coordinates", "from_targets", "out", "overwrite"}),
 }
 FLAGS: Mapping[str, str] = {"readouts": "readout"}  # fields whose options are called otherwise, and would share a name
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
+from tcs.config.audit import DEFAULT_KINDS, ExclusionConfig
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import take_plain
@@ -36,6 +37,7 @@ PLACES = (
         "split_file",
         "selection",
         "student_checkpoint",
+        *("exclude", "exclude_kind", "exclude_top"),  # the images that are left out count
         "device",
         "workers",
         "resident_share",
@@ -52,6 +54,7 @@ LATER = (
     "pool_teachers",
     "pool_temperature",
     "student_checkpoint",
+    *("exclude", "exclude_kind", "exclude_top"),
 )
 
 
@@ -77,6 +80,9 @@ class TrainConfig:
     selection: str | None = None
     keep: int | None = None
     unlabelled: str = "all"
+    exclude: str | None = None  # a table of tcs audit: images that it names are left out of all that the run reads
+    exclude_kind: tuple[str, ...] = ()  # () means DEFAULT_KINDS
+    exclude_top: int | None = None
     steps: int | None = None
     epochs: int | None = None
     labelled_share: float | None = None
@@ -165,6 +171,13 @@ class TrainConfig:
         )
 
     @property
+    def exclusion(self) -> ExclusionConfig | None:
+        """What --exclude leaves out; None where nothing is."""
+        if self.exclude is None:
+            return None
+        return ExclusionConfig(exclude=self.exclude, kinds=self.exclude_kind or DEFAULT_KINDS, top=self.exclude_top)
+
+    @property
     def asks_for_pool(self) -> bool:
         """Whether --unlabelled asks for any row without a label."""
         return self.unlabelled.strip("0") not in ("none", "")
@@ -181,6 +194,10 @@ class TrainConfig:
             "--shots and --split-file exclude each other; give one of them.",
         )
         parse_pool(self.unlabelled)
+        require(
+            self.exclusion is not None or (not self.exclude_kind and self.exclude_top is None),
+            "--exclude-kind and --exclude-top have no effect without --exclude.",
+        )
         require(
             self.labelled_share is None or 0 < self.labelled_share <= 1,
             f"--labelled-share is {self.labelled_share}; it must lie above 0 and at most at 1.",

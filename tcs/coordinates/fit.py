@@ -15,6 +15,7 @@ from tcs.config.plain import require_config
 from tcs.coordinates.axes import block_weights, weighed
 from tcs.coordinates.build import build_coordinates
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
+from tcs.coordinates.lineage import grown_since
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
 from tcs.coordinates.selection import Selection, select_coordinates
@@ -94,6 +95,8 @@ def _labels_of(store: cache.Store) -> dict[str, Any]:
 
 def _is_finished(out: pathlib.Path, found: CoordinateSystem, store: cache.Store, recipe: dict[str, Any]) -> bool:
     """Whether the axes at `out` are those of the recipe, and a line on it; ArtefactError where they were made otherwise."""
+    if (told := grown_since(store, found.store_identity)) is not None:
+        say(f"{out} was {told}.")
     recorded = {name: value for name, value in found.config.items() if name != LABELS}
     is_finished(out, recorded, recipe)
     say(f"{out} is already there, made with the same options; nothing to do.")

@@ -50,6 +50,24 @@ def hash_coordinates(z_MK: NDArray[np.float32], bits: int, sample_rows: int, see
     return HashBits(bits_MP=bits_MP, rotation_HK=rotation_HK, thresholds_H=thresholds_H, rms_H=rms_H)
 
 
+def encode_coordinates(
+    z_MK: NDArray[np.float32], rotation_HK: NDArray[np.float32], thresholds_H: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """bits_MP uint8 of z_MK float32 by a rotation and thresholds that are there: those that `hash_coordinates` gave with them."""
+    import faiss
+
+    bits, components = rotation_HK.shape
+    index: Any = faiss.IndexLSH(components, bits, True, True)
+    faiss.copy_array_to_vector(np.ascontiguousarray(rotation_HK, np.float32).reshape(-1), index.rrot.A)
+    index.rrot.is_trained = index.is_trained = True
+    faiss.copy_array_to_vector(np.ascontiguousarray(thresholds_H, np.float32), index.thresholds)
+    blocks = [
+        index.sa_encode(np.ascontiguousarray(z_MK[start : start + ENCODE_ROWS]))
+        for start in range(0, len(z_MK), ENCODE_ROWS)
+    ]
+    return np.concatenate([*blocks, np.empty((0, bits // 8), np.uint8)])
+
+
 def _require_varying(rms_H: NDArray[np.float32], thresholds_H: NDArray[np.float32], rows: int) -> None:
     constant = int((rms_H <= ROUNDING_BAND * np.abs(thresholds_H).max()).sum())
     if constant:

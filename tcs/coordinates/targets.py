@@ -24,29 +24,28 @@ from tcs.artefact import is_finished
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
 from tcs.config.plain import require_config
-from tcs.coordinates.hash_bits import ENCODE_ROWS, hash_coordinates
+from tcs.coordinates.extension import extended, rows_before
+from tcs.coordinates.hash_bits import ENCODE_ROWS, HashBits, hash_coordinates
+from tcs.coordinates.lineage import grown_since
 from tcs.coordinates.stores import check_same_store, open_stores
 from tcs.coordinates.system import ARRAY_SHAPES, CoordinateSystem, load_coordinates
+from tcs.coordinates.targets_layout import (
+    ARRAYS,
+    FORMAT,
+    FORMAT_VERSION,
+    SYSTEM_PREFIX,
+    VIEW_ARRAYS,
+    VIEWS_VERSION,
+    check_shapes,
+    read_array,
+    read_facts,
+    require_targets_file,
+)
 from tcs.coordinates.vectors import EveryVector, require_vectors
 from tcs.errors import ArtefactError
 from tcs.runtime import environment, progress_bar, say
 
-FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
-SYSTEM_PREFIX = "system/"
-
-ARRAYS: Mapping[str, tuple[str, str]] = {
-    "coordinates": ("float32", "NK"),
-    "bits": ("uint8", "NP"),
-    "rotation": ("float32", "HK"),
-    "thresholds": ("float32", "H"),
-    "rms": ("float32", "H"),
-    "hashes": ("uint8", "NX"),
-}
-
 JOINED_HINT = ", and name the same stores in the same order with --also in both commands"
-
-VIEW_ARRAYS = {**ARRAYS, "coordinates": ("float32", "NVK"), "bits": ("uint8", "NVP")}
-FACTS: Mapping[str, type] = {"store_identity": str, "identity": str, "config": dict, "system": dict}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +53,7 @@ class Targets:
     """Everything a mimic loss reads: z_NK float32, bits_NP uint8 (little bit order), rotation_HK, thresholds_H, rms_H float32.
 
     Of a store with views z_NK is (N, V, K) and bits_NP (N, V, P). `coordinates` is the system that made z; `hashes_N16` are the
-    content hashes of the store's images.
+    content hashes of the store's images. `only_n` int64 are the rows that are asked for by their places in it, None for all.
     """
 
     z_NK: NDArray[np.float32]
@@ -66,6 +65,7 @@ class Targets:
     coordinates: CoordinateSystem
     store_identity: str
     config: Mapping[str, Any]
+    only_n: NDArray[np.int64] | None = None
 
     @functools.cached_property
     def identity(self) -> str:
@@ -76,60 +76,110 @@ class Targets:
             {"arrays": digests, "store": self.store_identity, "system": self.coordinates.identity}
         )
 
+    @property
+    def hashed(self) -> HashBits:
+        """The bits of all vectors, flat, and what made them."""
+        return HashBits(
+            bits_MP=self.bits_NP.reshape(-1, self.bits_NP.shape[-1]),
+            rotation_HK=self.rotation_HK,
+            thresholds_H=self.thresholds_H,
+            rms_H=self.rms_H,
+        )
+
     def coordinates_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
         """z of the store's rows `rows_n`: (n, K) float32; (n, V, K) of a store with views."""
-        return self.z_NK[rows_n]
+        return self.z_NK[self._own(rows_n)]
 
     def first_coordinates(self, rows_n: NDArray[np.int64]) -> NDArray[np.float32]:
         """z of the rows, of the first view where there are several: (n, K) float32."""
-        z_nK = self.z_NK[rows_n]
+        z_nK = self.coordinates_rows(rows_n)
         return z_nK if z_nK.ndim == 2 else z_nK[:, 0]
 
     def bits_rows(self, rows_n: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Packed bits of the store's rows `rows_n`: (n, P) uint8; (n, V, P) of a store with views."""
-        return self.bits_NP[rows_n]
+        return self.bits_NP[self._own(rows_n)]
+
+    def _own(self, rows_n: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows_n if self.only_n is None else self.only_n[rows_n]
 
 
 def fit_targets(config: TargetsConfig) -> pathlib.Path:
     """Hash every row of a store (every view of it), write `config.out`, and return its path.
 
-    The same command on the same parents finds its output and does nothing. ArtefactError where `config.out` holds
-    something else, or where the store is of another teacher than the coordinate system (both identities are named).
+    With `from_targets`, targets of an earlier state of the store, the rows that they have are taken over bit for bit, and the others
+    are hashed by the same axes and thresholds. The same command on the same parents finds its output and does nothing.
+    ArtefactError where `config.out` holds something else, or where the store is of another teacher than the coordinate system
+    (both identities are named).
     """
     require_config(config, TargetsConfig)
-    store, system = open_stores(config.store, config.also), load_coordinates(config.coordinates)
+    store = open_stores(config.store, config.also)
+    old = None if config.from_targets is None else open_targets(config.from_targets)
+    system = load_coordinates(config.coordinates or "") if old is None else old.coordinates
     check_same_store(system, store)
     require_vectors(store, system.readout)
-    recipe = {
-        "store": store.identity,
-        "system": system.identity,
-        "bits": config.bits,
-        "sample_rows": config.sample_rows,
-        "seed": config.seed,
-    }
+    _tell_growth(system, store, old, config)
+    recipe = _recipe(config, store, system, old)
     out = pathlib.Path(config.out)
     if out.exists():
-        _require_targets_file(out)
-        if not config.overwrite and is_finished(out, open_targets(out).config, recipe):
+        require_targets_file(out)
+        if not config.overwrite and _is_there(out, store, recipe):
             say(f"{out} is already there, made with the same options; nothing to do.")
             return out
-    z_MK = _all_coordinates(store, system)
-    hashed = hash_coordinates(z_MK, config.bits, config.sample_rows, config.seed)
     shape = store.features(system.readout).shape[:-1]  # (N,) or (N, V)
-    system = dataclasses.replace(system, ceiling=None, selection=None)
+    z = _all_coordinates(store, system).reshape(*shape, -1)
+    provenance = environment() | {"options": as_json(config)}
+    if old is None:
+        hashed = hash_coordinates(z.reshape(-1, z.shape[-1]), config.bits, config.sample_rows, config.seed)
+    else:
+        before_N = rows_before(z, store.hashes_N16, old.z_NK, old.hashes_N16)
+        z, hashed = extended(z, old.z_NK, old.hashed, before_N)
+        kept = int((before_N >= 0).sum())
+        provenance["extended"] = {"kept_rows": kept, "new_rows": len(before_N) - kept}
+        say(
+            f"{out}: {kept:,} rows keep their coordinates and bits, {len(before_N) - kept:,} are hashed by the same thresholds."
+        )
     targets = Targets(
-        z_NK=z_MK.reshape(*shape, -1),
+        z_NK=z,
         bits_NP=hashed.bits_MP.reshape(*shape, -1),
         rotation_HK=hashed.rotation_HK,
         thresholds_H=hashed.thresholds_H,
         rms_H=hashed.rms_H,
         hashes_N16=store.hashes_N16,
-        coordinates=system,
+        coordinates=dataclasses.replace(system, ceiling=None, selection=None),
         store_identity=store.identity,
         config=recipe,
     )
-    cache.atomic_write_bytes(out, _file_bytes(targets, environment() | {"options": as_json(config)}))
+    cache.atomic_write_bytes(out, _file_bytes(targets, provenance))
     return out
+
+
+def _is_there(out: pathlib.Path, store: cache.Store, recipe: Mapping[str, Any]) -> bool:
+    """Whether the targets at `out` are those of the recipe; ArtefactError where they are others, and a line where the store has grown."""
+    found = open_targets(out)
+    if (told := grown_since(store, found.store_identity)) is not None:
+        say(f"{out} was {told}; tcs targets {store.path} --from {out} --out NEW.h5 extends it.")
+    return is_finished(out, found.config, recipe)
+
+
+def _recipe(config: TargetsConfig, store: cache.Store, system: CoordinateSystem, old: Targets | None) -> dict[str, Any]:
+    """What decides the content; of targets that extend others the options are theirs."""
+    options = {name: getattr(config, name) for name in ("bits", "sample_rows", "seed")}
+    if old is not None:
+        extends = {"targets": old.identity, "store": old.store_identity}
+        options = {name: old.config.get(name) for name in options} | {"extends": extends}
+    return {"store": store.identity, "system": system.identity, **options}
+
+
+def _tell_growth(system: CoordinateSystem, store: cache.Store, old: Targets | None, config: TargetsConfig) -> None:
+    """Say of axes, and demand of targets that are to be extended, that they are of this store before an update."""
+    told = grown_since(store, system.store_identity)
+    if told is not None:
+        say(f"The axes were {told}; they are not fitted again (tcs fit would).")
+    if old is not None and old.store_identity != store.identity and grown_since(store, old.store_identity) is None:
+        raise ArtefactError(
+            f"--from {config.from_targets} holds targets of store {old.store_identity}, and {store.path} (store {store.identity}) is no "
+            "update of that; run tcs targets on it with coordinates."
+        )
 
 
 def _all_coordinates(store: cache.Store, system: CoordinateSystem) -> NDArray[np.float32]:
@@ -179,9 +229,9 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
     """Read a targets file, without faiss. ArtefactError where it is missing, foreign, damaged, or not of `store_identity`."""
     try:
         with h5py.File(path, "r") as file:
-            facts = _facts(file, path)
-            arrays = {name: _read(file, name, path) for name in ARRAYS}
-            system_arrays = {name: _read(file, SYSTEM_PREFIX + name, path) for name in ARRAY_SHAPES}
+            facts = read_facts(file, path)
+            arrays = {name: read_array(file, name, path) for name in ARRAYS}
+            system_arrays = {name: read_array(file, SYSTEM_PREFIX + name, path) for name in ARRAY_SHAPES}
     except FileNotFoundError as error:
         raise ArtefactError(f"there are no targets at {path}; make them with tcs targets.") from error
     except (
@@ -194,7 +244,7 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
         raise ArtefactError(
             f"{path} is no targets file ({str(error)[:80]}); name a file that tcs targets wrote."
         ) from error
-    _check_shapes(arrays, ARRAYS if facts["format_version"] == FORMAT_VERSION else VIEW_ARRAYS, path)
+    check_shapes(arrays, ARRAYS if facts["format_version"] == FORMAT_VERSION else VIEW_ARRAYS, path)
     targets = Targets(
         z_NK=arrays["coordinates"],
         bits_NP=arrays["bits"],
@@ -211,73 +261,25 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
             f"{path} is damaged: its content is not what its header says; make it again with tcs targets."
         )
     if store_identity is not None and targets.store_identity != store_identity:
-        raise ArtefactError(
-            f"{path} holds targets of store {targets.store_identity}, this store is {store_identity}; run tcs targets on this "
-            f"store{JOINED_HINT if cache.JOINED_BY in targets.store_identity + store_identity else ''}."
-        )
+        raise ArtefactError(f"{_of_another(path, targets, store_identity)}.")
     return targets
 
 
-def _facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
-    facts: Any = json.loads(_read(file, "facts", path).tobytes()) if "facts" in file else {}
-    facts = facts if isinstance(facts, dict) else {}
-    if facts.get("format") != FORMAT:
-        raise ArtefactError(
-            f"{path} is no targets file (format '{facts.get('format', 'unknown')}'); name a file that tcs targets wrote."
-        )
-    version = facts.get("format_version")
-    if version not in (FORMAT_VERSION, VIEWS_VERSION):
-        raise ArtefactError(
-            f"{path} has format version {version}, this release reads {FORMAT_VERSION} and {VIEWS_VERSION}; make it again "
-            "with tcs targets."
-        )
-    damaged = [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]
-    if damaged:
-        raise ArtefactError(f"{path} has a damaged header (no {damaged[0]}); make it again with tcs targets.")
-    checked: Mapping[str, Any] = facts
-    return checked
+def targets_of(path: str | pathlib.Path, store: cache.Store) -> Targets:
+    """`open_targets` of a store; ArtefactError says of targets of an earlier state of it what they lack, and how they are extended."""
+    targets = open_targets(path)
+    if targets.store_identity == store.identity:
+        return targets
+    told = grown_since(store, targets.store_identity)
+    if told is None:
+        raise ArtefactError(f"{_of_another(path, targets, store.identity)}.")
+    also = "".join(f" --also {part.path}" for part in store.parts[1:])
+    raise ArtefactError(
+        f"{path} holds targets of store {targets.store_identity}, this store is {store.identity}: they were {told}; extend them with "
+        f"tcs targets {store.path}{also} --from {path} --out NEW.h5, or run tcs targets on this store."
+    )
 
 
-def _require_targets_file(path: pathlib.Path) -> None:
-    """ArtefactError where `path` is no targets file of any version, so that nothing foreign is ever replaced."""
-    try:
-        with h5py.File(path, "r") as file:
-            ours = json.loads(_read(file, "facts", path).tobytes()).get("format") == FORMAT
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, ArtefactError):
-        ours = False
-    if not ours:
-        raise ArtefactError(f"{path} exists and is no targets file; name another --out.")
-
-
-def _read(file: Any, name: str, path: str | pathlib.Path) -> NDArray[Any]:
-    """A plain dataset of this very file: links to elsewhere, virtual and object data sets are refused."""
-    link = file.get(name, getlink=True)
-    dataset = file[name] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.hasobject or dataset.is_virtual or dataset.external:
-        raise ArtefactError(f"{path}: '{name}' is no plain data set; name a file that tcs targets wrote.")
-    if dataset.id.get_storage_size() != dataset.nbytes:  # what a file claims to hold may be any number
-        raise ArtefactError(
-            f"{path}: '{name}' claims {dataset.nbytes:,} bytes and does not hold them; make it again with tcs targets."
-        )
-    array: NDArray[Any] = dataset[...]
-    return array
-
-
-def _check_shapes(
-    arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[str, str]], path: str | pathlib.Path
-) -> None:
-    sizes: dict[str, int] = {"X": 16}
-    for name, (dtype, letters) in expected.items():
-        array = arrays[name]
-        fits = array.dtype == dtype and array.ndim == len(letters)
-        fits = fits and all(
-            sizes.setdefault(letter, size) == size for letter, size in zip(letters, array.shape, strict=True)
-        )
-        if not fits:
-            raise ArtefactError(
-                f"{path}: {name} is {array.dtype} {array.shape}, and must be {dtype} ({letters}); make it again."
-            )
-    if sizes["H"] != 8 * sizes["P"]:
-        raise ArtefactError(
-            f"{path}: {sizes['H']} thresholds do not fit {sizes['P']} bytes of bits a row; make it again."
-        )
+def _of_another(path: str | pathlib.Path, targets: Targets, store_identity: str) -> str:
+    hint = JOINED_HINT if cache.JOINED_BY in targets.store_identity + store_identity else ""
+    return f"{path} holds targets of store {targets.store_identity}, this store is {store_identity}; run tcs targets on this store{hint}"

@@ -28,6 +28,7 @@ from tcs.augmentation.views import ViewPolicy, replay
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
+from tcs.extraction.seen import Seen, look_at
 from tcs.images.decode import BadImageError, decode_told, shrink
 from tcs.images.listing import ImageList
 
@@ -112,7 +113,8 @@ def inputs_maker(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """One image: its place, what the teacher is given or None, content hash, bytes to keep, what was wrong, and what was done."""
+    """One image: its place, what the teacher is given or None, content hash, bytes to keep, what was wrong, what was done, and how it
+    looked."""
 
     position: int
     inputs: Inputs | None
@@ -120,6 +122,7 @@ class DecodedImage:
     kept: bytes | None
     reason: str | None
     done: frozenset[str] = frozenset()
+    seen: Seen | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +167,7 @@ class ImagePositions(Dataset[DecodedImage]):
             kept=kept,
             reason=None,
             done=decoded.done,
+            seen=look_at(data, decoded.image),
         )
 
     def _kept(self, data: bytes, image: Image.Image) -> bytes | None:
@@ -196,7 +200,7 @@ class Collate:
         return DecodedBatch(images_VB3HW=images_VB3HW, views=views, items=bare)
 
 
-def cut(positions: range, batch_size: int) -> list[range]:
+def cut(positions: Sequence[int], batch_size: int) -> list[Sequence[int]]:
     """The batches of a shard: its positions in runs of `batch_size`, the last one shorter."""
     return [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
 

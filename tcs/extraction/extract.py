@@ -24,6 +24,7 @@ from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
+from tcs.extraction.summary import SEEN, image_lines, recorded, summary_of
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
@@ -89,6 +90,8 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
     if is_new:
         store = cache.open(out)
         say(f"{out}: {describe_labels(store.labels_N, store.classes)}")
+        for name, text in image_lines({"rows": len(store), **summary_of(store)}).items():
+            say(f"{name}: {text}.")
     add_gate(out)
 
 
@@ -100,7 +103,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
         return
     plan_identity, share = told
     if not share:
-        report([], extraction.told, ranks)
+        report([], extraction.told, extraction.seen, ranks)
         return
     part = cache.PartWriter(extraction.config.out, plan_identity, share=share)
     teacher = projected(extraction.teacher, projections_of(part.plan))
@@ -108,7 +111,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
     with progress_bar(0, "extract", "images") as bar, cache.WriteBehind(part.write_shard) as write:
         for index, rows in _shards(extraction, part.plan, share, shared_bar(ranks, bar)):
             write(index, rows)
-    report(write.results, extraction.told, ranks)
+    report(write.results, extraction.told, extraction.seen, ranks)
 
 
 def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
@@ -121,14 +124,15 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     share = share_out(writer.plan, writer.pending(), ranks)
     images = write_pending(extraction, writer, share, ranks)
     seconds = time.perf_counter() - start
-    _require_good(config, writer.plan, writer.quarantine)
+    require_good(config, writer.plan, writer.quarantine)
     run: dict[str, Any] = {
         "images": images,
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1),
     }
     run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
-    manifest = writer.close(provenance={"run": run, "pixels": extraction.told.to_json()})
+    counts = {"pixels": extraction.told.to_json(), SEEN: _seen(extraction, writer, images)}
+    manifest = writer.close(provenance={"run": run, **counts})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
     _tell_pixels(extraction, manifest.rows)
@@ -141,6 +145,13 @@ def _tell_pixels(extraction: Extraction, rows: int) -> None:
         say(f"of the {extraction.told.images:,} images that were decoded in this run, not in the one before:")
     for sentence in sentences:
         say(sentence)
+
+
+def _seen(extraction: Extraction, writer: cache.StoreWriter, images: int) -> dict[str, Any]:
+    """What was counted of the images; where this run has done a part of a store that was whole before, what was counted then."""
+    mine = extraction.seen.to_json()
+    before = None if images == len(writer.plan.keys) else recorded(cache.read_manifest(writer.path).provenance)[SEEN]
+    return mine if before is None or before["images"] < mine["images"] else before
 
 
 def write_pending(
@@ -157,7 +168,7 @@ def write_pending(
         with cache.WriteBehind(writer.write_shard) as write:
             for index, rows in _shards(extraction, plan, pending if share is None else share, bar):
                 write(index, rows)
-        adopt_parts(writer, extraction.told, ranks, meanwhile=lambda: bar.advance(0))
+        adopt_parts(writer, extraction.told, extraction.seen, ranks, meanwhile=lambda: bar.advance(0))
     return images
 
 
@@ -193,7 +204,7 @@ def _shards(
 
 
 def batch_features(
-    extraction: Extraction, plan: cache.Plan, batches: Sequence[range], bar: Bar
+    extraction: Extraction, plan: cache.Plan, batches: Sequence[Sequence[int]], bar: Bar
 ) -> Generator[tuple[DecodedBatch, dict[str, np.ndarray]], None, None]:
     """Each batch of positions, and float32 (n, ...) of each readout for the n good images in it."""
     views = 1 if plan.views is None else plan.views.count
@@ -204,11 +215,12 @@ def batch_features(
             with extraction.forward.images(len(batch.items)):
                 rows = batch_rows(extraction.teacher, batch, plan)
             extraction.told.add(batch.items, plan.keys)
+            extraction.seen.add((plan.keys[item.position], item.seen) for item in batch.items if item.seen is not None)
             yield batch, rows
             bar.advance(len(batch.items))
 
 
-def _require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
+def require_good(config: ExtractConfig, plan: cache.Plan, bad: Sequence[cache.Quarantined]) -> None:
     """Raise DataError listing the bad images where there are more than allowed, or nothing but bad ones."""
     told = [f"{entry.key} ({entry.reason})" for entry in bad]
     if len(bad) == len(plan.keys):

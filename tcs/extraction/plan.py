@@ -12,7 +12,16 @@ from tcs.config.pixels import FIRST, PixelRules, rules_in
 from tcs.errors import ConfigError
 from tcs.extraction.cost import Cost, estimate_cost, readable_bytes
 from tcs.extraction.decoding import ImagePositions, inputs_maker, view_policy
-from tcs.extraction.projections import Facts, constants_of, find_projections, projected, projection_facts, widths_of
+from tcs.extraction.projections import (
+    Facts,
+    constants_of,
+    find_projections,
+    projected,
+    projection_facts,
+    projections_of,
+    widths_of,
+)
+from tcs.extraction.seen import SeenImages
 from tcs.extraction.told import PixelCounts
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
@@ -36,6 +45,7 @@ class Extraction:
     given: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> class name, of the label file
     forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
     told: PixelCounts = dataclasses.field(default_factory=PixelCounts)
+    seen: SeenImages = dataclasses.field(default_factory=SeenImages)
 
     @functools.cached_property
     def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -61,20 +71,27 @@ class Extraction:
         return estimate_cost(self.images, self.positions, self.teacher, self.plan, self.config.workers)
 
 
-def prepare(config: ExtractConfig) -> Extraction:
-    """List the images, load the teacher, make the plan; nothing is written. Raises TcsError."""
+def prepare(config: ExtractConfig, images: ImageList | None = None, like: cache.Plan | None = None) -> Extraction:
+    """List the images (unless they are given), load the teacher, make the plan; nothing is written. Raises TcsError.
+
+    `like` is the plan of a store whose projections are taken over, as they stand there: those fitted to other images would be others.
+    """
     config = _with_rules(config)
     rules = config.rules
     choose_source(config)
     require_obtainable(config)
-    images = open_images(config)
+    images = open_images(config) if images is None else images
     given = _given_labels(config, images)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
     views = view_policy(config)
     positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), policy, rules)
-    facts = projection_facts(config, teacher, len(images.keys))
-    if not config.dry_run:  # which asks for sizes only
+    facts = (
+        projection_facts(config, teacher, len(images.keys)) if like is None else like.identity.get("projections", {})
+    )
+    if like is not None:
+        teacher = projected(teacher, projections_of(like))
+    elif not config.dry_run:  # which asks for sizes only
         teacher = projected(teacher, find_projections(config, teacher, positions, facts))
     plan = cache.Plan(
         identity=_identity(config, teacher, policy, views, facts) | rules.entry,

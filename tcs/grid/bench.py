@@ -15,7 +15,7 @@ import cache
 from tcs.artefact import tell_other_rules
 from tcs.config.evaluate import FewshotConfig
 from tcs.coordinates.stores import open_stores
-from tcs.coordinates.targets import open_targets
+from tcs.coordinates.targets import targets_of
 from tcs.errors import DataError
 from tcs.grid.cell_splits import say_fewer
 from tcs.grid.costs import Costs
@@ -101,7 +101,7 @@ def open_bench(grid: Grid, out: pathlib.Path, device: str) -> Bench:
     named = {str(row.options.get("targets")) for row in grid.methods if row.options.get("targets")} | (
         {grid.targets} if grid.targets else set()
     )
-    targets = {path: open_targets(pathlib.Path(path), train_store.identity).identity for path in sorted(named)}
+    targets = {path: targets_of(path, train_store).identity for path in sorted(named)}
     origin = Origin(
         train=train_store.labelled_identity,
         test=test_store.labelled_identity,

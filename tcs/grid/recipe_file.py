@@ -10,7 +10,7 @@ import itertools
 import pathlib
 from typing import Any
 
-from tcs.errors import ConfigError, did_you_mean
+from tcs.errors import ConfigError, did_you_mean, require
 from tcs.grid.method_rows import MethodRow, crossed, method_row, train_options
 from tcs.grid.pairs import PAIR_KEYS, load_pairs
 from tcs.grid.recipe import (
@@ -146,7 +146,13 @@ def _check_runs(grid: Grid, where: str) -> None:
     for row, dataset in itertools.product(grid.methods, grid.datasets):
         cell = Cell(model=model, method=row, shots=shots, seed=seed, unlabelled=pool, dataset=dataset)
         try:
-            method_of(cell_config(grid, cell, out="", device="cpu"))
+            config = cell_config(grid, cell, out="", device="cpu")
+            require(
+                config.exclude is None,
+                f"exclude is {config.exclude}, and the cells and references of a grid read the same rows; make a store without those "
+                "images: tcs cache subset --exclude.",
+            )
+            method_of(config)
         except ConfigError as error:
             of = f", dataset {dataset}" if dataset else ""
             raise ConfigError(f"{where}, method '{row.label}'{of}: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import cache
 from cache.errors import IncompleteStoreError
+from tcs.extraction.summary import recorded, summary_of
 
 
 def store_facts(path: str | pathlib.Path) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def store_facts(path: str | pathlib.Path) -> dict[str, Any]:
         "bytes": total,
         "feature_bytes": size_bytes["features"],
         "image_bytes": size_bytes["images"],
+        **summary_of(store),
     }
 
 
@@ -47,6 +49,8 @@ def _open_facts(folder: pathlib.Path) -> dict[str, Any]:
         "bytes": sum(path.stat().st_size for path in written),
         "feature_bytes": None,
         "image_bytes": None,
+        "duplicates": None,
+        **recorded(manifest.provenance),
     }
 
 

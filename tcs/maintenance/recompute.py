@@ -84,7 +84,7 @@ def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
     options = _options(config, store)
     plan = store.manifest.plan
     teacher = load_teacher(options)
-    _require_same_teacher(store, teacher)
+    require_same_teacher(store, teacher)
     _require_readouts(store, teacher)
     found = {name: stored_projection(plan.constants, name) for name in teacher.readouts}
     teacher = projected(teacher, {name: made for name, made in found.items() if made is not None})
@@ -126,7 +126,7 @@ def _images(options: ExtractConfig, store: cache.Store, is_given: bool) -> Image
     )
 
 
-def _require_same_teacher(store: cache.Store, teacher: Teacher) -> None:
+def require_same_teacher(store: cache.Store, teacher: Teacher) -> None:
     """Raise ArtefactError naming the first field by which the teacher is another one."""
     stored = store.manifest.plan.identity
     for name, value in teacher.identity.items():

@@ -20,7 +20,7 @@ from tcs.config.pool import LOGISTIC
 from tcs.config.train import TrainConfig
 from tcs.coordinates.from_store import StoreCoordinates, fit_store_coordinates
 from tcs.coordinates.stores import open_stores
-from tcs.coordinates.targets import Targets, open_targets
+from tcs.coordinates.targets import Targets, targets_of
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.images.stored import Images, ReadRow, cores, decode, decode_rows, find_images
@@ -35,13 +35,15 @@ POOL_LABELS = "pool-labels"  # the folder, in a run or a grid, of labels that we
 class RunData:
     """A store with its targets (None where none are given), how its images are read, and those decoded so far.
 
-    `pool_labels_folder` is where runs that share this data find and leave spread labels; None: each in its own folder.
+    `pool_labels_folder` is where runs that share this data find and leave spread labels; None: each in its own folder. `excluded` is
+    the digest of the keys that `store` is seen without (tcs.training.exclusion), None where it is seen whole.
     """
 
     store: cache.Store
     targets: Targets | None
     data: str | None = None
     pool_labels_folder: pathlib.Path | None = None
+    excluded: str | None = None
     fitted: dict[str, StoreCoordinates] = dataclasses.field(default_factory=dict)
     decoded: dict[tuple[int, bool], tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
 
@@ -68,6 +70,7 @@ class RunData:
                 targets=None,
                 data=self.data,
                 pool_labels_folder=self.pool_labels_folder,
+                excluded=self.excluded,
             )
             for part in self.store.parts
         )
@@ -124,7 +127,7 @@ def open_data(
     opened = relabelled(open_stores(store, also), split_file)
     return RunData(
         store=opened,
-        targets=None if targets is None else open_targets(pathlib.Path(targets), opened.identity),
+        targets=None if targets is None else targets_of(targets, opened),
         data=data,
     )
 

@@ -31,6 +31,7 @@ def run_identity(
     return kept | {
         "model": spec.text,
         "store_identity": data.store.identity,
+        **({} if data.excluded is None else {"excluded": data.excluded}),
         "targets_identity": data.targets.identity if data.targets is not None and reads else None,
         "split_digest": split.digest,
         "selected": None if selection is None else [int(k) for k in selection.active_k],

@@ -26,6 +26,8 @@ from tcs.checkpoint import (
     train_anew,
 )
 from tcs.config.train import TrainConfig
+from tcs.coordinates.lineage import grown_since
+from tcs.coordinates.stores import open_stores
 from tcs.errors import ArtefactError
 from tcs.images.stored import rules_of
 from tcs.runtime import environment
@@ -67,20 +69,25 @@ def is_finished(job: Job) -> bool:
     found = load_record(job.folder)
     require_parts(job.folder / CONFIG, found, {"state": str, "identity": dict}, train_anew(job.folder))
     known, ours = found["identity"], plain_json(dict(job.identity))
-    for key in {
-        **ours,
-        **known,
-    }:  # options that came later are in an identity only where they are not at their defaults
+    # What tells most first; options that came later are in an identity only where they are not at their defaults.
+    for key in dict.fromkeys(["store_identity", "excluded", *ours, *known]):
         if known.get(key) != ours.get(key):
             there, here = (str(identity.get(key))[:80] for identity in (known, ours))
+            grown = _grown(job, key, known.get(key))
             raise ArtefactError(
-                f"{job.folder} was made with {key} {there}, this command has {here}; use another --out or --overwrite."
+                f"{job.folder} was made with {key} {there}, this command has {here}{grown}; use another --out or --overwrite."
             )
     if found["state"] == FINISHED and not (job.folder / FOLDED).is_file():
         raise ArtefactError(
             f"{job.folder} says that it is finished, and its {FOLDED} is gone; put it back, or train it again with --overwrite."
         )
     return bool(found["state"] == FINISHED)
+
+
+def _grown(job: Job, key: str, found: Any) -> str:
+    """What to say where the store was another one: that it has grown since."""
+    told = grown_since(open_stores(job.config.store, job.config.also), str(found)) if key == "store_identity" else None
+    return "" if told is None else f": the student was {told}, so train it anew"
 
 
 def begin(job: Job) -> None:

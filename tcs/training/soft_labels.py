@@ -91,6 +91,7 @@ def identity_of(job: Job, data: RunData, options: PoolLabelOptions) -> dict[str,
         "split": job.rows.split.digest,
         "coordinates": system.identity,
         "options": {name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()},
+        **({} if data.excluded is None else {"excluded": data.excluded}),  # rows are numbered without them
     }
 
 

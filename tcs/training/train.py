@@ -16,6 +16,7 @@ from tcs.methods.named import resolve_method
 from tcs.runtime import pick_device
 from tcs.splits.shots import Split
 from tcs.training.data import RunData, open_data
+from tcs.training.exclusion import without_excluded
 from tcs.training.forecast import forecast as time_students
 from tcs.training.forecast import say_forecast
 from tcs.training.jobs import Job, plan_jobs
@@ -80,7 +81,7 @@ def _streams(
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
     require_config(config, TrainConfig)
     with joined_ranks(config.device) as joined:
-        data = data or _open(config)
+        data = without_excluded(data or _open(config), config)
         jobs = plan_jobs(config, data, split)
         device = pick_device(config.device)
         ranks = Collectives(joined, device)

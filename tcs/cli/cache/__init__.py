@@ -9,6 +9,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tcs.cli.cache.info", "Show what a store holds and where it comes from."),
     "label": ("tcs.cli.cache.label", "Give images of a store labels, or correct them, without a new pass."),
     "verify": ("tcs.cli.cache.verify", "Check every byte of a store, and list all that is wrong."),
+    "update": ("tcs.cli.cache.update", "Make a store follow its data, which has grown or changed."),
     "repair": ("tcs.cli.cache.repair", "Extract the bad shards of a store again, and nothing else."),
     "pack": ("tcs.cli.cache.pack", "Write a store into one file, to be read or sent as it is."),
     "merge": ("tcs.cli.cache.merge", "Write disjoint stores of one teacher into one store."),

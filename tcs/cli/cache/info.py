@@ -15,16 +15,20 @@ Stamp = tuple[int, int] | None
 
 @click.command(name="info")
 @click.argument("store", type=click.Path())
+@click.option("--classes", "every_class", is_flag=True, help="Tell the rows of every class, the largest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(store: str, as_json: bool) -> None:
-    """Show what STORE holds and where it comes from; of a store that is still being written, how far it is."""
+def command(store: str, every_class: bool, as_json: bool) -> None:
+    """Show what STORE holds and where it comes from; of a store that is still being written, how far it is.
+
+    Sizes, formats and suspicious images (of one colour, tiny, or very long) are those that the extraction has counted.
+    """
     from tcs.maintenance.facts import store_facts
 
     found = store_facts(store)
     if as_json:
         click.echo(json.dumps(found))
     else:
-        _print_table(found)
+        _print_table(lines(found) | (class_lines(found) if every_class else {}))
 
 
 def stamp(out: str) -> Stamp:
@@ -57,8 +61,16 @@ def tell(path: str, as_json: bool, before: Stamp) -> None:
     say(f"{path}: {found['rows']:,} rows, {len(found['classes'])} classes, identity {found['identity']}.")
 
 
+def class_lines(found: Mapping[str, Any]) -> dict[str, str]:
+    """The rows of every class, the largest first."""
+    ranked = sorted(found["rows_of_class"].items(), key=lambda item: (-item[1], item[0]))
+    return {f"class {name}": f"{rows:,}" for name, rows in ranked}
+
+
 def lines(found: Mapping[str, Any]) -> dict[str, str]:
     """The facts in a few words each, in reading order."""
+    from tcs.extraction.summary import by_reason, image_lines
+
     told = {
         "store": f"{found['store']}{' (packed)' if found['packed'] else ''}, format version {found['format_version']}",
         "state": _state(found),
@@ -68,7 +80,11 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "readouts": ", ".join(_readout(name, item) for name, item in found["readouts"].items()),
         "images": found["images"],
         "size": _size(found),
+        **image_lines(found),
     }
+    parent = found["provenance"].get("parent")
+    if isinstance(parent, Mapping) and type(parent.get("rows")) is int:
+        told["update of"] = f"a store of {parent['rows']:,} rows: {_changes(parent)}"
     if found["labelled_later"]:
         told["labelled later"] = listed(_given(entry) for entry in found["labelled_later"])
     if found["views"] is not None:
@@ -84,7 +100,8 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "gate": "not run"
     }
     bad = [f"{entry['key']} ({entry['reason']})" for entry in found["quarantine"]]
-    return told | {"quarantine": f"{len(bad)}: {listed(bad, LISTED)}" if bad else "none"}
+    told["quarantine"] = f"{len(bad)}: {listed(bad, LISTED)}" if bad else "none"
+    return told | ({"quarantine by reason": by_reason(found["quarantine"])} if len(bad) > 1 else {})
 
 
 def _state(found: Mapping[str, Any]) -> str:
@@ -105,6 +122,10 @@ def _classes(found: Mapping[str, Any]) -> str:
     spread = f"{least:,}" if least == most else f"{least:,} to {most:,}, median {median:,g}"
     count = len(found["classes"])
     named = found["classes"] if least == most else [f"{name} {rows:,}" for name, rows in found["rows_of_class"].items()]
+    if count > LISTED and least < most:
+        from tcs.extraction.summary import class_ends
+
+        return f"{count} ({spread} rows each): {class_ends(found['rows_of_class'])} (--classes tells all)"
     return f"{count} ({spread} rows each): {listed(named, LISTED)}" if count else "none"
 
 
@@ -112,6 +133,13 @@ def _given(entry: Mapping[str, Any]) -> str:
     """One time that labels were given, in words."""
     file = f" from {entry['file']}" if "file" in entry else ""
     return f"{entry['added']:,} added and {entry['changed']:,} changed{file}"
+
+
+def _changes(parent: Mapping[str, Any]) -> str:
+    """What an update has changed, in words."""
+    kinds = ("added", "changed", "moved", "mended", "gone", "relabelled")
+    counts = {name: parent[name] for name in kinds if type(parent.get(name)) is int and parent[name]}
+    return f"{listed(f'{count:,} {name}' for name, count in counts.items())}; it was {parent.get('identity')}"
 
 
 def _readout(name: str, item: Mapping[str, Any]) -> str:
@@ -141,7 +169,7 @@ def _times(sides: Sequence[Any]) -> str:
     return " x ".join(map(str, sides))
 
 
-def _print_table(found: Mapping[str, Any]) -> None:
+def _print_table(told: Mapping[str, str]) -> None:
     """A table on a terminal, `name<TAB>value` lines elsewhere."""
     from rich.console import Console
     from rich.table import Table
@@ -149,9 +177,9 @@ def _print_table(found: Mapping[str, Any]) -> None:
 
     console = Console()
     if not console.is_terminal:
-        click.echo("\n".join(f"{name}\t{text}" for name, text in lines(found).items()))
+        click.echo("\n".join(f"{name}\t{text}" for name, text in told.items()))
         return
     table = Table(show_header=False)
-    for name, text in lines(found).items():
+    for name, text in told.items():
         table.add_row(name, Text(text))  # as it is: a key may hold what rich takes for markup
     console.print(table)

@@ -1,0 +1,29 @@
+"""Options of `tcs cache update`. Pure standard library."""
+
+import dataclasses
+
+from tcs.config.extract import RepairConfig
+from tcs.errors import require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpdateConfig(RepairConfig):
+    """`tcs cache update`: a store made to follow its data set, which has grown or changed. None means: as the store records it.
+
+    Without `out` the new state takes the store's place, and the former one is kept beside it as `STORE.old`. `keep_gone` keeps rows
+    whose images the data set has no more.
+    """
+
+    out: str | None = None
+    split: str | None = None
+    data_dir: str | None = None
+    class_map: str | None = None
+    label_file: str | None = None
+    unlabelled_data: tuple[str, ...] | None = None
+    max_bad: int | None = None
+    keep_gone: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.max_bad is None or self.max_bad >= 0, f"--max-bad is {self.max_bad}; it must be 0 or more.")
