@@ -33,9 +33,10 @@ from cache.fingerprint import digest_of_pieces
 from cache.shard import shard_pieces
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import PixelRules
-from tcs.extraction.decoding import CleanInputs, Collate, DecodedImage, cut, decoded_batches
+from tcs.extraction.decoding import CleanInputs, Collate, DecodedImage, cut
 from tcs.extraction.extract import MIN_BATCH, write_pending
 from tcs.extraction.plan import Extraction, prepare
+from tcs.extraction.workers import decoded_batches
 from tcs.images.decode import decode_image, shrink
 from tcs.images.folder import list_images
 from tcs.teacher.hub import build

@@ -91,6 +91,10 @@ def test_an_error_of_the_system_has_its_remedy_and_no_report(number: int, tempor
             ImportError("libGL.so.1: cannot open shared object file"),
             "a library of the system cannot be loaded: libGL.so.1",
         ),
+        (
+            RuntimeError("DataLoader worker (pid 7) exited unexpectedly"),
+            "a worker process ended unexpectedly; run the same",
+        ),
         (ModuleNotFoundError("No module named 'ray'", name="ray"), "the package 'ray' is not installed; install it"),
         (OSError(errno.EXDEV, "Cross-device link"), "Cross-device link; correct that, and run the same command again"),
         (OSError("told in words alone"), "told in words alone; correct that"),

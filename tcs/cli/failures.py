@@ -38,6 +38,7 @@ OUT_OF_MEMORY = ("memory ran out", SYSTEM[errno.ENOMEM][1])
 
 # torch's allocators, on a CPU (Windows, else) and on a GPU, and C++'s, which all come as RuntimeError.
 MEMORY_SIGNS = ("not enough memory", "can't allocate memory", "bad_alloc", "out of memory")
+WORKER_SIGN = "DataLoader worker"
 LIBRARY_SIGNS = ("cannot open shared object file", "image not found", "DLL load failed")
 
 
@@ -75,6 +76,11 @@ def _known(error: Exception) -> tuple[str, str] | None:
         isinstance(error, RuntimeError) and any(map(text.lower().count, MEMORY_SIGNS))
     ):
         return OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and WORKER_SIGN in text:
+        return (
+            "a worker process ended unexpectedly",
+            "run the same command again, with fewer --workers where memory is short",
+        )
     if isinstance(error, ImportError) and any(map(text.count, LIBRARY_SIGNS)):
         return (
             f"a library of the system cannot be loaded: {_one_line(error)}",

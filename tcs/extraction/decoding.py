@@ -8,33 +8,23 @@ Legend: B batch, n images in the batch, V views, P parameters of a view, H W hei
 """
 
 import dataclasses
-import os
-import sys
-import threading
-import time
-import types
-import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cache.fingerprint import content_hash
 from tcs.augmentation.views import ViewPolicy, replay
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import PixelRules
-from tcs.errors import DataError
 from tcs.extraction.seen import Seen, look_at
 from tcs.images.decode import BadImageError, decode_told, shrink
 from tcs.images.listing import ImageList
-
-ExceptHook = Callable[[type[BaseException], BaseException, types.TracebackType | None], Any]
-
-WATCH_SECONDS = 0.2  # between a worker's looks at whether its parent is alive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +33,9 @@ class Inputs:
 
     pixels_V3HW: torch.Tensor
     views_VP: NDArray[np.float32] | None = None
+
+
+FLOAT_BYTES = 4  # of a pixel that the teacher is given
 
 
 class MakesInputs(Protocol):
@@ -136,6 +129,14 @@ class DecodedBatch:
     views: tuple[NDArray[np.float32] | None, ...]
     items: tuple[DecodedImage, ...]
 
+    def without_images(self) -> "DecodedBatch":
+        """The rest of the batch."""
+        return dataclasses.replace(self, images_VB3HW=torch.empty(0))
+
+    def with_images(self, images_VB3HW: torch.Tensor) -> "DecodedBatch":
+        """The batch with these pixels."""
+        return dataclasses.replace(self, images_VB3HW=images_VB3HW)
+
 
 class ImagePositions(Dataset[DecodedImage]):
     """The images of a list by position, decoded and transformed; a bad one comes with its reason instead of pixels."""
@@ -189,6 +190,11 @@ class Collate:
     def __init__(self, batch_size: int, shape: tuple[int, int, int], views: int = 1) -> None:
         self._shape = (views, batch_size, *shape)
 
+    @property
+    def batch_bytes(self) -> int:
+        """What the pixels of a batch take."""
+        return FLOAT_BYTES * math.prod(self._shape)
+
     def __call__(self, items: Sequence[DecodedImage]) -> DecodedBatch:
         """The batch of `items`, each without its own copy of the pixels."""
         images_VB3HW = torch.zeros(*self._shape)
@@ -203,53 +209,3 @@ class Collate:
 def cut(positions: Sequence[int], batch_size: int) -> list[Sequence[int]]:
     """The batches of a shard: its positions in runs of `batch_size`, the last one shorter."""
     return [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
-
-
-def decoded_batches(
-    images: ImagePositions, batches: Sequence[Sequence[int]], collate: Collate, workers: int
-) -> Generator[DecodedBatch, None, None]:
-    """The decoded `batches` in order, prepared by `workers` processes (0: in this one). DataError if one of them dies."""
-    loader = DataLoader(
-        images,
-        batch_sampler=[list(batch) for batch in batches],
-        collate_fn=collate,
-        num_workers=workers,
-        worker_init_fn=_end_with_parent if workers else None,
-        multiprocessing_context="fork" if workers and hasattr(os, "fork") else None,
-    )
-    try:
-        with warnings.catch_warnings():  # Python 3.12 warns of any fork beside threads; workers use no lock of theirs
-            warnings.simplefilter("ignore", DeprecationWarning)
-            iterator = iter(loader)
-        yield from iterator
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            "a worker process ended unexpectedly (out of memory, or shared memory too small?); run the same command"
-            " again to resume, with fewer --workers or a smaller --batch-size for a new store."
-        ) from error
-
-
-def _end_with_parent(_: int) -> None:
-    """Leave as soon as the parent is gone: a worker that outlives a killed parent would keep the store locked."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    sys.excepthook = _without_lost_parents(sys.excepthook)
-
-
-def _without_lost_parents(hook: ExceptHook) -> ExceptHook:
-    """`hook`, but silent where the connection to the parent has broken: a parent that was interrupted hangs up in the middle of
-    taking a batch, and the thread that gives it away would print that traceback below the parent's own last line."""
-
-    def quiet(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-        if not issubclass(kind, EOFError | ConnectionError):
-            hook(kind, error, trace)
-
-    return quiet

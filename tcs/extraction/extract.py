@@ -18,13 +18,14 @@ from tcs.config.extract import ExtractConfig, as_json
 from tcs.config.plain import require_config
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import DataError, listed
-from tcs.extraction.decoding import Collate, DecodedBatch, cut, decoded_batches
+from tcs.extraction.decoding import Collate, DecodedBatch, cut
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
 from tcs.extraction.summary import SEEN, image_lines, recorded, summary_of
+from tcs.extraction.workers import decoded_batches, naming_lost_workers
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
@@ -212,7 +213,7 @@ def batch_features(
     stream = decoded_batches(extraction.positions, batches, collate, extraction.config.workers)
     with contextlib.closing(stream):
         for batch in stream:
-            with extraction.forward.images(len(batch.items)):
+            with naming_lost_workers(), extraction.forward.images(len(batch.items)):
                 rows = batch_rows(extraction.teacher, batch, plan)
             extraction.told.add(batch.items, plan.keys)
             extraction.seen.add((plan.keys[item.position], item.seen) for item in batch.items if item.seen is not None)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 import cache
 from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig
 from tcs.errors import ConfigError, DataError, did_you_mean
-from tcs.extraction.decoding import Collate, ImagePositions, decoded_batches
+from tcs.extraction.decoding import Collate, ImagePositions
+from tcs.extraction.workers import decoded_batches
 from tcs.runtime import progress_bar, say, seed_for
 from tcs.teacher.model import Teacher
 from tcs.teacher.projection import Projection, fitted_projection, orthogonal_projection, stored_projection
