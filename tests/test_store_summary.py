@@ -20,6 +20,7 @@ from tcs.config.update import UpdateConfig
 from tcs.extraction.extract import extract
 from tcs.extraction.seen import Seen, SeenImages, format_of, is_constant
 from tcs.extraction.summary import by_reason, class_ends, duplicates, image_lines
+from tcs.images.colour import FIRST_FRAME, TURNED
 from tcs.maintenance.facts import store_facts
 from tcs.maintenance.repair import repair
 from tcs.maintenance.update import update
@@ -153,12 +154,15 @@ def test_stores_that_record_nothing_say_nothing(tmp_path: pathlib.Path) -> None:
     assert not {"copies", "image sizes", "formats", "suspicious"} & lines(found).keys()
 
 
+PIXELS = {"images": 9, "counts": {TURNED: 3, FIRST_FRAME: 1}, "keys": {TURNED: ["a"], FIRST_FRAME: ["b"]}}
+
+
 def test_counts_of_pixels_are_shown_where_they_are_recorded(tmp_path: pathlib.Path) -> None:
-    provenance = {"seen": SeenImages().to_json(), "pixels": {"turned_by_exif": 3, "animations": 1}}
+    provenance = {"seen": SeenImages().to_json(), "pixels": PIXELS}
     path = cache.create(
         tmp_path / "x.store", {"avg": np.ones((1, 2))}, keys=["a"], images=[b"x"], provenance=provenance
     )
-    assert lines(store_facts(path))["pixels"] == "turned by exif 3, animations 1"
+    assert lines(store_facts(path))["pixels"] == "turned upright 3, first frame 1"
 
 
 @pytest.mark.parametrize(

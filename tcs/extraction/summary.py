@@ -68,8 +68,9 @@ def image_lines(found: Mapping[str, Any]) -> dict[str, str]:
         told["image sizes"] = f"width {_spread(seen['widths'])}, height {_spread(seen['heights'])}{_share(seen, found)}"
         told["formats"] = listed((f"{name} {count:,}" for name, count in _falling(seen["formats"])), LISTED)
         told["suspicious"] = _suspicious(seen)
-    if found["pixels"]:
-        told["pixels"] = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found["pixels"].items())
+    counts = (found["pixels"] or {}).get("counts")
+    if isinstance(counts, Mapping) and counts:
+        told["pixels"] = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in _falling(counts))
     return told
 
 
