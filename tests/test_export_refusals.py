@@ -55,7 +55,7 @@ def change(folder: pathlib.Path, **changes: Any) -> None:
         ({"state": "training"}, "is not finished; run the same tcs train command again to resume it"),
         ({"state": "failed", "error": "loss is nan"}, r"failed in training \(loss is nan\)"),
         ({"format": 9}, "is of format 9, and this release reads no later one than 1"),
-        ({"classes": "ant"}, "has ant for 'classes', and no release wrote it so"),
+        ({"classes": "ant"}, r"is not as any release wrote it \(Expected `array`, got `str` - at `\$.classes`\)"),
         (
             {"stores_read": ["/nowhere/x.store"]},
             "the store /nowhere/x.store of .* is not here, .*name another one, with --store",

@@ -132,9 +132,17 @@ OTHERWISE = f"and no release wrote it so; {AGAIN}"
     ("text", "by_train", "by_eval"),
     [
         ('{"format": 1}', f"lacks 'state', {OTHERWISE}", "is not finished; run the same tcs train"),
-        ('{"state": "finished"}', f"lacks 'identity', {OTHERWISE}", f"lacks 'identity', {OTHERWISE}"),
-        ('{"state": "finished", "identity": []}', rf"has \[\] for 'identity', {OTHERWISE}", r"has \[\] for 'identity'"),
-        ('{"state": "finished", "identity": {}}', "was made with", f"lacks 'identity.model', {OTHERWISE}"),
+        ('{"state": "finished"}', f"lacks 'identity', {OTHERWISE}", f"missing required field `identity`.; {AGAIN}"),
+        (
+            '{"state": "finished", "identity": []}',
+            rf"has \[\] for 'identity', {OTHERWISE}",
+            r"got `array` - at `\$.identity`",
+        ),
+        (
+            '{"state": "finished", "identity": {}}',
+            "was made with",
+            r"missing required field `model` - at `\$.identity`",
+        ),
         ('{"format": 1, "sta', rf"cannot be read \(.*\); {AGAIN}", rf"cannot be read \(.*\); {AGAIN}"),
         (
             "[]",
