@@ -1,10 +1,10 @@
-"""What the default of `tcs train` is worth where every image has a label: against the labels alone, on all test images.
+"""What mimicry before the labels (`tcs`) is worth where every image has a label: against the labels alone, on all test images.
 
     OMP_NUM_THREADS=1 python -m benchmarks.all_labels STORES/flowers5 STORES/pbc8 --seeds 3
 
 STORES/flowers5 stands for STORES/flowers5-train.store and -test.store. The student, rate and steps are those of the tables of students
-(benchmarks.students); nothing is held out, and the student after the last step is scored. `tcs-pool` is the default, which becomes
-`tcs` there; that was decided on development splits (benchmarks/results/pool-methods-dev). Reruns go on where the CSV ends.
+(benchmarks.students); nothing is held out, and the student after the last step is scored. `tcs` was ahead on development splits
+(benchmarks/results/pool-methods-dev). Rows of `tcs-pool` are of a commit by which it became `tcs` there. Reruns go on where the CSV ends.
 Legend: N test images, C classes.
 """
 
@@ -26,7 +26,7 @@ from tcs.inference.runs import load_student
 from tcs.training.data import open_data
 from tcs.training.train import train
 
-METHODS = ("labels", "tcs-pool")
+METHODS = ("labels", "tcs")
 KEY = ("dataset", "method", "seed")
 OUT = pathlib.Path(__file__).parent / "results" / "all-labels" / "results.csv"
 

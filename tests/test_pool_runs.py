@@ -3,7 +3,6 @@
 Legend: N rows of the store, n of the run, M labelled, K coordinates, C classes.
 """
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from tcs.students.student import Student, normalisation
 from tcs.training.data import RunData, open_data
 from tcs.training.jobs import Job, plan_jobs
 from tcs.training.loading import load_rows
-from tcs.training.phases import may_mimic_first
 from tcs.training.soft_labels import fit_pool_labels, options_of, pool_labels
 from tcs.training.stream import open_streams
 from tcs.training.train import train
@@ -77,8 +75,7 @@ def test_the_default_is_tcs_pool_with_and_without_targets(folder: pathlib.Path, 
     [
         ({"unlabelled": "none"}, "--unlabelled is none"),
         ({"unlabelled": "0"}, "--unlabelled is 0"),
-        ({"shots": None, "steps": 1}, "every row has a label"),  # too few for two phases
-        ({"shots": None, "epochs": 1, "batch_size": 60, "steps": None}, "every row has a label"),
+        ({"shots": None}, "every row has a label"),
     ],
 )
 def test_without_a_pool_the_default_becomes_labels_and_says_so(
@@ -90,39 +87,13 @@ def test_without_a_pool_the_default_becomes_labels_and_says_so(
     assert line == f"There is no pool to spread labels over ({why}): tcs-pool becomes labels, loss ce."
 
 
-@pytest.mark.parametrize("method", [None, "tcs-pool"])
-def test_with_all_labels_the_default_mimics_first_and_says_so(
-    folder: pathlib.Path, capsys: pytest.CaptureFixture[str], method: str | None
-) -> None:
-    job, _ = planned(folder, method=method, shots=None)
-    assert job.method is METHODS["tcs"]
-    assert [phase.name for phase in job.phases] == ["warm-up", "main"]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == (
-        "There is no pool to spread labels over (every row has a label): tcs-pool becomes tcs, mimicry first and then loss ce."
-    )
-
-
-def test_with_all_labels_the_default_is_labels_for_more_classes_than_coordinates_and_for_trained_students(
-    folder: pathlib.Path,
-) -> None:
-    chosen = config(folder, shots=None)
-    for count, components, first in ((3, 3, True), (4, 3, False)):
-        assert may_mimic_first(chosen, 60, count, components) == first
-    assert not may_mimic_first(dataclasses.replace(chosen, pretrained=True), 60, 3, 3)
-    assert not may_mimic_first(dataclasses.replace(chosen, student_checkpoint="w.safetensors"), 60, 3, 3)
-    job, _ = planned(folder, shots=None, targets=str(make_targets(folder, components=2)))
-    assert job.method is METHODS["labels"]  # of three classes
-
-
 def test_runs_of_the_first_releases_are_told_from_todays_default(folder: pathlib.Path) -> None:
     """They became `tcs-probe` with targets, and `labels` without: only where that is so still are they the same run."""
     targets = str(make_targets(folder))
     for options, key in (
         ({}, "default"),
         ({"targets": targets}, "default"),
-        ({"shots": None}, "default"),
-        ({"shots": None, "steps": 1}, None),
+        ({"shots": None}, None),
         ({"shots": None, "targets": targets}, "default"),
         ({"method": "tcs-probe", "targets": targets}, None),
         ({"method": "tcs-pool", "shots": None}, "becomes"),

@@ -13,7 +13,7 @@ PROBE_START = "probe-start"
 
 PROBE_FROZEN = "probe-frozen"
 
-DEFAULT, WITHOUT_POOL, ALL_LABELLED = "tcs-pool", "labels", "tcs"  # the default, and what it becomes
+DEFAULT, WITHOUT_POOL = "tcs-pool", "labels"
 
 FITTED_AXES = "pca"  # what a run fits to its store where no targets are given
 
@@ -132,8 +132,8 @@ METHODS: Mapping[str, Method] = {
         about="soft labels of every row: the labels of the run spread over its cached pool",
     ),
     # Of the three that learn spread labels this one was ahead on development splits (benchmarks/results/pool-methods-dev), so it
-    # is the default. With all labels given mimicry beside cross-entropy was behind the labels alone, and mimicry before them ahead, so
-    # there it becomes `tcs`; few labels without a pool leave `labels`.
+    # is the default. With all labels given, mimicry beside cross-entropy was not ahead there, and mimicry before it (`tcs`) was, but not on
+    # test images (benchmarks/all_labels.py): without a pool the default becomes `labels`.
     "tcs-pool": Method(
         head="linear",
         loss="pool + 1.0*l2",
@@ -181,14 +181,9 @@ def needs_targets(method: Method) -> bool:
     return "bits" in method.needs or bool(method.axes and FITTED_AXES not in method.axes)
 
 
-def without_pool(method: Method, *, mimics_first: bool = False) -> Method:
-    """What becomes of the method where a run has no row without a label: of the default a simpler one, of others themselves.
-
-    `mimics_first`: every row of the store has a label, and the student can mimic the coordinates before it learns them.
-    """
-    if method is not METHODS[DEFAULT]:
-        return method
-    return METHODS[ALL_LABELLED if mimics_first else WITHOUT_POOL]
+def without_pool(method: Method) -> Method:
+    """What becomes of the method where a run has no row without a label: of the default a simpler one, of others themselves."""
+    return METHODS[WITHOUT_POOL] if method is METHODS[DEFAULT] else method
 
 
 def resolve_method(method: str | None, head: str | None, loss: str | None, picks_labels: bool = False) -> Method:

@@ -5,7 +5,6 @@ Legend: N images of training, n labelled rows of the run.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 from tcs.artefact import plain_json
@@ -13,8 +12,7 @@ from tcs.config.distill import DistillConfig, stage_defaults
 from tcs.config.extract import VIEW_OPTIONS, DataConfig, ExtractConfig
 from tcs.config.names import finder
 from tcs.config.pool import PoolConfig
-from tcs.config.train import DEFAULT_COMPONENTS, TrainConfig, may_score_labels
-from tcs.coordinates.from_store import COMPONENTS
+from tcs.config.train import TrainConfig, may_score_labels
 from tcs.errors import ConfigError, DataError, listed, option_name
 from tcs.extraction.cost import Cost, readable_bytes, readable_minutes
 from tcs.extraction.plan import Extraction, prepare
@@ -29,7 +27,6 @@ from tcs.splits.shots import require_shots
 from tcs.students.backbone import parse_student
 from tcs.students.start import require_published_weights
 from tcs.training.checks import check_names, check_options
-from tcs.training.phases import may_mimic_first
 
 METHOD_OPTIONS = ("components", "method", "power", "ceiling_shots")  # of `tcs fit`: asked for, they are followed
 SOURCE_OPTIONS = ("data_dir", "input_key", "target_key", "class_map")  # which other kinds of test images may not know
@@ -108,7 +105,7 @@ def make_plan(config: DistillConfig) -> ChainPlan:
     test_images, test_labels = _test_images(config, asked, classes)
     split_rows = _split_rows(config.train, labels, classes)
     has_pool = config.train.asks_for_pool and split_rows < len(labels)
-    method = asked if has_pool else without_pool(asked, mimics_first=_mimics_first(config, split_rows, labels, classes))
+    method = asked if has_pool else without_pool(asked)
     return ChainPlan(
         extraction=extraction,
         method=method,
@@ -122,12 +119,6 @@ def make_plan(config: DistillConfig) -> ChainPlan:
         ),
         split_rows=split_rows,
     )
-
-
-def _mimics_first(config: DistillConfig, split_rows: int, labels: Sequence[int], classes: Sequence[str]) -> bool:
-    """As the run will find it, of a teacher with as many dims as coordinates are asked for."""
-    components = (config.fit.components or DEFAULT_COMPONENTS) if _asks_for_axes(config) else COMPONENTS
-    return split_rows == len(labels) and may_mimic_first(config.train, split_rows, len(classes), components)
 
 
 def extract_config(config: DistillConfig) -> ExtractConfig:

@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 import cache
 from tcs.checkpoint import ARGS, CONFIG
 from tcs.config.train import DEFAULT_COMPONENTS, SELECT_GATES, TrainConfig, may_score_labels
-from tcs.coordinates.from_store import COMPONENTS
 from tcs.coordinates.selection import Selection
 from tcs.criteria.losses import needs_second_head
 from tcs.errors import ArtefactError, ConfigError
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.named import (
-    ALL_LABELLED,
     DEFAULT,
     HEADLESS,
     METHODS,
@@ -51,7 +49,7 @@ from tcs.training.data import (
     vector_readout,
 )
 from tcs.training.identity import run_identity
-from tcs.training.phases import Phase, count_steps, may_mimic_first, plan_phases, plan_stages
+from tcs.training.phases import Phase, count_steps, plan_phases, plan_stages
 from tcs.training.probe_start import Probe, probe_for
 from tcs.training.views import check_views
 
@@ -142,7 +140,7 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
     `split` is the one that `config` names, from a caller that has drawn it already.
     """
     asked = resolve_method(config.method, config.head, config.loss, not may_score_labels(config))
-    method, split = fitting_method(asked, config, data, split)
+    method, split = fitting_method(asked, config, data.store, split)
     specs = _checked_students(config, data, method)
     rows = choose_rows(config, data.store, method, split)
     probe, selection = probe_for(method, data, config, rows.split, rows.rows_n)
@@ -169,22 +167,17 @@ def plan_jobs(config: TrainConfig, data: RunData, split: Split | None = None) ->
 
 
 def fitting_method(
-    asked: Method, config: TrainConfig, data: RunData, split: Split | None
+    asked: Method, config: TrainConfig, store: cache.Store, split: Split | None
 ) -> tuple[Method, Split | None]:
     """The method for what the rows of a run are, and their split where it was drawn to tell: the default needs a pool."""
-    store = data.store
     if without_pool(asked) is asked or not store.is_labelled:
         return asked, split
     split = split or split_of(store, config)
-    every_row = len(split.rows_n) == len(store)
-    if config.asks_for_pool and not every_row:
+    if config.asks_for_pool and len(split.rows_n) < len(store):
         return asked, split
-    components = COMPONENTS if data.targets is None else data.targets.coordinates.components
-    first = every_row and may_mimic_first(config, len(store), len(store.classes), components)
-    method = without_pool(asked, mimics_first=first)
-    why = "every row has a label" if every_row else f"--unlabelled is {config.unlabelled}"
-    becomes = f"{ALL_LABELLED}, mimicry first and then" if first else f"{WITHOUT_POOL},"
-    say(f"There is no pool to spread labels over ({why}): {DEFAULT} becomes {becomes} loss {method.loss}.")
+    method = without_pool(asked)
+    why = "every row has a label" if len(split.rows_n) == len(store) else f"--unlabelled is {config.unlabelled}"
+    say(f"There is no pool to spread labels over ({why}): {DEFAULT} becomes {WITHOUT_POOL}, loss {method.loss}.")
     return method, split
 
 

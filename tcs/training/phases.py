@@ -5,7 +5,7 @@ import dataclasses
 from tcs.config.train import TrainConfig
 from tcs.criteria.losses import LossTerm, mimics, parse_loss, reads
 from tcs.errors import ConfigError
-from tcs.methods.named import ALL_LABELLED, METHODS, PROBE_START, Method
+from tcs.methods.named import PROBE_START, Method
 from tcs.training.batches import BatchPlan, plan_batches
 
 DEFAULT_STEPS = 2000
@@ -28,7 +28,7 @@ def plan_phases(config: TrainConfig, method: Method, steps: int) -> tuple[Phase,
     refit = method.classifier == PROBE_START
     if not method.warm_up or config.starts_trained:
         return (Phase(name="main", start=0, stop=steps, terms=main, refit=refit),)
-    end = _warm_up_steps(config, steps)
+    end = max(1, round(config.warmup_phase_share * steps))
     if end >= steps:
         raise ConfigError(
             f"--steps is {steps}, and the warm-up phase takes {end} of them (--warmup-phase-share is "
@@ -38,23 +38,6 @@ def plan_phases(config: TrainConfig, method: Method, steps: int) -> tuple[Phase,
         Phase(name="warm-up", start=0, stop=end, terms=parse_loss(method.warm_up), refit=False),
         Phase(name="main", start=end, stop=steps, terms=main, refit=refit),
     )
-
-
-def may_mimic_first(config: TrainConfig, rows: int, n_classes: int, components: int) -> bool:
-    """Whether the default of a run whose `rows` all have labels warms up by mimicry (`ALL_LABELLED`).
-
-    Not where a student starts trained, nor where there are more classes than coordinates, through which they would have to go:
-    neither was measured. Nor in too few steps for two phases.
-    """
-    method = METHODS[ALL_LABELLED]
-    if config.starts_trained or n_classes > components:
-        return False
-    steps = count_steps(config, method, rows, rows)
-    return steps > _warm_up_steps(config, steps)
-
-
-def _warm_up_steps(config: TrainConfig, steps: int) -> int:
-    return max(1, round(config.warmup_phase_share * steps))
 
 
 def plan_stages(
