@@ -24,12 +24,13 @@ ROOMS = {
     "metrics": "",
     "calibration": "",
     "runtime": "errors",
-    "checkpoint": "",
+    "plain_files": "",
+    "checkpoint": "plain_files",
     "artefact": "",
     "functional": "",
     "splits": "",
     "augmentation": "",
-    "reporting": "artefact checkpoint",
+    "reporting": "artefact plain_files",
     "images": "",
     "criteria": "functional",
     "distributed": "",
@@ -38,23 +39,23 @@ ROOMS = {
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes splits",
     "students": "functional hub",
-    "inference": "augmentation calibration checkpoint images metrics students",
+    "inference": "augmentation calibration checkpoint plain_files images metrics students",
     "labelling": "coordinates images pool_labels splits",
     "auditing": "artefact coordinates images labelling",
     "exchange": "",
     "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
-    "training": "artefact augmentation calibration checkpoint coordinates criteria distributed functional images methods pool_labels "
-    "probes splits students",
+    "training": "artefact augmentation calibration checkpoint plain_files coordinates criteria distributed functional images methods "
+    "pool_labels probes splits students",
     "simclr": "augmentation functional training",
-    "evaluation": "artefact calibration checkpoint coordinates images inference methods metrics pool_labels probes reporting splits "
+    "evaluation": "artefact calibration plain_files coordinates images inference methods metrics pool_labels probes reporting splits "
     "students",
-    "export": "augmentation checkpoint evaluation images inference methods students",
+    "export": "augmentation checkpoint plain_files evaluation images inference methods students",
     "maintenance": "extraction images teacher",
-    "grid": "artefact augmentation calibration checkpoint coordinates criteria evaluation functional images inference methods metrics "
-    "pool_labels probes reporting simclr splits students training",
+    "grid": "artefact augmentation calibration checkpoint plain_files coordinates criteria evaluation functional images inference methods "
+    "metrics pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
-    "pipeline": "artefact checkpoint coordinates evaluation export extraction grid images inference methods reporting splits "
+    "pipeline": "artefact plain_files coordinates evaluation export extraction grid images inference methods reporting splits "
     "students training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",

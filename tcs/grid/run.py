@@ -17,7 +17,6 @@ import numpy as np
 import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
-from tcs.checkpoint import SEEN, load_record
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
@@ -47,6 +46,7 @@ from tcs.grid.work import Work, done_keys, run_groups
 from tcs.inference.network import logits_of
 from tcs.inference.runs import load_student
 from tcs.metrics import known_hashes
+from tcs.plain_files import SEEN, load_record
 from tcs.reporting.rows import CELL_KEY, RESULTS
 from tcs.runtime import pick_device, say
 from tcs.splits.shots import Split

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from tcs.checkpoint import CONFIG, FOLDED, load_record, load_weights, require_parts, train_anew
+from tcs.checkpoint import load_weights
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError
 from tcs.inference.card import Card
+from tcs.plain_files import CONFIG, FOLDED, load_record, require_parts, train_anew
 from tcs.students.backbone import StudentSpec, create_backbone, parse_student
 
 FINISHED: Mapping[str, Any] = {  # what building a student takes from its record
