@@ -25,8 +25,8 @@ import cache
 from tcs.auditing.labels import suspect_labels
 from tcs.auditing.neighbours import find_neighbours
 from tcs.auditing.space import directions, fit_space
-from tcs.checkpoint import save_table
 from tcs.coordinates.vectors import row_vectors
+from tcs.plain_files import save_table
 from tcs.runtime import seed_for
 
 WRONG_SHARE, LISTED_SHARE, NEIGHBOURS = 0.05, 0.1, 10

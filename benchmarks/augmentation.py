@@ -1,14 +1,17 @@
 """Augmentation of a batch, one draw an image: at once, against image after image with torchvision v2 and with Pillow.
 
     python -m benchmarks.augmentation --rounds 15
+    python -m benchmarks.augmentation --rounds 15 --threads 1 --processor-time --setting 32x128 --setting 64x64 --setting 224x32
 
 Each contestant draws and changes a whole batch, SIDE x IMAGES by `--setting`; resized crops are from frames of 8/7 of the side
 where that is 64 pixels or more. Pillow converts from and to arrays and loads to the device, as a loader would. `one draw a
-batch` is what torchvision v2 does with a batch: it shows all images the same box and colours, so it is no substitute.
+batch` is what torchvision v2 does with a batch: it shows all images the same box and colours, so it is no substitute. `pad, crop and
+flip in turn` are the three copies of a batch that a GPU makes, where a CPU makes one of each image.
 Letters: B batch, S side in pixels.
 """
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +23,7 @@ from torchvision.transforms import InterpolationMode, v2
 from benchmarks.turns import Table, per_second, report, seconds_in_turns
 from tcs.augmentation.apply import apply
 from tcs.augmentation.draws import Draws, draw
+from tcs.augmentation.pixels import flip, pad_crop
 from tcs.augmentation.views import replay
 from tcs.config.augment import AugmentConfig
 from tcs.runtime import pick_device
@@ -68,6 +72,13 @@ def replayed(images: list[Image.Image], draws: Draws, side: int) -> list[Image.I
     return shown
 
 
+def in_turn(images_B3SS: Tensor, draws: Draws) -> Tensor:
+    """Padded and cut, then mirrored, each for the whole batch."""
+    assert draws.offsets_B2 is not None
+    assert draws.hflips_B is not None
+    return flip(pad_crop(images_B3SS, draws.offsets_B2, draws.padding), draws.hflips_B)
+
+
 def torchvision_transform(config: AugmentConfig, side: int) -> Callable[[Tensor], Tensor]:
     """The same kinds of changes by torchvision v2, on uint8."""
     if config.scale is None:
@@ -97,6 +108,8 @@ def contestants(
         "torchvision v2, one draw a batch": lambda: transform(resident),
         "tcs, the batch at once": lambda: apply(resident, draw(config, side, batch, generator), side),
     }
+    if config.scale is None:
+        ways["tcs, pad, crop and flip in turn"] = lambda: in_turn(resident, draw(config, side, batch, generator))
     return {name: _finished(way, device) for name, way in ways.items()}
 
 
@@ -117,7 +130,7 @@ def frames(batch: int, side: int) -> Tensor:
     return ((soft + 0.1 * torch.rand(soft.shape, generator=generator)) * 230).to(torch.uint8)
 
 
-def table(setting: str, title: str, rounds: int, device: torch.device) -> Table:
+def table(setting: str, title: str, rounds: int, device: torch.device, clock: Callable[[], float] | None) -> Table:
     """One setting and one kind of augmentation."""
     side, batch = (int(number) for number in setting.split("x"))
     config = CONFIGS[title]
@@ -125,7 +138,7 @@ def table(setting: str, title: str, rounds: int, device: torch.device) -> Table:
     runs = contestants(frames(batch, source), config, side, device)
     for run in runs.values():  # unmeasured: allocations, algorithm choice
         run()
-    speeds = per_second(seconds_in_turns(runs, rounds), batch)
+    speeds = per_second(seconds_in_turns(runs, rounds, clock), batch)
     title = f"{title}: {batch} images, {source} to {side} px, {device.type}"
     return Table(title=title, unit="images/s", base=BASE, values=speeds)
 
@@ -136,13 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--setting", action="append", help="SIDExIMAGES, repeatable  [default: 32x128 and 224x64]")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch; Pillow uses one")
+    parser.add_argument("--processor-time", action="store_true", help="of this process, where a machine is shared")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--name", default="augmentation")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     settings = options.setting or ["32x128", "224x64"]
-    tables = [table(setting, title, options.rounds, device) for setting in settings for title in CONFIGS]
+    clock = time.process_time if options.processor_time else None
+    tables = [table(setting, title, options.rounds, device, clock) for setting in settings for title in CONFIGS]
     report(options.name, tables, "benchmarks.augmentation", arguments, more=f"torch uses {options.threads} threads.")
 
 

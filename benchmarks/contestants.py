@@ -11,7 +11,6 @@ from typing import Any
 from benchmarks import lightly_train_loop, tensor_memory
 from benchmarks.lightly_train_loop import LightlyConfig
 from benchmarks.timm_loop import LoopConfig, TimmLoop
-from tcs.checkpoint import load_json
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.extract import ExtractConfig
 from tcs.config.train import TrainConfig
@@ -19,6 +18,7 @@ from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.extraction.extract import extract
 from tcs.images.folder import list_images
+from tcs.plain_files import load_json
 from tcs.training.train import train
 
 LOSS = "ce + 1.0*elsh"

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 
 import cache
 from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import save_table
 from tcs.config.train import TrainConfig
 from tcs.distributed.collectives import ALONE
 from tcs.images.stored import decode_rows
 from tcs.inference.runs import FinishedStudent, load_student
 from tcs.methods.named import METHODS
+from tcs.plain_files import save_table
 from tcs.runtime import environment
 from tcs.splits.held_out import held_out_rows
 from tcs.students.backbone import parse_student, pre_logits

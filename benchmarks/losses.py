@@ -18,11 +18,12 @@ import timm
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from tcs.checkpoint import save_json, save_table
 from tcs.criteria.base import Criterion, LinearHead, Setting, StepRows
-from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
+from tcs.criteria.losses import LOSSES, build_criteria
+from tcs.criteria.terms import parse_loss
 from tcs.functional.coordinates import HashPlanes
 from tcs.methods.catalogue import COSTS
+from tcs.plain_files import save_json, save_table
 from tcs.runtime import environment, pick_device
 
 STUDENT_DIMS, TEACHER_DIMS, CLASSES, COORDINATES, BITS, RUN_ROWS = 512, 768, 1000, 256, 1024, 50_000

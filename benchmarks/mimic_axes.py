@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.artefact import teacher_identity_of
-from tcs.checkpoint import load_table, save_table
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.train import TrainConfig
 from tcs.coordinates.build import fit_coordinates
@@ -30,6 +29,7 @@ from tcs.coordinates.system import save_coordinates
 from tcs.coordinates.targets import Targets, fit_targets, open_targets
 from tcs.images.stored import decode_rows
 from tcs.methods.named import TRAINED, Method
+from tcs.plain_files import load_table, save_table
 from tcs.probes.ridge import fit_ridge
 from tcs.runtime import environment, progress_bar
 from tcs.splits.held_out import nothing_held_out

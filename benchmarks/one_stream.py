@@ -33,9 +33,9 @@ from PIL import Image
 
 import cache
 from benchmarks.turns import Table, report
-from tcs.checkpoint import FOLDED, LAST, load_json
 from tcs.config.train import TrainConfig
 from tcs.images.folder import list_images
+from tcs.plain_files import FOLDED, LAST, load_json
 from tcs.runtime import say
 from tcs.training.train import train
 

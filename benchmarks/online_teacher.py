@@ -36,7 +36,7 @@ from benchmarks import turns
 from benchmarks.contestants import Setup, all_contestants, link_classes
 from benchmarks.rounds import group, measure, summary
 from benchmarks.turns import report
-from tcs.checkpoint import save_table
+from tcs.plain_files import save_table
 from tcs.runtime import say
 
 STUDENTS = ("resnet18", "mobilenetv3_small_100")

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.heads import Case, Data, make_case, open_data
-from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.pool_selection import LabelledPool, select_from_pool, soft_gram
 from tcs.coordinates.selection import rank_coordinates, rank_from_gram
+from tcs.plain_files import load_table, save_table
 from tcs.pool_labels.options import PoolLabelOptions
 from tcs.probes.gram import Gram
 from tcs.probes.ridge import fit_ridge

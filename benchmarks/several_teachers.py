@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.heads import Case, Data, accuracy, make_case, open_data, spread
-from tcs.checkpoint import load_table, save_table
+from tcs.plain_files import load_table, save_table
 from tcs.pool_labels.options import RIDGE, PoolLabelOptions
 from tcs.runtime import environment
 

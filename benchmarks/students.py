@@ -26,13 +26,13 @@ import yaml
 
 import cache
 from tcs.artefact import teacher_identity_of
-from tcs.checkpoint import load_table, save_table
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.evaluate import FewshotConfig
 from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.system import save_coordinates
 from tcs.coordinates.targets import fit_targets
 from tcs.grid.run import fewshot
+from tcs.plain_files import load_table, save_table
 from tcs.runtime import say
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "students"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.students import CACHES, KD, PARTS, POOL, RESULTS, recipe_of
-from tcs.checkpoint import load_table
+from tcs.plain_files import load_table
 from tcs.reporting.grid_report import plain
 from tcs.reporting.intervals import Interval, t_interval
 from tcs.reporting.tables import markdown

@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.checkpoint import load_table, save_table
 from tcs.coordinates.build import fit_coordinates
 from tcs.labelling.choice import choose_rows
 from tcs.labelling.points import points_of
 from tcs.labelling.suggest import NO_LABELS
+from tcs.plain_files import load_table, save_table
 from tcs.pool_labels.options import RIDGE, PoolLabelOptions
 from tcs.pool_labels.spread import spread_labels
 from tcs.runtime import environment, seed_for

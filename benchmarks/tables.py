@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from tcs.checkpoint import load_table, save_table
+from tcs.plain_files import load_table, save_table
 from tcs.runtime import environment
 
 Done = Set[tuple[str, ...]]

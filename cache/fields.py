@@ -40,6 +40,8 @@ def take(value: Any, where: str, kinds: Mapping[str, type | None]) -> dict[str, 
 
 def require_all(values: Sequence[Any], kind: type, where: str) -> None:
     """Raise SchemaError naming the first of `values` that is not of `kind`."""
+    if set(map(type, values)) <= {kind}:
+        return
     for index, value in enumerate(values):
         if type(value) is not kind:
             require_type(value, kind, f"{where}[{index}]")
@@ -61,6 +63,8 @@ def require_names(names: Sequence[str], kind: str) -> None:
     if len(set(names)) != len(names):
         twice = collections.Counter(names).most_common(1)[0][0]
         raise SchemaError(f"{kind} {twice!r} stands twice in the plan; each must be there once.")
+    if all(names) and "\0" not in (joined := "".join(names)) and _is_text(joined):
+        return  # a million names are seen through at once, and one by one only to name the first that is wrong
     for name in names:
         if not name or "\0" in name or not _is_text(name):
             raise SchemaError(f"{kind} {name!r} must be text, not empty, without NUL, and writable as UTF-8.")
@@ -74,4 +78,7 @@ def shortened(value: Any) -> str:
 
 def _is_text(name: str) -> bool:
     """Whether `name` is free of lone surrogates, which stand for file names that are not UTF-8."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+    try:
+        return name.isascii() or bool(name.encode())
+    except UnicodeEncodeError:
+        return False

@@ -66,7 +66,8 @@ def inspect_shard(path: Path, plan: Plan, index: int) -> Shard:
             extents=extents,
         )
         require_covered(plan, index, shard.positions_N, shard.quarantine)
-        labels_N = np.array([plan.labels[position] for position in shard.positions_N.tolist()], dtype=np.int64)
+        wanted = plan.positions(index)  # which all positions lie in
+        labels_N = np.array(plan.labels[wanted.start : wanted.stop], np.int64)[shard.positions_N - wanted.start]
         require(np.array_equal(datasets["labels"][()], labels_N), "labels differ from the plan's")
         if "images/offsets" in datasets:
             require_offsets(datasets["images/offsets"][()], extents["images/bytes"].shape[0])
@@ -83,7 +84,7 @@ def verify_shard(path: Path, plan: Plan, index: int) -> Shard:
 def require_content(path: Path, plan: Plan, index: int, shard: Shard) -> None:
     """Raise CorruptShardError unless keys and content digest of an inspected shard are what they should be."""
     datasets = {name: extent.map() for name, extent in shard.extents.items()}
-    keys = key_bytes([plan.keys[position] for position in shard.positions_N.tolist()])
+    keys = key_bytes(list(map(plan.keys.__getitem__, shard.positions_N.tolist())))
     if datasets["keys"].dtype != keys.dtype or not np.array_equal(datasets["keys"], keys):
         raise CorruptShardError(path, "keys differ from the plan's")
     found = content_digest(plan, index, datasets)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.errors import SchemaError
-from cache.fields import json_object, require, require_all, require_names, shortened, take
+from cache.fields import json_object, require_all, require_names, shortened, take
 from cache.fingerprint import digest_of_json
 from cache.schema import Plan
 
@@ -29,8 +29,9 @@ class LaterLabels:
         object.__setattr__(self, "history", tuple(json_object(entry, "labels.history") for entry in self.history))
         require_all(self.labels, int, "labels.labels")
         require_names(self.classes, "class")
-        wrong = next((label for label in self.labels if not -1 <= label < len(self.classes)), None)
-        require(wrong is None, f"label {wrong} in labels must be -1 or index the {len(self.classes)} classes there")
+        if self.labels and not -1 <= min(self.labels) <= max(self.labels) < len(self.classes):
+            wrong = next(label for label in self.labels if not -1 <= label < len(self.classes))
+            raise SchemaError(f"label {wrong} in labels must be -1 or index the {len(self.classes)} classes there.")
 
     @functools.cached_property
     def identity(self) -> str:

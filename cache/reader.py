@@ -82,7 +82,7 @@ class Store:
         self.positions_N: npt.NDArray[np.int64] = np.concatenate([shard.positions_N for shard in shards])
         self.hashes_N16: npt.NDArray[np.uint8] = np.concatenate([shard.hashes_N16 for shard in shards])
         self.labels_N: npt.NDArray[np.int64] = np.array(manifest.labels, dtype=np.int64)[self.positions_N]
-        self.keys: list[str] = [manifest.plan.keys[position] for position in self.positions_N.tolist()]
+        self.keys: list[str] = list(map(manifest.plan.keys.__getitem__, self.positions_N.tolist()))
         self._extents = [shard.extents for shard in shards]
         self._starts: list[int] = np.cumsum([0, *(len(shard.positions_N) for shard in shards)]).tolist()
         self._order_N: Int64Array | None = None

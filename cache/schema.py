@@ -234,7 +234,7 @@ _PLAN_FIELDS: Mapping[str, type | None] = {
 def _whole_numbers(labels: Sequence[int]) -> tuple[int, ...]:
     """The labels as Python ints; numpy's whole numbers are welcome."""
     try:
-        return tuple(operator.index(label) for label in labels)
+        return tuple(map(operator.index, labels))
     except TypeError as error:
         raise SchemaError(f"labels must be whole numbers: {error}.") from error
 
@@ -251,6 +251,8 @@ def _require_labels(plan: Plan) -> None:
         len(plan.labels) == len(plan.keys),
         f"there are {len(plan.labels)} labels for {len(plan.keys)} keys; give one each, -1 for none",
     )
+    if min(plan.labels) >= -1 and max(plan.labels) < len(plan.classes):
+        return
     for key, label in zip(plan.keys, plan.labels, strict=True):
         if not -1 <= label < len(plan.classes):
             raise SchemaError(f"label {label} of {key!r} must be -1 or index the {len(plan.classes)} classes.")

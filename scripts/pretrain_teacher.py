@@ -24,7 +24,6 @@ from torch import nn
 
 from cache import digest_of_bytes
 from cache.errors import CacheError
-from tcs.checkpoint import load_json, save_json
 from tcs.config.extract import DataConfig
 from tcs.config.pixels import PixelRules
 from tcs.demonstration.digits import write_digits
@@ -33,6 +32,7 @@ from tcs.images.decode import decode_square
 from tcs.images.folder import list_images
 from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
+from tcs.plain_files import load_json, save_json
 from tcs.pretraining.loop import Pretraining, identity_of, pretrain, refuse_other, save_encoder
 from tcs.pretraining.simclr import VIEWS, PretrainConfig
 from tcs.probes.ridge import fit_ridge, knn_accuracy

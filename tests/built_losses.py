@@ -5,7 +5,8 @@ from expressions import draws
 from torch import Tensor
 
 from tcs.criteria.base import Criterion, Setting
-from tcs.criteria.losses import build_criteria, parse_loss
+from tcs.criteria.losses import build_criteria
+from tcs.criteria.terms import parse_loss
 
 
 def make_criterion(name: str, setting: Setting) -> Criterion:

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 import cache
-from tcs.checkpoint import FOLDED, SEEN, save_record, save_weights
+from tcs.checkpoint import save_weights
 from tcs.inference.runs import FinishedStudent, load_student
+from tcs.plain_files import FOLDED, SEEN, save_record
 from tcs.students.backbone import StudentSpec, parse_student
 from tcs.students.student import StudentPlan, build_student, normalisation
 from tcs.training.record import save_seen

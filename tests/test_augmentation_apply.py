@@ -10,7 +10,7 @@ from pictures import as_batch, as_pil, drawn, gaps, noise_pictures
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from tcs.augmentation import apply as applying
+from tcs.augmentation import pixels
 from tcs.augmentation.apply import apply, augment
 from tcs.augmentation.draws import Draws
 from tcs.errors import DataError
@@ -84,7 +84,7 @@ def test_the_cut_into_groups_changes_nothing(options: dict[str, Any], monkeypatc
     images, draws = noise_pictures(11, 24), drawn(11, 20, **options)
     whole = apply(images, draws, 20)
     for most in (1, 3 * 24 * 24 * 4):  # groups of 1, and of 4, 4 and 3
-        monkeypatch.setitem(applying.GROUP_VALUES, "cpu", most)
+        monkeypatch.setitem(pixels.GROUP_VALUES, "cpu", most)
         assert torch.equal(apply(images, draws, 20), whole)
 
 

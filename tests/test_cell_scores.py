@@ -199,6 +199,8 @@ def test_a_grid_keeps_what_each_cell_said_of_each_image(folder):
         cell = cells[tuple(row[column] for column in CELL_KEY)]
         assert cell.digest == cache.digest_of_json(["", *cell.key[1:]])[:16]
         with np.load(place / f"{cell.digest}.npz", allow_pickle=False) as kept:
+            assert ("batch_size" in kept) == (row["model"] != "teacher")
+            assert kept.get("batch_size", 64) == 64  # of a student of 16 px
             assert str(kept["test"]) == test.identity
             assert 100 * float((kept["top1_N"] == labels_M).mean()) == pytest.approx(float(row["top1"]), abs=1e-3)
             assert ("nll_N" in kept) == (row["nll"] != "") == (row["method"] == "labels")

@@ -22,7 +22,7 @@ from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation import students as evaluation
 from tcs.evaluation.students import evaluate, predict_rows
 from tcs.images.decode import decode_square
-from tcs.inference.network import logits_of
+from tcs.inference.network import logits_of, scored_at_once
 from tcs.inference.runs import load_student
 from tcs.methods.named import METHODS, name_of
 from tcs.metrics import accuracy, match_classes
@@ -214,3 +214,8 @@ def test_rows_of_the_pool_count_as_seen_and_rows_outside_the_run_do_not(
     assert row["seen"] == seen
     (elsewhere,) = evaluate(EvalConfig(run=config.out, store=str(folder / "test.store")))
     assert elsewhere["seen"] == 0
+
+
+def test_a_cpu_scores_fewer_images_at_once_the_larger_they_are() -> None:
+    assert [scored_at_once(size, torch.device("cpu")) for size in (32, 64, 96, 224, 518)] == [64, 64, 28, 16, 16]
+    assert scored_at_once(32, torch.device("cuda")) == scored_at_once(224, torch.device("cuda")) == 256

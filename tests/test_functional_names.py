@@ -10,8 +10,8 @@ import re
 import pytest
 
 import tcs.functional
+from tcs.criteria.described import name_of
 from tcs.criteria.losses import LOSSES
-from tcs.methods.catalogue import name_of
 
 CHECKS = {"checks", "precision"}  # for those who write losses
 PARTS = {"as_kernel", "as_map", "batch_normalised", "hint_convolution", "FusionLevel"}  # shared by the losses' modules

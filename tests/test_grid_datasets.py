@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import cache
 from tcs.cli.fewshot import command
 from tcs.config.evaluate import FewshotConfig
-from tcs.criteria.losses import parse_loss
+from tcs.criteria.terms import parse_loss
 from tcs.errors import ArtefactError, ConfigError
 from tcs.grid.ledger import LATER
 from tcs.grid.recipe import REFERENCES, cell_config, plan_cells
@@ -311,7 +311,7 @@ def test_a_method_of_ones_own_gets_into_the_table(folder, own_loss):
     [
         ("no_such_module:LOSS", "cannot be imported .*no_such_module.*write MODULE:NAME of a file in"),
         ("tcs.criteria.losses:NOTHING", "cannot be imported .*NOTHING"),
-        ("tcs.criteria.losses:parse_loss", r"which is a function; it must be a tcs\.criteria\.base\.Loss"),
+        ("tcs.criteria.losses:find_loss", r"which is a function; it must be a tcs\.criteria\.base\.Loss"),
     ],
 )
 def test_what_is_no_loss_is_refused_by_name(name, message):

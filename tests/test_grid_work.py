@@ -2,6 +2,7 @@
 
 import pytest
 
+from tcs.grid import work
 from tcs.grid.cells import CellLedger
 from tcs.grid.ledger import COLUMNS, add_row, load_results
 from tcs.grid.method_rows import MethodRow
@@ -138,3 +139,26 @@ def test_a_cell_that_was_done_before_is_left_alone(tmp_path):
     shop = Shop(tmp_path)
     shop.run([(A, B)])
     assert shop.asked == ["b"]
+
+
+def test_results_are_read_where_they_changed_and_not_at_every_cell(tmp_path, monkeypatch):
+    """A row that another process adds counts at once."""
+    names = [Cell(model=model, method=METHOD, shots=4, seed=0, unlabelled="none") for model in "abcdef"]
+    read = []
+
+    def load(path):
+        read.append(path)
+        return load_results(path)
+
+    monkeypatch.setattr(work, "load_results", load)
+    shop = Shop(tmp_path)
+    shop.run([(A,)])
+    others = (
+        dict.fromkeys(COLUMNS, "") | dict(zip(KEY, names[4].key[-5:], strict=True)) | {"status": "ok", "top1": 50.0}
+    )
+    add_row(tmp_path, others)
+    read.clear()
+    shop.asked.clear()
+    shop.run([tuple(names)])
+    assert shop.asked == ["bcdf", "b", "c", "d", "f"]
+    assert len(read) == 2  # before the first try, and before the second of what is left, after rows were added

@@ -24,13 +24,14 @@ ROOMS = {
     "metrics": "",
     "calibration": "",
     "runtime": "errors",
-    "checkpoint": "",
+    "plain_files": "",
+    "checkpoint": "plain_files",
     "schemas": "",
     "artefact": "",
     "functional": "",
     "splits": "",
     "augmentation": "",
-    "reporting": "artefact checkpoint",
+    "reporting": "artefact plain_files",
     "images": "",
     "criteria": "functional",
     "distributed": "",
@@ -39,25 +40,25 @@ ROOMS = {
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes splits",
     "students": "functional hub",
-    "inference": "augmentation calibration checkpoint hub images metrics schemas students",
+    "inference": "augmentation calibration checkpoint plain_files hub images metrics schemas students",
     "labelling": "coordinates images pool_labels splits",
     "auditing": "artefact coordinates images labelling reporting",
     "looking": "artefact coordinates images probes reporting",
     "exchange": "",
     "teacher": "coordinates hub students",
     "extraction": "augmentation coordinates distributed images probes splits teacher",
-    "training": "artefact auditing augmentation calibration checkpoint coordinates criteria distributed functional images methods "
-    "pool_labels probes splits students",
+    "training": "artefact auditing augmentation calibration checkpoint plain_files coordinates criteria distributed functional images "
+    "methods pool_labels probes splits students",
     "simclr": "augmentation functional training",
-    "evaluation": "artefact calibration checkpoint coordinates images inference methods metrics pool_labels probes reporting splits "
+    "evaluation": "artefact calibration coordinates images inference methods metrics plain_files pool_labels probes reporting splits "
     "students",
-    "export": "augmentation checkpoint evaluation images inference methods students",
+    "export": "augmentation checkpoint plain_files evaluation images inference methods students",
     "maintenance": "artefact coordinates extraction images splits teacher",
-    "grid": "artefact augmentation calibration checkpoint coordinates criteria evaluation functional images inference methods metrics "
-    "pool_labels probes reporting simclr splits students training",
+    "grid": "artefact augmentation calibration checkpoint plain_files coordinates criteria evaluation functional images inference "
+    "methods metrics pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
-    "pipeline": "artefact checkpoint coordinates evaluation export extraction grid images inference methods reporting splits "
-    "students training",
+    "pipeline": "artefact coordinates evaluation export extraction grid images inference methods plain_files reporting splits students "
+    "training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
     "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling looking maintenance "

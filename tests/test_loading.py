@@ -16,6 +16,7 @@ import pytest
 import yaml
 from artefacts import make_store, make_targets
 from bound_names import BOUND
+from grid_folders import usual_rows, write_rows
 
 from tcs.config.train import TrainConfig
 from tcs.training.train import train
@@ -106,7 +107,8 @@ class Step:
 
 
 def steps(folder: pathlib.Path) -> Mapping[str, Step]:
-    """From light to heavy. `folder` has train.store, test.store, pca.h5, small/ (a run of cifar_resnet8) and recipe.yaml."""
+    """From light to heavy. `folder` has train.store, test.store, pca.h5, small/ (a run of cifar_resnet8), recipe.yaml and rows/ (of a
+    grid)."""
     store = str(folder / "train.store")
     (small,) = (folder / "small").glob("*/folded.safetensors")
     name = json.loads(small.with_name("config.json").read_text())["student"]["name"]
@@ -123,6 +125,8 @@ def steps(folder: pathlib.Path) -> Mapping[str, Step]:
         "help": Step(code=HELP),
         "tcs --help": Step(code=COMMAND.format(["--help"])),
         "cache info": Step(code=COMMAND.format(["cache", "info", store])),
+        "methods": Step(code=COMMAND.format(["methods", "vid"])),
+        "report": Step(code=COMMAND.format(["report", str(folder / "rows")])),
         **{name: step for name, step in packages.items() if name.startswith("torch")},
         "functions": Step(code=FUNCTIONS, apart=True),
         "timm": Step(code="import timm"),
@@ -164,6 +168,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     recipe |= {"methods": ["labels"], "shots": [4], "seeds": [0], "unlabelled": [20], "references": ["same-pixels"]}
     recipe |= {"options": {"img_size": 16, "steps": 3, "batch_size": 16}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    write_rows(folder / "rows", usual_rows(), yaml.safe_dump(recipe | {"targets": str(folder / "pca.h5")}))
     return folder
 
 
@@ -195,10 +200,18 @@ def test_help_of_every_command_loads_nothing_heavy(loaded: dict[str, set[str]]) 
     assert not loaded["help"] & {"torch", "timm", "faiss", "sklearn", "h5py", "numpy", "PIL"}
 
 
-@pytest.mark.parametrize(("step", "used"), [("tcs --help", "tcs.cli"), ("cache info", "cache.reader")])
+@pytest.mark.parametrize(
+    ("step", "used"),
+    [
+        ("tcs --help", "tcs.cli"),
+        ("cache info", "cache.reader"),
+        ("methods", "tcs.methods.catalogue"),
+        ("report", "tcs.coordinates.targets"),
+    ],
+)
 def test_what_runs_no_model_needs_no_torch(loaded: dict[str, set[str]], step: str, used: str) -> None:
     assert used in loaded[step]
-    assert not loaded[step] & {"torch", "timm", "sklearn", "faiss"}
+    assert not loaded[step] & {"torch", "timm", "sklearn", "faiss", "scipy.stats"}
 
 
 def test_a_name_is_the_function_though_its_module_was_imported_first(loaded: dict[str, set[str]]) -> None:
@@ -230,6 +243,7 @@ def test_training_loads_neither_teacher_nor_faiss(loaded: dict[str, set[str]], s
 def test_the_files_of_the_steps_are_there(folder: pathlib.Path, loaded: dict[str, set[str]]) -> None:
     assert list((folder / "run").glob("*/folded.safetensors"))
     assert (folder / "grid" / "results.csv").exists()
+    assert (folder / "rows" / "report.md").exists()
 
 
 def test_a_step_that_fails_is_told_and_the_others_go_on() -> None:

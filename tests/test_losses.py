@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tcs.criteria.base import LinearHead, Setting, StepRows
-from tcs.criteria.losses import LOSSES, LossTerm, build_criteria, parse_loss, reads
+from tcs.criteria.losses import LOSSES, build_criteria
+from tcs.criteria.terms import LossTerm, parse_loss, reads
 from tcs.errors import ConfigError
 from tcs.functional.coordinates import HashPlanes
 

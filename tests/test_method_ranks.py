@@ -4,12 +4,30 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tcs.reporting.ranks import common_scores, critical_difference, friedman_p, rank_methods
+from tcs.reporting.ranks import (
+    common_scores,
+    critical_difference,
+    friedman_p,
+    mean_ranks,
+    rank_methods,
+    studentised_range,
+)
 
 
 @pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
 def test_critical_values_are_those_of_demsars_table_5(k, q):
     assert critical_difference(k, 14) == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 14)), rel=5e-4)
+
+
+@pytest.mark.parametrize("k", [2, 3, 7, 40])
+def test_the_studentised_range_is_scipys(k):
+    assert studentised_range(k) == pytest.approx(stats.studentized_range.ppf(0.95, k, np.inf), abs=1e-9)
+
+
+def test_ranks_are_scipys_with_and_without_ties():
+    generator = np.random.default_rng(1)
+    for scores_Nk in (generator.normal(size=(9, 4)), generator.integers(0, 3, (20, 5)).astype(float)):
+        assert np.array_equal(mean_ranks(scores_Nk), stats.rankdata(-scores_Nk, axis=1))
 
 
 def test_friedman_is_scipys_with_and_without_ties():

@@ -13,9 +13,12 @@ import torch
 from expressions import make_rows, make_setting
 
 from tcs.cli import main
-from tcs.criteria.losses import LOSSES, build_criteria, parse_loss
+from tcs.criteria import logits
+from tcs.criteria.described import call_of, described_losses
+from tcs.criteria.losses import LOSSES, build_criteria
+from tcs.criteria.terms import parse_loss, reaches_classifier, told_losses
 from tcs.methods.beside import OTHERS
-from tcs.methods.catalogue import call_of, loss_facts, method_facts, other_facts
+from tcs.methods.catalogue import loss_facts, method_facts, other_facts
 from tcs.methods.named import METHODS
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"
@@ -104,6 +107,18 @@ def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
 def imported(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute, None)
+
+
+def test_what_is_told_without_torch_is_what_the_table_says() -> None:
+    """But for calls of torch's own functions, which have other arguments in other versions of it."""
+    wanted = {fact["name"]: fact for fact in json.loads(json.dumps(described_losses()))}
+    for facts in (found := {name: dict(fact) for name, fact in told_losses().items()}, wanted):
+        for fact in facts.values():
+            fact.pop("call" if fact["function"].startswith("torch.") else "", None)
+    assert list(found) == list(LOSSES)
+    assert found == wanted, "run python -m tcs.criteria.described"
+    assert {name for name in LOSSES if reaches_classifier(name)} == set(logits.LOSSES)
+    assert not reaches_classifier("tests.mine:LOSS")
 
 
 def test_names_of_a_loss_lead_to_its_functions() -> None:

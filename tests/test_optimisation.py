@@ -14,7 +14,7 @@ from trainers import STUDENT, feed_of, make, one_step, run
 
 from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ModelError
-from tcs.training.optimisation import freeze
+from tcs.training.optimisation import freeze, own_randomness
 from tcs.training.trainer import Trainer
 
 VIT = "vit_tiny_patch16_224,img_size=16,patch_size=8,embed_dim=16,depth=2,num_heads=2"
@@ -251,3 +251,27 @@ def test_options_of_the_optimiser_reach_it() -> None:
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.8, 0.95), 1e-5, OptimiserConfig().weight_decay)
     assert isinstance(make("labels", opt="lookahead_lamb").optimisation.optimiser, timm.optim.Lookahead)
     assert make("labels", opt="sgd", momentum=0.5).optimisation.optimiser.param_groups[0]["momentum"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+        ),
+    ],
+)
+def test_randomness_of_its_own_is_that_of_the_seed_and_leaves_the_others_as_they_were(device: str) -> None:
+    place = torch.device(device)
+    torch.rand(3, device=place)  # wherever the generators stand
+    states = torch.get_rng_state(), torch.cuda.get_rng_state() if device == "cuda" else None
+    with own_randomness(7, place):
+        drawn = torch.rand(4), torch.rand(4, device=place)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert states[1] is None or torch.equal(torch.cuda.get_rng_state(), states[1])
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        expected = torch.rand(4), torch.rand(4, device=place)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(drawn, expected, strict=True))

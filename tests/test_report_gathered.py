@@ -11,8 +11,9 @@ from grid_folders import grid_row, usual_rows, write_predictions, write_rows
 from PIL import Image
 
 from tcs.errors import ArtefactError, ConfigError
-from tcs.grid.gathered import SIDE, gather
+from tcs.grid.gathered import gather
 from tcs.grid.reported import write_report
+from tcs.grid.thumbnails import SIDE
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 

@@ -15,11 +15,12 @@ import safetensors.torch
 import torch
 
 from tcs.artefact import plain_json
-from tcs.checkpoint import FORMAT, load_record, load_resume, save_resume
+from tcs.checkpoint import load_resume, save_resume
 from tcs.cli import main
 from tcs.config.train import LATER, TrainConfig, option_defaults
 from tcs.errors import ArtefactError
 from tcs.grid.same_pixels import train_same_pixels
+from tcs.plain_files import FORMAT, load_record
 from tcs.training.data import open_data
 from tcs.training.metrics import load_metrics
 

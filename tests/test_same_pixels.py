@@ -11,7 +11,7 @@ import yaml
 from artefacts import make_store, make_targets
 
 import cache
-from tcs.checkpoint import load_json, load_weights, save_json
+from tcs.checkpoint import load_weights
 from tcs.config.evaluate import EvalConfig, FewshotConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ArtefactError, ConfigError, DivergedError
@@ -23,6 +23,7 @@ from tcs.grid.run import fewshot, load_results
 from tcs.grid.same_pixels import METHOD, train_same_pixels
 from tcs.inference.runs import load_student
 from tcs.methods.named import find_method
+from tcs.plain_files import load_json, save_json
 from tcs.splits.held_out import nothing_held_out
 from tcs.splits.shots import k_shot_split, without_labels
 from tcs.students.backbone import parse_student, pre_logits

@@ -80,8 +80,9 @@ def test_augmentation_compares_a_batch_with_image_after_image(results, capsys, a
         "torchvision v2, image by image",
         "torchvision v2, one draw a batch",
         "tcs, the batch at once",
+        "tcs, pad, crop and flip in turn",
     }
-    assert len(rows) == 6 * 4
+    assert len(rows) == 6 * 4 + 2
     for row in rows:  # images in a second of the clock here
         assert f": {float(row['value']):.0f} images, " in row["table"]
         assert (row["unit"], float(row["ratio"])) == ("images/s", 1.0)

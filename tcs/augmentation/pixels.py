@@ -3,13 +3,70 @@
 Legend: B batch rows, H and W image height and width in pixels.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 HORIZONTAL, VERTICAL = -1, -2  # the axis that a mirror turns round
+
+# Values of a group of images whose float32 copies are made together. On a CPU they stay in a core's cache, which more than halved
+# the time of 64 images at 224 px; elsewhere the bound is on memory (several copies of 128 MiB).
+GROUP_VALUES = {"cpu": 1 << 19}
+GROUP_VALUES_ELSEWHERE = 1 << 25
+
+
+def groups(batch: int, values: int, device: torch.device) -> Iterator[slice]:
+    """Slices of a batch of images, each of `values` values, that fit together: of one image at least."""
+    step = max(1, GROUP_VALUES.get(device.type, GROUP_VALUES_ELSEWHERE) // values)
+    return (slice(start, min(start + step, batch)) for start in range(0, batch, step))
+
+
+def move(
+    images_B3HW: Tensor, offsets_B2: Tensor | None, padding: int, hflips_B: Tensor | None, vflips_B: Tensor | None
+) -> Tensor:
+    """Each image cut as `pad_crop` does, then mirrored as `flip` does; None is off. uint8 (B, 3, H, W), same device.
+
+    On a CPU every image is copied once, whatever is done to it: at 224 px 5 times as fast as the three one after another, which are
+    the fewest kernels elsewhere. It may be the input itself where nothing is moved.
+    """
+    offsets_B2 = offsets_B2 if padding else None
+    flips = [flips_B for flips_B in (hflips_B, vflips_B) if flips_B is not None and bool(flips_B.any())]
+    if offsets_B2 is None and not flips:
+        return images_B3HW
+    if images_B3HW.device.type == "cpu":
+        return _copy_windows(images_B3HW, offsets_B2, padding, hflips_B, vflips_B)
+    shown = images_B3HW if offsets_B2 is None else pad_crop(images_B3HW, offsets_B2, padding)
+    shown = shown if hflips_B is None else flip(shown, hflips_B)
+    return shown if vflips_B is None else flip(shown, vflips_B, VERTICAL)
+
+
+def _copy_windows(
+    images_B3HW: Tensor, offsets_B2: Tensor | None, padding: int, hflips_B: Tensor | None, vflips_B: Tensor | None
+) -> Tensor:
+    """`move` on a CPU: the part of each window that lies in its image, copied by numpy, which mirrors on the way as torch cannot."""
+    height, width = images_B3HW.shape[2:]
+    offsets = itertools.repeat((padding, padding)) if offsets_B2 is None else offsets_B2.tolist()
+    moved_B3HW = images_B3HW.new_zeros(images_B3HW.shape)
+    across, down = (
+        itertools.repeat(False) if flips_B is None else flips_B.tolist() for flips_B in (hflips_B, vflips_B)
+    )
+    images = zip(images_B3HW.numpy(), moved_B3HW.numpy(), offsets, across, down, strict=False)
+    for image_3HW, shown_3HW, (top, left), mirrored, overturned in images:
+        rows, shown_rows = _overlap(top - padding, height)
+        columns, shown_columns = _overlap(left - padding, width)
+        turned_3HW = shown_3HW[:, :: -1 if overturned else 1, :: -1 if mirrored else 1]
+        turned_3HW[:, shown_rows, shown_columns] = image_3HW[:, rows, columns]
+    return moved_B3HW
+
+
+def _overlap(start: int, side: int) -> tuple[slice, slice]:
+    """What a window of `side` pixels from `start` on shows of an image of that side, and where in the window; both may be empty."""
+    first = max(0, start)
+    last = max(first, min(side, side + start))
+    return slice(first, last), slice(first - start, last - start)
 
 
 def pad_crop(images_B3HW: Tensor, offsets_B2: Tensor, padding: int) -> Tensor:

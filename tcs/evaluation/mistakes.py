@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from tcs.calibration import probabilities
-from tcs.checkpoint import save_table
 from tcs.errors import ArtefactError
 from tcs.evaluation.judged import Judged
 from tcs.images.decode import decode_image
 from tcs.images.sheet import Cell, Line, write_cells
+from tcs.plain_files import save_table
 from tcs.runtime import say
 
 MOST_SHOWN = 100

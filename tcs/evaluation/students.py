@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 import cache
 from tcs.artefact import tell_other_rules
-from tcs.checkpoint import SEEN
 from tcs.config.evaluate import EvalConfig
 from tcs.config.pixels import other_rules
 from tcs.config.plain import require_config
@@ -34,6 +33,7 @@ from tcs.inference.predictions import require_free
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
 from tcs.metrics import count_known, known_hashes, match_classes
+from tcs.plain_files import SEEN
 from tcs.probes.ridge import RidgeProbe, fit_ridge
 from tcs.runtime import pick_device, progress_bar, say
 from tcs.splits.shots import all_labelled

@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from tcs.checkpoint import save_table
 from tcs.evaluation.scores import confusions
+from tcs.plain_files import save_table
 
 MOST_CLASSES, MOST_MATRIX, MOST_CONFUSIONS = 30, 12, 10
 NESTED = ("classes", "confusion")  # columns that are no single value

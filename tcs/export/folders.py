@@ -10,12 +10,13 @@ import safetensors.torch
 import timm.models
 from safetensors import SafetensorError
 
-from tcs.checkpoint import FOLDED, load_weights
+from tcs.checkpoint import load_weights
 from tcs.config.plain import with_tuples
 from tcs.errors import ModelError, first_line
 from tcs.export.metadata import reconstruction, to_text
 from tcs.inference.card import FILE, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
+from tcs.plain_files import FOLDED
 from tcs.students.zoo.cifar import STUDENTS
 
 WEIGHTS, SCRIPT, CONFIG, CARD = "model.safetensors", "load.py", "config.json", "README.md"

@@ -14,11 +14,11 @@ import timm
 from timm.models import get_model_args
 
 import cache
-from tcs.checkpoint import FOLDED
 from tcs.config.pixels import rules_in
 from tcs.inference.card import CROP, FILE, FORMAT, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
+from tcs.plain_files import FOLDED
 from tcs.runtime import environment
 
 MADE_WITH = "made_with"  # of `run`: provenance, no reason to call an export another one

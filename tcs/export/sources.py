@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import cache
-from tcs.checkpoint import CONFIG
 from tcs.config.export import ExportConfig
 from tcs.config.extract import DataConfig
 from tcs.config.names import finder
@@ -24,6 +23,7 @@ from tcs.images.decode import BadImageError, decode_square
 from tcs.images.sources import open_images
 from tcs.images.stored import decode_rows, find_images, is_store, rules_of
 from tcs.inference.runs import FinishedStudent, find_students, load_student
+from tcs.plain_files import CONFIG
 from tcs.runtime import progress_bar
 
 TEACHER_FACTS = ("licence", "licence_terms", "licence_according_to", "origin_url", "paper_ids", "source")

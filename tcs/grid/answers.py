@@ -19,11 +19,13 @@ Floats = NDArray[np.floating[Any]]
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
     """The class of each image `top1_M`; `scores_MC`, whose order ranks the classes, and `log_shares_MC`, the natural logarithms of
-    probabilities: None where the classifier has none. Scores of a regression and cosines rank, and are no probabilities."""
+    probabilities: None where the classifier has none. Scores of a regression and cosines rank, and are no probabilities. `batch_size` is
+    how many images a student scored at once."""
 
     top1_M: Ints
     scores_MC: Floats | None = None
     log_shares_MC: NDArray[np.float64] | None = None
+    batch_size: int | None = None
 
     @classmethod
     def of_scores(cls, scores_MC: Floats) -> "Answers":
@@ -31,10 +33,10 @@ class Answers:
         return cls(top1_M=scores_MC.argmax(axis=1), scores_MC=scores_MC)
 
     @classmethod
-    def of_logits(cls, logits_MC: Floats, temperature: float | None = None) -> "Answers":
+    def of_logits(cls, logits_MC: Floats, temperature: float | None = None, batch_size: int | None = None) -> "Answers":
         """Of logits, whose softmax at `temperature` (None: 1) are the probabilities."""
         shares_MC = log_shares(logits_MC, temperature)
-        return cls(top1_M=logits_MC.argmax(axis=1), scores_MC=logits_MC, log_shares_MC=shares_MC)
+        return cls(top1_M=logits_MC.argmax(axis=1), scores_MC=logits_MC, log_shares_MC=shares_MC, batch_size=batch_size)
 
     @classmethod
     def of_probabilities(cls, shares_MC: Floats) -> "Answers":

@@ -27,12 +27,14 @@ from tcs.grid.scoring import Scorer
 from tcs.grid.streams import Group, group_cells
 from tcs.images.stored import decode_rows, find_images
 from tcs.runtime import environment, pick_device
+from tcs.splits.shots import Split
 from tcs.training.data import POOL_LABELS, RunData, open_data
 
 
 @dataclasses.dataclass(kw_only=True)
 class Bench:
-    """What the cells of a grid share: the stores, what runs read by targets file, test images by size, the environment."""
+    """What the cells of a grid share: the stores, what runs read by targets file, test images by size, splits by (data set,
+    shots, seed), the environment."""
 
     grid: Grid
     out: pathlib.Path
@@ -47,6 +49,7 @@ class Bench:
     costs: Costs
     data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
     test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    splits: dict[tuple[str, int, int], Split] = dataclasses.field(default_factory=dict)
 
     def data_of(self, targets: str | None) -> RunData:
         """The training store with `targets`; all of them share the images decoded so far."""

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 import cache
-from tcs.checkpoint import load_mapping, save_json
 from tcs.inference.latency import gigamacs, timed
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import usable
 from tcs.inference.runs import FinishedStudent
+from tcs.plain_files import load_mapping, save_json
 from tcs.training.forecast import extraction_costs
 
 COSTS = "costs"

@@ -4,30 +4,19 @@ Whatever is not there any more (stores move, targets are deleted) is left out; a
 """
 
 import functools
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import yaml
-from PIL import Image
 
-import cache
-from cache.errors import CacheError
-from tcs.config.pixels import PixelRules
 from tcs.coordinates.system import CoordinateSystem, load_coordinates
 from tcs.coordinates.targets import open_targets
 from tcs.errors import TcsError
 from tcs.grid.recipe import Grid, plan_cells
 from tcs.grid.recipe_file import load_grid
-from tcs.images.decode import BadImageError, decode_square
-from tcs.images.recorded import recorded_data
-from tcs.images.stored import ReadRow, find_images, given_images, rules_of
 from tcs.reporting.beside import NOTHING, Axes, Beside
 from tcs.reporting.rows import RECIPE
 
-SIDE = 72  # pixels of a thumbnail
-QUALITY = 82  # of its JPEG
 MOST_FILES = 20  # beside targets, to be tried for the coordinates that they are of
 
 
@@ -95,34 +84,10 @@ def _as_fitted(system: CoordinateSystem, folder: pathlib.Path) -> CoordinateSyst
 
 
 def _thumbnails(grid: Grid, folder: pathlib.Path, dataset: str, keys: Sequence[str]) -> Mapping[str, bytes]:
-    """Small JPEGs of test images by key, of those that can be read. Images that changed since the teacher saw them are left out."""
     part = grid.of(dataset)
     path = _find(part.test, folder)
     if path is None:
         return {}
-    try:
-        store = cache.open(path)
-        read, rules = _reader(store, part.test_data), rules_of(store)
-    except (TcsError, CacheError):
-        return {}
-    rows, found = {key: row for row, key in enumerate(store.keys)}, {}
-    for key in keys:
-        try:
-            found[key] = _jpeg(read(rows[key]), rules)
-        except (KeyError, TcsError, CacheError, BadImageError):
-            continue
-    return found
+    from tcs.grid.thumbnails import thumbnails  # what reads images loads torch, and most reports show none
 
-
-def _reader(store: cache.Store, data: str | None) -> ReadRow:
-    """From the store, from `data`, or from where the store says its images were."""
-    recorded = recorded_data(store.manifest.provenance)
-    if data is None and not store.has_images and recorded is not None:
-        return given_images(store, recorded.data)
-    return find_images(store, data)
-
-
-def _jpeg(data: bytes, rules: PixelRules) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(decode_square(data, SIDE, rules))).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
+    return thumbnails(path, part.test_data, keys)

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cache
-from tcs.checkpoint import load_mapping, require_parts, save_json, save_table
 from tcs.config.pool import JOINED
 from tcs.errors import ArtefactError
 from tcs.grid.recipe import BOUNDS, EXACT, POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
+from tcs.plain_files import load_mapping, require_parts, save_json, save_table
 from tcs.reporting.rows import CELL_KEY, DATASET, LEDGER, RECIPE, RESULTS, load_rows
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tcs.config.train import option_defaults
-from tcs.criteria.losses import mimics, parse_loss
+from tcs.criteria.terms import mimics, parse_loss
 from tcs.errors import ConfigError
 from tcs.grid.recipe_values import checked_keys, checked_options, text
 from tcs.methods.named import HEADLESS, METHODS, find_method

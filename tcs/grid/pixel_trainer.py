@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import RESUME, load_resume, save_resume
+from tcs.checkpoint import load_resume, save_resume
 from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ArtefactError
 from tcs.functional.contrast import projection_head
 from tcs.methods.named import METHODS
+from tcs.plain_files import RESUME
 from tcs.runtime import ResumableBar, resident_mib, seed_for
 from tcs.simclr import PAIR_VIEWS, PairLearner, PairTask, run_steps, view_pairs
 from tcs.students.backbone import pre_logits

@@ -17,8 +17,7 @@ import numpy as np
 import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
-from tcs.checkpoint import SEEN, load_record
-from tcs.config.evaluate import EvalConfig, FewshotConfig
+from tcs.config.evaluate import FewshotConfig
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig
 from tcs.errors import DivergedError, TcsError
@@ -44,9 +43,10 @@ from tcs.grid.rehearsal import check_students, rehearse, say_estimate, say_plan
 from tcs.grid.same_pixels import train_same_pixels
 from tcs.grid.streams import without
 from tcs.grid.work import Work, done_keys, run_groups
-from tcs.inference.network import logits_of
+from tcs.inference.network import logits_of, scored_at_once
 from tcs.inference.runs import load_student
 from tcs.metrics import known_hashes
+from tcs.plain_files import SEEN, load_record
 from tcs.reporting.rows import CELL_KEY, RESULTS
 from tcs.runtime import pick_device, say
 from tcs.splits.shots import Split
@@ -149,10 +149,12 @@ def _config_of(bench: Bench, cell: Cell) -> TrainConfig:
 
 
 def _split_of(bench: Bench, cell: Cell) -> Split:
-    """The split of a cell, written down beside the rows."""
-    split = split_of_cell(bench.grid, bench.train, cell)
-    keep_split(bench.out, split, bench.train, cell, bench.grid.splits_as)
-    return split
+    """The split of a cell, drawn and written down beside the rows once for all cells of its shots and seed."""
+    drawn = (cell.dataset, cell.shots, cell.seed)
+    if drawn not in bench.splits:
+        bench.splits[drawn] = split_of_cell(bench.grid, bench.train, cell)
+        keep_split(bench.out, bench.splits[drawn], bench.train, cell, bench.grid.splits_as)
+    return bench.splits[drawn]
 
 
 def run_cell(bench: Bench, cell: Cell, show: ShowSteps, ended: str | None = None) -> dict[str, Any]:
@@ -212,16 +214,11 @@ def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps | None) -> 
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     seconds = cost.get("share_seconds", cost["wall_seconds"])  # runs of earlier releases had streams of their own
-    scoring = EvalConfig(run=str(folder.parent), store=bench.grid.test, device=bench.device)
-    logits_NC = logits_of(
-        student.model,
-        bench.images(details["image_size"]),
-        details["mean"],
-        details["std"],
-        pick_device(bench.device),
-        scoring.batch_size,
-    )
-    answers = Answers.of_logits(logits_NC, (student.record.get("calibration") or {}).get("temperature"))
+    images_N3SS, device = bench.images(details["image_size"]), pick_device(bench.device)
+    batch_size = scored_at_once(details["image_size"], device)
+    logits_NC = logits_of(student.model, images_N3SS, details["mean"], details["std"], device, batch_size)
+    temperature = (student.record.get("calibration") or {}).get("temperature")
+    answers = Answers.of_logits(logits_NC, temperature, batch_size)
     online = online_teacher_seconds(bench.train, cost["images_seen"])
     return {
         **bench.scorer.score(cell, answers, known_hashes(folder / SEEN)),

@@ -26,21 +26,13 @@ import numpy as np
 import torch
 
 from tcs.artefact import plain_json
-from tcs.checkpoint import (
-    FOLDED,
-    LAST,
-    RESUME,
-    SEEN,
-    SUMMARY,
-    save_record,
-    save_table,
-    save_weights,
-)
+from tcs.checkpoint import save_weights
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, option_name
 from tcs.grid.pixel_trainer import TEMPERATURE, PixelRun, PixelTrainer, train_pixels
 from tcs.methods.named import Method
+from tcs.plain_files import FOLDED, LAST, RESUME, SEEN, SUMMARY, save_record, save_table
 from tcs.probes.ridge import fit_ridge
 from tcs.runtime import pick_device, say
 from tcs.splits.held_out import nothing_held_out

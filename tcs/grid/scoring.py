@@ -1,7 +1,8 @@
 """How a cell is scored: its answers on the labelled test images -> columns of its row, and a file of its predictions.
 
 predictions/test-<id>.npz holds the keys, class numbers and class names of the scored images, once for all cells; predictions/<cell>.npz
-the class that the cell gave each of them and, where it has probabilities, the negative log-likelihood of the right one.
+the class that the cell gave each of them and, where it has probabilities, the negative log-likelihood of the right one; of a student also
+how many images it scored at once.
 
 Legend: M scored test images, n images that a cell has seen, C classes.
 """
@@ -94,7 +95,11 @@ class Scorer:
             keys = np.array([self._test.keys[row] for row in self.scored])
             _save(images, keys=keys, labels=self.truth.astype(np.int16), classes=np.array(self.classes))
         nll_M = answers.nll(self.truth)
-        kept = {} if nll_M is None else {"nll_N": np.minimum(nll_M, MOST_NLL).astype(np.float16)}
+        kept: dict[str, NDArray[Any]] = (
+            {} if nll_M is None else {"nll_N": np.minimum(nll_M, MOST_NLL).astype(np.float16)}
+        )
+        if answers.batch_size is not None:
+            kept["batch_size"] = np.array(answers.batch_size)
         path = self._folder / f"{cell.digest}.npz"
         _save(path, top1_N=answers.top1_M.astype(np.int16), test=np.array(self.test_id), **kept)
 

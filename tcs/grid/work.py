@@ -62,16 +62,29 @@ class _Crew:
 
     def __init__(self, work: Work, cells: CellLedger, shown: Shown) -> None:
         self._work, self._cells, self._shown = work, cells, shown
+        self._read: tuple[tuple[int, int, int], dict[tuple[str, ...], str]] | None = None
 
     def now_over(self) -> Callable[[Cell], bool]:
         """Whether nothing is left to be done about a cell by this command, by the rows that are there now."""
-        statuses = {row_key(row): row["status"] for row in load_results(self._work.out / RESULTS)}
+        statuses = self._statuses()
 
         def is_over(cell: Cell) -> bool:
             status = statuses.get(cell.key)
             return status == "ok" or (status == "failed" and self._cells.tries(cell) >= TRIES)
 
         return is_over
+
+    def _statuses(self) -> dict[tuple[str, ...], str]:
+        """The status of each row by its cell. Asked at every cell, so results.csv is read only where another file stands there than the
+        last time: each row that is added replaces it whole."""
+        path = self._work.out / RESULTS
+        if not path.exists():
+            return {}
+        found = path.stat()  # before it is read: what replaces it meanwhile is read the next time
+        mark = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._read is None or self._read[0] != mark:
+            self._read = (mark, {row_key(row): row["status"] for row in load_results(path)})
+        return self._read[1]
 
     def is_over(self, cell: Cell) -> bool:
         """The same, by the rows that are there when it is asked."""

@@ -10,9 +10,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.checkpoint import require_parts
 from tcs.config.pixels import EARLIER, PixelRules, rules_in
 from tcs.errors import ArtefactError, listed
+from tcs.plain_files import require_parts
 
 FORMAT = 1
 KEY, FILE = "tcs", "tcs.json"

@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tcs.checkpoint import CONFIG, load_weights
+from tcs.checkpoint import load_weights
 from tcs.config.pixels import PixelRules
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError
 from tcs.images.decode import decode_image
 from tcs.inference.card import FILE, Card, read_card
 from tcs.inference.model import UsableModel, of_module
+from tcs.plain_files import CONFIG
 from tcs.runtime import say
 from tcs.students.backbone import StudentSpec, create_backbone, first_line
 from tcs.students.zoo.cifar import register

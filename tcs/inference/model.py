@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tcs.checkpoint import SEEN
 from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError
 from tcs.images.decode import decode_square
@@ -17,6 +16,7 @@ from tcs.inference.card import Card
 from tcs.inference.network import Network, TorchNetwork
 from tcs.inference.runs import FinishedStudent
 from tcs.metrics import known_hashes
+from tcs.plain_files import SEEN
 
 # The bytes of an image file -> uint8 (S, S, 3); BadImageError for what is no image.
 Pixels = Callable[[bytes], NDArray[np.uint8]]

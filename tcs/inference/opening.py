@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from tcs.checkpoint import CONFIG
 from tcs.errors import ArtefactError, did_you_mean, either, listed
 from tcs.images.formats import is_image
 from tcs.inference.exported import is_exported, open_exported
 from tcs.inference.model import UsableModel, of_module
 from tcs.inference.onnx_file import SUFFIX, open_onnx
 from tcs.inference.runs import FinishedStudent, card_of, load_student
+from tcs.plain_files import CONFIG
 from tcs.students.backbone import parse_student
 
 KINDS = "MODEL is a run of tcs train, RUN/<student>, a folder that tcs export wrote, or an .onnx file"

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from tcs.checkpoint import CONFIG, FOLDED, load_record, load_weights, train_anew
+from tcs.checkpoint import load_weights
 from tcs.config.pixels import rules_in
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError, first_line
 from tcs.hub import cached_alone
 from tcs.inference.card import Card
+from tcs.plain_files import CONFIG, FOLDED, load_record, train_anew
 from tcs.schemas import FinishedRun, require_schema
 from tcs.students.backbone import StudentSpec, create_backbone, is_known, parse_student
 

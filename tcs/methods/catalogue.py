@@ -1,14 +1,15 @@
-"""What `tcs methods` lists: every loss, every named method and what else is compared with them, with what a user needs to choose."""
+"""What `tcs methods` lists: every loss, every named method and what else is compared with them, with what a user needs to choose.
+
+Nothing here needs torch.
+"""
 
 import dataclasses
 import importlib.resources
-import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tcs.criteria.base import Loss
-from tcs.criteria.losses import LOSSES, find_loss, parse_loss
+from tcs.criteria.terms import parse_loss, told_losses
 from tcs.methods.beside import OTHERS
 from tcs.methods.named import METHODS, NO_CLASSIFIER, PROBE_FROZEN, PROBE_START, TRAINED, Method, needs_targets
 
@@ -66,40 +67,15 @@ def cost_facts() -> dict[str, Any]:
     return {"percent_of": "a ResNet-18 training step at 224 px"} | where
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """The full name by which a function or class is imported."""
-    return f"{function.__module__}.{function.__qualname__}"
-
-
-def call_of(function: Callable[..., Any]) -> str:
-    """How a function is called, as text: its name and its arguments with their defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
-    return f"{function.__qualname__}{inspect.Signature(bare)}"
-
-
 def loss_facts() -> list[dict[str, Any]]:
     """One JSON object a loss: its name and what `tcs.criteria.base.Loss` says of it, and its share of a training step."""
     costs = _costs().get("percent_of_a_step", {})
-    return [
-        {
-            "name": name,
-            "about": loss.about,
-            "needs": sorted(loss.reads),
-            "student_maps": loss.student_maps,
-            "rows": loss.rows,
-            "trains": loss.trains,
-            "cost_percent": costs.get(name),
-            "weight": loss.weight,
-            "source": loss.source,
-            "exact": loss.exact,
-            "differs": loss.differs,
-            "function": name_of(loss.function),
-            "call": call_of(loss.function),
-            "related": [name_of(function) for function in loss.related],
-        }
-        for name, loss in LOSSES.items()
-    ]
+    return [_with_cost(fact, costs.get(name)) for name, fact in told_losses().items()]
+
+
+def _with_cost(fact: Mapping[str, Any], cost: float | None) -> dict[str, Any]:
+    shown = {key: value for key, value in fact.items() if key != "classifier"}
+    return {key: cost if key == "cost_percent" else value for key, value in shown.items()}
 
 
 def other_facts() -> list[dict[str, Any]]:
@@ -124,15 +100,11 @@ def method_facts() -> list[dict[str, Any]]:
 
 def _functions_of(method: Method) -> list[str]:
     """Its losses' functions, then what makes its axes, then the losses' other forms."""
-    losses = _losses_of(method)
-    axes = [AXES[name] for name in method.axes or AXES] if "coordinates" in method.needs else []
-    others = [name_of(function) for loss in losses for function in loss.related]
-    return [*(name_of(loss.function) for loss in losses), *axes, *others]
-
-
-def _losses_of(method: Method) -> list[Loss]:
     texts = [text for text in (method.loss, method.warm_up) if text]
-    return [find_loss(term.name) for text in texts for term in parse_loss(text)]
+    losses = [told_losses()[term.name] for text in texts for term in parse_loss(text)]
+    axes = [AXES[name] for name in method.axes or AXES] if "coordinates" in method.needs else []
+    others = [name for loss in losses for name in loss["related"]]
+    return [*(loss["function"] for loss in losses), *axes, *others]
 
 
 def loss_page(fact: Mapping[str, Any]) -> list[tuple[str, str]]:

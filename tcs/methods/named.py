@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.criteria.losses import CLASSIFIER_LOSSES, LOSSES, mimics, parse_loss, reads
+from tcs.criteria.terms import mimics, parse_loss, reaches_classifier, reads, told_losses
 from tcs.errors import ConfigError, did_you_mean
 
 TRAINED = "trained"
@@ -155,7 +155,7 @@ METHODS: Mapping[str, Method] = {
 
 def find_method(name: str) -> Method:
     """The method called `name`; ConfigError with the nearest names where there is none."""
-    if name in LOSSES:
+    if name in told_losses():
         raise ConfigError(f"--method is '{name}', which is a loss; use --loss, as in --loss 'ce + {name}'.")
     if name not in METHODS:
         raise ConfigError(f"--method is '{name}'; known methods are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
@@ -201,7 +201,7 @@ def resolve_method(method: str | None, head: str | None, loss: str | None, picks
         raise ConfigError(f"--loss is '{loss}', which is a method; use --method {loss.strip()}.")
     terms = parse_loss(loss)
     read, mimicking = reads(terms), mimics(terms)
-    trains = any(term.name in CLASSIFIER_LOSSES for term in terms)
+    trains = any(reaches_classifier(term.name) for term in terms)
     if head == HEADLESS or (head is None and not trains and not read & LABELLED and not picks_labels):
         _check_headless(loss, read, trains)
         return Method(head=HEADLESS, loss=loss, classifier=NO_CLASSIFIER, about="as given, without a classifier")

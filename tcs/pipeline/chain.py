@@ -9,7 +9,6 @@ from typing import Any
 
 import cache
 from tcs.artefact import plain_json
-from tcs.checkpoint import save_json
 from tcs.config.distill import DistillConfig
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import FIRST
@@ -24,6 +23,7 @@ from tcs.pipeline.exports import export_run
 from tcs.pipeline.outcome import Outcome, scored
 from tcs.pipeline.plan import ChainPlan, labels_config, make_plan, scoring_config, tell
 from tcs.pipeline.stages import Stages
+from tcs.plain_files import save_json
 from tcs.runtime import environment, place, say
 from tcs.training.train import train
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cache
-from tcs.checkpoint import FOLDED, load_json, load_record, save_json
 from tcs.config.distill import DistillConfig
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import ArtefactError
 from tcs.evaluation.students import evaluate
 from tcs.grid.references import score_reference
 from tcs.inference.runs import find_students
+from tcs.plain_files import FOLDED, load_json, load_record, save_json
 from tcs.reporting.tables import markdown
 from tcs.runtime import say
 from tcs.splits.relabelling import relabelled

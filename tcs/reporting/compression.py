@@ -14,8 +14,8 @@ from typing import Any
 
 from cache import atomic_write_bytes
 from tcs.artefact import is_finished, plain_json
-from tcs.checkpoint import save_table
 from tcs.errors import ArtefactError
+from tcs.plain_files import save_table
 from tcs.reporting.figures import draw_compression
 from tcs.reporting.intervals import Interval, t_interval
 from tcs.reporting.tables import markdown

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from tcs.checkpoint import load_mapping, require_parts
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
+from tcs.plain_files import load_mapping, require_parts
 from tcs.reporting.beside import NOTHING, Beside
 from tcs.reporting.coverage import Coverage, Key, cover, load_states
 from tcs.reporting.predicted import Predicted, load_predictions

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.checkpoint import load_mapping
+from tcs.plain_files import load_mapping
 from tcs.reporting.charts.curves import Curve, curve_chart
 from tcs.reporting.charts.palette import LIGHT
 from tcs.reporting.compression import RECORD, UNCOMPRESSED, intervals

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tcs.checkpoint import ARGS, CONFIG, load_record
 from tcs.errors import ArtefactError
+from tcs.plain_files import ARGS, CONFIG, load_record
 from tcs.reporting.charts.curves import Curve, curve_chart
 from tcs.reporting.charts.palette import LIGHT
 from tcs.reporting.layout import Part, PlainPage

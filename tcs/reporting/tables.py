@@ -1,4 +1,4 @@
-"""Tables of results as Markdown. As CSV they are written by `tcs.checkpoint.save_table`."""
+"""Tables of results as Markdown. As CSV they are written by `tcs.plain_files.save_table`."""
 
 from collections.abc import Sequence
 

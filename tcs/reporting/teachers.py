@@ -13,8 +13,8 @@ from typing import Any
 
 from cache import atomic_write_bytes
 from tcs.artefact import plain_json
-from tcs.checkpoint import save_table
 from tcs.errors import ArtefactError
+from tcs.plain_files import save_table
 from tcs.reporting.contrast import FEW_SEEDS
 from tcs.reporting.figures import draw_teachers
 from tcs.reporting.intervals import Interval, holm, paired_difference, t_interval

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from markupsafe import Markup
 
 from cache import atomic_write_bytes
-from tcs.checkpoint import save_table
 from tcs.errors import ArtefactError, ConfigError
+from tcs.plain_files import save_table
 from tcs.reporting import latex, layout, page
 from tcs.reporting.beside import NOTHING, Beside
 from tcs.reporting.charts.palette import looks_of, standalone_style

@@ -6,7 +6,8 @@ import cache
 from tcs.config.optimiser import OptimiserConfig
 from tcs.config.pool import TRANSDUCTIVE, PoolConfig
 from tcs.config.train import SELECT_POOL, TrainConfig
-from tcs.criteria.losses import find_loss, parse_loss
+from tcs.criteria.losses import find_loss
+from tcs.criteria.terms import parse_loss
 from tcs.errors import ConfigError, DataError, did_you_mean, first_line, option_name, require
 from tcs.methods.named import Method
 from tcs.students.backbone import StudentSpec

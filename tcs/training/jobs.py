@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.checkpoint import ARGS, CONFIG
 from tcs.config.train import DEFAULT_COMPONENTS, SELECT_GATES, TrainConfig, may_score_labels
 from tcs.coordinates.selection import Selection
 from tcs.criteria.losses import needs_second_head
@@ -29,6 +28,7 @@ from tcs.methods.named import (
     resolve_method,
     without_pool,
 )
+from tcs.plain_files import ARGS, CONFIG
 from tcs.pool_labels.stored import SUFFIX
 from tcs.runtime import say
 from tcs.splits.held_out import HeldOut, held_out_rows

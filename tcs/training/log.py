@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from cache import atomic_write_bytes
-from tcs.checkpoint import SUMMARY, save_table
 from tcs.errors import ConfigError
+from tcs.plain_files import SUMMARY, save_table
 from tcs.training.metrics import STEP, AppendedFile, Row, parse_lines, to_line
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"

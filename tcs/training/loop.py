@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from tcs.checkpoint import RESUME, load_resume, save_resume
+from tcs.checkpoint import load_resume, save_resume
 from tcs.distributed.collectives import ALONE, Collectives
 from tcs.errors import ArtefactError
+from tcs.plain_files import RESUME
 from tcs.runtime import ResumableBar, StopRequest, resident_mib, stop_requests
 from tcs.training.feed import Batch, Feed
 from tcs.training.finite import NotFiniteError

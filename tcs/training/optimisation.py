@@ -25,11 +25,12 @@ from tcs.students.student import Student
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout, drop-path and optimisers draw from the student's own seed, and the process's generators stay as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-        if device.type == "cpu":
-            torch.default_generator.manual_seed(
-                seed
-            )  # torch.manual_seed also walks the stack, for a GPU that is not there
-        else:
+        # torch.manual_seed asks every kind of device, walks the stack for one that is not there, and seeds GPUs that nobody saved.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            index = torch.cuda.current_device() if device.index is None else device.index
+            torch.cuda.default_generators[index].manual_seed(seed)
+        elif device.type != "cpu":
             torch.manual_seed(seed)
         yield
 

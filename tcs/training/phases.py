@@ -3,7 +3,7 @@
 import dataclasses
 
 from tcs.config.train import TrainConfig
-from tcs.criteria.losses import LossTerm, mimics, parse_loss, reads
+from tcs.criteria.terms import LossTerm, mimics, parse_loss, reads
 from tcs.errors import ConfigError
 from tcs.methods.named import PROBE_START, Method
 from tcs.training.batches import BatchPlan, plan_batches

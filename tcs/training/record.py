@@ -13,23 +13,13 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.artefact import plain_json
-from tcs.checkpoint import (
-    CONFIG,
-    FOLDED,
-    LAST,
-    RESUME,
-    SEEN,
-    load_record,
-    require_parts,
-    save_record,
-    save_weights,
-    train_anew,
-)
+from tcs.checkpoint import save_weights
 from tcs.config.train import TrainConfig
 from tcs.coordinates.lineage import grown_since
 from tcs.coordinates.stores import open_stores
 from tcs.errors import ArtefactError
 from tcs.images.stored import rules_of
+from tcs.plain_files import CONFIG, FOLDED, LAST, RESUME, SEEN, load_record, require_parts, save_record, train_anew
 from tcs.runtime import environment
 from tcs.students.student import Student, normalisation
 from tcs.training.calibration import calibration_of

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import cache
-from tcs.checkpoint import ARGS
 from tcs.config.plain import require_config
 from tcs.config.train import TrainConfig, may_score_labels
 from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
 from tcs.methods.named import resolve_method
+from tcs.plain_files import ARGS
 from tcs.runtime import pick_device
 from tcs.splits.shots import Split
 from tcs.training.data import RunData, open_data

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tcs.augmentation.pixels import normalise
 from tcs.config.train import TrainConfig
 from tcs.criteria.base import Setting, StepRows
-from tcs.criteria.losses import build_criteria, criterion_key, find_loss, reads, reads_student_head, reads_student_maps
+from tcs.criteria.losses import build_criteria, criterion_key, find_loss, reads_student_head, reads_student_maps
+from tcs.criteria.terms import reads
 from tcs.distributed.collectives import ALONE, Collectives
 from tcs.probes.ridge import fit_ridge_targets
 from tcs.runtime import seed_for
