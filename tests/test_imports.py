@@ -21,6 +21,7 @@ ROOMS = {
     "config": "errors",
     "shadowing": "",
     "hub": "",
+    "store_summary": "",
     "metrics": "",
     "calibration": "",
     "runtime": "errors",
@@ -46,14 +47,14 @@ ROOMS = {
     "looking": "artefact coordinates images probes reporting",
     "exchange": "",
     "teacher": "coordinates hub students",
-    "extraction": "augmentation coordinates distributed images probes splits teacher",
+    "extraction": "store_summary augmentation coordinates distributed images probes splits teacher",
     "training": "artefact auditing augmentation calibration checkpoint plain_files coordinates criteria distributed functional images "
     "methods pool_labels probes splits students",
     "simclr": "augmentation functional training",
     "evaluation": "artefact calibration coordinates images inference methods metrics plain_files pool_labels probes reporting splits "
     "students",
     "export": "augmentation checkpoint plain_files evaluation images inference methods students",
-    "maintenance": "artefact coordinates extraction images splits teacher",
+    "maintenance": "store_summary artefact coordinates extraction images splits teacher",
     "grid": "artefact augmentation calibration checkpoint plain_files coordinates criteria evaluation functional images inference "
     "methods metrics pool_labels probes reporting simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
@@ -61,8 +62,8 @@ ROOMS = {
     "training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
-    "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling looking maintenance "
-    "methods pipeline reporting splits training",
+    "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling "
+    "looking maintenance methods pipeline reporting splits store_summary training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

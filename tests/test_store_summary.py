@@ -19,11 +19,11 @@ from tcs.config.extract import RepairConfig
 from tcs.config.update import UpdateConfig
 from tcs.extraction.extract import extract
 from tcs.extraction.seen import Seen, SeenImages, format_of, is_constant
-from tcs.extraction.summary import by_reason, class_ends, duplicates, image_lines
 from tcs.images.colour import FIRST_FRAME, TURNED
 from tcs.maintenance.facts import store_facts
 from tcs.maintenance.repair import repair
 from tcs.maintenance.update import update
+from tcs.store_summary import by_reason, class_ends, duplicates, image_lines
 
 torch.set_num_threads(1)
 

@@ -24,11 +24,11 @@ from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.projections import projected, projections_of
 from tcs.extraction.ranks import adopt_parts, hosts_of, nothing_to_share, report, share_of, share_out
 from tcs.extraction.rows import batch_rows, shard_rows
-from tcs.extraction.summary import SEEN, image_lines, recorded, summary_of
 from tcs.extraction.workers import decoded_batches, naming_lost_workers
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
+from tcs.store_summary import SEEN, image_lines, recorded, summary_of
 
 # A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
 MIN_BATCH = 8

@@ -8,7 +8,7 @@ from typing import Any
 
 import cache
 from cache.errors import IncompleteStoreError
-from tcs.extraction.summary import recorded, summary_of
+from tcs.store_summary import recorded, summary_of
 
 
 def store_facts(path: str | pathlib.Path) -> dict[str, Any]:

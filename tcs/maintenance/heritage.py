@@ -14,7 +14,6 @@ from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages, look_at
-from tcs.extraction.summary import recorded
 from tcs.images.decode import decode_image
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
@@ -22,6 +21,7 @@ from tcs.images.stored import rules_of
 from tcs.maintenance.changes import StoreChanges
 from tcs.runtime import environment, progress_bar
 from tcs.splits.given_labels import give_labels, read_given_labels
+from tcs.store_summary import recorded
 from tcs.teacher.source import teacher_to_run
 
 HISTORY = "history"  # entry of a change of labels: those before it, of the store that this one grew from

@@ -26,7 +26,6 @@ from tcs.extraction.extract import batch_features, require_good
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.rows import shard_rows
-from tcs.extraction.summary import SEEN, image_lines, summary_of
 from tcs.images.listing import ImageList
 from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
@@ -43,6 +42,7 @@ from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
+from tcs.store_summary import SEEN, image_lines, summary_of
 
 
 def update(config: UpdateConfig) -> StoreChanges:

@@ -69,7 +69,7 @@ def class_lines(found: Mapping[str, Any]) -> dict[str, str]:
 
 def lines(found: Mapping[str, Any]) -> dict[str, str]:
     """The facts in a few words each, in reading order."""
-    from tcs.extraction.summary import by_reason, image_lines
+    from tcs.store_summary import by_reason, image_lines
 
     told = {
         "store": f"{found['store']}{' (packed)' if found['packed'] else ''}, format version {found['format_version']}",
@@ -123,7 +123,7 @@ def _classes(found: Mapping[str, Any]) -> str:
     count = len(found["classes"])
     named = found["classes"] if least == most else [f"{name} {rows:,}" for name, rows in found["rows_of_class"].items()]
     if count > LISTED and least < most:
-        from tcs.extraction.summary import class_ends
+        from tcs.store_summary import class_ends
 
         return f"{count} ({spread} rows each): {class_ends(found['rows_of_class'])} (--classes tells all)"
     return f"{count} ({spread} rows each): {listed(named, LISTED)}" if count else "none"
