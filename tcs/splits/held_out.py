@@ -8,14 +8,13 @@ Legend: N held-out rows, n rows of this run, m labelled rows, d rows that the ru
 """
 
 import dataclasses
-import heapq
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ConfigError, require
-from tcs.splits.ranking import hash_rank
+from tcs.splits.ranking import best_ranked
 
 Rows = NDArray[np.int64]
 
@@ -104,11 +103,7 @@ def _take(keys: Sequence[str], wanted: int, groups: Sequence[Rows], split_seed: 
     taken: list[list[int]] = []
     for group in groups:
         left = wanted - sum(len(rows) for rows in taken)
-        taken.append(
-            heapq.nsmallest(
-                left, group.tolist(), key=lambda row: (hash_rank(split_seed, "held out", keys[row]), keys[row])
-            )
-        )
+        taken.append(best_ranked(group, keys, "held out", split_seed, left).tolist() if left else [])
     dropped = [row for rows in taken[1:] for row in rows]
     return HeldOut(rows_N=_sorted(taken[0] + dropped), dropped_d=_sorted(dropped), about=_about(wanted, len(dropped)))
 
