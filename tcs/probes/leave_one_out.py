@@ -9,7 +9,7 @@ cannot be the best; what is left, mostly one, is computed exactly. So the choice
 Legend: M rows, B of a block, J eigenvectors, C outputs, P penalties, G groups. All arithmetic is float64.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ Array = NDArray[np.floating]
 F64 = NDArray[np.float64]
 
 LEAST_FREE = 1e-2  # of 1 - h: a row that is nearly reproduced has a residual that differences of squares would lose
-GROUP_ROWS = 256  # smaller groups have closer bounds and slower products
+GROUP_ROWS = 128  # smaller groups have closer bounds and slower products
 ROUNDING = 1e-10  # of |y|^2, by which a sum of squared residuals may be off: float64 loses far less
 Block = tuple[F64, Targets]
 
@@ -49,25 +49,22 @@ def possible_penalties(blocks: Sequence[Block], shrink_PJ: F64, projected_JC: F6
     outer_JJ = projected_JC @ projected_JC.T
     with np.errstate(divide="ignore"):  # a row that is reproduced has no bound from above
         weights_MP = _free(basis_MJ, shrink_PJ, n) ** -2
-    lower_P, upper_P = np.zeros((2, len(shrink_PJ)))
-    for rows_m in _groups(weights_MP, basis_MJ, lengths_M, shared_MJ, outer_JJ, shrink_PJ):
-        basis_mJ, length = basis_MJ[rows_m], lengths_M[rows_m].sum()
-        products_JJ = (basis_mJ.T @ basis_mJ) * outer_JJ
-        squares_P = length - 2 * (shrink_PJ @ shared_MJ[rows_m].sum(axis=0))
-        squares_P += np.einsum("pj,pj->p", shrink_PJ @ products_JJ, shrink_PJ)
-        lower_P += (squares_P - ROUNDING * length).clip(0) * weights_MP[rows_m].min(axis=0)
-        upper_P += (squares_P + ROUNDING * length).clip(0) * weights_MP[rows_m].max(axis=0)
-    return np.flatnonzero(~(lower_P > np.nanmin(upper_P)))
-
-
-def _groups(
-    weights_MP: F64, basis_MJ: F64, lengths_M: F64, shared_MJ: F64, outer_JJ: F64, shrink_PJ: F64
-) -> Iterator[NDArray[np.int64]]:
-    """Rows of nearly equal weight at the penalty that is likely the best: by all squared residuals, axes taken as uncorrelated."""
     squares_J = np.einsum("mj,mj->j", basis_MJ, basis_MJ) * np.diag(outer_JJ)
     guess_P = lengths_M.sum() - 2 * (shrink_PJ @ shared_MJ.sum(axis=0)) + shrink_PJ**2 @ squares_J
-    order_M = np.argsort(weights_MP[:, int((guess_P * weights_MP.mean(axis=0)).argmin())], kind="stable")
-    return (order_M[start : start + GROUP_ROWS] for start in range(0, len(order_M), GROUP_ROWS))
+    common_M = weights_MP[:, int((guess_P * weights_MP.mean(axis=0)).argmin())].clip(max=LEAST_FREE**-2)
+    order_M = np.argsort(common_M, kind="stable")
+    lower_P, upper_P = np.zeros((2, len(shrink_PJ)))
+    for start in range(0, len(order_M), GROUP_ROWS):
+        rows_m = order_M[start : start + GROUP_ROWS]
+        common_m1 = common_M[rows_m, None]
+        length = common_M[rows_m] @ lengths_M[rows_m]
+        products_JJ = ((common_m1 * basis_MJ[rows_m]).T @ basis_MJ[rows_m]) * outer_JJ
+        errors_P = length - 2 * (shrink_PJ @ (common_m1 * shared_MJ[rows_m]).sum(axis=0))
+        errors_P += np.einsum("pj,pj->p", shrink_PJ @ products_JJ, shrink_PJ)
+        ratio_mP = weights_MP[rows_m] / common_m1
+        lower_P += (errors_P - ROUNDING * length).clip(0) * ratio_mP.min(axis=0)
+        upper_P += (errors_P + ROUNDING * length).clip(0) * ratio_mP.max(axis=0)
+    return np.flatnonzero(~(lower_P > np.nanmin(upper_P)))
 
 
 def _free(basis_BJ: F64, shrink_PJ: F64, n: int) -> F64:

@@ -177,7 +177,7 @@ def _dual(
     squares_N = squares_N.clip(0)
     penalties_P = penalties_of(squares_N.sum() / x_NK.shape[1], relative_P)
     projected_NC = u_NN.T @ y_NC
-    shrink_PN = squares_N / (squares_N + penalties_P[:, None])
+    shrink_PN = np.asarray(squares_N / (squares_N + penalties_P[:, None]), np.float64)
     penalty = float(penalties_P[least_error([(u_NN, DenseTargets(y_NC))], shrink_PN, projected_NC, len(x_NK))])
     dual_NC = u_NN @ (projected_NC / (squares_N + penalty)[:, None])
     weight_CK: NDArray[np.float64] = dual_NC.T @ x_NK

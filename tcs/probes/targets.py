@@ -67,7 +67,7 @@ class DenseTargets:
     @property
     def outputs(self) -> int:
         """C."""
-        return self.values_NC.shape[1]
+        return int(self.values_NC.shape[1])
 
     def at(self, rows: slice | NDArray[np.integer]) -> "DenseTargets":
         """Those of some rows."""

@@ -1,0 +1,263 @@
+"""What the commands cost as a store grows to the size of ImageNet: processor seconds and peak memory of each, and a plot of growth.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.imagenet_size --shares 0.01 0.1 --folder SCRATCH
+    OMP_NUM_THREADS=1 python -m benchmarks.imagenet_size --shares 0.3 1 --folder SCRATCH    # adds to the table; 1 writes 2 GB
+    OMP_NUM_THREADS=1 python -m benchmarks.imagenet_size --shares 0.015 --classes 10 1000 --stages fit --folder SCRATCH
+
+A share of 1,281,167 rows x 768 float16 of 1,000 classes, random with class structure, made and stored block by block, and a test
+store of at most 50,000 rows. Every stage runs in a process of its own, whose peak memory is that of its imports (`start`) and its
+work; its seconds are those of the work. Rows in the table are not measured again. Stores are deleted when their share is done.
+
+Legend: N rows, B rows of a block, D features, C classes.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cache
+from benchmarks.tables import Done, append_rows
+from tcs.checkpoint import load_table
+from tcs.config.coordinates import FitConfig, TargetsConfig
+from tcs.config.evaluate import ProbeConfig
+from tcs.reporting.figures import new_figure, save_figure
+from tcs.splits.held_out import held_out_rows
+from tcs.splits.shots import k_shot_split
+
+ROWS, TEST_ROWS = 1_281_167, 50_000
+BLOCK_ROWS = 8192
+SHOTS = 16
+SEED = 0
+OUT = pathlib.Path(__file__).parent / "results" / "imagenet-size"
+KEY = ("rows", "dims", "classes", "stage")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomRows:
+    """Float16 features (N, D) that are drawn when they are read: row i is of class i modulo C, around the centre of its class."""
+
+    rows: int
+    dims: int
+    classes: int
+    part: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return np.dtype(np.float16)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return self.rows, self.dims
+
+    def __getitem__(self, index: slice) -> NDArray[np.float16]:
+        """A block, by the seed of its first row."""
+        start, stop, _ = index.indices(self.rows)
+        spread_D = np.linspace(2, 0.2, self.dims, dtype=np.float32)
+        centres_CD = np.random.default_rng(SEED).standard_normal((self.classes, self.dims), np.float32)
+        block_BD = np.random.default_rng((SEED, self.part, start)).standard_normal(
+            (stop - start, self.dims), np.float32
+        )
+        labels_B = np.arange(start, stop) % self.classes
+        return (spread_D * (0.4 * centres_CD[labels_B] + block_BD)).astype(np.float16)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+    """One size of store, and the folder that it lies in."""
+
+    rows: int
+    dims: int
+    classes: int
+    folder: str
+
+    def path(self, name: str) -> str:
+        """Of a store or an artefact."""
+        return str(pathlib.Path(self.folder) / name)
+
+
+def write_stores(size: Size) -> None:
+    """Both stores; the test store has rows of its own and the same classes."""
+    names = [f"class-{label:04d}" for label in range(size.classes)]
+    for part, (name, rows) in enumerate({"train": size.rows, "test": min(TEST_ROWS, size.rows)}.items()):
+        cache.create(
+            size.path(f"{name}.store"),
+            {"avg": RandomRows(rows=rows, dims=size.dims, classes=size.classes, part=part)},
+            keys=[f"{name}/{row:07d}" for row in range(rows)],
+            labels=np.arange(rows) % size.classes,
+            classes=names,
+            identity={"teacher": "random"},
+        )
+
+
+def open_store(size: Size) -> cache.Store:
+    """The training store, with all that a run asks of it."""
+    store = cache.open(size.path("train.store"))
+    assert (len(store.keys), len(store.labels_N)) == (size.rows, size.rows)
+    return store
+
+
+def split(size: Size) -> NDArray[np.int64]:
+    """A k-shot split of the open store."""
+    store = open_store(size)
+    return k_shot_split(store.keys, store.labels_N, store.classes, SHOTS, SEED).rows_n
+
+
+def held_out(size: Size) -> None:
+    """Rows to watch a run of few labels on."""
+    store, labelled = open_store(size), np.arange(SHOTS * size.classes)
+    held_out_rows(store.keys, labelled, labelled, None, SEED)
+
+
+def fit_axes(size: Size) -> None:
+    """`tcs fit` with its ceiling curve."""
+    from tcs.coordinates.fit import fit
+
+    fit(FitConfig(store=size.path("train.store"), out=size.path("axes.tcs"), ceiling_shots=(4, SHOTS)))
+
+
+def make_targets(size: Size) -> None:
+    """`tcs targets`."""
+    from tcs.coordinates.targets import fit_targets
+
+    fit_targets(
+        TargetsConfig(store=size.path("train.store"), coordinates=size.path("axes.tcs"), out=size.path("targets.h5"))
+    )
+
+
+def probe_rows(size: Size, head: str) -> None:
+    """`tcs probe` of all dims, of one split."""
+    from tcs.evaluation.probe import measure_compression
+
+    measure_compression(
+        ProbeConfig(
+            store=size.path("train.store"),
+            test=size.path("test.store"),
+            head=head,
+            shots=SHOTS,
+            seeds=(0,),
+            dims=(256,),
+            projections=("pca",),
+        )
+    )
+
+
+def frozen_probe(size: Size) -> None:
+    """The logistic probe whose logits `kd` distils."""
+    from tcs.probes.logistic import fit_logistic
+
+    store, rows_n = open_store(size), split(size)
+    fit_logistic(store.features().gather(rows_n), store.labels_N[rows_n], size.classes, SEED)
+
+
+def nothing(size: Size) -> None:
+    """What an interpreter holds that has imported this file."""
+    del size
+
+
+STAGES: Mapping[str, Callable[[Size], object]] = {
+    "start": nothing,
+    "open": open_store,
+    "split": split,
+    "held-out": held_out,
+    "fit": fit_axes,
+    "targets": make_targets,
+    "probe": lambda size: probe_rows(size, "ridge"),
+    "transductive probe": lambda size: probe_rows(size, "transductive"),
+    "kd probe": frozen_probe,
+}
+
+
+def run_stage(size: Size, stage: str) -> dict[str, Any]:
+    """Processor seconds and peak memory of one stage, in this process."""
+    started = time.process_time()
+    STAGES[stage](size)
+    seconds = time.process_time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": round(seconds, 2), "peak_mib": round(peak)}
+
+
+def in_a_process(size: Size, stage: str) -> dict[str, Any]:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.imagenet_size", "--one", stage, json.dumps(dataclasses.asdict(size))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(options: argparse.Namespace, done: Done) -> Iterator[dict[str, Any]]:
+    """One row for every size and stage; `targets` reads what `fit` writes."""
+    for share in options.shares:
+        for classes in options.classes:
+            rows = round(share * options.rows)
+            facts = {"rows": rows, "dims": options.dims, "classes": classes}
+            stages = [
+                stage for stage in options.stages if (str(rows), str(options.dims), str(classes), stage) not in done
+            ]
+            if not stages:
+                continue
+            folder = options.folder / f"{rows}-{classes}"
+            size = Size(rows=rows, dims=options.dims, classes=classes, folder=str(folder))
+            started = time.process_time()
+            try:
+                write_stores(size)
+                yield facts | {"stage": "write", "seconds": round(time.process_time() - started, 2), "peak_mib": ""}
+                for stage in stages:
+                    yield facts | {"stage": stage} | in_a_process(size, stage)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+    """Seconds and memory over rows, of the most classes, both axes logarithmic: a slope of one is linear."""
+    most = max(int(row["classes"]) for row in rows)
+    figure = new_figure(path, 9, 4)
+    for place, (column, unit) in enumerate({"seconds": "processor seconds", "peak_mib": "peak memory, MiB"}.items()):
+        axes = figure.add_subplot(1, 2, place + 1)
+        for stage in dict.fromkeys(row["stage"] for row in rows):
+            points = sorted(
+                (int(row["rows"]), float(row[column]))
+                for row in rows
+                if row["stage"] == stage and int(row["classes"]) == most and row[column] not in ("", "0.0")
+            )
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", label=stage)
+        axes.set(xscale="log", yscale="log", xlabel="rows", ylabel=unit)
+    figure.axes[0].legend(fontsize=7)
+    save_figure(figure, path)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure, and draw all that the table holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.1])
+    parser.add_argument("--rows", type=int, default=ROWS, help="of share 1")
+    parser.add_argument("--dims", type=int, default=768)
+    parser.add_argument("--classes", type=int, nargs="+", default=[1000])
+    parser.add_argument("--stages", nargs="+", choices=tuple(STAGES), default=list(STAGES))
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("imagenet-size"))
+    parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("--one", nargs=2, metavar=("STAGE", "SIZE"), help=argparse.SUPPRESS)
+    options = parser.parse_args(given)
+    if options.one is not None:
+        print(json.dumps(run_stage(Size(**json.loads(options.one[1])), options.one[0])))
+        return
+    table = options.out / "imagenet-size.csv"
+    append_rows(table, KEY, lambda done: measure(options, done))
+    draw(load_table(table), options.out / "imagenet-size.png")
+
+
+if __name__ == "__main__":
+    main()
