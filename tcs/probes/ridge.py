@@ -176,8 +176,8 @@ def _dual(
     squares_N, u_NN = np.linalg.eigh(x_NK @ x_NK.T)
     squares_N = squares_N.clip(0)
     penalties_P = penalties_of(squares_N.sum() / x_NK.shape[1], relative_P)
-    projected_NC = u_NN.T @ y_NC
-    shrink_PN = np.asarray(squares_N / (squares_N + penalties_P[:, None]), np.float64)
+    projected_NC = np.asarray(u_NN.T @ y_NC, np.float64)
+    shrink_PN = squares_N / (squares_N + penalties_P[:, None])
     penalty = float(penalties_P[least_error([(u_NN, DenseTargets(y_NC))], shrink_PN, projected_NC, len(x_NK))])
     dual_NC = u_NN @ (projected_NC / (squares_N + penalty)[:, None])
     weight_CK: NDArray[np.float64] = dual_NC.T @ x_NK
