@@ -59,12 +59,13 @@ class Gram:
 
     def kept(self, active_A: NDArray[np.integer]) -> "Gram":
         """The sums of the coordinates `active_A` alone."""
+        is_first = np.array_equal(active_A, np.arange(len(active_A)))  # those of the rows are then not copied
         return dataclasses.replace(
             self,
             mean_K=self.mean_K[active_A],
             scatter_KK=self.scatter_KK[np.ix_(active_A, active_A)],
             cross_KC=self.cross_KC[active_A],
-            sample_MK=self.sample_MK[:, active_A],
+            sample_MK=self.sample_MK[:, : len(active_A)] if is_first else self.sample_MK[:, active_A],
         )
 
     def scaled(self, scales_K: Array) -> "Gram":

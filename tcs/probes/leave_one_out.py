@@ -56,12 +56,12 @@ def possible_penalties(blocks: Sequence[Block], shrink_PJ: F64, projected_JC: F6
     lower_P, upper_P = np.zeros((2, len(shrink_PJ)))
     for start in range(0, len(order_M), GROUP_ROWS):
         rows_m = order_M[start : start + GROUP_ROWS]
-        common_m1 = common_M[rows_m, None]
-        length = common_M[rows_m] @ lengths_M[rows_m]
-        products_JJ = ((common_m1 * basis_MJ[rows_m]).T @ basis_MJ[rows_m]) * outer_JJ
-        errors_P = length - 2 * (shrink_PJ @ (common_m1 * shared_MJ[rows_m]).sum(axis=0))
-        errors_P += np.einsum("pj,pj->p", shrink_PJ @ products_JJ, shrink_PJ)
-        ratio_mP = weights_MP[rows_m] / common_m1
+        common_m = common_M[rows_m]
+        scaled_mJ = np.sqrt(common_m)[:, None] * basis_MJ[rows_m]
+        length = common_m @ lengths_M[rows_m]
+        errors_P = length - 2 * (shrink_PJ @ (common_m @ shared_MJ[rows_m]))
+        errors_P += np.einsum("pj,pj->p", shrink_PJ @ ((scaled_mJ.T @ scaled_mJ) * outer_JJ), shrink_PJ)
+        ratio_mP = weights_MP[rows_m] / common_m[:, None]
         lower_P += (errors_P - ROUNDING * length).clip(0) * ratio_mP.min(axis=0)
         upper_P += (errors_P + ROUNDING * length).clip(0) * ratio_mP.max(axis=0)
     return np.flatnonzero(~(lower_P > np.nanmin(upper_P)))
