@@ -52,16 +52,6 @@ class RandomRows:
     classes: int
     part: int
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
-        return np.dtype(np.float16)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        return self.rows, self.dims
-
     def __getitem__(self, index: slice) -> NDArray[np.float16]:
         """A block, by the seed of its first row."""
         start, stop, _ = index.indices(self.rows)
@@ -93,17 +83,34 @@ class Size:
 
 
 def write_stores(size: Size) -> None:
-    """Both stores; the test store has rows of its own and the same classes."""
-    names = [f"class-{label:04d}" for label in range(size.classes)]
-    for part, (name, rows) in enumerate({"train": size.rows, "test": min(TEST_ROWS, size.rows)}.items()):
-        cache.create(
-            size.path(f"{name}.store"),
-            {"avg": RandomRows(rows=rows, dims=size.dims, classes=size.classes, part=part)},
-            keys=[f"{name}/{row:07d}" for row in range(rows)],
-            labels=np.arange(rows) % size.classes,
-            classes=names,
+    """Both stores, of one teacher; the test store has rows of its own and the same classes."""
+    for part, (name, count) in enumerate({"train": size.rows, "test": min(TEST_ROWS, size.rows)}.items()):
+        rows = RandomRows(rows=count, dims=size.dims, classes=size.classes, part=part)
+        plan = cache.Plan(
             identity={"teacher": "random"},
+            readouts=(cache.Readout(name="avg", dims=size.dims, dtype="float16"),),
+            keys=tuple(f"{name}/{row:07d}" for row in range(count)),
+            labels=tuple((np.arange(count) % size.classes).tolist()),
+            classes=tuple(f"class-{label:04d}" for label in range(size.classes)),
+            images="none",
+            rows_per_shard=BLOCK_ROWS,
+            batch_size=BLOCK_ROWS,
         )
+        with cache.StoreWriter(size.path(f"{name}.store"), plan, provenance={}) as writer:
+            for index in writer.pending():
+                writer.write_shard(index, shard_of(plan, index, rows))
+            writer.close()
+
+
+def shard_of(plan: cache.Plan, index: int, rows: RandomRows) -> cache.ShardRows:
+    """The rows of a shard, drawn now; the hash of a row is that of its key."""
+    positions = plan.positions(index)
+    hashes = b"".join(cache.content_hash(plan.keys[position].encode()) for position in positions)
+    return cache.ShardRows(
+        positions_N=np.arange(positions.start, positions.stop),
+        hashes_N16=np.frombuffer(hashes, np.uint8).reshape(-1, 16),
+        features={"avg": rows[positions.start : positions.stop]},
+    )
 
 
 def open_store(size: Size) -> cache.Store:

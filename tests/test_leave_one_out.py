@@ -90,6 +90,22 @@ def test_a_row_that_is_reproduced_rules_nothing_out():
     assert least_error([(basis_NK, DenseTargets(y_NC))], shrink_PK, projected_KC, 40) == np.nanargmin(errors_P)
 
 
+@pytest.mark.parametrize(("reproduced", "kept"), [(slice(3, 4), 0), (slice(None), 9)])
+def test_bounds_of_rows_that_are_reproduced(reproduced, kept, monkeypatch):
+    """At the first nine penalties one such row has no bound from above, and where all are such the error is infinite."""
+    x_NK, labels_N = problem(40, 6, 10, 3)
+    basis_NK, shrink_PK, projected_KC, y_NC = decomposed(x_NK, signed_targets(labels_N, 10))
+
+    def free(*_):
+        free_NP = np.full((40, len(shrink_PK)), 0.5)
+        free_NP[reproduced, :9] = 0
+        return free_NP
+
+    monkeypatch.setattr(leave_one_out, "_free", free)
+    kept_p = possible_penalties([(basis_NK, DenseTargets(y_NC))], shrink_PK, projected_KC, 40)
+    assert [penalty for penalty in kept_p if penalty < 9] == list(range(kept, 9))
+
+
 @pytest.mark.parametrize("offset", [-1.0, 0.3])
 def test_classes_are_what_they_are_written_out(offset):
     generator = np.random.default_rng(0)

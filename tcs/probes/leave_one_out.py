@@ -41,14 +41,14 @@ def least_error(blocks: Sequence[Block], shrink_PJ: F64, projected_JC: F64, n: i
     return int(candidates_p[errors_p.argmin()])
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def possible_penalties(blocks: Sequence[Block], shrink_PJ: F64, projected_JC: F64, n: int) -> NDArray[np.int64]:
-    """Indexes of the penalties (rising) that may have the least error, by its bounds."""
+    """Indexes of the penalties (rising) that may have the least error, by its bounds; a row that is reproduced has none from above."""
     basis_MJ = np.concatenate([basis_BJ for basis_BJ, _ in blocks])
     lengths_M = np.concatenate([targets.squares() for _, targets in blocks])
     shared_MJ = basis_MJ * np.concatenate([targets.products(projected_JC) for _, targets in blocks])
     outer_JJ = projected_JC @ projected_JC.T
-    with np.errstate(divide="ignore"):  # a row that is reproduced has no bound from above
-        weights_MP = _free(basis_MJ, shrink_PJ, n) ** -2
+    weights_MP = _free(basis_MJ, shrink_PJ, n) ** -2
     squares_J = np.einsum("mj,mj->j", basis_MJ, basis_MJ) * np.diag(outer_JJ)
     guess_P = lengths_M.sum() - 2 * (shrink_PJ @ shared_MJ.sum(axis=0)) + shrink_PJ**2 @ squares_J
     common_M = weights_MP[:, int((guess_P * weights_MP.mean(axis=0)).argmin())].clip(max=LEAST_FREE**-2)
@@ -64,7 +64,7 @@ def possible_penalties(blocks: Sequence[Block], shrink_PJ: F64, projected_JC: F6
         ratio_mP = weights_MP[rows_m] / common_m[:, None]
         lower_P += (errors_P - ROUNDING * length).clip(0) * ratio_mP.min(axis=0)
         upper_P += (errors_P + ROUNDING * length).clip(0) * ratio_mP.max(axis=0)
-    return np.flatnonzero(~(lower_P > np.nanmin(upper_P)))
+    return np.flatnonzero(~(lower_P > np.nan_to_num(upper_P, nan=np.inf).min()))
 
 
 def _free(basis_BJ: F64, shrink_PJ: F64, n: int) -> F64:

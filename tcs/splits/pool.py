@@ -37,10 +37,13 @@ def pool_rows(
     """
     pool = parse_pool(unlabelled)
     assert not pool.reads_labels
-    others = np.setdiff1d(np.arange(len(keys)), labelled_rows_n)
+    is_taken_N = np.zeros(len(keys), bool)
+    is_taken_N[labelled_rows_n] = True
+    others = np.flatnonzero(~is_taken_N)
     if pool.rows is not None:
         others = _numbered(keys, others, pool.rows, split_seed)
-    return np.union1d(labelled_rows_n, others)
+    is_taken_N[others] = True
+    return np.flatnonzero(is_taken_N)
 
 
 def _numbered(keys: Sequence[str], others: Ints, wanted: int, split_seed: int) -> Ints:
