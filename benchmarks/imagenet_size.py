@@ -169,17 +169,9 @@ def probe_rows(size: Size, head: str) -> None:
     """`tcs probe` of all dims, of one split."""
     from tcs.evaluation.probe import measure_compression
 
-    measure_compression(
-        ProbeConfig(
-            store=size.path("train.store"),
-            test=size.path("test.store"),
-            head=head,
-            shots=SHOTS,
-            seeds=(0,),
-            dims=(256,),
-            projections=("pca",),
-        )
-    )
+    train, test = size.path("train.store"), size.path("test.store")
+    config = ProbeConfig(store=train, test=test, head=head, shots=SHOTS, seeds=(0,), dims=(256,), projections=("pca",))
+    measure_compression(config)
 
 
 def frozen_probe(size: Size) -> None:
@@ -190,13 +182,8 @@ def frozen_probe(size: Size) -> None:
     fit_logistic(store.features().gather(rows_n), store.labels_N[rows_n], size.classes, SEED)
 
 
-def nothing(size: Size) -> None:
-    """What an interpreter holds that has imported this file."""
-    del size
-
-
 STAGES: Mapping[str, Callable[[Size], object]] = {
-    "start": nothing,
+    "start": lambda size: size,  # what an interpreter holds that has imported this file
     "open": open_store,
     "split": split,
     "held-out": held_out,
@@ -268,19 +255,20 @@ def measure_size(size: Size, stages: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
     """Seconds and memory over rows, of the most classes, both axes logarithmic: a slope of one is linear."""
-    most = max(int(row["classes"]) for row in rows)
+    most, stages = max(int(row["classes"]) for row in rows), ["write", *STAGES]
     figure = new_figure(path, 9, 4)
     for place, (column, unit) in enumerate({"seconds": "processor seconds", "peak_mib": "peak memory, MiB"}.items()):
         axes = figure.add_subplot(1, 2, place + 1)
-        for stage in dict.fromkeys(row["stage"] for row in rows):
+        for stage in stages:
             points = sorted(
                 (int(row["rows"]), float(row[column]))
                 for row in rows
                 if row["stage"] == stage and int(row["classes"]) == most and row[column] not in ("", "0.0")
             )
             if points:
-                axes.plot(*zip(*points, strict=True), marker="o", label=stage)
+                axes.plot(*zip(*points, strict=True), marker="o", label=stage, color=f"C{stages.index(stage)}")
         axes.set(xscale="log", yscale="log", xlabel="rows", ylabel=unit)
+        axes.tick_params(axis="x", which="minor", labelbottom=False)
     figure.axes[0].legend(fontsize=7)
     save_figure(figure, path)
 
