@@ -14,9 +14,10 @@ from tcs.config.evaluate import HEADS, PROJECTIONS, TRANSDUCTIVE, ProbeConfig
 from tcs.coordinates.selection import rank_coordinates
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation.probe import measure_compression, projection_axes
-from tcs.probes.gram import gather_gram, signed_targets
+from tcs.probes.gram import gather_gram
 from tcs.probes.heads import HEAD_FITS, HeadOptions, SplitRows, fit_head
 from tcs.probes.ridge import fit_ridge
+from tcs.probes.targets import signed_targets
 from tcs.reporting.compression import UNCOMPRESSED, Compression, head_parameters
 from tcs.splits.shots import k_shot_split
 

@@ -5,8 +5,10 @@ import pytest
 
 from tcs.coordinates.selection import rank_coordinates, rank_from_gram
 from tcs.errors import DataError
-from tcs.probes.gram import RELATIVE_PENALTIES, add_loo_errors, gather_gram, signed_targets
+from tcs.probes.gram import RELATIVE_PENALTIES, gather_gram
+from tcs.probes.leave_one_out import add_loo_errors
 from tcs.probes.ridge import fit_ridge
+from tcs.probes.targets import DenseTargets, signed_targets
 
 
 def rows(count=90, dims=12, seed=0):
@@ -87,7 +89,7 @@ def test_leave_one_out_errors_are_those_of_rows_left_out(count, outputs):
     found = np.zeros(len(penalties))
     for block in (slice(0, 7), slice(7, None)):
         shrink = 1 / (squares + penalties[:, None])
-        add_loo_errors(found, x_NK[block] @ v, shrink, v.T @ x_NK.T @ y_NC, y_NC[block], count)
+        add_loo_errors(found, x_NK[block] @ v, shrink, v.T @ x_NK.T @ y_NC, DenseTargets(y_NC[block]), count)
     for penalty, error in zip(penalties, found, strict=True):
         expected = 0.0
         for row in range(count):

@@ -208,3 +208,12 @@ def test_a_coordinate_system_of_an_earlier_release_is_described_as_ever():
     text = describe(system)
     assert "Ceiling: ridge probe of cached coordinates" in text
     assert "Transductive" not in text
+
+
+def test_many_classes_are_spread_on_one_split(train, system, monkeypatch):
+    three, one = (transductive_ceiling(Ground(train=train), system, (2,), seeds)[0] for seeds in (None, (100,)))
+    assert (three["n"], one["n"], one["stderr"]) == (3, 1, None)
+    monkeypatch.setattr(transductive, "MANY_VALUES", 180 * 3 - 1)
+    assert transductive_ceiling(Ground(train=train), system, (2,)) == [one]
+    monkeypatch.setattr(transductive, "MANY_VALUES", 180 * 3)
+    assert transductive_ceiling(Ground(train=train), system, (2,)) == [three]

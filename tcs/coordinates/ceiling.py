@@ -28,6 +28,7 @@ SPLIT_SEEDS = (100, 101, 102, 103, 104)
 MOST_SCORED_ROWS = 10_000
 MOST_LABELLED_ROWS = 50_000
 HELD_OUT_SHARE = 0.2
+SCORED_AT_ONCE = 1024  # rows; scores of more leave the processor's cache
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -191,9 +192,13 @@ def _project(features_ND: F32, mean_D: F64, basis_DD: F64) -> F32:
 
 def _probe_accuracy(probe: RidgeProbe, z_mK: F32, scales_K: F32, truth_m: Ints) -> float:
     """Of a probe of scaled coordinates; the scales go into the weights, which are fewer than the scored rows."""
-    weight_CK = (probe.weight_CK * scales_K).astype(np.float32)
-    guesses_m = (z_mK @ weight_CK.T + probe.bias_C.astype(np.float32)).argmax(axis=1)
-    return float(100 * (guesses_m == truth_m).mean())
+    weight_CK, bias_C = (probe.weight_CK * scales_K).astype(np.float32), probe.bias_C.astype(np.float32)
+    right = 0
+    for start in range(0, len(z_mK), SCORED_AT_ONCE):
+        scores_BC = z_mK[start : start + SCORED_AT_ONCE] @ weight_CK.T
+        scores_BC += bias_C
+        right += int((scores_BC.argmax(axis=1) == truth_m[start : start + SCORED_AT_ONCE]).sum())
+    return 100 * (right / len(z_mK))
 
 
 def _row(shots: int | None, cell: tuple[str, float, int], accuracies: Sequence[float]) -> dict[str, Any]:

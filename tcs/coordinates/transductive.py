@@ -31,6 +31,7 @@ from tcs.splits.shots import k_shot_split
 
 MOST_POOL_ROWS = 20_000
 TRANSDUCTIVE_SEEDS = SPLIT_SEEDS[:3]
+MANY_VALUES = 1 << 23  # rows of the pool x classes: 419 classes of MOST_POOL_ROWS rows
 Ints = NDArray[np.int64]
 
 
@@ -60,13 +61,18 @@ def transductive_ceiling(
     ground: Ground,
     system: CoordinateSystem,
     shots: Sequence[int],
-    split_seeds: Sequence[int] = TRANSDUCTIVE_SEEDS,
+    split_seeds: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each of `shots`: mean accuracy of the transductive head and of the ridge probe in percent, with their standard
     errors over n splits, the sizes of the last split, and the reasons of those that fell back to the ridge probe.
 
-    A pool has at most MOST_POOL_ROWS rows, the labelled ones among them. DataError where a class has too few rows for a split.
+    Unasked, splits are those of TRANSDUCTIVE_SEEDS, or the first of them alone above MANY_VALUES: spreading costs rows x classes, and
+    of hundreds of classes one split is an average of as many draws. A pool has at most MOST_POOL_ROWS rows, the labelled ones among
+    them. DataError where a class has too few rows for a split.
     """
+    if split_seeds is None:
+        values = min(MOST_POOL_ROWS, len(ground.train.labels_N)) * len(ground.train.classes)
+        split_seeds = TRANSDUCTIVE_SEEDS[:1] if values > MANY_VALUES else TRANSDUCTIVE_SEEDS
     rows = []
     with progress_bar(len(shots) * len(split_seeds), "spreading labels", "splits") as bar:
         for count in shots:

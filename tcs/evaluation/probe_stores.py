@@ -16,8 +16,9 @@ from tcs.config.evaluate import ProbeConfig
 from tcs.coordinates.vectors import RowVectors, row_vectors
 from tcs.errors import ArtefactError, DataError
 from tcs.metrics import count_known, match_classes
-from tcs.probes.gram import gather_gram, signed_targets
+from tcs.probes.gram import gather_gram
 from tcs.probes.heads import LinearHead, SplitRows
+from tcs.probes.targets import ClassTargets, one_hot
 from tcs.runtime import progress_bar
 from tcs.splits.relabelling import relabelled
 from tcs.splits.shots import Split
@@ -100,14 +101,14 @@ def read_rows(stores: ProbedStores, split: Split, keep: bool) -> SplitRows:
     labels_N, n_classes = stores.train.labels_N[rows_N], len(stores.train.classes)
     kept: list[NDArray[np.float32]] = []
 
-    def blocks() -> Iterator[tuple[NDArray[np.floating], NDArray[np.float64]]]:
+    def blocks() -> Iterator[tuple[NDArray[np.floating], NDArray[np.float64] | ClassTargets]]:
         with progress_bar(len(rows_N), "reading features", "rows") as bar:
             for start in range(0, len(rows_N), BLOCK_ROWS):
                 at = slice(start, start + BLOCK_ROWS)
                 block_BD = vectors[rows_N[at]]
                 if keep:
                     kept.append(block_BD.astype(np.float32))
-                yield block_BD, signed_targets(labels_N[at], n_classes)
+                yield block_BD, one_hot(labels_N[at], n_classes, stores.dims)
                 bar.advance(len(block_BD))
 
     gram = gather_gram(blocks(), len(rows_N))

@@ -59,7 +59,7 @@ def _estimated(logits_SC: Tensor) -> Tensor:
 
 def _powers(logits_SC: Tensor) -> Tensor:
     """exp(L), each row over its largest: with it a turn is two products with a vector, and no further exponential."""
-    return (logits_SC - logits_SC.amax(dim=1, keepdim=True)).exp()
+    return (logits_SC - logits_SC.amax(dim=1, keepdim=True)).exp_()
 
 
 def _masses(powers_SC: Tensor, factor_C: Tensor) -> Tensor:

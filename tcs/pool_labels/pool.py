@@ -111,7 +111,8 @@ def clamp(p_BC: Tensor, start: int, labelled_M: Tensor, labels_M: Tensor) -> Ten
     """
     inside_M = (labelled_M >= start) & (labelled_M < start + len(p_BC))
     places_m = (labelled_M[inside_M] - start).to(p_BC.device)
-    p_BC[places_m] = torch.nn.functional.one_hot(labels_M[inside_M], p_BC.shape[1]).to(p_BC)
+    p_BC[places_m] = 0
+    p_BC[places_m, labels_M[inside_M].to(p_BC.device)] = 1
     return p_BC
 
 

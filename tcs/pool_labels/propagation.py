@@ -57,9 +57,9 @@ def spread_labels(graph: Pool, x_GJ: Tensor, neighbours: int) -> Tensor:
     similarity_GG = graph.graphs[neighbours]
     label_GC = x_GJ.new_zeros(len(x_GJ), graph.n_classes)
     label_GC[graph.labelled_M.to(x_GJ.device)] = graph.one_hot()
-    spread_GC = label_GC
+    spread_GC, own_GC = label_GC, (1 - SPREAD) * label_GC
     for _ in range(STEPS):
-        spread_GC = SPREAD * torch.sparse.mm(similarity_GG, spread_GC) + (1 - SPREAD) * label_GC
+        spread_GC = torch.sparse.mm(similarity_GG, spread_GC).mul_(SPREAD).add_(own_GC)
     shares_GC = spread_GC / spread_GC.sum(0)
     total_G1 = shares_GC.sum(1, keepdim=True)
     return torch.where(total_G1 > 0, shares_GC / total_G1.clamp_min(1e-30), 1 / graph.n_classes)

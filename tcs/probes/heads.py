@@ -52,7 +52,7 @@ class SplitRows:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadOptions:
-    """What a head may depend on beside its rows; `copies` and `device` are of `ibm2`."""
+    """What a head may depend on beside its rows; `copies` is of `ibm2`, `device` of it and of `logistic` with many classes."""
 
     seed: int
     copies: int
@@ -72,7 +72,8 @@ def _ridge(rows: SplitRows, axes_DK: F64, options: HeadOptions) -> LinearHead:
 
 
 def _logistic(rows: SplitRows, axes_DK: F64, options: HeadOptions) -> LinearHead:
-    probe = fit_logistic(rows.projected(axes_DK), rows.labels_N, rows.n_classes, options.seed)
+    x_NK = rows.projected(axes_DK)
+    probe = fit_logistic(x_NK, rows.labels_N, rows.n_classes, options.seed, device=options.device)
     return LinearHead(weight_CK=probe.weight_CK, bias_C=probe.bias_C)
 
 

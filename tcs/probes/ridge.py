@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import DataError
-from tcs.probes.gram import RELATIVE_PENALTIES, Gram, add_loo_errors, gather_gram, penalties_of, signed_targets
+from tcs.probes.gram import RELATIVE_PENALTIES, Gram, gather_gram, penalties_of
+from tcs.probes.leave_one_out import least_error
+from tcs.probes.targets import ClassTargets, DenseTargets, one_hot
 from tcs.runtime import seed_for
 
 Array = NDArray[np.floating]
@@ -55,21 +57,30 @@ def fit_ridge(x_NK: Array, labels_N: Labels, n_classes: int) -> RidgeProbe:
     The penalty minimises the leave-one-out squared error over RELATIVE_PENALTIES. Labels lie in 0..n_classes-1;
     DataError where they do not, where fewer than two rows are given, or where the rows are not finite.
     """
-    weight_CK, bias_C, penalty = _ridge(x_NK, signed_targets(np.asarray(labels_N), n_classes))
+    weight_CK, bias_C, penalty = _ridge(x_NK, one_hot(labels_N, n_classes, x_NK.shape[1]))
     return RidgeProbe(weight_CK=weight_CK, bias_C=bias_C, penalty=penalty)
 
 
 class SubsetFits:
-    """`fit_ridge` of the same rows (N, K) and labels on several subsets of the coordinates, A of them: their sums are gathered once.
+    """`fit_ridge` of the same rows (N, K) and labels on several subsets of the coordinates, A of them: their sums are gathered once,
+    and a fit that is asked for again is not made again.
 
     DataError as in `fit_ridge`.
     """
 
     def __init__(self, x_NK: Array, labels_N: Labels, n_classes: int) -> None:
-        self._x_NK, self._targets_NC = x_NK, signed_targets(np.asarray(labels_N), n_classes)
+        self._x_NK, self._targets_NC = x_NK, one_hot(labels_N, n_classes, x_NK.shape[1])
+        self._made: dict[tuple[bytes, bytes], RidgeProbe] = {}
 
     def fit(self, active_A: Labels, scales_A: Array | None = None) -> RidgeProbe:
         """The probe of the coordinates `active_A`, each times its scale, in whose terms its weights are."""
+        scales_A = None if scales_A is None or (scales_A == 1).all() else scales_A
+        asked = (np.asarray(active_A, np.int64).tobytes(), b"" if scales_A is None else scales_A.tobytes())
+        if asked not in self._made:
+            self._made[asked] = self._fitted(active_A, scales_A)
+        return self._made[asked]
+
+    def _fitted(self, active_A: Labels, scales_A: Array | None) -> RidgeProbe:
         if len(self._x_NK) < max(2, len(active_A)):  # fewer rows than coordinates: another way altogether
             x_NA = self._x_NK[:, active_A] * (1 if scales_A is None else scales_A)
             weight_CA, bias_C, penalty = _ridge(x_NA, self._targets_NC)
@@ -134,24 +145,27 @@ def knn_classes(train_x: Array, train_y: Labels, test_x: Array, k: int = 20) -> 
 
 
 def _ridge(
-    x_NK: Array, y_NC: Array, relative_P: NDArray[np.float64] = RELATIVE_PENALTIES
+    x_NK: Array, y_NC: Array | ClassTargets, relative_P: NDArray[np.float64] = RELATIVE_PENALTIES
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     if len(x_NK) < 2 or len(x_NK) != len(y_NC):
         raise DataError(
             f"ridge regression of {len(y_NC)} targets on {len(x_NK)} rows; it needs two rows or more, one a target."
         )
+    if len(x_NK) >= x_NK.shape[1]:
+        return _gathered(x_NK, y_NC).ridge(relative_P)
+    y_NC = y_NC.dense() if isinstance(y_NC, ClassTargets) else y_NC  # fewer rows than coordinates: few numbers
     mean_K: NDArray[np.float64] = np.mean(x_NK, axis=0, dtype=np.float64)
     mean_C: NDArray[np.float64] = np.mean(y_NC, axis=0, dtype=np.float64)
     if not np.isfinite(mean_K).all() or not np.isfinite(mean_C).all():
         raise DataError("ridge regression met values that are not finite (NaN or Inf); remove those rows or columns.")
-    if len(x_NK) < x_NK.shape[1]:
-        weight_CK, penalty = _dual(x_NK, mean_K, y_NC - mean_C, relative_P)
-        return weight_CK, mean_C - weight_CK @ mean_K, penalty
-    return _gathered(x_NK, y_NC).ridge(relative_P)
+    weight_CK, penalty = _dual(x_NK, mean_K, y_NC - mean_C, relative_P)
+    return weight_CK, mean_C - weight_CK @ mean_K, penalty
 
 
-def _gathered(x_NK: Array, y_NC: Array) -> Gram:
-    return gather_gram(((x_NK[rows], y_NC[rows]) for rows in _slices(len(x_NK), BLOCK_ROWS)), len(x_NK))
+def _gathered(x_NK: Array, y_NC: Array | ClassTargets) -> Gram:
+    parts = (slice(start, start + BLOCK_ROWS) for start in range(0, len(x_NK), BLOCK_ROWS))
+    blocks = ((x_NK[rows], y_NC.at(rows) if isinstance(y_NC, ClassTargets) else y_NC[rows]) for rows in parts)
+    return gather_gram(blocks, len(x_NK))
 
 
 def _dual(
@@ -162,10 +176,9 @@ def _dual(
     squares_N, u_NN = np.linalg.eigh(x_NK @ x_NK.T)
     squares_N = squares_N.clip(0)
     penalties_P = penalties_of(squares_N.sum() / x_NK.shape[1], relative_P)
-    projected_NC = u_NN.T @ y_NC
-    errors_P = np.zeros(len(penalties_P))
-    add_loo_errors(errors_P, u_NN, squares_N / (squares_N + penalties_P[:, None]), projected_NC, y_NC, len(x_NK))
-    penalty = float(penalties_P[errors_P.argmin()])
+    projected_NC = np.asarray(u_NN.T @ y_NC, np.float64)
+    shrink_PN = squares_N / (squares_N + penalties_P[:, None])
+    penalty = float(penalties_P[least_error([(u_NN, DenseTargets(y_NC))], shrink_PN, projected_NC, len(x_NK))])
     dual_NC = u_NN @ (projected_NC / (squares_N + penalty)[:, None])
     weight_CK: NDArray[np.float64] = dual_NC.T @ x_NK
     return weight_CK, penalty

@@ -8,14 +8,13 @@ Legend: N held-out rows, n rows of this run, m labelled rows, d rows that the ru
 """
 
 import dataclasses
-import heapq
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ConfigError, require
-from tcs.splits.ranking import hash_rank
+from tcs.splits.ranking import best_ranked
 
 Rows = NDArray[np.int64]
 
@@ -59,8 +58,9 @@ def held_out_rows(
     ones; it leaves the run half of its rows at least. Labelled rows are never taken unasked. ConfigError where the number lies
     from 1 to 19, or there are too few rows.
     """
-    mine = np.union1d(run_rows_n, labelled_rows_m)
-    outside = np.setdiff1d(np.arange(len(keys), dtype=np.int64), mine)
+    is_mine_N = np.zeros(len(keys), bool)  # not setdiff1d: it hashes a million rows that are in order already
+    is_mine_N[run_rows_n] = is_mine_N[labelled_rows_m] = True
+    mine, outside = np.flatnonzero(is_mine_N), np.flatnonzero(~is_mine_N)
     pool = np.setdiff1d(run_rows_n, labelled_rows_m)
     if wanted == 0:
         return nothing_held_out("nothing is watched, as --held-out 0 asks.")
@@ -104,11 +104,7 @@ def _take(keys: Sequence[str], wanted: int, groups: Sequence[Rows], split_seed: 
     taken: list[list[int]] = []
     for group in groups:
         left = wanted - sum(len(rows) for rows in taken)
-        taken.append(
-            heapq.nsmallest(
-                left, group.tolist(), key=lambda row: (hash_rank(split_seed, "held out", keys[row]), keys[row])
-            )
-        )
+        taken.append(best_ranked(group, keys, "held out", split_seed, left).tolist() if left else [])
     dropped = [row for rows in taken[1:] for row in rows]
     return HeldOut(rows_N=_sorted(taken[0] + dropped), dropped_d=_sorted(dropped), about=_about(wanted, len(dropped)))
 

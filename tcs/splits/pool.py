@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 import cache
 from tcs.config.unlabelled import Pool, parse_pool
 from tcs.errors import ConfigError, DataError, did_you_mean
-from tcs.splits.ranking import hash_rank
+from tcs.splits.ranking import Ints, best_ranked, hash_rank
+
+POOL_TAG = "pool"
 
 
 def pool_of(
@@ -33,24 +35,23 @@ def pool_rows(
 
     The N are those with the smallest hash of (split seed, key), so the choice does not depend on row order or shard layout.
     """
-    pool, taken = parse_pool(unlabelled), set(labelled_rows_n.tolist())
+    pool = parse_pool(unlabelled)
     assert not pool.reads_labels
-    others = [row for row in range(len(keys)) if row not in taken]
+    is_taken_N = np.zeros(len(keys), bool)
+    is_taken_N[labelled_rows_n] = True
+    others = np.flatnonzero(~is_taken_N)
     if pool.rows is not None:
         others = _numbered(keys, others, pool.rows, split_seed)
-    return np.array(sorted(taken.union(others)), np.int64)
+    is_taken_N[others] = True
+    return np.flatnonzero(is_taken_N)
 
 
-def _numbered(keys: Sequence[str], others: list[int], wanted: int, split_seed: int) -> list[int]:
+def _numbered(keys: Sequence[str], others: Ints, wanted: int, split_seed: int) -> Ints:
     if wanted > len(others):
         raise ConfigError(
             f"--unlabelled is {wanted}; the store has {len(others)} rows besides the labelled ones. Use all."
         )
-    return _drawn(keys, others, split_seed)[:wanted] if wanted else []
-
-
-def _drawn(keys: Sequence[str], rows: list[int], split_seed: int) -> list[int]:
-    return sorted(rows, key=lambda row: hash_rank(split_seed, "pool", keys[row]))
+    return best_ranked(others, keys, POOL_TAG, split_seed, wanted) if wanted else others[:0]
 
 
 def _by_labels(store: cache.Store, others: list[int], pool: Pool, unlabelled: str, split_seed: int) -> list[int]:
@@ -75,7 +76,7 @@ def _long_tail(store: cache.Store, others: list[int], factor: float, split_seed:
     """Class sizes m F^(-i / (C - 1)) for i = 0 to C - 1, of the largest m that all classes can give. Which class is how rare is drawn
     by the seed, so that over seeds no class is always the rare one."""
     names = sorted(store.classes, key=lambda name: hash_rank(split_seed, "long tail", name))
-    drawn = _drawn(store.keys, others, split_seed)
+    drawn = best_ranked(np.array(others, np.int64), store.keys, POOL_TAG, split_seed).tolist()
     rows_of = {name: [row for row in drawn if store.classes[store.labels_N[row]] == name] for name in names}
     shares_C = factor ** (-np.arange(len(names)) / max(1, len(names) - 1))
     counts_C = np.array([len(rows_of[name]) for name in names])

@@ -9,6 +9,7 @@ Shapes: N rows of the store, n rows of the split. Labels are indexes into `class
 
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from tcs.errors import DataError, did_you_mean
 from tcs.runtime import say
 from tcs.splits.counts import counted, rows_of_classes
 from tcs.splits.label_file import LabelLine, read_label_lines, resolved_rows
-from tcs.splits.ranking import hash_rank
+from tcs.splits.ranking import Ints, best_ranked
 
 UNLABELLED = -1
 
@@ -127,8 +128,8 @@ def up_to_k_split(
 ) -> Split:
     """The `shots` best-ranked rows of every class, of a class with fewer all of them; DataError where fewer than two have any."""
     by_class = _rows_by_class(labels_N, classes)
-    ranked = [_ranked(rows, keys, classes[label], split_seed)[:shots] for label, rows in enumerate(by_class)]
-    return _split(ranked, keys, labels_N, classes, split_seed)
+    ranked = [best_ranked(rows, keys, classes[label], split_seed, shots) for label, rows in enumerate(by_class)]
+    return _split([rows.tolist() for rows in ranked], keys, labels_N, classes, split_seed)
 
 
 def _tell_fewer(split: Split, store: cache.Store, shots: int) -> None:
@@ -144,7 +145,7 @@ def _tell_fewer(split: Split, store: cache.Store, shots: int) -> None:
 
 def all_labelled(keys: Sequence[str], labels_N: NDArray[np.integer], classes: Sequence[str]) -> Split:
     """Every labelled row, ranked by key inside its class; DataError where fewer than two classes have rows."""
-    by_class = [sorted(rows, key=keys.__getitem__) for rows in _rows_by_class(labels_N, classes)]
+    by_class = [sorted(rows.tolist(), key=keys.__getitem__) for rows in _rows_by_class(labels_N, classes)]
     return _split(by_class, keys, labels_N, classes, None)
 
 
@@ -211,10 +212,13 @@ def read_split_file(
     return _split(by_class, keys, labels_N, classes, None)
 
 
-def _rows_by_class(labels_N: NDArray[np.integer], classes: Sequence[str]) -> list[list[int]]:
+def _rows_by_class(labels_N: NDArray[np.integer], classes: Sequence[str]) -> list[Ints]:
+    """The rows of each class, rising; DataError where fewer than two classes have any."""
     labels_N = np.asarray(labels_N)
-    by_class = [np.flatnonzero(labels_N == label).tolist() for label in range(len(classes))]
-    filled = [classes[label] for label, rows in enumerate(by_class) if rows]
+    order_N = np.argsort(labels_N, kind="stable")
+    starts = np.searchsorted(labels_N[order_N], np.arange(len(classes) + 1))
+    by_class = [order_N[start:stop] for start, stop in itertools.pairwise(starts.tolist())]
+    filled = [name for name, rows in zip(classes, by_class, strict=True) if len(rows)]
     if not filled:
         raise DataError(
             f"none of the {len(labels_N)} rows has a label; extract with one folder a class, or go without shots."
@@ -222,10 +226,6 @@ def _rows_by_class(labels_N: NDArray[np.integer], classes: Sequence[str]) -> lis
     if len(filled) == 1:
         raise DataError(f"all labelled rows are of one class, '{filled[0]}'; a split needs two classes or more.")
     return by_class
-
-
-def _ranked(rows: list[int], keys: Sequence[str], name: str, split_seed: int) -> list[int]:
-    return sorted(rows, key=lambda row: (hash_rank(split_seed, name, keys[row]), keys[row]))
 
 
 def _split(

@@ -108,6 +108,7 @@ def _probe_logits(
         len(store.classes),
         seed_for(job.config.seed, "probe"),
         views,
+        device,
     )
     if teacher_nD is None:
         teacher_nD = _cached(store, readout, job.rows.rows_n, torch.device("cpu"))

@@ -1,0 +1,49 @@
+"""The benchmark of growth, once and small, so that it cannot rot. N rows, D dims."""
+
+import numpy as np
+
+import cache
+from benchmarks import imagenet_size
+from benchmarks.imagenet_size import RandomRows, Size, run_stage, write_stores
+from tcs.checkpoint import load_table
+
+TINY = ["--rows", "300", "--dims", "8", "--classes", "3", "6", "--shares", "0.5", "1"]
+
+
+def test_rows_are_the_same_whenever_they_are_read():
+    rows = RandomRows(rows=50, dims=4, classes=5, part=0)
+    assert rows[0:20].tolist() == rows[0:20].tolist() != rows[20:40].tolist()
+    assert rows[40:60].shape == (10, 4)
+    other = RandomRows(rows=50, dims=4, classes=5, part=1)
+    assert rows[0:20].tolist() != other[0:20].tolist()
+
+
+def test_a_store_is_what_was_drawn(tmp_path):
+    write_stores(Size(rows=60, dims=4, classes=5, folder=str(tmp_path)))
+    store = cache.open(tmp_path / "train.store")
+    expected_ND = RandomRows(rows=60, dims=4, classes=5, part=0)[0:60]
+    np.testing.assert_array_equal(store.features()[:], expected_ND)
+    assert np.bincount(store.labels_N).tolist() == [12] * 5
+    assert not set(store.keys) & set(cache.open(tmp_path / "test.store").keys)
+
+
+def test_stages_are_rows_of_a_table_that_grows(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        imagenet_size, "in_a_process", lambda size, stage: (asked.append(stage), run_stage(size, stage))[1]
+    )
+    given = [*TINY, "--folder", str(tmp_path / "scratch"), "--out", str(tmp_path / "out")]
+    imagenet_size.main([*given, "--stages", "open", "split", "held-out"])
+    rows = load_table(tmp_path / "out" / "imagenet-size.csv")
+    assert [(row["rows"], row["classes"], row["stage"]) for row in rows] == [
+        (count, classes, stage)
+        for count in ("150", "300")
+        for classes in ("3", "6")
+        for stage in ("write", "open", "split", "held-out")
+    ]
+    assert all(float(row["peak_mib"]) > 10 for row in rows if row["stage"] != "write")
+    assert (tmp_path / "out" / "imagenet-size.png").read_bytes().startswith(b"\x89PNG")
+    assert list((tmp_path / "scratch").iterdir()) == []
+    asked.clear()
+    imagenet_size.main([*given, "--stages", "split", "kd probe"])
+    assert asked == ["kd probe"] * 4
