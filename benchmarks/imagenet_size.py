@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 import cache
 from benchmarks.tables import Done, append_rows
-from tcs.checkpoint import load_table
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import ProbeConfig
+from tcs.plain_files import load_table
 from tcs.reporting.figures import new_figure, save_figure
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.shots import k_shot_split

@@ -11,7 +11,8 @@ from tcs.config.evaluate import ProbeConfig
 from tcs.evaluation.probe_stores import ProbedStores, count_hits, open_stores, read_rows
 from tcs.metrics import accuracy
 from tcs.probes.heads import LinearHead
-from tcs.splits.shots import k_shot_split, read_split_file, write_split_file
+from tcs.splits.shots import k_shot_split, read_split_file
+from tcs.splits.written_split import write_split_file
 
 
 @pytest.fixture(scope="module")
