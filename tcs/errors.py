@@ -47,6 +47,13 @@ def option_name(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
+def shown(value: object, most: int = 40) -> str:
+    """A value that was read from a file, for a message of one line: its first letters, control characters as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(value)[:most]
+    )
+
+
 def listed(names: Iterable[object], most: int | None = None) -> str:
     """`a, b, c` for a message; of more than `most` the first ones `and N more`, and `none` where there is nothing."""
     texts = [str(name) for name in names]

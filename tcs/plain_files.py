@@ -1,14 +1,16 @@
 """Files of plain values in run folders and results, each written whole: JSON, tables, config.json. Nothing here needs torch."""
 
+import contextlib
 import csv
 import io
 import json
 import pathlib
+import stat
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache import atomic_write_bytes
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, first_line, shown
 
 ARGS = "args.yaml"  # of a run; the others are those of each of its students
 CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
@@ -58,20 +60,30 @@ def save_json(path: pathlib.Path, value: Any) -> None:
 
 
 def load_json(path: pathlib.Path, remedy: str = RETRAIN) -> Any:
-    """Read JSON; ArtefactError where it is missing or broken, with the `remedy` of the caller."""
+    """Read JSON; ArtefactError where it is missing or broken, with the `remedy` of the caller. Infinities and NaN, for which JSON
+    has no words, become null."""
+    require_ordinary(path)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_constant=lambda _: None)
     except FileNotFoundError as error:
         raise ArtefactError(f"file {path} is missing; is {path.parent} a finished run?") from error
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"file {path} cannot be read ({error}); {remedy}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"file {path} cannot be read ({first_line(error)}); {remedy}.") from error
+
+
+def require_ordinary(path: pathlib.Path) -> None:
+    """ArtefactError for a pipe, a device or a socket, which could be waited for for ever. What is not there is left to its reader."""
+    with contextlib.suppress(OSError):
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise ArtefactError(f"{path} is a pipe, a device or a socket, and must be an ordinary file.")
 
 
 def load_mapping(path: pathlib.Path, parts: Mapping[str, Any], remedy: str) -> dict[str, Any]:
     """Read a JSON object that holds `parts` (as in `require_parts`); ArtefactError where it is missing, broken or holds others."""
     content = load_json(path, remedy)
     if not isinstance(content, dict):
-        raise ArtefactError(f"file {path} holds {str(content)[:40]} and must hold a JSON object; {remedy}.")
+        raise ArtefactError(f"file {path} holds {shown(content)} and must hold a JSON object; {remedy}.")
     require_parts(path, content, parts, remedy)
     return content
 
@@ -84,7 +96,7 @@ def require_parts(path: pathlib.Path, content: Any, parts: Mapping[str, Any], re
     for name, kind in parts.items():
         found, is_object = content.get(name), isinstance(kind, Mapping)
         if not isinstance(found, dict if is_object else kind):
-            lacks = f"has {str(found)[:40]} for" if name in content else "lacks"
+            lacks = f"has {shown(found)} for" if name in content else "lacks"
             raise ArtefactError(f"file {path} {lacks} '{under}{name}', and no release wrote it so; {remedy}.")
         if is_object:
             require_parts(path, found, kind, remedy, f"{under}{name}.")

@@ -5,6 +5,7 @@ after the state of step 3, and `pixels` (the reference same-pixels). Their files
 """
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -18,8 +19,9 @@ from tcs.artefact import plain_json
 from tcs.checkpoint import load_resume, save_resume
 from tcs.cli import main
 from tcs.config.train import LATER, TrainConfig, option_defaults
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, shown
 from tcs.grid.same_pixels import train_same_pixels
+from tcs.inference.runs import load_student
 from tcs.plain_files import FORMAT, load_record
 from tcs.training.data import open_data
 from tcs.training.metrics import load_metrics
@@ -188,3 +190,50 @@ def test_flat_options_and_their_configuration_are_each_others_inverse() -> None:
     assert list(config.options()) == list(option_defaults())
     with pytest.raises(TypeError, match="unexpected keyword argument 'learning_rate'"):
         TrainConfig.from_options(options | {"learning_rate": 1.0})
+
+
+def changed(runs: pathlib.Path, **changes: object) -> pathlib.Path:
+    folder = student_of(runs / "finished")
+    record = json.loads((folder / "config.json").read_text())
+    record["student"] |= changes
+    (folder / "config.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_numbers_that_no_architecture_takes_are_refused_before_anything_is_built(runs: pathlib.Path) -> None:
+    kwargs = json.loads((student_of(runs / "finished") / "config.json").read_text())["student"]["kwargs"]
+    folder = changed(runs, kwargs=kwargs | {"layers": [1, 10**12, 1, 1]})
+    with pytest.raises(ArtefactError, match=r"the number 1e\+12, and no architecture takes one above 100,000; remove"):
+        load_student(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"image_size": 100_000}, r"`int` <= 8192 - at `\$\.student\.image_size`"),
+        ({"image_size": True}, r"got `bool` - at `\$\.student\.image_size`"),
+        ({"mean": [0.5, 0.5]}, r"length >= 3 - at `\$\.student\.mean`"),
+        (
+            {"std": [0.5, 0.0, 0.5]},
+            r"`float` > 0.0 - at `\$\.student\.std\[1\]`|`float` > 0.0 - at `\$\.student\.std\[...\]`",
+        ),
+        ({"name": "no_such_net"}, r"names the architecture 'no_such_net', which this timm does not have"),
+        ({"name": "hf-hub:someone/net"}, r"the weights .* do not fit what config.json beside them says"),
+    ],
+)
+def test_a_student_of_impossible_facts_is_one_line(runs: pathlib.Path, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ArtefactError, match=told):
+        load_student(changed(runs, **changes))
+
+
+def test_a_pipe_in_the_place_of_a_record_is_not_waited_for(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(
+        ArtefactError, match=r"config\.json is a pipe, a device or a socket, and must be an ordinary file"
+    ):
+        load_record(tmp_path)
+
+
+def test_values_of_files_are_shown_in_one_line() -> None:
+    assert shown("a\x1b[31m\nb\u2028\u00e4") == "a\\x1b[31m\\nb\\u2028\u00e4"
+    assert shown({"a": 1}, 4) == "{'a'"

@@ -13,7 +13,7 @@ from typing import Any
 
 import cache
 from tcs.config.pool import JOINED
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, shown
 from tcs.grid.recipe import BOUNDS, EXACT, POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
 from tcs.plain_files import load_mapping, require_parts, save_json, save_table
 from tcs.reporting.rows import CELL_KEY, DATASET, LEDGER, RECIPE, RESULTS, load_rows
@@ -235,13 +235,13 @@ def _check_part(known: Mapping[str, Any], settings: Mapping[str, Any], origin: O
     for name, value in origin.shared().items():
         if known["origin"][name] != value:
             raise ArtefactError(
-                f"{out} was made with another '{name}' ({known['origin'][name]} there, {value} here){of}; use another --out."
+                f"{out} was made with another '{name}' ({shown(known['origin'][name])} there, {value} here){of}; use another --out."
             )
     for path, identity in origin.targets.items():
         before = known["origin"]["targets"].get(path, identity)
         if before != identity:
             raise ArtefactError(
-                f"{out} was made with other targets at {path} ({before} there, {identity} here){of}; use another --out."
+                f"{out} was made with other targets at {path} ({shown(before)} there, {identity} here){of}; use another --out."
             )
     clash = _first_difference(known["settings"], settings)
     if clash:
@@ -250,10 +250,10 @@ def _check_part(known: Mapping[str, Any], settings: Mapping[str, Any], origin: O
 
 def _first_difference(known: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     if known["options"] != now["options"]:
-        return f"'options' ({str(known['options'])[:80]} there, {str(now['options'])[:80]} here)"
+        return f"'options' ({shown(known['options'], 80)} there, {shown(now['options'], 80)} here)"
     for label, options in now["methods"].items():
         if label in known["methods"] and known["methods"][label] != options:
-            return f"method '{label}' ({str(known['methods'][label])[:80]} there, {str(options)[:80]} here)"
+            return f"method '{label}' ({shown(known['methods'][label], 80)} there, {shown(options, 80)} here)"
     return None
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,8 @@ from tcs.inference.card import Card
 from tcs.plain_files import CONFIG, FOLDED, load_record, train_anew
 from tcs.schemas import FinishedRun, require_schema
 from tcs.students.backbone import StudentSpec, create_backbone, is_known, parse_student
+
+MOST_NUMBER = 100_000  # widths, depths and sides of the largest models stay far below
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,12 @@ def _built(folder: pathlib.Path, record: Mapping[str, Any]) -> nn.Module:
             f"{folder / CONFIG} names the architecture '{spec.name}', which this timm does not have; use the timm that it was trained "
             f"with, or {train_anew(folder)}."
         )
+    large = [value for value in numbers_in(student["kwargs"]) if abs(value) > MOST_NUMBER]
+    if large:
+        raise ArtefactError(
+            f"{folder / CONFIG} gives {spec.name} the number {large[0]:g}, and no architecture takes one above {MOST_NUMBER:,}; "
+            f"{train_anew(folder)}."
+        )
     weights = load_weights(folder / FOLDED)
     try:
         with cached_alone():  # a run has its weights with it; whatever its config names, nothing is fetched
@@ -76,6 +84,17 @@ def _built(folder: pathlib.Path, record: Mapping[str, Any]) -> nn.Module:
             f"trained with, or {train_anew(folder)}."
         ) from error
     return model
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """All numbers of nested lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from numbers_in(part)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path]:

@@ -56,10 +56,10 @@ def run_page(folder: pathlib.Path) -> PlainPage:
 def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line that a kill tore is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return [row for row in rows if isinstance(row, dict) and _found(row, "step") is not None]
 

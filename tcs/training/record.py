@@ -17,7 +17,7 @@ from tcs.checkpoint import save_weights
 from tcs.config.train import TrainConfig
 from tcs.coordinates.lineage import grown_since
 from tcs.coordinates.stores import open_stores
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, shown
 from tcs.images.stored import rules_of
 from tcs.plain_files import CONFIG, FOLDED, LAST, RESUME, SEEN, load_record, require_parts, save_record, train_anew
 from tcs.runtime import environment
@@ -62,7 +62,7 @@ def is_finished(job: Job) -> bool:
     # What tells most first; options that came later are in an identity only where they are not at their defaults.
     for key in dict.fromkeys(["store_identity", "excluded", *ours, *known]):
         if known.get(key) != ours.get(key):
-            there, here = (str(identity.get(key))[:80] for identity in (known, ours))
+            there, here = (shown(identity.get(key), 80) for identity in (known, ours))
             grown = _grown(job, key, known.get(key))
             raise ArtefactError(
                 f"{job.folder} was made with {key} {there}, this command has {here}{grown}; use another --out or --overwrite."
