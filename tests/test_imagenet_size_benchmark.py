@@ -5,7 +5,7 @@ import numpy as np
 import cache
 from benchmarks import imagenet_size
 from benchmarks.imagenet_size import RandomRows, Size, run_stage, write_stores
-from tcs.checkpoint import load_table
+from tcs.plain_files import load_table
 
 TINY = ["--rows", "300", "--dims", "8", "--classes", "3", "6", "--shares", "0.5", "1"]
 

@@ -24,9 +24,10 @@ from tcs.config.pixels import PixelRules
 from tcs.config.train import TrainConfig
 from tcs.coordinates.fit import fit
 from tcs.errors import ConfigError, DataError
-from tcs.extraction.decoding import CleanInputs, ViewInputs, _without_lost_parents, view_policy
+from tcs.extraction.decoding import CleanInputs, ViewInputs, view_policy
 from tcs.extraction.extract import extract
 from tcs.extraction.plan import prepare
+from tcs.extraction.workers import _without_lost_parents
 from tcs.images.decode import decode_image
 from tcs.maintenance.recompute import recompute
 from tcs.teacher.model import load_teacher

@@ -281,7 +281,7 @@ def test_a_plan_of_version_2_refuses_by_name(changes, message):
 
 def test_every_error_is_a_cache_error():
     leaves = [item for item in vars(errors).values() if isinstance(item, type)]
-    assert len(leaves) == 14
+    assert len(leaves) == 15
     assert all(issubclass(item, errors.CacheError) for item in leaves)
 
 
