@@ -2,71 +2,31 @@
 
 import dataclasses
 import json
-import pathlib
-import re
 import shutil
 
 import numpy as np
 import pytest
-import yaml
-from artefacts import make_store
 from click.testing import CliRunner
+from distilled import STUDENT, chain_options, distilled, write_data
 from extraction import SIDE
 
 import cache
 import tcs
 from tcs.cli.distill import command, derived_options
 from tcs.config.distill import DistillConfig, option_names, stage_defaults
-from tcs.errors import ArtefactError, ConfigError, DataError, ModelError
-from tcs.export import int8
+from tcs.errors import ConfigError, DataError, ModelError
 from tcs.pipeline.outcome import table
 from tcs.pipeline.plan import make_plan, scoring_config
-
-STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
-
-
-def write_images(folder, rows, seed, flat=False):
-    """Images of `make_store`, whose classes differ, in class folders or in one."""
-    store = make_store(folder.parent / f"{folder.name}.images", seed=seed, rows=rows)
-    for row, key in enumerate(store.keys):
-        path = folder / (f"{row}.png" if flat else key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store.image_bytes(row))
-    shutil.rmtree(store.path)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """`few`: 9 labelled images, `pool`: 12 without a label, `test`: 12 others."""
-    root = tmp_path_factory.mktemp("images")
-    write_images(root / "few", 9, 0)
-    write_images(root / "pool", 12, 1, flat=True)
-    write_images(root / "test", 12, 9)
-    return root
+    return write_data(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
 def options(data, teacher, tmp_path):
-    return {
-        "data": str(data / "few"),
-        "unlabelled_data": (str(data / "pool"),),
-        "test": str(data / "test"),
-        "out": str(tmp_path / "work"),
-        "teacher": "test_vit",
-        "teacher_checkpoint": str(teacher),
-        "img_size": SIDE,
-        "workers": 0,
-        "rows_per_shard": 7,
-        "models": (STUDENT,),
-        "student_img_size": 16,
-        "student_batch_size": 8,
-        "steps": 3,
-        "held_out": 0,
-    }
-
-
-def distilled(options, **more):
-    return tcs.distill(DistillConfig.from_options(options | more))
+    return chain_options(data, teacher, tmp_path / "work")
 
 
 def test_artefacts_are_those_of_the_single_commands(options, data, teacher, tmp_path, capsys):
@@ -348,45 +308,6 @@ def test_an_export_that_cannot_be_made_is_told_before_the_teacher_runs(options, 
     with pytest.raises(ConfigError, match=r"--to onnx needs no_such_package.*pip install 'tcs-distill\[export\]'"):
         distilled(options, exports=("timm", "onnx"))
     assert not (tmp_path / "work").exists()
-
-
-def test_what_the_chain_exports_gives_what_its_student_gives(options, tmp_path):
-    outcome = distilled(options, exports=("hf", "onnx"))
-    (folder,), (file,) = outcome.exported["hf"], outcome.exported["onnx"]
-    name = next((tmp_path / "work" / "run").glob("*/config.json")).parent.name
-    assert folder == str(tmp_path / "work" / "export" / "hf" / name)
-    assert file == str(tmp_path / "work" / "export" / "onnx" / f"{name}.onnx")
-    run = str(tmp_path / "work" / "run")
-    found = [
-        tcs.predict(tcs.PredictConfig(model=model, paths=(options["test"],))).rows for model in (run, folder, file)
-    ]
-    assert len(found[0]) == 12
-    for rows in found[1:]:
-        assert [(row["path"], row["class"]) for row in rows] == [(row["path"], row["class"]) for row in found[0]]
-        assert [row["probability"] for row in rows] == pytest.approx([row["probability"] for row in found[0]], abs=1e-4)
-    assert "| 12 |" in (pathlib.Path(folder) / "README.md").read_text().partition("## Scores")[2]
-
-
-def test_eight_bits_are_measured_and_a_loss_is_told_after_the_table(options, tmp_path, monkeypatch, capsys):
-    more = {"exports": ("onnx",), "int8": options["test"], "max_drop": 100.0}
-    outcome = distilled(options, **more)
-    assert [pathlib.Path(path).name.partition(".")[2] for path in outcome.exported["onnx"]] == ["onnx", "int8.onnx"]
-    assert outcome.refused is None
-    told = capsys.readouterr().err
-    assert re.search(r"\.onnx: largest difference from the run \d\.\de-0\d\.\n", told)
-    assert re.search(r"int8 top-1 .* %, float .* % of 6; agrees with float on .* % of 6 images", told)
-    compare = int8.compare
-    monkeypatch.setattr(int8, "compare", lambda *given: dataclasses.replace(compare(*given), top1_int8=-50.0))
-    renamed = {"models": "model", "exports": "export"}
-    again = {
-        renamed.get(name, name).replace("_", "-"): value for name, value in (options | more).items() if name != "data"
-    }
-    again = {name: list(value) if isinstance(value, tuple) else value for name, value in again.items()}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(again | {"max-drop": 1.0, "overwrite": True}))
-    done = CliRunner().invoke(command, ["-c", str(tmp_path / "c.yaml"), options["data"]], standalone_mode=False)
-    assert "| teacher-probe |" in done.stdout
-    assert isinstance(done.exception, ArtefactError)
-    assert re.search(r"int8 loses more than --max-drop 1: .*, kept as .*int8-refused.onnx", str(done.exception))
 
 
 @pytest.mark.parametrize(
