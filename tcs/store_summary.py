@@ -70,7 +70,9 @@ def image_lines(found: Mapping[str, Any]) -> dict[str, str]:
         told["suspicious"] = _suspicious(seen)
     counts = (found["pixels"] or {}).get("counts")
     if isinstance(counts, Mapping) and counts:
-        told["pixels"] = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in _falling(counts))
+        told["pixels changed"] = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in _falling(counts))
+        if "images" in found["pixels"]:
+            told["pixels changed"] += _share(found["pixels"], found)
     return told
 
 

@@ -186,6 +186,15 @@ def test_table_is_what_subset_excludes(tmp_path):
     every = set(cache.open(x).keys)
     assert every - kept("1.store") == {"009.png"}
     assert every - kept("2.store", "--exclude-kind", "label-error", "--exclude-top", "1") == {"005.png"}
+    nothing = ["cache", "subset", x, "--out", str(out / "3.store"), "--exclude", table, "--exclude-kind", "leak"]
+    with pytest.raises(
+        DataError, match="names nothing of the kinds leak, so nothing would be left out; name other kinds"
+    ):
+        CliRunner().invoke(group, nothing, catch_exceptions=False, standalone_mode=False)
+    assert not (out / "3.store").exists()
+    with pathlib.Path(table).open("w", newline="") as file:  # as a spreadsheet of some countries saves it
+        csv.writer(file, delimiter=";").writerows(lines)
+    assert every - kept("4.store") == {"009.png"}
 
 
 @pytest.mark.parametrize(

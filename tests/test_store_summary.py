@@ -162,7 +162,7 @@ def test_counts_of_pixels_are_shown_where_they_are_recorded(tmp_path: pathlib.Pa
     path = cache.create(
         tmp_path / "x.store", {"avg": np.ones((1, 2))}, keys=["a"], images=[b"x"], provenance=provenance
     )
-    assert lines(store_facts(path))["pixels"] == "turned upright 3, first frame 1"
+    assert lines(store_facts(path))["pixels changed"] == "turned upright 3, first frame 1"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A store follows its data set: the same store as a fresh extraction would make, whatever was added, changed, moved or taken away."""
 
+import io
 import json
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from extraction import config, encoded, fill
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from store_folders import manifest_of, shard_files, stood
 
@@ -144,6 +146,28 @@ def test_a_dry_run_tells_changes_and_cost_and_writes_nothing(
     assert "to be extracted: 3 images in 1 shards: " in capsys.readouterr().err
     assert stood(place / "x.store") == before
     assert sorted(path.name for path in place.iterdir()) == ["data", "x.store"]
+
+
+def sideways(path: pathlib.Path, seed: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(io.BytesIO(encoded(seed))).save(path, exif=exif)
+
+
+def test_counts_of_pixels_are_those_of_all_images_and_a_bad_one_is_named(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sideways(place / "data/c0/200.png", 200)
+    updated(place)
+    assert "1 image turned upright by its EXIF orientation." in capsys.readouterr().err
+    sideways(place / "data/c1/201.png", 201)
+    (place / "data/c1/202.png").write_bytes(b"x")
+    updated(place, max_bad=1)
+    told = capsys.readouterr().err
+    assert "1 image turned upright by its EXIF orientation." in told  # of those extracted now
+    assert "left out: c1/202.png (not an image file)." in told
+    pixels = cache.open(place / "x.store").manifest.provenance["pixels"]
+    assert (pixels["images"], pixels["counts"]) == (28, {"turned_upright": 2})
 
 
 def test_out_leaves_the_store_alone(place: pathlib.Path, teacher: pathlib.Path) -> None:

@@ -52,12 +52,16 @@ def read_findings(path: str) -> list[tuple[str, str]]:
     """(kind, key) of every line of a table, in its order; lines that people took out are missed by nobody. DataError."""
     try:
         text = pathlib.Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+        header = text.partition("\n")[0].rstrip("\r")
+        delimiter = (
+            ";" if header.startswith(";".join(COLUMNS[:2])) else ","
+        )  # as spreadsheets of some countries save it
+        lines = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
     except OSError as error:
         raise DataError(f"--exclude {path} cannot be read ({error.strerror}); name a table of tcs audit.") from error
     except csv.Error as error:
         raise DataError(f"--exclude {path} is no table ({error}); name a table of tcs audit.") from error
-    if text.partition("\n")[0].rstrip("\r").split(",")[:2] != list(COLUMNS[:2]):
+    if header.split(delimiter)[:2] != list(COLUMNS[:2]):
         raise DataError(
             f"--exclude {path} does not begin with the columns kind,key; name a table that tcs audit --out wrote."
         )

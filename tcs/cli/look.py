@@ -49,7 +49,7 @@ def _lines(found: "Look") -> list[str]:
     lines = [f"{found.store}: {found.images:,} images, {found.labelled:,} with a label, readout {found.readout}"]
     drawn = f"{found.asked:,} images" + (" drawn" if found.asked < found.images else "")
     lines.append(
-        f"of the {found.neighbours} nearest by features are kept (mean of {drawn}; chance {100 * found.kept[0].chance:.2g} %):"
+        f"of the {found.neighbours} nearest by features are kept (mean of {drawn}; chance {100 * found.kept[0].chance:.3g} %):"
     )
     for space in found.kept[1:]:
         error = "" if space.error is None else f" +- {196 * space.error:.1f}"

@@ -125,6 +125,9 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     share = share_out(writer.plan, writer.pending(), ranks)
     images = write_pending(extraction, writer, share, ranks)
     seconds = time.perf_counter() - start
+    _tell_pixels(
+        extraction, len(writer.plan.keys)
+    )  # now: a run that finds too many bad images has looked at the others, too
     require_good(config, writer.plan, writer.quarantine)
     run: dict[str, Any] = {
         "images": images,
@@ -136,7 +139,13 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     manifest = writer.close(provenance={"run": run, **counts})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
-    _tell_pixels(extraction, manifest.rows)
+    tell_left_out(manifest.quarantine)
+
+
+def tell_left_out(bad: Sequence[cache.Quarantined]) -> None:
+    """The images that are not in a finished store, by name; all of them stand in its manifest."""
+    if bad:
+        say(f"left out: {listed((f'{entry.key} ({entry.reason})' for entry in bad), LISTED)}.")
 
 
 def _tell_pixels(extraction: Extraction, rows: int) -> None:

@@ -4,6 +4,7 @@ It reads one line of JSON on stdin, its options; it ends when stdin does, for th
 is at goes to stdout, a JSON object a line, and what it says to stderr.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -47,8 +48,10 @@ class PipedPlace:
         self._send("end", cell, told, state)
 
     def _send(self, *words: object) -> None:
-        self._pipe.write(json.dumps(words) + "\n")
-        self._pipe.flush()
+        # Whoever showed it is gone, and stdin says so as well: what was begun is saved then, which an error here would prevent.
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.write(json.dumps(words) + "\n")
+            self._pipe.flush()
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages, look_at
+from tcs.extraction.told import PixelCounts
 from tcs.images.decode import decode_image
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
@@ -122,6 +123,18 @@ def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) 
             bar.advance(1)
     found.rename({store.keys[row]: keys[0] for row, keys in names.items()})
     return found.to_json()
+
+
+def pixels_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> PixelCounts:
+    """What was done to make pixels: of the images extracted now, and of all before where each of them is still there once."""
+    found = PixelCounts()
+    if work is not None:
+        found.take(work.told.to_json())
+    before = recorded(store.manifest.provenance)["pixels"]
+    uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
+    if before is not None and before.keys() >= {"images", "counts", "keys"} and (uses_N == 1).all():
+        found.take(before)
+    return found
 
 
 def _names_by_row(store: cache.Store, changes: StoreChanges) -> dict[int, list[str]]:

@@ -22,7 +22,7 @@ from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError, ConfigError
 from tcs.extraction.cost import Cost, estimate_cost
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
-from tcs.extraction.extract import batch_features, require_good
+from tcs.extraction.extract import batch_features, require_good, tell_left_out
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.rows import shard_rows
@@ -33,6 +33,7 @@ from tcs.maintenance.changes import StoreChanges, find_changes
 from tcs.maintenance.heritage import (
     GivenLabels,
     given_labels,
+    pixels_of,
     provenance_of,
     recorded_options,
     seen_of,
@@ -169,9 +170,12 @@ def _write(
         require_good(options, writer.plan, writer.quarantine)
         seconds = time.perf_counter() - start
         run = {"images": total, "seconds": round(seconds, 3)}
-        counts = {SEEN: seen_of(store, changes, work)} | ({} if work is None else {"pixels": work.told.to_json()})
-        manifest = writer.close(provenance={"run": run, **counts})
-    say(f"{out}: {manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
+        told = pixels_of(store, changes, work)
+        manifest = writer.close(provenance={"run": run, SEEN: seen_of(store, changes, work), "pixels": told.to_json()})
+    say(f"{manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
+    tell_left_out(manifest.quarantine)
+    for sentence in [] if work is None else work.told.sentences(work.config.rules):
+        say(sentence)
 
 
 def _is_stale(out: pathlib.Path, changes: StoreChanges) -> bool:

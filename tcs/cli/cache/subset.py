@@ -105,6 +105,11 @@ def _without(
 
     opened = cache.open(store)
     dropped = excluded_keys(config, opened.keys)
+    if not dropped:
+        raise DataError(
+            f"--exclude {exclude} names nothing of the kinds {', '.join(config.kinds)}, so nothing would be left out; name other kinds "
+            "with --exclude-kind, or leave --exclude out."
+        )
     kept = [key for key in (opened.keys if keys is None else keys) if key not in dropped]
     if not kept:
         raise DataError(f"--exclude {exclude} names every image; nothing would be left. Exclude fewer.")
