@@ -164,9 +164,18 @@ def test_a_file_that_is_called_as_an_image_and_is_another_is_named_by_its_conten
     start: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tcs.images.decode.formats", lambda: ("JPEG", "PNG"))
+    monkeypatch.setattr("tcs.images.formats.extensions", lambda: formats.ALWAYS)
     with pytest.raises(BadImageError) as found:
         decode_image(start + b"\0" * 64, PixelRules())
     assert str(found.value) == reason
+
+
+@pytest.mark.parametrize(("brand", "kind"), [(b"heic", "a HEIC"), (b"avif", "an AVIF")])
+def test_a_damaged_file_of_a_kind_that_can_be_read_is_called_damaged(
+    brand: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tcs.images.formats.extensions", lambda: formats.ALWAYS | formats.HEIF | formats.AVIF)
+    assert formats.unread(b"\0\0\0\x18ftyp" + brand + b"\0" * 40) == f"{kind} file that is damaged"
 
 
 def test_many_files_are_named_by_the_first_few() -> None:

@@ -148,6 +148,28 @@ def test_a_dry_run_tells_changes_and_cost_and_writes_nothing(
     assert sorted(path.name for path in place.iterdir()) == ["data", "x.store"]
 
 
+def test_another_data_set_does_not_take_the_place_of_this_one(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in (place / "x.store").iterdir()}
+    for path in sorted((place / "data/c0").iterdir()):
+        path.unlink()
+    (place / "data/c0").rmdir()
+    for path in sorted((place / "data/c1").iterdir())[2:]:
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"data has 2 of the 26 images of .*x\.store; if it is another data set, extract it, and"
+    ):
+        updated(place)
+    assert "no image any more of the class c0." in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (place / "x.store").iterdir() if path.name != ".lock"} == before
+    (place / "data/d9").mkdir()
+    (place / "data/d9/1.png").write_bytes(encoded(300))
+    updated(place, out=str(place / "y.store"))
+    assert "images of the class d9, new." in capsys.readouterr().err
+    assert len(cache.open(place / "y.store")) == 3
+
+
 def sideways(path: pathlib.Path, seed: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import teacher_identity_of, write_same
+from tcs.artefact import teacher_identity_of, tell_other_rules, write_same
 from tcs.auditing.findings import AuditFinding, ordered, table_bytes
 from tcs.auditing.labels import Suspicion, suspect_labels
 from tcs.auditing.neighbours import Neighbours, find_neighbours, nearest_of
@@ -40,6 +40,8 @@ def audit(config: AuditConfig) -> Audit:
     require_config(config, AuditConfig)
     store = cache.open(config.store)
     tests = [cache.open(path) for path in config.test]
+    for test in tests:
+        tell_other_rules(store, test)
     readout = _readout(store, config.readout)
     found = _Auditor(config, store, readout).found(tests)
     for out in config.out:

@@ -50,11 +50,23 @@ class StoreChanges:
     plan: cache.Plan
     row_P: NDArray[np.int64]
     inputs: str
+    rows_before: int
+    classes_before: frozenset[str]
 
     @property
     def is_none(self) -> bool:
         """Whether the store is what would be made of the data set now."""
         return self.is_same_plan and not (self.changed or self.mended)
+
+    @property
+    def lost_classes(self) -> frozenset[str]:
+        """Classes of the store that the data set has no more."""
+        return self.classes_before - set(self.plan.classes)
+
+    @property
+    def leaves_most_out(self) -> bool:
+        """Whether fewer than half of the store's rows go on: more likely another data set than this one, grown."""
+        return 2 * self.counts["kept"] < self.rows_before
 
     @property
     def counts(self) -> dict[str, int]:
@@ -75,7 +87,14 @@ class StoreChanges:
             for name, text in words.items()
             if (keys := getattr(self, name))
         ]
+        lost, new = sorted(self.lost_classes), sorted(set(self.plan.classes) - self.classes_before)
+        told += [f"{data}: no image any more of {_classes(lost)}."] if lost else []
+        told += [f"{data}: images of {_classes(new)}, new."] if new else []
         return [*told, f"{data}: {self.counts['kept']:,} of {len(self.row_P):,} images keep the features they have."]
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"{'the class' if len(names) == 1 else 'classes'} {listed(names, LISTED)}"
 
 
 def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = False) -> StoreChanges:
@@ -101,6 +120,8 @@ def find_changes(store: cache.Store, images: ImageList, *, keep_gone: bool = Fal
         plan=plan,
         row_P=row_P,
         inputs=cache.digest_of_json([store.identity, plan.plan_identity, digests]),
+        rows_before=len(store),
+        classes_before=frozenset(store.manifest.plan.classes),
     )
 
 

@@ -19,7 +19,7 @@ from tcs.artefact import differences, plain_json
 from tcs.config.extract import ExtractConfig
 from tcs.config.plain import require_config
 from tcs.config.update import UpdateConfig
-from tcs.errors import ArtefactError, ConfigError
+from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.cost import Cost, estimate_cost
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
 from tcs.extraction.extract import batch_features, require_good, tell_left_out
@@ -77,6 +77,11 @@ def _updated(
     if changes.is_none:
         _leave(config, store, given, replacement)
         return changes
+    if replacement is not None and changes.leaves_most_out and not config.dry_run:
+        raise DataError(
+            f"{options.data} has {changes.counts['kept']:,} of the {changes.rows_before:,} images of {store.path}; if it is another data "
+            "set, extract it, and if so many have gone, name a new store with --out."
+        )
     work = _prepared(options, store, images, changes)
     if work is not None:
         say(f"to be extracted: {_cost(work, changes).describe()}")
