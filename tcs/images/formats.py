@@ -92,9 +92,9 @@ def remedy_for(extension: str) -> str | None:
 def unread(data: bytes) -> str:
     """What the bytes are that no format of ours begins so, and what to do, as a reason."""
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        return "a HEIC file that is damaged" if HEIF <= extensions() else f"a HEIC file: {INSTALL_HEIF}"
+        return "a HEIC file that is damaged" if extensions() >= HEIF else f"a HEIC file: {INSTALL_HEIF}"
     if data[4:8] == b"ftyp" and data[8:12] in AVIF_BRANDS:
-        return "an AVIF file that is damaged" if AVIF <= extensions() else f"an AVIF file: {INSTALL_AVIF}"
+        return "an AVIF file that is damaged" if extensions() >= AVIF else f"an AVIF file: {INSTALL_AVIF}"
     found = next((what for start, what in STARTS.items() if data.startswith(start)), None)
     return "not an image file" if found is None else f"{found}: {CONVERT}"
 
