@@ -15,7 +15,7 @@ HELD := torch==2.14.1 torchvision==0.29.1
 demo: venv
 	$(VENV)/bin/tcs demo
 
-# `test` is what to run at every change; `test-slow` has the tests that kill, launch and compile (SLOW in tests/conftest.py).
+# `test` is what to run at every change; `test-slow` has the tests that kill, launch, compile or read all sources (SLOW in tests/conftest.py).
 # Compiled files are kept, whatever the environment says: tests are rewritten by pytest, which takes seconds a worker.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
