@@ -1,17 +1,11 @@
 """The page of `tcs look` in a browser: no error on its console; examples, maps, classes and keys. Skipped where no Chromium is there."""
 
-import re
-import shutil
-import subprocess
-
 import pytest
 from artefacts import make_store
+from browser import found_by, needs_browser
 
 import tcs
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 CLICKS = """
 const found = [];
 const shown = () => [...document.querySelectorAll(".example")].filter((part) => !part.hidden).map((part) => part.id).join(" ");
@@ -42,23 +36,10 @@ document.title = "found:" + found.join("|") + ":";
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the page's script is not run")
+@needs_browser
 @pytest.mark.parametrize("width", [400, 1400])
 def test_the_page_answers_without_an_error(tmp_path, width):
     out = tmp_path / "look.html"
     tcs.look(tcs.LookConfig(store=str(make_store(tmp_path / "x.store").path), out=str(out)))
-    text = out.read_text()
-    assert text.count("</body>") == 1
-    (tmp_path / "clicked.html").write_text(text.replace("</body>", f"<script>{CLICKS}</script></body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=3000"]
-    place = [f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    told = subprocess.run(
-        [CHROMIUM, *options, *place, (tmp_path / "clicked.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in told.stderr
-    found = re.search(r"<title>found:(.*):</title>", told.stdout)[1].split("|")
+    found = found_by(out, CLICKS, width)
     assert found == ["example-7", "example-1", "true", "t-SNE map", "20", "bee", "true", "true", "60", "true"]

@@ -1,17 +1,11 @@
 """The page in a browser: no error on its console, and a click on a heading sorts. Skipped where no Chromium is there."""
 
-import re
-import shutil
-import subprocess
-
 import pytest
+from browser import found_by, needs_browser
 from grid_folders import usual_rows, write_predictions, write_rows
 
 from tcs.grid.reported import write_report
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 CLICKS = """
 const order = () => [...document.querySelectorAll("#t-accuracy tbody tr")].map((row) => row.cells[1].textContent.trim()).join(" ");
 const heading = [...document.querySelectorAll("#t-accuracy th button")].at(-1);
@@ -29,28 +23,13 @@ document.title = "found:" + found.join("|") + ":";
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the page's script is not run")
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_page_sorts_filters_and_hides_without_an_error(tmp_path, width):
     folder = write_rows(tmp_path / "grid", usual_rows(datasets=("cifar10", "flowers5")))
     write_predictions(folder)
     page = write_report(folder, tmp_path / "r.html")
-    text = page.read_text()
-    assert text.count("</body>") == 1
-    (tmp_path / "clicked.html").write_text(text.replace("</body>", f"<script>{CLICKS}</script></body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=3000"]
-    place = [f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    told = subprocess.run(
-        [CHROMIUM, *options, *place, (tmp_path / "clicked.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in told.stderr
-    start, first, down, second, up, shown, is_hidden, has_json, fits = re.search(
-        r"<title>found:(.*):</title>", told.stdout
-    )[1].split("|")
+    start, first, down, second, up, shown, is_hidden, has_json, fits = found_by(page, CLICKS, width)
     usual = "labels kd tcs-pool teacher-probe"
     assert start == f"{usual} {usual}"
     assert (first, down) == ("teacher-probe teacher-probe tcs-pool tcs-pool kd kd labels labels", "descending")

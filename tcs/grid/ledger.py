@@ -36,20 +36,8 @@ PARTS: Mapping[str, Any] = {  # of a ledger, and their types
 }
 
 COLUMNS = (
-    *(
-        "dataset",
-        "model",
-        "method",
-        "shots",
-        "seed",
-        "split_id",
-        "unlabelled",
-        "status",
-        "error",
-        "top1",
-        "top1_err",
-        "top5",
-    ),
+    *("dataset", "model", "method", "shots", "seed", "split_id", "unlabelled"),
+    *("status", "error", "top1", "top1_err", "top5"),
     *("balanced_acc", "nll", "ece", "overlap", "near_overlap", "top1_clean", "params_m", "gmacs", "latency_ms"),
     *("steps", "images_seen", "wall_s", "stream_students", "images_per_s", "peak_mem_mb", "online_teacher_s"),
     *("teacher", "cache_id", "test_id", "targets_id", "recipe_id", "semantics", "commit"),

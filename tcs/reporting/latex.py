@@ -33,7 +33,7 @@ def render_latex(grid: GridFolder) -> str:
 
 def latex_table(table: Table) -> str:
     """Rows methods, columns shots; the best student method of a column in bold, means of few seeds with a dagger."""
-    best = [_best(table, shots) for shots in table.shots]
+    best = [table.best(shots) for shots in table.shots]
     rows: list[str] = []
     for method in table.methods:
         if method in table.references and rows and r"\midrule" not in rows:
@@ -57,15 +57,6 @@ def latex_table(table: Table) -> str:
             r"\end{table}",
         ]
     )
-
-
-def _best(table: Table, shots: int) -> str:
-    means = {
-        method: interval.mean
-        for method in table.methods
-        if method not in table.references and (interval := table.interval(method, shots)) is not None
-    }
-    return max(means, key=means.__getitem__) if means else ""
 
 
 def _cell(interval: Interval | None, *, bold: bool) -> str:

@@ -103,6 +103,15 @@ class Table:
         values = [run.top1 for run in self.cell(method, shots) if run.top1 is not None]
         return t_interval(values) if values else None
 
+    def best(self, shots: int) -> str:
+        """The student method with the highest mean top-1; empty where no run of one succeeded."""
+        means = {
+            method: interval.mean
+            for method in self.methods
+            if method not in self.references and (interval := self.interval(method, shots)) is not None
+        }
+        return max(means, key=means.__getitem__) if means else ""
+
     def by_seed(self, method: str, shots: int) -> dict[tuple[str, str], float]:
         """(seed, split) -> top-1: what a paired difference pairs by."""
         return {(run.seed, run.split_id): run.top1 for run in self.cell(method, shots) if run.top1 is not None}

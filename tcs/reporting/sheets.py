@@ -82,7 +82,7 @@ def accuracy_sheet(tables: Sequence[Table], looks: dict[str, Look]) -> Sheet:
     shots = sorted({count for table in tables for count in table.shots})
     rows = []
     for table in tables:
-        best = {count: _best(table, count) for count in shots}
+        best = {count: table.best(count) for count in shots}
         for method in table.methods:
             cells = [
                 interval_cell(
@@ -101,16 +101,6 @@ def accuracy_sheet(tables: Sequence[Table], looks: dict[str, Look]) -> Sheet:
     return Sheet(
         name="Top-1 accuracy in percent", columns=[*_place_titles(tables), ("method", False), *titles], rows=rows
     )
-
-
-def _best(table: Table, shots: int) -> str:
-    """The student method with the highest mean."""
-    means = {
-        method: interval.mean
-        for method in table.methods
-        if method not in table.references and (interval := table.interval(method, shots)) is not None
-    }
-    return max(means, key=means.__getitem__) if means else ""
 
 
 def _place_titles(tables: Sequence[Table]) -> list[tuple[str, bool]]:

@@ -254,9 +254,8 @@ def _check_run_folder(out: pathlib.Path) -> None:
 
 def _is_ours(path: pathlib.Path) -> bool:
     """Whether a run made what stands at `path` in its folder, killed at any moment: before its files had their names, too."""
-    if (
-        path.name.startswith(".") and not path.is_dir()
-    ):  # our lock, and what systems leave in folders that were looked at
+    # Our lock, and what systems leave in folders that were looked at.
+    if path.name.startswith(".") and not path.is_dir():
         return True
     if path.is_dir() and path.name == POOL_LABELS:
         return all(
