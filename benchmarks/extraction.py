@@ -74,6 +74,7 @@ def settings(options: argparse.Namespace, scratch: pathlib.Path) -> ExtractConfi
         batch_size=options.batch_size,
         workers=options.workers,
         device=options.device,
+        compute_dtype=options.compute_dtype,
         max_bad=options.images,
         images=options.keep,
     )
@@ -226,6 +227,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compute-dtype", default="float32", help="float32, bfloat16 or float16, as of tcs extract")
     parser.add_argument("--keep", default="original", help="original, resized:PX or none, as --images of tcs extract")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", default="extraction")

@@ -38,6 +38,7 @@ from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
 from cache.manifest import stored_plan as stored_plan
+from cache.manifest import stored_provenance as stored_provenance
 from cache.merging import merge as merge
 from cache.packing import pack as pack
 from cache.packing import unpack as unpack
@@ -117,6 +118,7 @@ __all__ = [
     "set_labels",
     "stored_labels",
     "stored_plan",
+    "stored_provenance",
     "subset",
     "unpack",
     "verify",

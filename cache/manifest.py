@@ -212,6 +212,12 @@ def stored_plan(path: str | os.PathLike[str]) -> Plan | None:
     return read_manifest(folder).plan if (folder / MANIFEST_NAME).is_file() else None
 
 
+def stored_provenance(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
+    """The provenance of the store in the folder `path`, finished or not; None where none is begun. Raises as `read_manifest`."""
+    folder = Path(path)
+    return read_manifest(folder).provenance if (folder / MANIFEST_NAME).is_file() else None
+
+
 def manifest_text(manifest: Manifest) -> bytes:
     """The manifest as ASCII JSON text: one top-level field a line, the long plan last."""
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in manifest.to_json().items())

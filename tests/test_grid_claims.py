@@ -7,7 +7,7 @@ import time
 import pytest
 from forks import fork_context
 
-from tcs.grid.claims import claimed_groups
+from tcs.grid.claims import claimed_by_others, claimed_groups
 from tcs.grid.method_rows import MethodRow
 from tcs.grid.recipe import Cell
 
@@ -66,6 +66,8 @@ def test_the_cell_of_a_killed_process_is_trained_by_the_one_that_waits(tmp_path,
     victim = fork.Process(target=train_all, args=(tmp_path, start, never))
     victim.start()
     wait_for(lambda: (tmp_path / "trained").exists() and trained(tmp_path))
+    assert claimed_by_others(tmp_path, CELLS) == CELLS[:1]
+    assert claimed_by_others(tmp_path / "nowhere", CELLS) == []
     order = []
     for (cell,) in claimed_groups(tmp_path, ALONE, is_done(tmp_path)):
         order.append(cell)
@@ -74,6 +76,7 @@ def test_the_cell_of_a_killed_process_is_trained_by_the_one_that_waits(tmp_path,
             os.kill(victim.pid, signal.SIGKILL)
             victim.join(30)
     assert order == [*CELLS[1:], CELLS[0]]
+    assert claimed_by_others(tmp_path, CELLS) == []
     assert "Another process is at 1 of the cells" in capsys.readouterr().err
 
 

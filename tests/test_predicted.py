@@ -43,14 +43,17 @@ def test_hard_images_are_those_that_few_get_right_then_those_that_cost_most(fold
     assert len(hardest(load(folder)[""], 99)) == 4  # what all get right is not hard
 
 
-def test_cells_without_likelihoods_are_ordered_by_place(folder):
+def test_cells_without_likelihoods_leave_the_order_to_the_others_or_to_the_place(folder):
     run = load_runs(folder)[0]
     path = folder / PREDICTIONS / f"{cell_digest(run.key)}.npz"
     with np.load(path) as file:
         np.savez(path, top1_N=file["top1_N"], test=file["test"])
     found = load(folder)[""]
-    assert found.nll_SN is None
-    assert [image.key for image in hardest(found, 2)] == ["ant/4.png", "bee/5.png"]
+    assert np.isnan(found.nll_SN).all(axis=1).tolist() == [True, False]
+    assert [image.key for image in hardest(found, 2)] == ["doe/7.png", "cow/6.png"]  # by the cell that has them
+    alone = found.chosen([run])
+    assert alone is not None
+    assert [image.key for image in hardest(alone, 2)] == ["ant/4.png", "bee/5.png"]
 
 
 def test_what_is_not_there_is_left_out(folder):

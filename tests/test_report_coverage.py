@@ -24,9 +24,16 @@ def test_cells_are_told_apart_by_what_became_of_them(tmp_path):
     assert (found.planned, found.done, found.partial) == (6, 2, True)
     assert (found.failed, found.begun, found.missing) == ((KEYS[1], KEYS[4]), (KEYS[2],), (KEYS[5],))
     assert coverage_sentence(found) == (
-        "This grid is partial: 2 of 6 planned cells have a result; 2 failed, 1 begun and not finished, 1 not begun "
-        "(kd: 2, labels: 2). Every mean below is of what is there."
+        "This grid is partial: 2 of 6 planned cells have a result; 2 failed, 1 begun and not finished (killed, or run elsewhere), 1 not "
+        "begun (kd: 2, labels: 2). Every mean below is of what is there."
     )
+
+
+def test_a_cell_that_runs_now_is_told_from_one_that_was_killed(tmp_path):
+    rows = [grid_row("vit", "kd", 1, 0, 50.0)]
+    states = {KEYS[1]: "running", KEYS[2]: "running"}
+    found = cover(runs_of(tmp_path, rows), KEYS[:3], states, frozenset({KEYS[0], KEYS[2]}))
+    assert "1 running now, 1 begun and not finished (killed, or run elsewhere) (kd: 2)" in coverage_sentence(found)
 
 
 def test_a_failed_cell_that_runs_again_is_begun(tmp_path):

@@ -134,6 +134,11 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option("--images", help="original, resized:PX or none.  [default: original, up to 10 GB]")
 @click.option("--dtype", type=click.Choice(STORED_DTYPES), default="float16", help="Of the stored features.")
 @click.option("--compute-dtype", type=click.Choice(COMPUTE_DTYPES), default="float32", help="Of the teacher's pass.")
+@click.option(
+    "--teacher-channels-last/--no-teacher-channels-last",
+    default=None,
+    help="Memory layout of the teacher's pass.  [default: the faster one]",
+)
 @click.option("--rows-per-shard", type=int, default=8192)
 @click.option("-b", "--batch-size", type=int, default=64, help="Images per teacher batch.")
 @click.option("-j", "--workers", type=int, default=2, help="Decoding processes; 0 decodes in this one.")

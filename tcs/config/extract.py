@@ -130,7 +130,8 @@ class ExtractConfig(DataConfig, FeatureConfig):
     """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm.
 
     With a `label_file` the labels are those that it gives to some of the images, and `labels` is none: no other is read.
-    `pixel_rules` None means those of a store that is there and was begun by rules 1, else the newest.
+    `pixel_rules` None means those of a store that is there and was begun by rules 1, else the newest; `teacher_channels_last` None the
+    layout that a store was begun in, else the one that was measured to be the faster for the architecture.
     """
 
     out: str
@@ -151,6 +152,7 @@ class ExtractConfig(DataConfig, FeatureConfig):
     images: str | None = None  # None: original, up to 10 GB
     dtype: str = "float16"
     compute_dtype: str = "float32"
+    teacher_channels_last: bool | None = None
     rows_per_shard: int = 8192
     batch_size: int = 64
     workers: int = 2

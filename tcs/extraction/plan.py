@@ -76,7 +76,7 @@ def prepare(config: ExtractConfig, images: ImageList | None = None, like: cache.
 
     `like` is the plan of a store whose projections are taken over, as they stand there: those fitted to other images would be others.
     """
-    config = _with_rules(config)
+    config = _as_begun(_with_rules(config))
     rules = config.rules
     choose_source(config)
     require_obtainable(config)
@@ -84,6 +84,7 @@ def prepare(config: ExtractConfig, images: ImageList | None = None, like: cache.
     given = _given_labels(config, images)
     policy = _image_policy(config, images)
     teacher = load_teacher(config)
+    config = dataclasses.replace(config, teacher_channels_last=teacher.channels_last)  # recorded before the first shard
     views = view_policy(config)
     positions = ImagePositions(images, inputs_maker(config, teacher.transform, teacher.preprocessing), policy, rules)
     facts = (
@@ -122,6 +123,19 @@ def _with_rules(config: ExtractConfig) -> ExtractConfig:
             )
             return dataclasses.replace(config, pixel_rules=FIRST)
     return dataclasses.replace(config, pixel_rules=config.rules.version)
+
+
+def _as_begun(config: ExtractConfig) -> ExtractConfig:
+    """The configuration with the memory layout of the store that it goes on with, so that all its shards are of one."""
+    stored = None if config.overwrite else cache.stored_provenance(config.out)
+    if stored is None:
+        return config
+    recorded = stored.get("config")
+    begun = isinstance(recorded, Mapping) and recorded.get("teacher_channels_last") is True
+    if config.teacher_channels_last not in (None, begun):
+        layout = "channels_last" if begun else "the default memory layout"
+        say(f"{config.out} was begun in {layout}, and goes on in it; --overwrite extracts it anew in the other.")
+    return dataclasses.replace(config, teacher_channels_last=begun)
 
 
 def _given_labels(config: ExtractConfig, images: ImageList) -> dict[str, str]:

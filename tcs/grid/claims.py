@@ -50,6 +50,20 @@ def claimed_groups(
             _release(file, group)
 
 
+def claimed_by_others(out: pathlib.Path, cells: Sequence[Cell]) -> list[Cell]:
+    """Those of `cells` that another process of this machine is at, or of one that shares the locks of its file system."""
+    if not (out / CLAIMS).is_file() or fcntl is None:
+        return []
+    found = []
+    with (out / CLAIMS).open("r+b") as file:
+        for cell in cells:
+            if _claim(file, [cell]):
+                _release(file, [cell])
+            else:
+                found.append(cell)
+    return found
+
+
 def _without_those_over(
     group: Sequence[Cell], is_over: Callable[[Cell], bool], passed: Callable[[Cell], None]
 ) -> Iterator[list[Cell]]:

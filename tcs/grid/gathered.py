@@ -12,6 +12,7 @@ import yaml
 from tcs.coordinates.system import CoordinateSystem, load_coordinates
 from tcs.coordinates.targets import open_targets
 from tcs.errors import TcsError
+from tcs.grid.claims import claimed_by_others
 from tcs.grid.recipe import Grid, plan_cells
 from tcs.grid.recipe_file import load_grid
 from tcs.reporting.beside import NOTHING, Axes, Beside
@@ -26,8 +27,10 @@ def gather(folder: pathlib.Path) -> Beside:
         grid = load_grid(folder / RECIPE)
     except (OSError, TcsError):
         return NOTHING
+    cells = plan_cells(grid)
     return Beside(
-        planned=tuple(cell.key for cell in plan_cells(grid)),
+        planned=tuple(cell.key for cell in cells),
+        at_work=frozenset(cell.key for cell in claimed_by_others(folder, cells)),
         unasked=frozenset() if _names_references(folder / RECIPE) else frozenset(grid.references),
         axes=_all_axes(grid, folder),
         thumbnails=functools.partial(_thumbnails, grid, folder),

@@ -31,6 +31,7 @@ def recorded_config(store: pathlib.Path, provenance: Any, changes: Mapping[str, 
         )
     options = {name: _with_tuples(value) for name, value in recorded.items()}
     options.setdefault("pixel_rules", FIRST)  # of a release that knew no others
+    options.setdefault("teacher_channels_last", False)
     given = {name: value for name, value in changes.items() if value is not None}
     try:
         return ExtractConfig(**{**options, **given, "out": str(store), "overwrite": False, "dry_run": False})

@@ -33,10 +33,11 @@ class Axes:
 class Beside:
     """`planned` are the cells of the recipe, None where it cannot be read; of the methods in `unasked`, which no recipe named but this
     release runs, only those count as planned that were begun: an earlier release ran others. `thumbnails` gives (dataset, keys) ->
-    key -> JPEG or PNG bytes, for those keys that could be read."""
+    key -> JPEG or PNG bytes, for those keys that could be read. A process is at the cells `at_work` at this moment."""
 
     planned: tuple[Key, ...] | None = None
     unasked: frozenset[str] = frozenset()
+    at_work: frozenset[Key] = frozenset()
     axes: tuple[Axes, ...] = ()
     thumbnails: Thumbnails = no_thumbnails
 

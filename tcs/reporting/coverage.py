@@ -20,13 +20,15 @@ Key = tuple[str, ...]  # dataset, model, method, shots, seed, unlabelled: Run.ke
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """Cells of the plan by what became of them; `planned` is None where nothing tells the plan, and then nothing is missing."""
+    """Cells of the plan by what became of them; `planned` is None where nothing tells the plan, and then nothing is missing. Those of
+    `begun` that are also `at_work` are trained at this moment; the others were killed, or are trained on another machine."""
 
     planned: int | None
     done: int
     failed: tuple[Key, ...]
     begun: tuple[Key, ...]
     missing: tuple[Key, ...]
+    at_work: frozenset[Key] = frozenset()
 
     @property
     def partial(self) -> bool:
@@ -34,8 +36,13 @@ class Coverage:
         return bool(self.failed or self.begun or self.missing)
 
 
-def cover(runs: Sequence[Run], planned: Iterable[Key] | None, states: Mapping[Key, str]) -> Coverage:
-    """Hold the rows against the plan. A cell that is `running` by its last line is begun: at work, or killed."""
+def cover(
+    runs: Sequence[Run],
+    planned: Iterable[Key] | None,
+    states: Mapping[Key, str],
+    at_work: frozenset[Key] = frozenset(),
+) -> Coverage:
+    """Hold the rows against the plan. A cell that is `running` by its last line is begun; `at_work` tells which of them still run."""
     done = {run.key for run in runs if not run.failed}
     failed = {run.key for run in runs if run.failed} | {key for key, state in states.items() if state == "failed"}
     begun = {key for key, state in states.items() if state == "running"}
@@ -47,6 +54,7 @@ def cover(runs: Sequence[Run], planned: Iterable[Key] | None, states: Mapping[Ke
         begun=tuple(key for key in open_cells if key in begun),
         failed=tuple(key for key in open_cells if key in failed - begun),
         missing=tuple(key for key in open_cells if key not in failed | begun),
+        at_work=at_work,
     )
 
 
@@ -54,9 +62,11 @@ def coverage_sentence(coverage: Coverage) -> str:
     """The first line of the report of a grid that is not whole; empty for a whole one."""
     if not coverage.partial:
         return ""
+    running = sum(key in coverage.at_work for key in coverage.begun)
     counts = [
         (len(coverage.failed), "failed"),
-        (len(coverage.begun), "begun and not finished"),
+        (running, "running now"),
+        (len(coverage.begun) - running, "begun and not finished (killed, or run elsewhere)"),
         (len(coverage.missing), "not begun"),
     ]
     told = ", ".join(f"{count} {what}" for count, what in counts if count)

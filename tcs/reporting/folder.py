@@ -77,7 +77,7 @@ def _cover(runs: Sequence[Run], beside: Beside, states: Mapping[Key, str]) -> Co
     plan = beside.planned
     if plan is not None:
         plan = tuple(key for key in plan if key[2] in begun or key[2] not in beside.unasked)
-    return cover(runs, plan, states)
+    return cover(runs, plan, states, beside.at_work)
 
 
 def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:

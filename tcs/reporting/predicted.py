@@ -35,12 +35,12 @@ class ScoredImages:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Predicted:
-    """The answers `top1_SN` (S, N) int16 of cells, one a run, on the same images; `nll_SN` float16 in nats, None where one lacks it."""
+    """The answers `top1_SN` (S, N) int16 of cells, one a run, on the same images; `nll_SN` float16 in nats, NaN for cells without."""
 
     test: ScoredImages
     runs: tuple[Run, ...]
     top1_SN: NDArray[np.int16]
-    nll_SN: NDArray[np.float16] | None
+    nll_SN: NDArray[np.float16]
 
     def hits(self) -> NDArray[np.float64]:
         """(S, N): 1.0 where the answer is right."""
@@ -57,7 +57,7 @@ class Predicted:
             self,
             runs=tuple(self.runs[index] for index in at),
             top1_SN=self.top1_SN[at],
-            nll_SN=None if self.nll_SN is None else self.nll_SN[at],
+            nll_SN=self.nll_SN[at],
         )
 
 
@@ -86,13 +86,12 @@ def _stacked(rows: list[tuple[Run, dict[str, Any]]], tests: dict[str, ScoredImag
     """The cells of one data set, of its first test store alone."""
     identity = str(rows[0][1]["test"])
     rows = [(run, arrays) for run, arrays in rows if str(arrays["test"]) == identity]
+    lacking_N = np.full(len(tests[identity].keys), np.nan)
     return Predicted(
         test=tests[identity],
         runs=tuple(run for run, _ in rows),
         top1_SN=np.stack([arrays["top1_N"] for _, arrays in rows]).astype(np.int16),
-        nll_SN=np.stack([arrays["nll_N"] for _, arrays in rows]).astype(np.float16)
-        if all("nll_N" in arrays for _, arrays in rows)
-        else None,
+        nll_SN=np.stack([arrays.get("nll_N", lacking_N) for _, arrays in rows]).astype(np.float16),
     )
 
 
@@ -150,7 +149,10 @@ class HardImage:
 def hardest(predicted: Predicted, count: int) -> list[HardImage]:
     """The `count` images that the fewest cells get right, of equal ones those with the larger mean NLL first."""
     right_N = (predicted.top1_SN == predicted.test.labels_N).mean(axis=0)
-    nll_N = np.zeros(len(right_N)) if predicted.nll_SN is None else predicted.nll_SN.mean(axis=0, dtype=np.float64)
+    with_nll_S = ~np.isnan(predicted.nll_SN).any(axis=1)
+    nll_N = predicted.nll_SN[with_nll_S].sum(
+        axis=0, dtype=np.float64
+    )  # as good as the mean for an order; 0 where no cell has it
     chosen = np.lexsort((np.arange(len(right_N)), -nll_N, right_N))[:count]
     return [_hard(predicted, int(image), float(right_N[image])) for image in chosen if right_N[image] < 1]
 

@@ -22,6 +22,7 @@ from tcs.teacher.availability import from_cache_alone, require_at_hand
 from tcs.teacher.checkpoint import fill, from_file
 from tcs.teacher.hub import build, from_hub, read_folder, weights_in
 from tcs.teacher.licence import licence_line, licence_of
+from tcs.teacher.memory_layout import is_faster_channels_last
 from tcs.teacher.outputs import has_feature_map, read_outputs
 from tcs.teacher.preprocessing import card_of, describe, require_possible, resolve_preprocessing, stated_preprocessing
 from tcs.teacher.projection import Projection, resize_map
@@ -56,7 +57,8 @@ class Teacher:
 
     `grids` holds (H, W) of the readouts that are maps, after resizing to `map_size`; `projections` act on what is read.
     `transform` maps an RGB PIL image to float32 (3, H, W). `identity` is the JSON that decides the features' values;
-    `provenance` is the JSON that does not: where the weights are from, what was taken of them, their licence.
+    `provenance` is the JSON that does not: where the weights are from, what was taken of them, their licence. `channels_last` is the
+    memory layout of the pass, which changes features by rounding alone, as other hardware does.
     """
 
     model: nn.Module
@@ -69,6 +71,7 @@ class Teacher:
     transform: Callable[[Image.Image], torch.Tensor]
     grids: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     map_size: tuple[int, int] | None = None
+    channels_last: bool = False
     projections: Mapping[str, Projection] = dataclasses.field(default_factory=dict)
 
     @property
@@ -94,8 +97,12 @@ class Teacher:
             torch.backends.cudnn.flags(allow_tf32=False),
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32),
         ):
-            found = read(self.model, images_B3HW.to(self.device), tuple(self.readouts))
+            found = read(self.model, self._laid_out(images_B3HW.to(self.device)), tuple(self.readouts))
             return {name: self._stored(name, value).cpu() for name, value in found.items()}
+
+    def _laid_out(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        """The images in the memory layout of the pass."""
+        return images_B3HW.contiguous(memory_format=torch.channels_last) if self.channels_last else images_B3HW
 
     def _stored(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """A readout as it is stored: a map at `map_size`, and projected where there is a projection."""
@@ -137,6 +144,11 @@ def load_teacher(config: ExtractConfig) -> Teacher:
     require_read_weights(config.teacher, loaded.weights, config.readouts)
     resolve = stated_preprocessing if source.kind == "factory" else resolve_preprocessing
     preprocessing = resolve(model, config)
+    channels_last = config.teacher_channels_last
+    if channels_last is None:
+        channels_last = is_faster_channels_last(model, device)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     teacher = Teacher(
         model=model.to(device),
         device=device,
@@ -147,6 +159,7 @@ def load_teacher(config: ExtractConfig) -> Teacher:
         weights=loaded.weights,
         transform=create_transform(**with_tuples(preprocessing), is_training=False),
         map_size=config.map_size,
+        channels_last=channels_last,
     )
     shapes = _measure(teacher, config.teacher)
     return dataclasses.replace(
