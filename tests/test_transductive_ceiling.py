@@ -131,6 +131,19 @@ def test_reasons_of_splits_that_fell_back_are_kept(train, system, monkeypatch):
     assert row["fell_back"] == ["it hurts"]
 
 
+def test_of_many_classes_one_split_of_the_fewest_labels_is_spread(folder, monkeypatch):
+    monkeypatch.setattr("tcs.coordinates.transductive.MANY_VALUES", 60 * 3 - 1)
+    asked = dataclasses.replace(config(folder, "many"), ceiling_shots=(4, 2))
+    system = fit(asked)
+    (row,) = system.ceiling["transductive"]
+    assert (row["shots"], row["n"], row["stderr"]) == (2, 1, None)
+    assert "Many classes: 2 shots alone; tcs probe --head transductive --shots 4 has others." in describe(system)
+    monkeypatch.setattr("tcs.coordinates.transductive.MANY_VALUES", 60 * 3)
+    whole = fit(dataclasses.replace(asked, out=str(folder / "few")))
+    assert [(row["shots"], row["n"]) for row in whole.ceiling["transductive"]] == [(4, 3), (2, 3)]
+    assert "Many classes" not in describe(whole)
+
+
 def cells(shots, accuracies, stderr=1.0, axes="pca", power=0.0):
     return [
         {"shots": shots, "axes": axes, "power": power, "components": size, "accuracy": accuracy, "stderr": stderr}

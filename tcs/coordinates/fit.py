@@ -235,7 +235,8 @@ def describe(system: CoordinateSystem) -> str:
     ceiling = system.ceiling or {"rows": [], "note": None}
     lines += _ceiling_table(ceiling["rows"]) + ([ceiling["note"]] if ceiling["note"] else [])
     lines += _copies_line(ceiling.get("copies", {"images": 0, "known": 0}))
-    lines += _transductive_lines(ceiling.get("transductive", [])) + _recommendation(ceiling["rows"], system)
+    lines += _transductive_lines(ceiling.get("transductive", []), {row["shots"] for row in ceiling["rows"]} - {None})
+    lines += _recommendation(ceiling["rows"], system)
     return "\n".join(lines)
 
 
@@ -249,8 +250,8 @@ def _copies_line(copies: dict[str, int]) -> list[str]:
     ]
 
 
-def _transductive_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """A line per shots, and a line where the ridge probe stands in for the spread labels of some splits."""
+def _transductive_lines(rows: list[dict[str, Any]], shots: set[int]) -> list[str]:
+    """A line per shots, a line where the ridge probe stands in for the spread labels of some splits, and one for what was left out."""
     lines = []
     for row in rows:
         error = "" if row["stderr"] is None else f" ± {row['stderr']:.1f}"
@@ -261,6 +262,10 @@ def _transductive_lines(rows: list[dict[str, Any]]) -> list[str]:
         )
         if row["fell_back"]:
             lines.append(f"  {len(row['fell_back'])} of {row['n']} are the ridge probe: {row['fell_back'][0]}")
+    left_out = sorted(shots - {row["shots"] for row in rows})
+    if rows and left_out:
+        others = f"tcs probe --head transductive --shots {left_out[0]}"
+        lines.append(f"  Many classes: {rows[0]['shots']} shots alone; {others} has others.")
     return lines
 
 

@@ -66,13 +66,15 @@ def transductive_ceiling(
     """One row for each of `shots`: mean accuracy of the transductive head and of the ridge probe in percent, with their standard
     errors over n splits, the sizes of the last split, and the reasons of those that fell back to the ridge probe.
 
-    Unasked, splits are those of TRANSDUCTIVE_SEEDS, or the first of them alone above MANY_VALUES: spreading costs rows x classes, and
-    of hundreds of classes one split is an average of as many draws. A pool has at most MOST_POOL_ROWS rows, the labelled ones among
-    them. DataError where a class has too few rows for a split.
+    Unasked, splits are those of TRANSDUCTIVE_SEEDS, or above MANY_VALUES the first of them alone, and the smallest of `shots` alone:
+    spreading costs rows x classes, and of hundreds of classes one split is an average of as many draws. A pool has at most
+    MOST_POOL_ROWS rows, the labelled ones among them. DataError where a class has too few rows for a split.
     """
     if split_seeds is None:
         values = min(MOST_POOL_ROWS, len(ground.train.labels_N)) * len(ground.train.classes)
-        split_seeds = TRANSDUCTIVE_SEEDS[:1] if values > MANY_VALUES else TRANSDUCTIVE_SEEDS
+        split_seeds = TRANSDUCTIVE_SEEDS
+        if values > MANY_VALUES:
+            split_seeds, shots = TRANSDUCTIVE_SEEDS[:1], sorted(shots)[:1]
     rows = []
     with progress_bar(len(shots) * len(split_seeds), "spreading labels", "splits") as bar:
         for count in shots:
