@@ -31,10 +31,11 @@ from tcs.evaluation.students import evaluate
 from tcs.export.metadata import describe
 from tcs.export.sources import open_pictures, sample
 from tcs.extraction.extract import extract
-from tcs.extraction.told import PixelCounts
 from tcs.images.stored import decode_rows, given_images, rules_of
 from tcs.images.thumbnails import Pictures
+from tcs.images.told import PixelCounts
 from tcs.inference.card import read_card
+from tcs.inference.exported import TimmPixels
 from tcs.inference.opening import open_model
 from tcs.inference.prediction import predict
 from tcs.inference.runs import load_student
@@ -299,7 +300,9 @@ def test_a_student_in_use_sees_as_it_was_trained(
 ) -> None:
     new, old = student(tmp_path / "new", PixelRules()), student(tmp_path / "old", EARLIER)
     path = data / "odd/c1/1.png"
-    by_old, by_new = (open_model(str(run), None, torch.device("cpu")).pixels()(path.read_bytes()) for run in (old, new))
+    by_old, by_new = (
+        open_model(str(run), None, torch.device("cpu")).pixels()(path.read_bytes()).pixels_SS3 for run in (old, new)
+    )
     straight = np.asarray(Image.open(data / "straight/c1/1.png").resize((16, 20), Image.Resampling.BICUBIC))[2:18]
     assert np.array_equal(by_new, straight)
     assert not np.array_equal(by_old, straight)
@@ -369,6 +372,36 @@ def test_predict_and_eval_name_what_they_leave_out(
     assert "1 file .psd left out (c0/scan.psd): convert to PNG or JPEG first." in capsys.readouterr().err
     evaluate(EvalConfig(run=str(run), store=str(images)))
     assert "1 file .psd left out (c0/scan.psd)" in capsys.readouterr().err
+
+
+def test_predict_and_eval_tell_of_pixels_what_extract_tells(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, run = tmp_path / "images", student(tmp_path / "run", PixelRules())
+    shutil.copytree(data / "odd", images)
+    (images / "c1/scan.png").write_bytes(encoded(np.arange(600, dtype=np.uint16).reshape(20, 30)))
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(images / "c0/moving.gif", save_all=True, append_images=frames[1:])
+    extracted(images, tmp_path / "s", teacher)
+    sentences = told_of_pixels(capsys.readouterr().err)
+    assert len(sentences) == 4
+    assert "c1/scan.png" in sentences[-1]
+    predict(PredictConfig(model=str(run), paths=(str(images),), batch_size=3))
+    assert told_of_pixels(capsys.readouterr().err) == [*sentences[:-1], sentences[-1].replace("c1/", f"{images}/c1/")]
+    evaluate(EvalConfig(run=str(run), store=str(images), batch_size=3))
+    assert told_of_pixels(capsys.readouterr().err) == sentences
+    evaluate(EvalConfig(run=str(student(tmp_path / "old", EARLIER)), store=str(images)))  # which never looked
+    assert told_of_pixels(capsys.readouterr().err) == []
+    model = open_model(str(run), None, torch.device("cpu"))
+    pixels = TimmPixels({"input_size": (3, 8, 8), "interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"})
+    content = (images / "c1/1.png").read_bytes()
+    assert pixels(content, PixelRules()).done == model.pixels()(content).done == {"turned_upright"}
+
+
+def told_of_pixels(text: str) -> list[str]:
+    """The lines on what was done to make pixels."""
+    words = ("turned upright by", "with transparency shown", "frames or pages:", "of 16 bits with")
+    return [line for line in text.splitlines() if any(word in line for word in words)]
 
 
 def test_an_exported_student_carries_its_rules(tmp_path: pathlib.Path) -> None:

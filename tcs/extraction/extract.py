@@ -224,7 +224,7 @@ def batch_features(
         for batch in stream:
             with naming_lost_workers(), extraction.forward.images(len(batch.items)):
                 rows = batch_rows(extraction.teacher, batch, plan)
-            extraction.told.add(batch.items, plan.keys)
+            extraction.told.add((plan.keys[item.position], item.done) for item in batch.items if item.reason is None)
             extraction.seen.add((plan.keys[item.position], item.seen) for item in batch.items if item.seen is not None)
             yield batch, rows
             bar.advance(len(batch.items))

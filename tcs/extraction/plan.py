@@ -22,9 +22,9 @@ from tcs.extraction.projections import (
     widths_of,
 )
 from tcs.extraction.seen import SeenImages
-from tcs.extraction.told import PixelCounts
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
+from tcs.images.told import PixelCounts
 from tcs.runtime import Stopwatch, say
 from tcs.splits.given_labels import as_spelled, read_given_labels
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable

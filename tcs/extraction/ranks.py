@@ -9,7 +9,7 @@ from cache import digest_of_json
 from tcs.distributed.ranks import Ranks
 from tcs.errors import DataError
 from tcs.extraction.seen import SeenImages
-from tcs.extraction.told import PixelCounts
+from tcs.images.told import PixelCounts
 
 SETTLED_BY_RANK_0 = ("batch_size", "constants")
 

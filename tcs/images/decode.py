@@ -5,6 +5,8 @@ Knows nothing of teachers, and nothing of where the bytes lie. Every pixel of th
 Ordinary colour JPEGs go through simplejpeg where it is installed, with Pillow's pixels; all else, and whatever it stumbles over, is
 Pillow's, which also says what is wrong. Pillow is asked for the formats of `tcs.images.formats` and no others: some of those that it knows
 start programs (EPS starts Ghostscript) or follow names in the file, whatever the file is called.
+
+Legend: S side of a square.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from tcs.config.pixels import FIRST, PixelRules
@@ -51,6 +54,13 @@ class Decoded(NamedTuple):
 
     image: Image.Image
     done: frozenset[str]
+
+
+class Square(NamedTuple):
+    """uint8 pixels (S, S, 3) as a student is shown them, and what was done to make them."""
+
+    pixels_SS3: NDArray[np.uint8]
+    done: frozenset[str] = NOTHING
 
 
 class _Quiet:
@@ -203,11 +213,18 @@ def _reason(error: Exception, data: bytes, rules: PixelRules) -> str:
     return (text or type(error).__name__)[:160]
 
 
-def decode_square(data: bytes, size: int, rules: PixelRules) -> np.ndarray:
+def decode_square(data: bytes, size: int, rules: PixelRules) -> NDArray[np.uint8]:
     """uint8 (size, size, 3): shorter side resized to `size` (bicubic; untouched if equal), then the centre crop."""
-    image = _shorter_side(decode_image(data, rules), size)
+    return square_told(data, size, rules).pixels_SS3
+
+
+def square_told(data: bytes, size: int, rules: PixelRules) -> Square:
+    """The same with what was done."""
+    decoded = decode_told(data, rules)
+    image = _shorter_side(decoded.image, size)
     left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
+    pixels_SS3 = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
+    return Square(pixels_SS3, decoded.done)
 
 
 def decode_whole(data: bytes, size: int, rules: PixelRules) -> np.ndarray:

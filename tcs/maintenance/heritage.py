@@ -14,11 +14,11 @@ from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages, look_at
-from tcs.extraction.told import PixelCounts
 from tcs.images.decode import decode_image
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
 from tcs.images.stored import rules_of
+from tcs.images.told import PixelCounts
 from tcs.maintenance.changes import StoreChanges
 from tcs.runtime import environment, progress_bar
 from tcs.splits.given_labels import give_labels, read_given_labels
