@@ -11,6 +11,7 @@ Legend: S side of a square.
 
 import contextlib
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -42,6 +43,10 @@ SIXTEEN = 16
 PNG_DEPTH_AT = 24  # in the file: signature, length and name of IHDR, width, height
 PNG_START = b"\x89PNG\r\n\x1a\n"
 BITS_PER_SAMPLE = 258  # TIFF 6.0, 8
+# Netpbm's pgm(5) and ppm(5): kind, width, height, largest value, with spaces and comments between; two bytes a value above 255.
+PNM_HEAD_BYTES = 4096
+PNM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+PNM_HEAD = re.compile(rb"P[2356]" + (PNM_GAP + rb"\d{1,10}") * 2 + PNM_GAP + rb"(\d{1,5})\s")
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -140,7 +145,7 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
         image.load()
         return Decoded(earlier.to_rgb(image), NOTHING)
     has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))
-    depth = data[PNG_DEPTH_AT] if data.startswith(PNG_START) else _tiff_value(image, BITS_PER_SAMPLE)
+    depth = _depth(data, image)
     orientation, is_turned = _load(image)
     _mend_transparency(image, depth)
     shown, done = to_rgb(image, rules.background, depth == SIXTEEN)
@@ -152,6 +157,16 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
     done |= {FIRST_FRAME} if has_more else set()
     shown.info = {}  # or a profile that was followed would be written into a copy, and followed again
     return Decoded(shown, frozenset(done))
+
+
+def _depth(data: bytes, image: ImageFile.ImageFile) -> int:
+    """Bits of a value in the file, where that is one of which Pillow's pixels do not tell; else 0."""
+    if data.startswith(PNG_START):
+        return data[PNG_DEPTH_AT]
+    if image.format == "PPM":
+        found = PNM_HEAD.match(data[:PNM_HEAD_BYTES])
+        return SIXTEEN if found is not None and int(found[1]) > 255 else 0
+    return _tiff_value(image, BITS_PER_SAMPLE)
 
 
 def _load(image: ImageFile.ImageFile) -> tuple[int, bool]:
