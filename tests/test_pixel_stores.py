@@ -26,11 +26,12 @@ from tcs.config.extract import ExtractConfig, RecomputeConfig, RepairConfig
 from tcs.config.inference import PredictConfig
 from tcs.config.labelling import SuggestConfig
 from tcs.config.pixels import EARLIER, PixelRules
-from tcs.errors import ArtefactError, ConfigError
+from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation.students import evaluate
 from tcs.export.metadata import describe
 from tcs.export.sources import open_pictures, sample
 from tcs.extraction.extract import extract
+from tcs.extraction.rows import shard_rows
 from tcs.images.stored import decode_rows, given_images, rules_of
 from tcs.images.thumbnails import Pictures
 from tcs.images.told import PixelCounts
@@ -129,16 +130,73 @@ def test_the_teacher_sees_what_the_photographer_saw(
     assert straight.manifest.provenance["pixels"]["counts"] == {}
 
 
-def test_a_resumed_pass_says_that_it_counted_a_part(
+def counts_of(store: cache.Store) -> tuple[Any, Any]:
+    return tuple(store.manifest.provenance[name] for name in ("pixels", "seen"))
+
+
+def test_a_store_that_lost_a_shard_keeps_its_counts(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = extracted(data / "odd", tmp_path / "s", teacher)
     (store.path / "shard-00001.h5").unlink()
     capsys.readouterr()
     again = extracted(data / "odd", tmp_path / "s", teacher)
-    assert "of the 7 images that were decoded in this run, not in the one before:" in capsys.readouterr().err
-    assert again.manifest.provenance["pixels"]["images"] == 7
+    assert "5 images turned upright by their EXIF orientation." in capsys.readouterr().err
+    assert counts_of(again) == counts_of(store)
     assert (again.identity, files(again)) == (store.identity, files(store))
+    assert sorted(path.name for path in store.path.iterdir()) == sorted([*files(store), "manifest.json"])
+
+
+def test_counts_are_of_all_images_after_a_pass_that_was_cut_short(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = extracted(data / "odd", tmp_path / "whole", teacher)
+    assert counts_of(whole)[1]["images"] == COUNT
+
+    def cut(plan: cache.Plan, parts: Any) -> cache.ShardRows:
+        if parts[0][0].items[0].position >= 7:
+            raise KeyboardInterrupt
+        return shard_rows(plan, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tcs.extraction.extract.shard_rows", cut)
+        with pytest.raises(KeyboardInterrupt):
+            extracted(data / "odd", tmp_path / "s", teacher)
+    assert len(list((tmp_path / "s").glob("shard-*.h5"))) == 1
+    again = extracted(data / "odd", tmp_path / "s", teacher)
+    assert counts_of(again) == counts_of(whole)
+    assert {path.suffix for path in again.path.iterdir()} == {".h5", ".json"}
+
+
+def test_counts_are_of_all_images_after_a_pass_that_was_refused(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data / "odd", tmp_path / "images")
+    (tmp_path / "images/c0/broken.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="1 of 17 images are bad"):
+        extracted(tmp_path / "images", tmp_path / "s", teacher)
+    assert "5 images turned upright by their EXIF orientation." in capsys.readouterr().err
+    store = extracted(tmp_path / "images", tmp_path / "s", teacher, max_bad=1)  # decodes nothing
+    told = capsys.readouterr().err
+    assert "5 images turned upright by their EXIF orientation." in told
+    assert "images, as an earlier release" not in told
+    assert counts_of(store) == counts_of(extracted(data / "odd", tmp_path / "whole", teacher))
+
+
+def test_a_pass_that_an_earlier_release_began_says_of_how_many_it_counted(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data / "odd", tmp_path / "images")
+    (tmp_path / "images/c1/zz.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="1 of 17 images are bad"):
+        extracted(tmp_path / "images", tmp_path / "s", teacher)
+    for path in (tmp_path / "s").glob("*.note"):
+        path.unlink()  # which no earlier release wrote
+    capsys.readouterr()
+    (tmp_path / "images/c1/zz.png").write_bytes(encoded(np.full((30, 24, 3), 7, np.uint8)))
+    store = extracted(tmp_path / "images", tmp_path / "s", teacher)
+    assert "of 3 of the 17 images, as an earlier release decoded the others:" in capsys.readouterr().err
+    assert counts_of(store)[0]["images"] == 3
 
 
 def test_workers_tell_what_they_did_too(data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -21,10 +21,8 @@ from tcs.extraction.projections import (
     projections_of,
     widths_of,
 )
-from tcs.extraction.seen import SeenImages
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
-from tcs.images.told import PixelCounts
 from tcs.runtime import Stopwatch, say
 from tcs.splits.given_labels import as_spelled, read_given_labels
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
@@ -44,8 +42,6 @@ class Extraction:
     positions: ImagePositions
     given: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> class name, of the label file
     forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
-    told: PixelCounts = dataclasses.field(default_factory=PixelCounts)
-    seen: SeenImages = dataclasses.field(default_factory=SeenImages)
 
     @functools.cached_property
     def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:

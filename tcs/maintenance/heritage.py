@@ -12,6 +12,7 @@ from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
 from tcs.config.update import UpdateConfig
 from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
+from tcs.extraction.counted import Counted
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages, look_at
 from tcs.images.decode import decode_image
@@ -98,13 +99,14 @@ def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) ->
     return dataclasses.replace(options, projection_images=facts[0]["images"])
 
 
-def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> dict[str, Any]:
-    """What was counted of the images: of those extracted now, and of all before, less those that went.
+def seen_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> dict[str, Any]:
+    """What was counted of the images: of those extracted for the update, and of all before, less those that went.
 
     Of the latter alone where the store keeps the original images, for they have to be looked at again; else, where some went, of those
     extracted now.
     """
-    found = SeenImages() if work is None else work.seen
+    found = SeenImages()
+    found.add_counts(counted.seen.to_json())
     before = recorded(store.manifest.provenance)["seen"]
     uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
     odd_n = np.flatnonzero(uses_N != 1).tolist()
@@ -125,11 +127,10 @@ def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) 
     return found.to_json()
 
 
-def pixels_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> PixelCounts:
-    """What was done to make pixels: of the images extracted now, and of all before where each of them is still there once."""
+def pixels_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> PixelCounts:
+    """What was done to make pixels: of the images extracted for the update, and of all before where each of them is still there once."""
     found = PixelCounts()
-    if work is not None:
-        found.take(work.told.to_json())
+    found.take(counted.pixels.to_json())
     before = recorded(store.manifest.provenance)["pixels"]
     uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
     if before is not None and before.keys() >= {"images", "counts", "keys"} and (uses_N == 1).all():

@@ -21,6 +21,7 @@ from tcs.config.plain import require_config
 from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.cost import Cost, estimate_cost
+from tcs.extraction.counted import counted_in
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
 from tcs.extraction.extract import batch_features, require_good, tell_left_out
 from tcs.extraction.gate import add_gate
@@ -43,7 +44,7 @@ from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
-from tcs.store_summary import SEEN, image_lines, summary_of
+from tcs.store_summary import PIXELS, SEEN, image_lines, summary_of
 
 
 def update(config: UpdateConfig) -> StoreChanges:
@@ -175,11 +176,12 @@ def _write(
         require_good(options, writer.plan, writer.quarantine)
         seconds = time.perf_counter() - start
         run = {"images": total, "seconds": round(seconds, 3)}
-        told = pixels_of(store, changes, work)
-        manifest = writer.close(provenance={"run": run, SEEN: seen_of(store, changes, work), "pixels": told.to_json()})
+        counted = counted_in(writer.notes().values())
+        counts = {SEEN: seen_of(store, changes, counted), PIXELS: pixels_of(store, changes, counted).to_json()}
+        manifest = writer.close(provenance={"run": run, **counts})
     say(f"{manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
     tell_left_out(manifest.quarantine)
-    for sentence in [] if work is None else work.told.sentences(work.config.rules):
+    for sentence in counted.pixels.sentences(options.rules):
         say(sentence)
 
 
@@ -217,5 +219,7 @@ def _shards(
             parts = [next(stream) for _ in batches[index]]
             at_n = np.array([at for at in plan.positions(index) if changes.row_P[at] >= 0], np.int64)
             carried = cache.carried_rows(source, plan, at_n, changes.row_P[at_n])
-            yield index, cache.joined_rows([carried, shard_rows(plan, parts)] if parts else [carried])
+            fresh = [shard_rows(plan, parts)] if parts else []
+            rows = cache.joined_rows([carried, *fresh])
+            yield index, dataclasses.replace(rows, note=fresh[0].note) if fresh else rows
             bar.advance(len(at_n))
