@@ -31,19 +31,18 @@ from tcs.images.listing import ImageList
 from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
 from tcs.maintenance.changes import StoreChanges, find_changes
-from tcs.maintenance.heritage import (
-    GivenLabels,
+from tcs.maintenance.heritage import pixels_of, provenance_of, recorded_options, seen_of
+from tcs.maintenance.labels_now import (
+    LabelsNow,
+    follow_labels,
     given_labels,
-    pixels_of,
-    provenance_of,
-    recorded_options,
-    seen_of,
+    labels_now,
     take_over_labels,
+    tell_labels,
 )
 from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
-from tcs.splits.given_labels import give_labels
 from tcs.store_summary import PIXELS, SEEN, image_lines, summary_of
 
 
@@ -51,8 +50,9 @@ def update(config: UpdateConfig) -> StoreChanges:
     """Make a store follow its data set; returns what has changed. With `dry_run` that is told, with its cost, and nothing is written.
 
     Row order, labels, classes and identity are those of a fresh extraction of the data set with the recorded options (but for rows
-    that `keep_gone` keeps); labels that were given later stay, where the data set has not changed that image's class itself. A
-    store that follows already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
+    that `keep_gone` keeps); labels that were given later stay, where the data set has not changed that image's class itself, and a
+    label file is followed, be it that it gained, changed or lost labels, unless `keep_labels` says otherwise. A store that follows
+    already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
     """
     require_config(config, UpdateConfig)
     if place().world_size > 1:
@@ -75,8 +75,10 @@ def _updated(
     )
     for line in changes.describe(options.data):
         say(line)
+    labels = labels_now(store, changes, given, options)
+    tell_labels(labels)
     if changes.is_none:
-        _leave(config, store, given, replacement)
+        _leave(config, store, labels, replacement)
         return changes
     if replacement is not None and changes.leaves_most_out and not config.dry_run:
         raise DataError(
@@ -89,7 +91,7 @@ def _updated(
     if config.dry_run:
         return changes
     _write(out, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
-    take_over_labels(out, store, changes, config, given)
+    take_over_labels(out, store, labels, config)
     add_gate(out)
     done = cache.open(out)
     if replacement is not None:
@@ -104,15 +106,15 @@ def _updated(
 def _leave(
     config: UpdateConfig,
     store: cache.Store,
-    given: GivenLabels | None,
+    labels: LabelsNow,
     replacement: cache.Replacement | None,
 ) -> None:
-    """Say that there is nothing to do, but for labels that a file has gained."""
-    say(f"{store.path} is what would be made of these images now; nothing to do.")
-    if given is not None and replacement is not None:
+    """Say that there is nothing to do, but for labels that a file has gained, changed or lost."""
+    rest = "but for their labels" if labels.are_fewer else "nothing to do"
+    say(f"{store.path} is what would be made of these images now; {rest}.")
+    if replacement is not None:
         replacement.release()
-        found = give_labels(store.path, *given)
-        if found.added or found.changed:
+        if follow_labels(store.path, labels):
             add_gate(store.path)
     elif config.out is not None:
         say(f"{config.out} is not written.")
