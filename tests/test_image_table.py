@@ -104,7 +104,7 @@ def test_missing_image_is_listed_and_cannot_be_read(table: pathlib.Path) -> None
         ),
         (
             "pfad;klasse\nx;y\n",
-            r"no column 'path' \(its columns, by the first line, separated by semicolons: pfad, klasse\); rename .*--input-key\. Did you mean pfad\?",
+            r"columns, by the first line, separated by semicolons: pfad, klasse\); rename .*--input-key\. Did you mean pfad\?",
         ),
         ("paths;label\nx;y\n", r"separated by semicolons: paths, label\); .* --input-key\. Did you mean paths\?"),
         ("pfad\tklasse, oder Art\n", r"no column 'path' \(its columns, by the first line: pfad\tklasse, oder Art\)"),
