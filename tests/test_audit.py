@@ -284,8 +284,13 @@ def test_page_says_of_which_kinds_there_is_nothing_and_shows_pairs_with_words(tm
     features_ND, labels_N = clusters()
     features_ND[20], labels_N[20] = features_ND[10] * 1.001, labels_N[10]
     out = tmp_path / "a.html"
-    audit(make(tmp_path / "x.store", features_ND, [NAMES[i] for i in labels_N]), out=(str(out),), near=0.9999)
+    labels_N[5] = 0
+    found = audit(make(tmp_path / "x.store", features_ND, [NAMES[i] for i in labels_N]), out=(str(out),), near=0.9999)
     page = out.read_text()
+    likely = sum(item.score > 0 for item in found.of("label-error"))
+    assert 0 < likely < 10
+    assert f"{likely} of 60 labels look more like another class" in page
+    assert f"Shown: the first 20 of 60, of which {likely} look more like another class (above 0)" in page
     assert "None of these: exact copies, copies of test images, copies with two labels" in page  # outliers there may be
     assert '<section id="near-duplicate">' in page
     assert '<section id="leak">' not in page
@@ -308,6 +313,8 @@ def test_command_tells_the_worst_and_what_next(tmp_path):
     assert done.exit_code == 0, done.output
     assert "005.png (ant, rather cow)" in done.output
     assert f"tcs cache subset {x} --exclude" in done.output
+    assert "label-error: 60 ranked, 1 look" in done.output
+    assert done.output.endswith("there is always a first.\n")
     facts = json.loads(CliRunner().invoke(group, ["audit", x, "--json"]).stdout)
     assert facts["counts"]["label-error"] == 60
     assert facts["findings"][0]["key"] == "005.png"

@@ -84,4 +84,7 @@ def _next(config: AuditConfig) -> str:
     table = next((path for path in config.out if path.lower().endswith(".csv")), None)
     if table is None:
         return "All lines as a table: --out audit.csv; with pictures: --out audit.html."
-    return f"Look through {table}, take out what is right, then: tcs cache subset {config.store} --exclude {table} --out NEW.store"
+    return (
+        f"Look through {table}, take out what is right, then: tcs cache subset {config.store} --exclude {table} --out NEW.store\n"
+        "One pass: an audit of NEW.store ranks its labels and outliers anew, and there is always a first."
+    )
