@@ -291,7 +291,8 @@ def test_page_says_of_which_kinds_there_is_nothing_and_shows_pairs_with_words(tm
     assert 0 < likely < 10
     assert f"{likely} of 60 labels look more like another class" in page
     assert f"Shown: the first 20 of 60, of which {likely} look more like another class (above 0)" in page
-    assert "None of these: exact copies, copies of test images, copies with two labels" in page  # outliers there may be
+    assert "None of these: exact copies, copies with two labels" in page  # outliers there may be
+    assert "Copies of test images were not looked for." in page
     assert '<section id="near-duplicate">' in page
     assert '<section id="leak">' not in page
     assert f'alt="{NAMES[labels_N[20]]}, 020.png"' in page
@@ -313,7 +314,9 @@ def test_command_tells_the_worst_and_what_next(tmp_path):
     assert done.exit_code == 0, done.output
     assert "005.png (ant, rather cow)" in done.output
     assert f"tcs cache subset {x} --exclude" in done.output
-    assert "label-error: 60 ranked, 1 look" in done.output
+    assert "label-error (labels that look wrong): 1 of 60\n" in done.output
+    assert "leak (copies of test images): not looked for without --test\n" in done.output
+    assert "duplicate (exact copies): none\n" in done.output
     assert done.output.endswith("there is always a first.\n")
     facts = json.loads(CliRunner().invoke(group, ["audit", x, "--json"]).stdout)
     assert facts["counts"]["label-error"] == 60

@@ -77,7 +77,8 @@ def page_bytes(found: Audit, store: cache.Store, tests: Sequence[cache.Store], c
             found=found,
             near=f"{config.near:g}",
             sections=sections,
-            absent=[TITLES[kind][0] for kind in KINDS if not found.of(kind)],
+            absent=[TITLES[kind][0] for kind in KINDS if not found.of(kind) and (kind != "leak" or tests)],
+            is_tested=bool(tests),
             tables=[sheet for sheet in (_mixed(found.confusions), _classes(found.classes)) if sheet.rows],
         )
         .encode()
