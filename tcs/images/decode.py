@@ -26,7 +26,7 @@ from tcs.images import earlier
 from tcs.images.colour import FIRST_FRAME, TURNED, follow_profile, to_rgb
 from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, exif_in_text, orientation_in, upright
 from tcs.images.formats import formats, unread
-from tcs.images.jpeg import NO_MARKERS, START, markers_of, quick_pixels
+from tcs.images.jpeg import NO_MARKERS, START, BadJpegError, Markers, markers_of, quick_pixels
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
 MAX_ASPECT_RATIO = 1000
@@ -109,11 +109,12 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have switched it on; half an image is no image
     if not data:
         raise BadImageError("empty file")
+    markers = _markers(data, rules)
     pixels_HW3 = quick_pixels(data)
     if pixels_HW3 is not None:
         height, width, _ = pixels_HW3.shape
         _check_shape(width, height)
-        return _finished_jpeg(data, Image.fromarray(pixels_HW3), rules)
+        return _finished_jpeg(markers, Image.fromarray(pixels_HW3), rules)
     try:
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_shape(*image.size)
@@ -125,9 +126,19 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
         raise BadImageError(_reason(error, data, rules)) from error
 
 
-def _finished_jpeg(data: bytes, image: Image.Image, rules: PixelRules) -> Decoded:
+def _markers(data: bytes, rules: PixelRules) -> Markers:
+    """What a JPEG tells of itself, as far as the rules look at it. BadImageError for one that lies."""
+    if rules.version == FIRST or not data.startswith(START):
+        return NO_MARKERS
+    try:
+        return markers_of(data)
+    except BadJpegError as error:
+        raise BadImageError(str(error)) from None
+
+
+def _finished_jpeg(markers: Markers, image: Image.Image, rules: PixelRules) -> Decoded:
     """What is left to do for the decoded pixels of an ordinary colour JPEG."""
-    if rules.version == FIRST or (markers := markers_of(data)) is NO_MARKERS:
+    if markers is NO_MARKERS:
         return Decoded(image, NOTHING)
     done: set[str] = set()
     if markers.profile:
