@@ -4,24 +4,30 @@
     python benchmarks/audit.py plant STORES/flowers5-train.store --out copies
     tcs extract copies --teacher tf_efficientnet_lite2.in1k ... --out copies.store
     python benchmarks/audit.py copies STORES/flowers5-train.store copies.store --without STORES/pbc8-train.store --out copies.csv
+    OMP_NUM_THREADS=1 python -m benchmarks.audit speed --rows 100000 --dims 384 --classes 100 --out speed.csv
 
 `labels`: 5 % of the labels are replaced by another class, drawn evenly; the share of them in the first tenth of the ranked rows.
 Seeds from 100 on: the penalty and the number of axes were chosen on two other draws of these stores. `plant` writes three copies of
 each of 150 images. `copies`: at each cosine, the share of copies that are as near to their image, in two halves of the images, and
 the share of rows of stores without planted copies that have such a neighbour (a false alarm, or a copy that was there before). The
-default was chosen on an earlier draw of images of the same store, and on these stores without planted copies.
+default was chosen on an earlier draw of images of the same store, and on these stores without planted copies. `speed`: what each step of
+an audit of random rows costs, in processor seconds, and the most memory of this process up to its end; `faiss` is its exact index asked for
+the same neighbours, which alone is not all that the step before finds.
 Legend: N rows, K coordinates.
 """
 
 import argparse
 import io
 import pathlib
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 import cache
+from benchmarks.imagenet_size import RandomRows, peak_mib
 from tcs.auditing.labels import suspect_labels
 from tcs.auditing.neighbours import find_neighbours
 from tcs.auditing.space import directions, fit_space
@@ -38,17 +44,22 @@ Row = dict[str, Any]
 def main(given: list[str] | None = None) -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description="Plant errors and look for them.")
-    parser.add_argument("part", choices=("labels", "plant", "copies"))
-    parser.add_argument("stores", nargs="+", type=pathlib.Path)
+    parser.add_argument("part", choices=("labels", "plant", "copies", "speed"))
+    parser.add_argument("stores", nargs="*", type=pathlib.Path)
     parser.add_argument("--without", nargs="+", default=[], type=pathlib.Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[100, 101, 102, 103, 104])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--dims", type=int, default=384)
+    parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args(given)
     if options.part == "plant":
         plant_copies(cache.open(options.stores[0]), options.out)
         return
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    if options.part == "labels":
+    if options.part == "speed":
+        rows = speed_rows(options.rows, options.dims, options.classes)
+    elif options.part == "labels":
         rows = [row for path in options.stores for row in label_rows(path, options.seeds)]
     else:
         rows = copy_rows(options.stores[0], options.stores[1], options.without)
@@ -129,6 +140,39 @@ def copy_rows(source: pathlib.Path, copies: pathlib.Path, without: list[pathlib.
         for cosine in COSINES
         for name, found in groups.items()
     ]
+
+
+def speed_rows(rows: int, dims: int, classes: int) -> list[Row]:
+    """A row for every step of an audit of `rows` random ones."""
+    vectors_ND = RandomRows(rows=rows, dims=dims, classes=classes, part=0)[0:rows]
+    numbers_N, labels_N = np.arange(rows), np.arange(rows) % classes
+    told: list[Row] = []
+
+    def timed(step: str, work: Callable[[], Any]) -> Any:
+        started = time.process_time()
+        found = work()
+        seconds = round(time.process_time() - started, 2)
+        told.append({"step": step, "rows": rows, "dims": dims, "classes": classes, "seconds": seconds})
+        told[-1]["peak_mib"] = round(peak_mib())
+        return found
+
+    timed("start", lambda: None)
+    points_NK = timed("space", lambda: fit_space(vectors_ND).points(vectors_ND))
+    directions_NK = directions(points_NK)
+    near = timed("neighbours", lambda: find_neighbours(directions_NK, numbers_N, labels_N, NEIGHBOURS))
+    timed("labels", lambda: suspect_labels(points_NK, labels_N, numbers_N, near.rows_Nk, classes))
+    timed("faiss", lambda: faiss_neighbours(directions_NK))
+    return told
+
+
+def faiss_neighbours(directions_NK: np.ndarray) -> np.ndarray:
+    """The nearest rows and the row itself by faiss' exact index, (N, NEIGHBOURS + 1)."""
+    import faiss
+
+    index = faiss.IndexFlatIP(directions_NK.shape[1])
+    index.add(directions_NK)
+    rows_Nk: np.ndarray = index.search(directions_NK, NEIGHBOURS + 1)[1]
+    return rows_Nk
 
 
 def _nearest(path: pathlib.Path) -> np.ndarray:

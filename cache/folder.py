@@ -7,10 +7,13 @@ from pathlib import Path
 from cache.errors import CorruptStoreError, ForeignFolderError
 from cache.files import LOCK_NAME, open_ordinary, write_error
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, manifest_bytes
+from cache.notes import NOTE_PATTERN, remove_notes
 from cache.schema import FORMAT
 
 _HEAD_BYTES = 4096
-_PARTIAL_PATTERN = re.compile(rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern})\.[0-9a-f]{{8}}\.partial")
+_PARTIAL_PATTERN = re.compile(
+    rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern}|{NOTE_PATTERN.pattern})\.[0-9a-f]{{8}}\.partial"
+)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -36,7 +39,7 @@ def require_ours(folder: Path) -> None:
 
 
 def remove_shards(folder: Path) -> None:
-    """Delete every shard of the store in `folder`, its manifest last to be replaced by the caller.
+    """Delete every shard of the store in `folder`, and its note, its manifest last to be replaced by the caller.
 
     Raises ForeignFolderError, before anything is deleted, where there is a file that no store wrote.
     """
@@ -48,6 +51,7 @@ def remove_shards(folder: Path) -> None:
     for name in _names(folder):
         if SHARD_PATTERN.fullmatch(name):
             remove_file(folder / name)
+    remove_notes(folder)
 
 
 def remove_partials(folder: Path) -> None:
@@ -74,8 +78,9 @@ def _names(folder: Path) -> list[str]:
 
 def _is_ours(path: Path) -> bool:
     name = path.name
-    known = name in (LOCK_NAME, MANIFEST_NAME) or SHARD_PATTERN.fullmatch(name) or _PARTIAL_PATTERN.fullmatch(name)
-    return bool(known) and path.is_file() and not path.is_symlink()
+    patterns = (SHARD_PATTERN, NOTE_PATTERN, _PARTIAL_PATTERN)
+    known = name in (LOCK_NAME, MANIFEST_NAME) or any(pattern.fullmatch(name) for pattern in patterns)
+    return known and path.is_file() and not path.is_symlink()
 
 
 def _has_manifest(folder: Path) -> bool:

@@ -56,17 +56,18 @@ class LaterLabels:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelChanges:
-    """How many inputs got a label that had none, another label than before, or the one they had."""
+    """How many inputs got a label that had none, another label than before, or the one they had, and how many lost theirs."""
 
     added: int
     changed: int
     same: int
+    removed: int = 0
 
 
 def with_names(
-    plan: Plan, labels: Sequence[int], classes: Sequence[str], names: Mapping[str, str]
+    plan: Plan, labels: Sequence[int], classes: Sequence[str], names: Mapping[str, str | None]
 ) -> tuple[tuple[str, ...], tuple[int, ...], LabelChanges]:
-    """Classes, labels and what changed, once the inputs (keys) of `names` have these classes; the others keep theirs.
+    """Classes, labels and what changed, once the inputs (keys) of `names` have these classes (None: none); the others keep theirs.
 
     Classes keep their order, new ones come after them by name, and one that has lost its last input is dropped. SchemaError
     for a key that the plan lacks.
@@ -81,12 +82,13 @@ def with_names(
         after[position[key]] = name
     pairs = [(before[position[key]], name) for key, name in names.items()]
     changes = LabelChanges(
-        added=sum(old is None for old, _ in pairs),
-        changed=sum(old is not None and old != new for old, new in pairs),
+        added=sum(old is None and new is not None for old, new in pairs),
+        changed=sum(old is not None and new is not None and old != new for old, new in pairs),
         same=sum(old == new for old, new in pairs),
+        removed=sum(old is not None and new is None for old, new in pairs),
     )
     lost = set(before) - set(after)
     kept = [name for name in classes if name not in lost]
-    found = (*kept, *sorted(set(names.values()) - set(kept)))
+    found = (*kept, *sorted({name for name in names.values() if name is not None} - set(kept)))
     number = {name: label for label, name in enumerate(found)}
     return found, tuple(-1 if name is None else number[name] for name in after), changes

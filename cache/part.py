@@ -20,6 +20,7 @@ from cache.files import atomic_write_pieces
 from cache.fingerprint import digest_of_pieces
 from cache.inspection import Shard, digest_of_shard, inspect_shard, verify_shard
 from cache.manifest import MANIFEST_NAME, Manifest, Quarantined, ShardEntry, read_manifest
+from cache.notes import write_note
 from cache.schema import Plan, shard_name
 from cache.shard import ShardRows, shard_pieces
 
@@ -39,12 +40,13 @@ class StandingShard:
 
 
 def written_shard(folder: Path, plan: Plan, index: int, rows: ShardRows) -> StandingShard:
-    """Write shard `index` into `folder` whole or not at all.
+    """Write shard `index` into `folder` whole or not at all, its note first.
 
     Raises SchemaError for rows that do not fit the plan, FeatureValueError for a feature that is not finite or beyond
     float16, StoreWriteError when the system refuses the write.
     """
     pieces = shard_pieces(plan, index, rows)
+    write_note(folder, plan, index, rows.note)
     atomic_write_pieces(folder / shard_name(index), pieces.every)
     size_bytes = sum(map(len, pieces.every))
     digest = digest_of_pieces(pieces.frame if plan.has_framed_digests else pieces.every)

@@ -13,8 +13,10 @@ from cache.labels import LabelChanges, LaterLabels, with_names
 from cache.manifest import read_closed_manifest, read_manifest, write_manifest
 
 
-def set_labels(path: str | os.PathLike[str], names: Mapping[str, str], *, source: Mapping[str, Any]) -> LabelChanges:
-    """Give the inputs (by key) of `names` these classes, in place of the labels that they have or lack; returns what changed.
+def set_labels(
+    path: str | os.PathLike[str], names: Mapping[str, str | None], *, source: Mapping[str, Any]
+) -> LabelChanges:
+    """Give the inputs (by key) of `names` these classes (None: none), in place of what they have or lack; returns what changed.
 
     The other inputs keep their labels. Identity, shards and features stay what they are, and all that was made of them stays
     valid; a gate that was recorded is taken away, as it read labels. `source` is recorded with the change. The manifest is
@@ -29,9 +31,10 @@ def set_labels(path: str | os.PathLike[str], names: Mapping[str, str], *, source
         remove_partials(folder)
         manifest = read_closed_manifest(folder)
         classes, labels, changes = with_names(manifest.plan, manifest.labels, manifest.classes, names)
-        if changes.added or changes.changed:
+        if changes.added or changes.changed or changes.removed:
             earlier = () if manifest.later_labels is None else manifest.later_labels.history
             entry = {**source, "added": changes.added, "changed": changes.changed}
+            entry |= {"removed": changes.removed} if changes.removed else {}
             later = LaterLabels(classes=classes, labels=labels, history=(*earlier, entry))
             write_manifest(folder, dataclasses.replace(manifest, later_labels=later, gate=None))
     finally:

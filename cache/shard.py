@@ -29,7 +29,8 @@ class ShardRows:
     """What one shard is made of; positions ascend, and with the quarantined ones are exactly the shard's positions.
 
     positions_N int64, hashes_N16 uint8 (N, 16), features readout name -> floating (N, *plan.row_shape), images one bytes a
-    row or None where the plan keeps none, quarantine the inputs without a row, views_NVP float32 or None.
+    row or None where the plan keeps none, quarantine the inputs without a row, views_NVP float32 or None. `note` is what
+    `StoreWriter.notes` shall tell of the shard until the store is closed, as JSON types; no part of the shard.
     """
 
     positions_N: npt.NDArray[np.int64]
@@ -38,6 +39,7 @@ class ShardRows:
     images: Sequence[bytes] | None = None
     quarantine: Sequence[Quarantined] = ()
     views_NVP: npt.NDArray[np.floating[Any]] | None = None
+    note: Mapping[str, Any] | None = None
 
 
 def shard_datasets(plan: Plan, index: int, rows: ShardRows) -> dict[str, Values]:

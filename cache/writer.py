@@ -26,6 +26,7 @@ from cache.manifest import (
     read_manifest,
     write_manifest,
 )
+from cache.notes import read_notes, remove_notes
 from cache.part import (
     VISIBLE_SECONDS,
     StandingShard,
@@ -145,6 +146,13 @@ class StoreWriter:
             return self._manifest.quarantine
         return tuple(entry for index in sorted(self._done) for entry in self._done[index].quarantine)
 
+    def notes(self) -> dict[int, dict[str, Any]]:
+        """By index what was noted of the shards that stand (`ShardRows.note`), whichever process wrote them.
+
+        A store that is closed has no notes, and shards of earlier releases have none.
+        """
+        return {} if self.finished else read_notes(self.path, self.plan, sorted(self._done))
+
     def retry_quarantined(self) -> list[int]:
         """Make the shards that hold quarantined inputs pending again; returns their indexes. Their files stay until then."""
         indexes = [index for index, shard in sorted(self._done.items()) if shard.quarantine]
@@ -181,6 +189,7 @@ class StoreWriter:
             self._manifest = self._closed_manifest({**self._manifest.provenance, **self._provenance_of_run(), **added})
             write_manifest(self.path, self._manifest)
             self.finished = True
+            remove_notes(self.path)
         self._lock.release()
         return self._manifest
 
@@ -200,6 +209,7 @@ class StoreWriter:
         self._resumed = True
         if manifest.state == "closed" and not missing_shards(self.path, manifest):
             self.finished = True
+            remove_notes(self.path)  # which a killed `close` may have left
             return manifest
         if manifest.state == "closed":  # a shard was deleted since: the store is open again until it is back
             kept = manifest.later_labels

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from artefacts import make_store, png
 from click.testing import CliRunner
+from extraction import config
+from pictures import smooth_picture
+from PIL import Image
 
 import cache
 import tcs
@@ -16,7 +19,9 @@ from tcs.auditing.neighbours import find_neighbours, nearest_of
 from tcs.auditing.outliers import class_facts, outlier_scores
 from tcs.auditing.space import directions
 from tcs.cli import group
+from tcs.config.audit import NEAR_COSINE
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.extraction.extract import extract
 
 DIMS = 12
 NAMES = ("ant", "bee", "cow")
@@ -119,6 +124,29 @@ def test_copies_are_named_by_what_they_are(tmp_path):
     assert conflicts == {("001.png", "010.png"), ("010.png", "001.png"), ("021.png", "025.png"), ("025.png", "021.png")}
     leaks = {(item.key, item.other_key, item.other_store) for item in found.of("leak")}
     assert leaks == {("040.png", "060.png", test), ("041.png", "061.png", test)}
+
+
+def test_a_picture_that_was_encoded_again_is_found_across_train_and_test(tmp_path, teacher):
+    """From files on: the bytes of no copy are those of its picture, and the teacher sees nearly the same."""
+    (tmp_path / "train/a").mkdir(parents=True)
+    (tmp_path / "test/a").mkdir(parents=True)
+    for number in range(24):
+        smooth_picture(48, 40, seed=number).save(tmp_path / f"train/a/{number:02}.png")
+    copies = {"05": ({"quality": 60}, (48, 40)), "11": ({"quality": 90}, (40, 33))}
+    for name, (options, size) in copies.items():
+        picture = Image.open(tmp_path / f"train/a/{name}.png").resize(size, Image.Resampling.BICUBIC)
+        picture.save(tmp_path / f"test/a/again-{name}.jpg", **options)
+    for number in range(100, 106):
+        smooth_picture(48, 40, seed=number).save(tmp_path / f"test/a/{number}.png")
+    train, test = (
+        str(extract(config(tmp_path / name, tmp_path / f"{name}.store", teacher))) for name in ("train", "test")
+    )
+    hashes = [{digest.tobytes() for digest in cache.open(path).hashes_N16} for path in (train, test)]
+    assert not hashes[0] & hashes[1]
+    leaks = audit(train, test=(test,)).of("leak")
+    assert {(item.key, item.other_key) for item in leaks} == {(f"a/{n}.png", f"a/again-{n}.jpg") for n in copies}
+    assert all(NEAR_COSINE <= item.score < 1 for item in leaks)
+    assert audit(test, test=(train,)).of("leak")[0].key.startswith("a/again-")
 
 
 def test_of_another_teacher_exact_copies_alone_are_leaks(tmp_path):
@@ -256,9 +284,15 @@ def test_page_says_of_which_kinds_there_is_nothing_and_shows_pairs_with_words(tm
     features_ND, labels_N = clusters()
     features_ND[20], labels_N[20] = features_ND[10] * 1.001, labels_N[10]
     out = tmp_path / "a.html"
-    audit(make(tmp_path / "x.store", features_ND, [NAMES[i] for i in labels_N]), out=(str(out),), near=0.9999)
+    labels_N[5] = 0
+    found = audit(make(tmp_path / "x.store", features_ND, [NAMES[i] for i in labels_N]), out=(str(out),), near=0.9999)
     page = out.read_text()
-    assert "None of these: exact copies, copies of test images, copies with two labels" in page  # outliers there may be
+    likely = sum(item.score > 0 for item in found.of("label-error"))
+    assert 0 < likely < 10
+    assert f"{likely} of 60 labels look more like another class" in page
+    assert f"Shown: the first 20 of 60, of which {likely} look more like another class (above 0)" in page
+    assert "None of these: exact copies, copies with two labels" in page  # outliers there may be
+    assert "Copies of test images were not looked for." in page
     assert '<section id="near-duplicate">' in page
     assert '<section id="leak">' not in page
     assert f'alt="{NAMES[labels_N[20]]}, 020.png"' in page
@@ -280,6 +314,10 @@ def test_command_tells_the_worst_and_what_next(tmp_path):
     assert done.exit_code == 0, done.output
     assert "005.png (ant, rather cow)" in done.output
     assert f"tcs cache subset {x} --exclude" in done.output
+    assert "label-error (labels that look wrong): 1 of 60\n" in done.output
+    assert "leak (copies of test images): not looked for without --test\n" in done.output
+    assert "duplicate (exact copies): none\n" in done.output
+    assert done.output.endswith("there is always a first.\n")
     facts = json.loads(CliRunner().invoke(group, ["audit", x, "--json"]).stdout)
     assert facts["counts"]["label-error"] == 60
     assert facts["findings"][0]["key"] == "005.png"

@@ -88,6 +88,18 @@ def test_planted_copies_are_of_the_sizes_that_are_told_and_always_the_same(
     assert all(0.85 < sides[f"cropped/{row}"] <= 0.95 for row in rows)  # of 16 pixels, cut off to whole ones
 
 
+def test_the_cost_of_every_step_is_told_and_faiss_finds_the_same_neighbours(tmp_path: pathlib.Path) -> None:
+    audit.main(["speed", "--rows", "300", "--dims", "8", "--classes", "3", "--out", str(tmp_path / "speed.csv")])
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "speed.csv").read_text())))
+    assert [row["step"] for row in rows] == ["start", "space", "neighbours", "labels", "faiss"]
+    assert {(row["rows"], row["dims"], row["classes"]) for row in rows} == {("300", "8", "3")}
+    assert all(float(row["seconds"]) >= 0 and float(row["peak_mib"]) > 0 for row in rows)
+    directions_NK = audit.directions(np.random.default_rng(0).standard_normal((80, 8)).astype(np.float32))
+    near_Nk = audit.find_neighbours(directions_NK, np.arange(80), np.full(80, -1), audit.NEIGHBOURS).rows_Nk
+    found_Nk = audit.faiss_neighbours(directions_NK)
+    assert [[one for one in found if one != row] for row, found in enumerate(found_Nk.tolist())] == near_Nk.tolist()
+
+
 def test_shares_of_copies_are_those_of_their_own_images(store: cache.Store, tmp_path: pathlib.Path) -> None:
     """Copies of kind `encoded` have their image's own features; of `cropped` one in each half has those of another image."""
     features_ND = np.asarray(store.features()[:])

@@ -5,19 +5,24 @@ import pathlib
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 from artefacts import CLASSES, make_store
 from finished import RESNET, save_student
+from PIL import Image
 from scipy import stats
 
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
+from tcs.config.pixels import EARLIER, PixelRules
 from tcs.evaluation.students import evaluate
 from tcs.export import stage
 from tcs.export.card import Score, model_card
+from tcs.export.folders import load_script
 from tcs.export.metadata import describe
 from tcs.export.sources import teacher_facts
+from tcs.images.decode import decode_image
 from tcs.inference.runs import load_student
 
 TEACHER = {
@@ -86,6 +91,33 @@ def test_pretrained_students_tell_their_own_start(metadata: dict[str, Any]) -> N
     run = metadata["run"] | {"pretrained": True, "model": "resnet18.a1_in1k,drop_rate=0.1"}
     text = model_card("student", {**metadata, "run": run}, None)
     assert "timm's pretrained weights of `resnet18.a1_in1k`, licence apache-2.0" in text
+
+
+@pytest.mark.parametrize(
+    "rules", [PixelRules(), PixelRules(orientation=False, background="#204060"), EARLIER], ids=["2", "2 as stored", "1"]
+)
+def test_the_lines_of_the_card_open_an_image_as_the_student_saw_it(
+    metadata: dict[str, Any], rules: PixelRules, tmp_path: pathlib.Path
+) -> None:
+    plain = {name: value for name, value in metadata["transform"].items() if name != "pixels"}
+    told = {**metadata, "transform": plain | rules.entry}
+    text = model_card("student", told, None)
+    assert f"| from file to pixels | {rules.describe()} |" in text
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgba = np.random.default_rng(3).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "odd.png", exif=exif)
+    Image.fromarray(rgba[:, :, :3]).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(rgba[:, :, 0]).save(tmp_path / "grey.png")
+    (code,) = (block.removeprefix("python\n") for block in text.split("```") if block.startswith("python\n"))
+    opening = code[code.index("def open_image") : code.index("with torch")]
+    assert load_script(told).endswith(opening.rstrip("\n") + "\n")
+    names: dict[str, Any] = {}
+    exec("from PIL import Image, ImageOps\n" + opening, names)  # as a reader of the card would
+    for name in ("odd.png", "turned.png", "grey.png"):
+        expected = np.asarray(decode_image((tmp_path / name).read_bytes(), rules)).astype(int)
+        assert np.abs(np.asarray(names["open_image"](tmp_path / name)).astype(int) - expected).max() <= 1
+    compile(code, "card", "exec")
 
 
 def test_scores_have_n_and_an_interval(metadata: dict[str, Any]) -> None:

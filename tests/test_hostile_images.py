@@ -74,12 +74,92 @@ BOMBS = {
 }
 
 
+def written(kind: str, **options: object) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def overwritten(data: bytes, mark: bytes, ahead: int, *values: bytes) -> bytes:
+    """The file with other bytes from `ahead` bytes behind the beginning of `mark` on."""
+    place, new = data.index(mark) + ahead, b"".join(values)
+    return data[:place] + new + data[place + len(new) :]
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan stands there again and again."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (400, 400)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * count + data[-2:]
+
+
+SIDE = 4000  # 16 million pixels, which are decoded where the bytes are there
+LARGE = struct.pack("<HH", SIDE, SIDE)
+# Headers that tell of another image than the bytes behind them hold, and what is said of them.
+LIES = {
+    "JPEG": (overwritten(written("JPEG"), b"\xff\xc0", 5, struct.pack(">HH", SIDE, SIDE)), "which cannot hold them"),
+    "progressive JPEG": (
+        overwritten(written("JPEG", progressive=True), b"\xff\xc2", 5, struct.pack(">HH", SIDE, SIDE)),
+        "which cannot hold them",
+    ),
+    "tall JPEG": (
+        overwritten(written("JPEG"), b"\xff\xc0", 5, struct.pack(">HH", 60_000, 900)),
+        "which cannot hold them",
+    ),
+    "JPEG without rows": (overwritten(written("JPEG"), b"\xff\xc0", 5, struct.pack(">HH", 0, 48)), "not an image file"),
+    "JPEG of 3,000 scans": (scans(3000), r"3,0\d\d scans, as decompression bombs have them; 500 are the most"),
+    "PNG": (png(SIDE, SIDE, 8, 2, rows=b"\0" * 100), "truncated"),
+    "PNG without columns": (png(0, 5, 8, 2), "not an image file"),
+    "lossy WEBP": (overwritten(written("WEBP"), b"\x9d\x01\x2a", 3, LARGE), "failed to read next frame"),
+    "lossless WEBP": (
+        overwritten(written("WEBP", lossless=True), b"VP8L", 9, struct.pack("<I", SIDE - 1 | (SIDE - 1) << 14)),
+        "failed to read next frame",
+    ),
+    "BMP": (overwritten(written("BMP"), b"BM", 18, struct.pack("<ii", SIDE, SIDE)), "truncated"),
+    "BMP upside down": (overwritten(written("BMP"), b"BM", 18, struct.pack("<ii", 48, -(2**31))), "decompression bomb"),
+    "GIF": (gif(SIDE, SIDE), "truncated"),
+    "TIFF": (tiff(SIDE, SIDE), "truncated"),
+    **{
+        f"Netpbm {kind}": (f"{kind} {SIDE} {SIDE} 255\n1 2 3\n".encode(), "truncated|not enough")
+        for kind in ("P2", "P3", "P5", "P6")
+    },
+    "Netpbm of bits": (f"P4 {SIDE} {SIDE}\n123".encode(), "truncated"),
+    "Netpbm of a number without end": (b"P6 " + b"9" * 1_000_000, "Token too long"),
+    "Netpbm of a comment without end": (b"P6 #" + b"a" * 500_000, "EOF while reading header|not an image file"),
+    "Netpbm beyond all bounds": (b"P6 999999999 999999999 255\n", "decompression bomb"),
+}
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_headers_that_lie_end_in_one_line(kind: str) -> None:
+    data, told = LIES[kind]
+    start = time.process_time()
+    with pytest.raises(BadImageError, match=told) as found:
+        decode_image(data, PixelRules())
+    assert time.process_time() - start < 2
+    assert "\n" not in str(found.value)
+    assert len(str(found.value)) <= 220
+
+
+def test_a_frame_that_its_bytes_can_hold_is_decoded() -> None:
+    """The emptiest JPEGs there are: one colour, as few bits as Huffman codes allow."""
+    for options in ({}, {"progressive": True}, {"optimize": True, "quality": 1}):
+        buffer = io.BytesIO()
+        Image.new("L", (3000, 2000)).save(buffer, "JPEG", **options)
+        assert decode_image(buffer.getvalue(), PixelRules()).size == (3000, 2000)
+    assert decode_image(scans(400), PixelRules()).size == (400, 400)
+
+
 @pytest.mark.parametrize("rules", BOTH)
 @pytest.mark.parametrize("kind", BOMBS)
 def test_bombs_are_refused_before_memory_is_taken(kind: str, rules: PixelRules) -> None:
     assert len(BOMBS["GIF of 42 bytes"]) == 42
     with pytest.raises(
-        BadImageError, match=r"pixels in \d+ bytes, as decompression bombs|could be decompression bomb"
+        BadImageError,
+        match=r"pixels in \d+ bytes, as decompression bombs|could be decompression bomb|pixels by its header, and \d+ bytes, which cannot",
     ) as found:
         decode_image(BOMBS[kind], rules)
     assert "\n" not in str(found.value)
@@ -93,15 +173,18 @@ def test_the_memory_that_bombs_take_is_small() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
         from tcs.config.pixels import PixelRules
         from tcs.images.decode import BadImageError, decode_image
-        from tests.test_hostile_images import BOMBS
+        from tests.test_hostile_images import BOMBS, LIES, SIDE
         peak = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])  # kB of this program alone
-        before, told = peak(), []
-        for data in BOMBS.values():
-            try:
-                decode_image(data, PixelRules())
-            except BadImageError as error:
-                told.append(str(error))
-        print(json.dumps([len(told), peak() - before]))
+        found = []
+        for files in (BOMBS, {name: data for name, (data, _) in LIES.items()}):
+            before, told = peak(), []
+            for data in files.values():
+                try:
+                    decode_image(data, PixelRules())
+                except BadImageError as error:
+                    told.append(str(error))
+            found.append([len(told), peak() - before])
+        print(json.dumps(found))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
@@ -111,9 +194,11 @@ def test_the_memory_that_bombs_take_is_small() -> None:
         timeout=60,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (pathlib.Path(__file__).parents[1], *sys.path)))},
     )
-    refused, kilobytes = json.loads(done.stdout)
+    (refused, kilobytes), (lies, of_lies) = json.loads(done.stdout)
     assert refused == len(BOMBS)
     assert kilobytes < 50_000
+    assert lies == len(LIES)
+    assert of_lies < 13 * SIDE * SIDE / 1000  # what an image of that size takes, as docs/data.md has it
 
 
 def test_what_is_large_for_its_bytes_is_decoded_where_it_is_not_too_large() -> None:
@@ -156,6 +241,21 @@ def test_exif_of_any_length_takes_no_time() -> None:
     decoded = decode_told(data, PixelRules())
     assert time.process_time() - start < 2
     assert (decoded.image.size, decoded.done) == ((5, 4), frozenset())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_exif_in_many_or_long_pieces_takes_no_time(kind: str) -> None:
+    entries = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + (b"\1\1\5\0" + b"\xff" * 8) * 5000
+    if kind == "JPEG":
+        piece = b"\xff\xe1" + struct.pack(">H", 65_535) + entries.ljust(65_533, b"\0")
+        data = written("JPEG")[:2] + piece * 150 + written("JPEG")[2:]
+    else:
+        data = written("WEBP", exif=entries + b"\0" * 10_000_000)
+    assert len(data) > 9_000_000
+    start = time.process_time()
+    decoded = decode_told(data, PixelRules())
+    assert time.process_time() - start < 2
+    assert (decoded.image.size, decoded.done) == ((48, 32), frozenset())
 
 
 def test_fill_bytes_before_a_marker_take_no_time() -> None:

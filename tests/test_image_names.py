@@ -15,12 +15,12 @@ from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
 from tcs.evaluation.judged import match_names
 from tcs.export.sources import open_pictures
-from tcs.extraction.told import SENTENCES
 from tcs.images import formats
 from tcs.images.decode import BadImageError, decode_image
 from tcs.images.folder import list_images
 from tcs.images.sources import open_images
 from tcs.images.stored import given_images
+from tcs.images.told import SENTENCES
 from tcs.maintenance.verify import measure_drift
 from tcs.metrics import match_classes
 from tcs.splits.given_labels import give_labels, read_given_labels

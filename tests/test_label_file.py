@@ -185,7 +185,9 @@ def test_images_are_named_by_key_by_path_or_without_their_class(tmp_path, monkey
     found = {"a/1.png": "x", "pool/7.png": "y"}
     assert given(tmp_path, "key,class\na/1.png,x\npool/7.png,y\n", origin) == found
     assert given(tmp_path, "path,class\r\nmy/data//a/1.png,x\r\nmore/pool/7.png,y\r\n", origin) == found
-    assert given(tmp_path, f"class;path\nx;{tmp_path}/my/data/a/1.png\ny;./more/pool/7.png\n", origin) == found
+    for between in ",;\t":
+        lines = (("class", "path"), ("x", f"{tmp_path}/my/data/a/1.png"), ("y", "./more/pool/7.png"))
+        assert given(tmp_path, "".join(f"{between.join(line)}\n" for line in lines), origin) == found
     assert given(tmp_path, "a 1.png\nb a/2.png\n") == {"a/1.png": "a", "a/2.png": "b"}
     assert given(tmp_path, "key,class\na/1.png,x\na/1.png,x\n") == {"a/1.png": "x"}
 

@@ -148,6 +148,21 @@ def test_bad_images_of_all_ranks_are_judged_by_rank_0(teacher: pathlib.Path, tmp
     assert shard_files(tmp_path / "s") == shard_files(extract(config(fixed, tmp_path / "one", teacher)))
 
 
+@pytest.mark.parametrize(("images", "size"), [(1, 2), (3, 5)])
+def test_fewer_images_than_ranks_make_the_store_of_one(
+    teacher: pathlib.Path, tmp_path: pathlib.Path, images: int, size: int
+) -> None:
+    data = fill(tmp_path / "data", images)
+    one = extract(config(data, tmp_path / "one", teacher, rows_per_shard=1))
+    settings = config(data, tmp_path / "s", teacher, rows_per_shard=1)
+    assert extract_together(*[settings] * size) == [tmp_path / "s"] * size
+    assert shard_files(tmp_path / "s") == shard_files(one)
+    assert len(shard_files(one)) == images
+    found, wanted = (cache.open(path).manifest.provenance for path in (tmp_path / "s", one))
+    assert (found["pixels"], found["seen"]) == (wanted["pixels"], wanted["seen"])
+    assert found["seen"]["images"] == images
+
+
 def fill_again(data: pathlib.Path, bad: dict[str, str]) -> pathlib.Path:
     for key in bad:
         (data / key).unlink()

@@ -302,6 +302,44 @@ def test_wide_colours_keep_their_upper_byte_and_a_narrow_range_is_told() -> None
     assert decode_told(dark, RULES).done == set()  # of 8 bits, dark is dark
 
 
+def pnm(values: np.ndarray, largest: int, comment: bytes = b"") -> bytes:
+    """Netpbm's PGM (H, W) or PPM (H, W, 3): big-endian, two bytes a value where the largest is above 255."""
+    head = b"%s\n%s%d %d\n%d\n" % (b"P6" if values.ndim == 3 else b"P5", comment, *values.shape[1::-1], largest)
+    return head + values.astype(">u2" if largest > 255 else "u1").tobytes()
+
+
+@pytest.mark.parametrize("comment", [b"", b"# 16 bits\n", b"#" * 50 + b"\n#\n"])
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("largest", [65535, 4095, 1023, 255, 100])
+def test_the_largest_value_of_a_netpbm_file_is_white(largest: int, bands: int, comment: bytes) -> None:
+    values = np.random.default_rng(13).integers(0, largest + 1, (6, 7, bands)).astype(np.int64)
+    values[0, :2] = [[0] * bands, [largest] * bands]
+    values = values if bands == 3 else values[:, :, 0]
+    decoded = decode_told(pnm(values, largest, comment), RULES)
+    share = values / largest
+    if bands == 1 and largest > 255:
+        expected = np.floor(np.rint(share * 65535) / 256)
+        slack = 0  # of the upper 8 of 16 bits
+    else:
+        expected, slack = share * 255, 0.5 + 1e-9
+    expected = expected if bands == 3 else np.stack([expected] * 3, 2)
+    assert np.abs(np.asarray(decoded.image) - expected).max() <= slack
+    assert decoded.done == set()
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_narrow_range_of_a_netpbm_file_is_told(bands: int) -> None:
+    values = np.random.default_rng(14).integers(0, 4096, (6, 7, bands)).astype(np.int64)
+    values = values if bands == 3 else values[:, :, 0]
+    plain = b"P%d 7 6 65535\n" % (3 if bands == 3 else 2) + " ".join(map(str, values.ravel())).encode() + b"\n"
+    for data in (pnm(values, 65535), pnm(values, 65535, b"# P6 1 1 255\n"), plain):
+        decoded = decode_told(data, RULES)
+        assert np.asarray(decoded.image).max() in (15, 16)
+        assert decoded.done == {"narrow_16_bit"}
+    assert decode_told(pnm(values, 4095), RULES).done == set()  # it calls itself 12 bits, and is shown so
+    assert decode_told(pnm(values >> 6, 255), RULES).done == set()  # of 8 bits, dark is dark
+
+
 def test_wide_integers_beyond_16_bits_are_refused() -> None:
     for value in (-1, 65536):
         values = np.zeros((300, 4), np.int32)

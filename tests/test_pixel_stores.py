@@ -26,15 +26,17 @@ from tcs.config.extract import ExtractConfig, RecomputeConfig, RepairConfig
 from tcs.config.inference import PredictConfig
 from tcs.config.labelling import SuggestConfig
 from tcs.config.pixels import EARLIER, PixelRules
-from tcs.errors import ArtefactError, ConfigError
+from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.evaluation.students import evaluate
 from tcs.export.metadata import describe
 from tcs.export.sources import open_pictures, sample
 from tcs.extraction.extract import extract
-from tcs.extraction.told import PixelCounts
+from tcs.extraction.rows import shard_rows
 from tcs.images.stored import decode_rows, given_images, rules_of
 from tcs.images.thumbnails import Pictures
+from tcs.images.told import PixelCounts
 from tcs.inference.card import read_card
+from tcs.inference.exported import TimmPixels
 from tcs.inference.opening import open_model
 from tcs.inference.prediction import predict
 from tcs.inference.runs import load_student
@@ -128,16 +130,73 @@ def test_the_teacher_sees_what_the_photographer_saw(
     assert straight.manifest.provenance["pixels"]["counts"] == {}
 
 
-def test_a_resumed_pass_says_that_it_counted_a_part(
+def counts_of(store: cache.Store) -> tuple[Any, Any]:
+    return tuple(store.manifest.provenance[name] for name in ("pixels", "seen"))
+
+
+def test_a_store_that_lost_a_shard_keeps_its_counts(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = extracted(data / "odd", tmp_path / "s", teacher)
     (store.path / "shard-00001.h5").unlink()
     capsys.readouterr()
     again = extracted(data / "odd", tmp_path / "s", teacher)
-    assert "of the 7 images that were decoded in this run, not in the one before:" in capsys.readouterr().err
-    assert again.manifest.provenance["pixels"]["images"] == 7
+    assert "5 images turned upright by their EXIF orientation." in capsys.readouterr().err
+    assert counts_of(again) == counts_of(store)
     assert (again.identity, files(again)) == (store.identity, files(store))
+    assert sorted(path.name for path in store.path.iterdir()) == sorted([*files(store), "manifest.json"])
+
+
+def test_counts_are_of_all_images_after_a_pass_that_was_cut_short(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = extracted(data / "odd", tmp_path / "whole", teacher)
+    assert counts_of(whole)[1]["images"] == COUNT
+
+    def cut(plan: cache.Plan, parts: Any) -> cache.ShardRows:
+        if parts[0][0].items[0].position >= 7:
+            raise KeyboardInterrupt
+        return shard_rows(plan, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tcs.extraction.extract.shard_rows", cut)
+        with pytest.raises(KeyboardInterrupt):
+            extracted(data / "odd", tmp_path / "s", teacher)
+    assert len(list((tmp_path / "s").glob("shard-*.h5"))) == 1
+    again = extracted(data / "odd", tmp_path / "s", teacher)
+    assert counts_of(again) == counts_of(whole)
+    assert {path.suffix for path in again.path.iterdir()} == {".h5", ".json"}
+
+
+def test_counts_are_of_all_images_after_a_pass_that_was_refused(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data / "odd", tmp_path / "images")
+    (tmp_path / "images/c0/broken.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="1 of 17 images are bad"):
+        extracted(tmp_path / "images", tmp_path / "s", teacher)
+    assert "5 images turned upright by their EXIF orientation." in capsys.readouterr().err
+    store = extracted(tmp_path / "images", tmp_path / "s", teacher, max_bad=1)  # decodes nothing
+    told = capsys.readouterr().err
+    assert "5 images turned upright by their EXIF orientation." in told
+    assert "images, as an earlier release" not in told
+    assert counts_of(store) == counts_of(extracted(data / "odd", tmp_path / "whole", teacher))
+
+
+def test_a_pass_that_an_earlier_release_began_says_of_how_many_it_counted(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data / "odd", tmp_path / "images")
+    (tmp_path / "images/c1/zz.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="1 of 17 images are bad"):
+        extracted(tmp_path / "images", tmp_path / "s", teacher)
+    for path in (tmp_path / "s").glob("*.note"):
+        path.unlink()  # which no earlier release wrote
+    capsys.readouterr()
+    (tmp_path / "images/c1/zz.png").write_bytes(encoded(np.full((30, 24, 3), 7, np.uint8)))
+    store = extracted(tmp_path / "images", tmp_path / "s", teacher)
+    assert "of 3 of the 17 images, as an earlier release decoded the others:" in capsys.readouterr().err
+    assert counts_of(store)[0]["images"] == 3
 
 
 def test_workers_tell_what_they_did_too(data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -299,7 +358,9 @@ def test_a_student_in_use_sees_as_it_was_trained(
 ) -> None:
     new, old = student(tmp_path / "new", PixelRules()), student(tmp_path / "old", EARLIER)
     path = data / "odd/c1/1.png"
-    by_old, by_new = (open_model(str(run), None, torch.device("cpu")).pixels()(path.read_bytes()) for run in (old, new))
+    by_old, by_new = (
+        open_model(str(run), None, torch.device("cpu")).pixels()(path.read_bytes()).pixels_SS3 for run in (old, new)
+    )
     straight = np.asarray(Image.open(data / "straight/c1/1.png").resize((16, 20), Image.Resampling.BICUBIC))[2:18]
     assert np.array_equal(by_new, straight)
     assert not np.array_equal(by_old, straight)
@@ -369,6 +430,36 @@ def test_predict_and_eval_name_what_they_leave_out(
     assert "1 file .psd left out (c0/scan.psd): convert to PNG or JPEG first." in capsys.readouterr().err
     evaluate(EvalConfig(run=str(run), store=str(images)))
     assert "1 file .psd left out (c0/scan.psd)" in capsys.readouterr().err
+
+
+def test_predict_and_eval_tell_of_pixels_what_extract_tells(
+    data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, run = tmp_path / "images", student(tmp_path / "run", PixelRules())
+    shutil.copytree(data / "odd", images)
+    (images / "c1/scan.png").write_bytes(encoded(np.arange(600, dtype=np.uint16).reshape(20, 30)))
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(images / "c0/moving.gif", save_all=True, append_images=frames[1:])
+    extracted(images, tmp_path / "s", teacher)
+    sentences = told_of_pixels(capsys.readouterr().err)
+    assert len(sentences) == 4
+    assert "c1/scan.png" in sentences[-1]
+    predict(PredictConfig(model=str(run), paths=(str(images),), batch_size=3))
+    assert told_of_pixels(capsys.readouterr().err) == [*sentences[:-1], sentences[-1].replace("c1/", f"{images}/c1/")]
+    evaluate(EvalConfig(run=str(run), store=str(images), batch_size=3))
+    assert told_of_pixels(capsys.readouterr().err) == sentences
+    evaluate(EvalConfig(run=str(student(tmp_path / "old", EARLIER)), store=str(images)))  # which never looked
+    assert told_of_pixels(capsys.readouterr().err) == []
+    model = open_model(str(run), None, torch.device("cpu"))
+    pixels = TimmPixels({"input_size": (3, 8, 8), "interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"})
+    content = (images / "c1/1.png").read_bytes()
+    assert pixels(content, PixelRules()).done == model.pixels()(content).done == {"turned_upright"}
+
+
+def told_of_pixels(text: str) -> list[str]:
+    """The lines on what was done to make pixels."""
+    words = ("turned upright by", "with transparency shown", "frames or pages:", "of 16 bits with")
+    return [line for line in text.splitlines() if any(word in line for word in words)]
 
 
 def test_an_exported_student_carries_its_rules(tmp_path: pathlib.Path) -> None:

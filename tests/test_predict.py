@@ -22,6 +22,7 @@ from tcs.cli import main
 from tcs.config.evaluate import EvalConfig
 from tcs.errors import DivergedError
 from tcs.evaluation.students import predict_rows
+from tcs.images.decode import Square
 from tcs.inference.network import require_finite
 from tcs.inference.opening import open_model
 from tcs.inference.runs import load_student
@@ -266,9 +267,9 @@ def test_few_images_wait_decoded(tmp_path: pathlib.Path) -> None:
     decoded: list[int] = []
     begun: list[int] = []
 
-    def pixels(data: bytes) -> np.ndarray:
+    def pixels(data: bytes) -> Square:
         decoded.append(1)
-        return np.zeros((4, 4, 3), np.uint8)
+        return Square(np.zeros((4, 4, 3), np.uint8))
 
     class Network:
         def __call__(self, images_B3SS: torch.Tensor) -> np.ndarray:

@@ -27,6 +27,19 @@ def manifest_of(path):
     return json.loads((path / "manifest.json").read_text())
 
 
+def test_labels_are_taken_away(tmp_path):
+    path = cache.create(
+        tmp_path / "x.store", {"avg": np.eye(3, dtype=np.float32)}, keys=["a", "b", "c"], labels=["x", "y", None]
+    )
+    found = cache.set_labels(path, {"a": None, "b": "z", "c": None}, source={"by": "me"})
+    assert found == cache.LabelChanges(added=0, changed=1, same=1, removed=1)
+    store = cache.open(path)
+    assert (store.classes, store.labels_N.tolist()) == (("z",), [-1, 0, -1])
+    assert store.manifest.later_labels.history == ({"by": "me", "added": 0, "changed": 1, "removed": 1},)
+    assert cache.set_labels(path, {"a": None}, source={}) == cache.LabelChanges(added=0, changed=0, same=1)
+    assert len(cache.open(path).manifest.later_labels.history) == 1
+
+
 def test_labels_are_added_and_corrected_and_identity_and_shards_stay(store):
     shards = {path.name: path.read_bytes() for path in store.path.glob("*.h5")}
     found = cache.set_labels(store.path, {"c": "yak", "f": "ant", "a": "ant"}, source={"file": "l.csv"})

@@ -83,7 +83,7 @@ def test_extraction_ends_with_the_summary(
     assert "image sizes" not in capsys.readouterr().err  # finished already
 
 
-def test_a_repair_keeps_the_counts_of_the_whole_and_a_resumed_pass_says_of_how_many_they_are(
+def test_a_repair_and_a_resumed_pass_count_the_whole_and_one_of_an_earlier_release_says_of_how_many(
     folder: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = pathlib.Path(shutil.copytree(folder / "x.store", tmp_path / "x.store"))
@@ -98,11 +98,15 @@ def test_a_repair_keeps_the_counts_of_the_whole_and_a_resumed_pass_says_of_how_m
             raise KeyboardInterrupt
         write(self, index, rows)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(cache.StoreWriter, "write_shard", stop)
-        with pytest.raises(KeyboardInterrupt):
-            extract(config(folder / "data", tmp_path / "y.store", teacher, rows_per_shard=3))
+    for name in ("y.store", "z.store"):
+        with monkeypatch.context() as patch:
+            patch.setattr(cache.StoreWriter, "write_shard", stop)
+            with pytest.raises(KeyboardInterrupt):
+                extract(config(folder / "data", tmp_path / name, teacher, rows_per_shard=3))
     found = store_facts(extract(config(folder / "data", tmp_path / "y.store", teacher, rows_per_shard=3)))
+    assert found["seen"] == before
+    (tmp_path / "z.store/shard-00000.note").unlink()  # which no earlier release wrote
+    found = store_facts(extract(config(folder / "data", tmp_path / "z.store", teacher, rows_per_shard=3)))
     assert found["seen"]["images"] == 5
     assert lines(found)["image sizes"].endswith(" (of 5 of the 8 images: those of the last pass)")
 

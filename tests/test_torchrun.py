@@ -152,3 +152,13 @@ def test_an_error_of_one_rank_is_told_by_that_rank(
     )  # torchrun ends it before it says so
     assert "no space left" not in first
     assert manifest_of(tmp_path / "s")["state"] == "open"
+
+
+def test_fewer_images_than_ranks_are_extracted_as_by_one(teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    data = fill(tmp_path / "data", 2)  # one shard, and one rank of three to write it
+    arguments = command(data, tmp_path / "s", teacher)
+    assert run_processes(3, launched.run_command, tmp_path, "few", arguments) == [0, 0, 0]
+    one = extract(config(data, tmp_path / "one", teacher, rows_per_shard=2, batch_size=2))
+    require_same(tmp_path / "s", one)
+    assert json.loads(launched.said(tmp_path, "few", "out"))["rows"] == 2  # one voice
+    assert cache.open(tmp_path / "s").manifest.provenance["seen"] == cache.open(one).manifest.provenance["seen"]

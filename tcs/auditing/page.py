@@ -77,16 +77,22 @@ def page_bytes(found: Audit, store: cache.Store, tests: Sequence[cache.Store], c
             found=found,
             near=f"{config.near:g}",
             sections=sections,
-            absent=[TITLES[kind][0] for kind in KINDS if not found.of(kind)],
+            absent=[TITLES[kind][0] for kind in KINDS if not found.of(kind) and (kind != "leak" or tests)],
+            is_tested=bool(tests),
             tables=[sheet for sheet in (_mixed(found.confusions), _classes(found.classes)) if sheet.rows],
         )
         .encode()
     )
 
 
+def likely(errors: Sequence[AuditFinding]) -> int:
+    """How many labels look more like another class; all others are in the ranking, too."""
+    return sum(item.score > 0 for item in errors)
+
+
 def headline(found: Audit) -> str:
     """What matters most, in one sentence."""
-    wrong = sum(item.score > 0 for item in found.of("label-error"))
+    wrong = likely(found.of("label-error"))
     copies = sum(len(found.of(kind)) for kind in ("duplicate", "near-duplicate", "conflict"))
     told = [
         f"{wrong:,} of {found.labelled:,} labels look more like another class" if found.of("label-error") else "",
@@ -103,6 +109,10 @@ def _section(kind: str, lines: Sequence[AuditFinding], album: "_Album", most: in
     album.prepare(shown)
     title, lede = TITLES[kind]
     count = f"{len(lines):,}" if len(shown) == len(lines) else f"the first {len(shown):,} of {len(lines):,}"
+    if kind == "label-error":
+        count += (
+            f", of which {likely(lines):,} look more like another class (above 0); the others are ranked behind them"
+        )
     return Section(kind=kind, title=title, lede=lede, count=count, cards=[_card(line, album) for line in shown])
 
 

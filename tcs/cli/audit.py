@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from tcs.auditing.result import Audit
 
 SHOWN, PAIRS = 5, 3
+WORDS = {
+    "duplicate": "exact copies",
+    "near-duplicate": "near copies, by cosine",
+    "leak": "copies of test images",
+    "conflict": "copies with two labels",
+    "outlier": "images like no other, by robust deviations",
+}
 
 
 @click.command()
@@ -54,16 +61,18 @@ def _lines(found: "Audit", config: AuditConfig) -> list[str]:
         if kind == "label-error":
             wrong = sum(item.score > 0 for item in found.of(kind))
             lines.append(
-                f"label-error: {count:,} ranked, {wrong:,} look more like another class"
+                f"label-error (labels that look wrong): {wrong:,} of {count:,}"
                 if count
-                else "label-error: none"
+                else "label-error: not looked for"
             )
             worst = [item for item in worst if item.score > 0]
+        elif kind == "leak" and not config.test:
+            lines.append(f"leak ({WORDS[kind]}): not looked for without --test")
         else:
-            lines.append(f"{kind}: {count:,}" if count else f"{kind}: none")
+            lines.append(f"{kind} ({WORDS[kind]}): {count:,}" if count else f"{kind} ({WORDS[kind]}): none")
         lines += [f"  {item.score:6.3f} {item.key}{_what(item)}" for item in worst]
     for item in found.confusions[:PAIRS]:
-        lines.append(f"{item.label} is taken for {item.taken_for}: {item.images:,} of {item.rows:,}")
+        lines.append(f"mixed up: {item.label} is taken for {item.taken_for}, {item.images:,} of {item.rows:,}")
     lines += [f"few images: {item.name} ({item.rows:,})" for item in found.classes if item.is_few][:SHOWN]
     lines += [f"one-sided: {item.name} (spread {item.spread:.2f})" for item in found.classes if item.is_one_sided][
         :SHOWN
@@ -81,7 +90,11 @@ def _what(item: Any) -> str:
 
 
 def _next(config: AuditConfig) -> str:
-    table = next((path for path in config.out if path.lower().endswith(".csv")), None)
+    table, page = (next((path for path in config.out if path.lower().endswith(end)), None) for end in (".csv", ".html"))
     if table is None:
         return "All lines as a table: --out audit.csv; with pictures: --out audit.html."
-    return f"Look through {table}, take out what is right, then: tcs cache subset {config.store} --exclude {table} --out NEW.store"
+    return (
+        f"Look through {page or table}, take lines of what is right out of {table}, then: tcs cache subset {config.store} --exclude "
+        f"{table} --out NEW.store (copies, leaks and conflicts; wrong labels: tcs cache label)\n"
+        "One pass: an audit of NEW.store ranks its labels and outliers anew, and there is always a first."
+    )

@@ -49,20 +49,22 @@ def _lines(found: "Look") -> list[str]:
     lines = [f"{found.store}: {found.images:,} images, {found.labelled:,} with a label, readout {found.readout}"]
     drawn = f"{found.asked:,} images" + (" drawn" if found.asked < found.images else "")
     lines.append(
-        f"of the {found.neighbours} nearest by features are kept (mean of {drawn}; chance {100 * found.kept[0].chance:.3g} %):"
+        f"kept of the {found.neighbours} nearest images by features (mean of {drawn}; by chance {100 * found.kept[0].chance:.3g} %):"
     )
     for space in found.kept[1:]:
         error = "" if space.error is None else f" +- {196 * space.error:.1f}"
         lines.append(f"  {space.space} ({space.dims:,}, {space.source}): {100 * space.recall:.1f}{error} %")
     same = [f"{item.space} {100 * item.same_class:.1f} %" for item in found.kept if item.same_class is not None]
     if same:
-        lines.append(f"of the nearest are of the same class: {', '.join(same)}")
+        lines.append(f"of the same class among the {found.neighbours} nearest: {', '.join(same)}")
+    if found.classes:
+        lines.append("most and least typical of a class (mean cosine to the others of it):")
     for item in found.classes[:SHOWN]:
         if item.most:
             most, least = (f"{image.key} ({image.centrality:.2f})" for image in (item.most[0], item.least[0]))
-            lines.append(f"{item.name} ({item.images:,}): most typical {most}, least {least}")
+            lines.append(f"  {item.name} ({item.images:,}): {most}; {least}")
     if len(found.classes) > SHOWN:
-        lines.append(f"{len(found.classes) - SHOWN:,} more classes are on the page.")
+        lines.append(f"  {len(found.classes) - SHOWN:,} more classes are on the page")
     return [
         *lines,
         f"{found.page}: {found.page_bytes / 1e6:.1f} MB, {' and '.join(found.maps)} of {found.mapped:,} images",

@@ -18,6 +18,7 @@ from tcs.evaluation.judged import Judged, match_names
 from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
 from tcs.images.stored import ReadRow, cores, find_images, rules_of
+from tcs.images.told import PixelCounts
 from tcs.inference.model import UsableModel
 from tcs.inference.sources import NamedImage
 from tcs.inference.stream import Flow, Scored, score_images
@@ -75,7 +76,8 @@ def judge_rows(model: UsableModel, store: cache.Store, config: EvalConfig) -> Ju
     files = RowFiles(find_images(store, config.data))
     images = [NamedImage(store.keys[row], files, str(row)) for row in rows]
     judged = _judged(model, images, labels_N[rows], str(store.path), rules_of(store), config)
-    return dataclasses.replace(judged, facts=judged.facts | {"cache_id": store.labelled_identity})
+    facts = judged.facts | {"cache_id": store.labelled_identity}
+    return dataclasses.replace(judged, facts=facts, notes=())  # the extraction has told them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +106,11 @@ def _judged(
     known_n16 = model.known_n16
     flow = Flow(batch_size=config.batch_size, workers=config.workers or cores(), hashes=known_n16 is not None)
     batches: list[Scored] = []
+    told = PixelCounts()
     with progress_bar(len(images), "scoring", "images") as bar:
         for batch in score_images(images, model.network, model.pixels(rules), flow):
             batches.append(batch)
+            told.add(zip((images[place].path for place in batch.places_b), batch.done_b, strict=True))
             bar.advance(batch.images)
     broken = tuple((images[place].path, reason) for batch in batches for place, reason in batch.broken)
     if len(broken) == len(images):
@@ -124,6 +128,7 @@ def _judged(
         rules=rules,
         known=None if known_n16 is None else count_known(np.concatenate(hashes), known_n16),
         broken=broken,
+        notes=tuple(told.sentences(rules)),
         facts={"store": where, "infer_samples_per_sec": _rate(whole)},
     )
 

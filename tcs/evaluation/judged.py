@@ -19,7 +19,8 @@ class Judged:
     which become pixels by `rules`.
 
     `known` counts the images that it was trained or fitted on, None where that cannot be known. `broken` are (path, reason) of
-    images that are left out. `facts` are columns of its row. Scores of a ridge probe are no logits, so give no probabilities.
+    images that are left out, `notes` sentences on how files became pixels, of images as they lie. `facts` are columns of its row. Scores
+    of a ridge probe are no logits, so give no probabilities.
     """
 
     classes: Sequence[str]
@@ -31,6 +32,7 @@ class Judged:
     known: int | None
     facts: dict[str, Any]
     broken: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     has_probabilities: bool = True
 
 

@@ -64,6 +64,8 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
         if line is not None:
             say(line)
     judged = [(model, _judge(model, data, config)) for model in models]
+    for sentence in dict.fromkeys(sentence for _, found in judged for sentence in found.notes):
+        say(sentence)
     rows = [_row(model, found, config) for model, found in judged]
     if config.out is not None:
         save_rows(pathlib.Path(config.out), rows)

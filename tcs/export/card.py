@@ -7,12 +7,15 @@ from typing import Any
 import huggingface_hub
 import timm
 
+from tcs.config.pixels import rules_in
 from tcs.errors import listed
 from tcs.evaluation.scores import wilson
+from tcs.export.opening_lines import IMPORTS, open_image_lines
 
 LISTED_CLASSES = 40
 UNKNOWN = "unknown"  # as stores have it of a licence that nobody told
 TASK = "image-classification"
+TRANSFORM = "the student"  # whose metadata it is, for a message
 
 # What the Hub knows by name; any other licence is `other` there, with its name beside it.
 HUB_LICENCES = (
@@ -123,9 +126,12 @@ def _use(metadata: Mapping[str, Any]) -> str:
         else ""
     )
     return (
-        f"## Use\n\n```python\nimport timm\n{ours}\n"
+        f"## Use\n\n```python\nimport timm\nimport torch\n{IMPORTS}{ours}\n"
         'model = timm.create_model("local-dir:PATH", pretrained=True).eval()  # or hf-hub:OWNER/NAME\n'
-        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n```"
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\n\n"
+        f"{open_image_lines(rules_in(metadata['transform'], TRANSFORM))}\n\n"
+        'with torch.inference_mode():\n    outputs = model(transform(open_image("photo.jpg"))[None])\n```\n\n'
+        "`tcs predict PATH photo.jpg` does the same, and more for rarer files (colour profiles, 16 bits, CMYK)."
     )
 
 
@@ -174,6 +180,7 @@ def _start(run: Mapping[str, Any]) -> str:
 def _image_rows(metadata: Mapping[str, Any]) -> dict[str, Any]:
     transform = metadata["transform"]
     return {
+        "from file to pixels": rules_in(transform, TRANSFORM).describe(),
         "side": f"{transform['img_size']} px",
         "square": transform["crop"],
         "interpolation": transform["interpolation"],

@@ -11,9 +11,11 @@ import timm.models
 from safetensors import SafetensorError
 
 from tcs.checkpoint import load_weights
+from tcs.config.pixels import rules_in
 from tcs.config.plain import with_tuples
 from tcs.errors import ModelError, first_line
 from tcs.export.metadata import reconstruction, to_text
+from tcs.export.opening_lines import IMPORTS, open_image_lines
 from tcs.inference.card import FILE, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
 from tcs.plain_files import FOLDED
@@ -73,18 +75,19 @@ def data_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_script(metadata: Mapping[str, Any]) -> str:
-    """A Python script that leaves `model`, `transform` and `classes` behind."""
+    """A Python script that leaves `model`, `open_image`, `transform` and `classes` behind."""
     arguments = {"num_classes": len(metadata["classes"]), **with_tuples(metadata["kwargs"])}
     given = "".join(f", {name}={value!r}" for name, value in arguments.items())
     transform = "".join(f"    {name}={value!r},\n" for name, value in data_config(metadata).items())
     ours = "import tcs.students.zoo  # makes the name known to timm\n" if metadata["architecture"] in STUDENTS else ""
     return (
         '"""The student, loaded by timm: runpy.run_path("load.py")["model"], or these lines in a program of yours."""\n\n'
-        f"import pathlib\n\nimport timm\nfrom timm.data import create_transform\n{ours}\n"
+        f"import pathlib\n\nimport timm\n{IMPORTS}from timm.data import create_transform\n{ours}\n"
         f'weights = pathlib.Path(__file__).with_name("{WEIGHTS}")\n'
         f"model = timm.create_model({metadata['architecture']!r}, checkpoint_path=str(weights){given}).eval()\n"
         f"transform = create_transform(\n{transform})\n"
-        f"classes = {tuple(metadata['classes'])!r}\n"
+        f"classes = {tuple(metadata['classes'])!r}\n\n\n"
+        f"{open_image_lines(rules_in(metadata['transform'], SCRIPT))}"
     )
 
 

@@ -18,6 +18,7 @@ from tcs.config.extract import ExtractConfig, as_json
 from tcs.config.plain import require_config
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import DataError, listed
+from tcs.extraction.counted import Counted, counted_of
 from tcs.extraction.decoding import Collate, DecodedBatch, cut
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
@@ -28,7 +29,7 @@ from tcs.extraction.workers import decoded_batches, naming_lost_workers
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.given_labels import give_labels
-from tcs.store_summary import SEEN, image_lines, recorded, summary_of
+from tcs.store_summary import image_lines, summary_of
 
 # A batch of 1 takes other arithmetic than the same image in a larger one; 8 and more agree bit for bit on a CPU.
 MIN_BATCH = 8
@@ -104,7 +105,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
         return
     plan_identity, share = told
     if not share:
-        report([], extraction.told, extraction.seen, ranks)
+        report([], ranks)
         return
     part = cache.PartWriter(extraction.config.out, plan_identity, share=share)
     teacher = projected(extraction.teacher, projections_of(part.plan))
@@ -112,7 +113,7 @@ def _follow(extraction: Extraction, ranks: Ranks) -> None:
     with progress_bar(0, "extract", "images") as bar, cache.WriteBehind(part.write_shard) as write:
         for index, rows in _shards(extraction, part.plan, share, shared_bar(ranks, bar)):
             write(index, rows)
-    report(write.results, extraction.told, extraction.seen, ranks)
+    report(write.results, ranks)
 
 
 def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> None:
@@ -125,9 +126,8 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     share = share_out(writer.plan, writer.pending(), ranks)
     images = write_pending(extraction, writer, share, ranks)
     seconds = time.perf_counter() - start
-    _tell_pixels(
-        extraction, len(writer.plan.keys)
-    )  # now: a run that finds too many bad images has looked at the others, too
+    counted = counted_of(writer)
+    _tell_pixels(config, writer, counted)  # now: a run that finds too many bad images has looked at the others, too
     require_good(config, writer.plan, writer.quarantine)
     run: dict[str, Any] = {
         "images": images,
@@ -135,8 +135,7 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
         "images_per_second": round(images / seconds, 1),
     }
     run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
-    counts = {"pixels": extraction.told.to_json(), SEEN: _seen(extraction, writer, images)}
-    manifest = writer.close(provenance={"run": run, **counts})
+    manifest = writer.close(provenance={"run": run, **counted.to_json()})
     bad = len(manifest.quarantine)
     say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
     tell_left_out(manifest.quarantine)
@@ -148,20 +147,14 @@ def tell_left_out(bad: Sequence[cache.Quarantined]) -> None:
         say(f"left out: {listed((f'{entry.key} ({entry.reason})' for entry in bad), LISTED)}.")
 
 
-def _tell_pixels(extraction: Extraction, rows: int) -> None:
-    """What was done to make pixels of the images; of a resumed pass only those of this run were seen."""
-    sentences = extraction.told.sentences(extraction.config.rules)
-    if sentences and extraction.told.images < rows:
-        say(f"of the {extraction.told.images:,} images that were decoded in this run, not in the one before:")
+def _tell_pixels(config: ExtractConfig, writer: cache.StoreWriter, counted: Counted) -> None:
+    """What was done to make pixels of the images; of a store that an earlier release began, of those of this run."""
+    sentences = counted.pixels.sentences(config.rules)
+    rows = len(writer.plan.keys) - len(writer.quarantine)
+    if sentences and counted.pixels.images < rows:
+        say(f"of {counted.pixels.images:,} of the {rows:,} images, as an earlier release decoded the others:")
     for sentence in sentences:
         say(sentence)
-
-
-def _seen(extraction: Extraction, writer: cache.StoreWriter, images: int) -> dict[str, Any]:
-    """What was counted of the images; where this run has done a part of a store that was whole before, what was counted then."""
-    mine = extraction.seen.to_json()
-    before = None if images == len(writer.plan.keys) else recorded(cache.read_manifest(writer.path).provenance)[SEEN]
-    return mine if before is None or before["images"] < mine["images"] else before
 
 
 def write_pending(
@@ -178,7 +171,7 @@ def write_pending(
         with cache.WriteBehind(writer.write_shard) as write:
             for index, rows in _shards(extraction, plan, pending if share is None else share, bar):
                 write(index, rows)
-        adopt_parts(writer, extraction.told, extraction.seen, ranks, meanwhile=lambda: bar.advance(0))
+        adopt_parts(writer, ranks, meanwhile=lambda: bar.advance(0))
     return images
 
 
@@ -224,8 +217,6 @@ def batch_features(
         for batch in stream:
             with naming_lost_workers(), extraction.forward.images(len(batch.items)):
                 rows = batch_rows(extraction.teacher, batch, plan)
-            extraction.told.add(batch.items, plan.keys)
-            extraction.seen.add((plan.keys[item.position], item.seen) for item in batch.items if item.seen is not None)
             yield batch, rows
             bar.advance(len(batch.items))
 

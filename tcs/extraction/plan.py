@@ -21,8 +21,6 @@ from tcs.extraction.projections import (
     projections_of,
     widths_of,
 )
-from tcs.extraction.seen import SeenImages
-from tcs.extraction.told import PixelCounts
 from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch, say
@@ -44,8 +42,6 @@ class Extraction:
     positions: ImagePositions
     given: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> class name, of the label file
     forward: Stopwatch = dataclasses.field(default_factory=Stopwatch)
-    told: PixelCounts = dataclasses.field(default_factory=PixelCounts)
-    seen: SeenImages = dataclasses.field(default_factory=SeenImages)
 
     @functools.cached_property
     def labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:

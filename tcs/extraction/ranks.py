@@ -8,8 +8,6 @@ import cache
 from cache import digest_of_json
 from tcs.distributed.ranks import Ranks
 from tcs.errors import DataError
-from tcs.extraction.seen import SeenImages
-from tcs.extraction.told import PixelCounts
 
 SETTLED_BY_RANK_0 = ("batch_size", "constants")
 
@@ -50,22 +48,16 @@ def share_of(ranks: Ranks) -> tuple[str, list[int]] | None:
     return told and (told["plan_identity"], ranks.share(told["shards"]))
 
 
-def report(written: list[cache.WrittenShard], told: PixelCounts, seen: SeenImages, ranks: Ranks) -> None:
-    """Tell rank 0 what this rank has written, and counted of the images. Every rank does, once, unless the store was finished."""
-    shards = [dataclasses.asdict(shard) for shard in written]
-    ranks.gather_json({"shards": shards, "told": told.to_json(), "seen": seen.to_json()})
+def report(written: list[cache.WrittenShard], ranks: Ranks) -> None:
+    """Tell rank 0 what this rank has written. Every rank does, once, unless the store was finished."""
+    ranks.gather_json([dataclasses.asdict(shard) for shard in written])
 
 
-def adopt_parts(
-    writer: cache.StoreWriter, told: PixelCounts, seen: SeenImages, ranks: Ranks, meanwhile: Callable[[], None]
-) -> None:
-    """Wait, on rank 0, for the reports of all other ranks, and take over their shards and counts; CacheError for a shard not there."""
+def adopt_parts(writer: cache.StoreWriter, ranks: Ranks, meanwhile: Callable[[], None]) -> None:
+    """Wait, on rank 0, for the reports of all other ranks, and take over their shards; CacheError for a shard that is not there."""
     for found in ranks.gather_json(None, meanwhile):
-        if found is not None:
-            told.take(found["told"])
-            seen.add_counts(found["seen"])
-            for shard in found["shards"]:
-                writer.adopt(cache.WrittenShard(**shard))
+        for shard in found or ():
+            writer.adopt(cache.WrittenShard(**shard))
 
 
 def _digests(plan: cache.Plan) -> dict[str, str]:

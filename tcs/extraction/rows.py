@@ -9,6 +9,7 @@ import numpy as np
 
 import cache
 from cache.fingerprint import DIGEST_BYTES
+from tcs.extraction.counted import Counted
 from tcs.extraction.decoding import DecodedBatch
 from tcs.teacher.model import Teacher
 
@@ -23,9 +24,11 @@ def batch_rows(teacher: Teacher, batch: DecodedBatch, plan: cache.Plan) -> dict[
 
 
 def shard_rows(plan: cache.Plan, parts: Sequence[tuple[DecodedBatch, dict[str, np.ndarray]]]) -> cache.ShardRows:
-    """One shard from its batches: R rows for the good images, a quarantine entry for each bad one."""
+    """One shard from its batches: R rows for the good images, a quarantine entry for each bad one; its note is what was counted."""
     items = [item for batch, _ in parts for item in batch.items]
     good = [item for item in items if item.reason is None]
+    counted = Counted()
+    counted.add(items, plan.keys)
     hashes = b"".join(item.content_hash for item in good)
     return cache.ShardRows(
         positions_N=np.array([item.position for item in good], dtype=np.int64),
@@ -38,6 +41,7 @@ def shard_rows(plan: cache.Plan, parts: Sequence[tuple[DecodedBatch, dict[str, n
             for item in items
             if item.reason is not None
         ],
+        note=counted.to_json(),
     )
 
 

@@ -74,7 +74,7 @@ class SeenImages:
 
     def __init__(self) -> None:
         """Nothing seen yet."""
-        self._images = 0
+        self.images = 0
         self._counts: dict[str, Counter[str]] = {
             name: Counter() for name in ("widths", "heights", "formats", "suspicious")
         }
@@ -83,7 +83,7 @@ class SeenImages:
     def add(self, images: Iterable[tuple[str, Seen]]) -> None:
         """Count images, by key."""
         for key, seen in images:
-            self._images += 1
+            self.images += 1
             for name, value in (("widths", seen.width), ("heights", seen.height), ("formats", seen.format)):
                 self._counts[name][str(value)] += 1
             for suspicion in seen.suspicions():
@@ -92,7 +92,7 @@ class SeenImages:
 
     def add_counts(self, told: Mapping[str, Any]) -> None:
         """Count what `to_json` gave of another pass."""
-        self._images += told["images"]
+        self.images += told["images"]
         for name, counts in self._counts.items():
             counts.update(told[name])
         for suspicion, keys in told["named"].items():
@@ -101,7 +101,7 @@ class SeenImages:
     def remove(self, images: Iterable[tuple[str, Seen]]) -> None:
         """Take images out of the counts."""
         for key, seen in images:
-            self._images -= 1
+            self.images -= 1
             for name, value in (("widths", seen.width), ("heights", seen.height), ("formats", seen.format)):
                 self._counts[name].subtract([str(value)])
             self._counts["suspicious"].subtract(seen.suspicions())
@@ -117,7 +117,7 @@ class SeenImages:
     def to_json(self) -> dict[str, Any]:
         """The counts as JSON types: `images`, and by value `widths`, `heights`, `formats`, `suspicious`; `named` are first keys of each."""
         counts = {name: dict(sorted((+found).items())) for name, found in self._counts.items()}
-        return {"images": self._images, **counts, "named": {name: keys for name, keys in self._named.items() if keys}}
+        return {"images": self.images, **counts, "named": {name: keys for name, keys in self._named.items() if keys}}
 
     def _name(self, suspicion: str, keys: list[str]) -> None:
         known = self._named[suspicion]

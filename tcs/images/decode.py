@@ -5,16 +5,20 @@ Knows nothing of teachers, and nothing of where the bytes lie. Every pixel of th
 Ordinary colour JPEGs go through simplejpeg where it is installed, with Pillow's pixels; all else, and whatever it stumbles over, is
 Pillow's, which also says what is wrong. Pillow is asked for the formats of `tcs.images.formats` and no others: some of those that it knows
 start programs (EPS starts Ghostscript) or follow names in the file, whatever the file is called.
+
+Legend: S side of a square.
 """
 
 import contextlib
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from tcs.config.pixels import FIRST, PixelRules
@@ -22,7 +26,7 @@ from tcs.images import earlier
 from tcs.images.colour import FIRST_FRAME, TURNED, follow_profile, to_rgb
 from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, exif_in_text, orientation_in, upright
 from tcs.images.formats import formats, unread
-from tcs.images.jpeg import NO_MARKERS, START, markers_of, quick_pixels
+from tcs.images.jpeg import NO_MARKERS, START, BadJpegError, Markers, markers_of, quick_pixels
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
 MAX_ASPECT_RATIO = 1000
@@ -39,6 +43,10 @@ SIXTEEN = 16
 PNG_DEPTH_AT = 24  # in the file: signature, length and name of IHDR, width, height
 PNG_START = b"\x89PNG\r\n\x1a\n"
 BITS_PER_SAMPLE = 258  # TIFF 6.0, 8
+# Netpbm's pgm(5) and ppm(5): kind, width, height, largest value, with spaces and comments between; two bytes a value above 255.
+PNM_HEAD_BYTES = 4096
+PNM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+PNM_HEAD = re.compile(rb"P[2356]" + (PNM_GAP + rb"\d{1,10}") * 2 + PNM_GAP + rb"(\d{1,5})\s")
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -51,6 +59,13 @@ class Decoded(NamedTuple):
 
     image: Image.Image
     done: frozenset[str]
+
+
+class Square(NamedTuple):
+    """uint8 pixels (S, S, 3) as a student is shown them, and what was done to make them."""
+
+    pixels_SS3: NDArray[np.uint8]
+    done: frozenset[str] = NOTHING
 
 
 class _Quiet:
@@ -94,11 +109,12 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have switched it on; half an image is no image
     if not data:
         raise BadImageError("empty file")
+    markers = _markers(data, rules)
     pixels_HW3 = quick_pixels(data)
     if pixels_HW3 is not None:
         height, width, _ = pixels_HW3.shape
         _check_shape(width, height)
-        return _finished_jpeg(data, Image.fromarray(pixels_HW3), rules)
+        return _finished_jpeg(markers, Image.fromarray(pixels_HW3), rules)
     try:
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_shape(*image.size)
@@ -110,9 +126,19 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
         raise BadImageError(_reason(error, data, rules)) from error
 
 
-def _finished_jpeg(data: bytes, image: Image.Image, rules: PixelRules) -> Decoded:
+def _markers(data: bytes, rules: PixelRules) -> Markers:
+    """What a JPEG tells of itself, as far as the rules look at it. BadImageError for one that lies."""
+    if rules.version == FIRST or not data.startswith(START):
+        return NO_MARKERS
+    try:
+        return markers_of(data)
+    except BadJpegError as error:
+        raise BadImageError(str(error)) from None
+
+
+def _finished_jpeg(markers: Markers, image: Image.Image, rules: PixelRules) -> Decoded:
     """What is left to do for the decoded pixels of an ordinary colour JPEG."""
-    if rules.version == FIRST or (markers := markers_of(data)) is NO_MARKERS:
+    if markers is NO_MARKERS:
         return Decoded(image, NOTHING)
     done: set[str] = set()
     if markers.profile:
@@ -130,7 +156,7 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
         image.load()
         return Decoded(earlier.to_rgb(image), NOTHING)
     has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))
-    depth = data[PNG_DEPTH_AT] if data.startswith(PNG_START) else _tiff_value(image, BITS_PER_SAMPLE)
+    depth = _depth(data, image)
     orientation, is_turned = _load(image)
     _mend_transparency(image, depth)
     shown, done = to_rgb(image, rules.background, depth == SIXTEEN)
@@ -142,6 +168,16 @@ def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> De
     done |= {FIRST_FRAME} if has_more else set()
     shown.info = {}  # or a profile that was followed would be written into a copy, and followed again
     return Decoded(shown, frozenset(done))
+
+
+def _depth(data: bytes, image: ImageFile.ImageFile) -> int:
+    """Bits of a value in the file, where that is one of which Pillow's pixels do not tell; else 0."""
+    if data.startswith(PNG_START):
+        return data[PNG_DEPTH_AT]
+    if image.format == "PPM":
+        found = PNM_HEAD.match(data[:PNM_HEAD_BYTES])
+        return SIXTEEN if found is not None and int(found[1]) > 255 else 0
+    return _tiff_value(image, BITS_PER_SAMPLE)
 
 
 def _load(image: ImageFile.ImageFile) -> tuple[int, bool]:
@@ -203,11 +239,18 @@ def _reason(error: Exception, data: bytes, rules: PixelRules) -> str:
     return (text or type(error).__name__)[:160]
 
 
-def decode_square(data: bytes, size: int, rules: PixelRules) -> np.ndarray:
+def decode_square(data: bytes, size: int, rules: PixelRules) -> NDArray[np.uint8]:
     """uint8 (size, size, 3): shorter side resized to `size` (bicubic; untouched if equal), then the centre crop."""
-    image = _shorter_side(decode_image(data, rules), size)
+    return square_told(data, size, rules).pixels_SS3
+
+
+def square_told(data: bytes, size: int, rules: PixelRules) -> Square:
+    """The same with what was done."""
+    decoded = decode_told(data, rules)
+    image = _shorter_side(decoded.image, size)
     left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
+    pixels_SS3 = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
+    return Square(pixels_SS3, decoded.done)
 
 
 def decode_whole(data: bytes, size: int, rules: PixelRules) -> np.ndarray:

@@ -25,7 +25,17 @@ END, SCAN = 0xD9, 0xDA
 APP1, APP2 = 0xE1, 0xE2
 EXIF, PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
 SEGMENT = struct.Struct(">BBH").unpack_from  # 0xFF, kind, length
+# Frames with Huffman codes (SOF0 to SOF2): each of the 8 x 8 blocks of a component that is not subsampled takes one bit or more.
+FRAMES, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
+FRAME_SIZE = struct.Struct(">HH").unpack_from  # height, width
+PIXELS_A_BYTE = 8 * 8 * 8
+MOST_SCANS = 500  # of progressive files: cameras and programs make about ten, and each costs as much as an image
+SCAN_START = b"\xff\xda"  # never among coded pixels, where a zero follows 0xFF
 FILL = re.compile(rb"\xff+")
+
+
+class BadJpegError(Exception):
+    """A JPEG that says of itself what its bytes cannot hold, or that takes minutes to decode; str() is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +66,8 @@ def quick_pixels(data: bytes) -> NDArray[np.uint8] | None:
 def markers_of(data: bytes) -> Markers:
     """What the segments before the pixels hold. Of several EXIF segments the first counts; a profile may be in several pieces.
 
-    `NO_MARKERS` itself where there is nothing. Written for speed: a small JPEG is decoded in a tenth of a millisecond.
+    `NO_MARKERS` itself where there is nothing. BadJpegError for a frame that lies. Written for speed: a small JPEG is decoded in a
+    tenth of a millisecond.
     """
     exif, pieces, place = b"", [], len(START)
     try:
@@ -75,6 +86,8 @@ def markers_of(data: bytes) -> Markers:
             elif kind in BARE:
                 place += 2
                 continue
+            elif kind in FRAMES:
+                _check_frame(data, place, kind)
             if length < 2:  # it counts itself
                 break
             place += 2 + length
@@ -84,3 +97,14 @@ def markers_of(data: bytes) -> Markers:
         return NO_MARKERS
     # Each piece begins with its number and the number of pieces.
     return Markers(exif, b"".join(piece[2:] for piece in sorted(pieces)))
+
+
+def _check_frame(data: bytes, place: int, kind: int) -> None:
+    """Refuse more pixels than so few bytes can tell of, which a decoder would fill up with grey, and scans without end."""
+    height, width = FRAME_SIZE(data, place + 5)
+    if height * width > PIXELS_A_BYTE * len(data):
+        raise BadJpegError(f"{width} x {height} pixels by its header, and {len(data):,} bytes, which cannot hold them")
+    if kind == PROGRESSIVE and (scans := data.count(SCAN_START)) > MOST_SCANS:
+        raise BadJpegError(
+            f"{scans:,} scans, as decompression bombs have them; {MOST_SCANS} are the most that are decoded"
+        )

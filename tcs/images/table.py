@@ -14,7 +14,8 @@ from tcs.errors import DataError, did_you_mean
 from tcs.images.listing import ImageList, PathFiles, make_list
 
 PATH, LABEL, KEY = "path", "label", "key"
-DELIMITERS = (",", ";", "\t")  # spreadsheets of some languages save CSV with semicolons
+# Spreadsheets of some languages save CSV with semicolons.
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 # One row: its number in the file, counted as its readers count, and the texts of path, label and key.
 Row = tuple[int, tuple[str | None, str | None, str | None]]
@@ -75,8 +76,13 @@ def _read(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str], Itera
     return (_read_parquet if table.suffix.lower() == ".parquet" else _read_csv)(table, config)
 
 
-def _columns(table: pathlib.Path, config: DataConfig, columns: Sequence[str]) -> tuple[int, int | None, int | None]:
-    """Places of the columns path, label and key among `columns`. DataError: missing though needed, or there twice."""
+def _columns(
+    table: pathlib.Path, config: DataConfig, columns: Sequence[str], separated: str = ""
+) -> tuple[int, int | None, int | None]:
+    """Places of the columns path, label and key among `columns`. DataError: missing though needed, or there twice.
+
+    `separated` says for the message how the first line was read, where that is not by commas.
+    """
     path, label, key = _wanted(config)
     found = ", ".join(columns)[:200]
     needed = [path] if config.target_key is None or config.labels == "none" else [path, label]
@@ -84,7 +90,7 @@ def _columns(table: pathlib.Path, config: DataConfig, columns: Sequence[str]) ->
         if name not in columns:
             hint = did_you_mean(name, columns)
             raise DataError(
-                f"{table} has no column '{name}' (its columns, by the first line: {found}); rename one, or name it with"
+                f"{table} has no column '{name}' (its columns, by the first line{separated}: {found}); rename one, or name it with"
                 f" {'--input-key' if name == path else '--target-key'}.{hint}"
             )
     for name in (path, label, key):
@@ -99,18 +105,18 @@ def _read_csv(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str], I
 
     Fields are separated by commas, or by semicolons or tabs where that is what makes the first line name the paths.
     """
-    lines, header = _csv_with_header(table, _wanted(config)[0])
+    delimiter, lines, header = _csv_with_header(table, _wanted(config)[0])
     if not header:
         raise DataError(f"{table} is empty; its first line must name the columns: path, and label where there are any.")
     columns = [name.strip() for name in header]
-    places = _columns(table, config, columns)
+    places = _columns(table, config, columns, "" if delimiter == "," else f", separated by {DELIMITERS[delimiter]}")
 
     def rows() -> Iterator[Row]:
         for number, fields in lines:
             if len(fields) != len(columns):
                 raise DataError(
                     f"{table} line {number} has {len(fields)} fields, the header {len(columns)};"
-                    " put texts with commas in double quotes."
+                    f" put texts with {DELIMITERS[delimiter]} in double quotes."
                 )
             path, label, key = (None if place is None else fields[place] for place in places)
             yield number, (path, label, key)
@@ -118,17 +124,28 @@ def _read_csv(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str], I
     return columns, rows()
 
 
-def _csv_with_header(table: pathlib.Path, path: str) -> tuple[Iterator[tuple[int, list[str]]], list[str]]:
-    """The lines behind the first one, and that one, separated by the first of DELIMITERS by which there is a column `path`."""
-    lines = _csv_lines(table, DELIMITERS[0])
-    _, header = next(lines, (0, []))
-    for delimiter in DELIMITERS[1:] if path not in (name.strip() for name in header) else ():
-        with contextlib.suppress(DataError):  # what is wrong is told by the first
-            others = _csv_lines(table, delimiter)
-            _, columns = next(others, (0, []))
-            if path in (name.strip() for name in columns):
-                return others, columns
-    return lines, header
+def _csv_with_header(table: pathlib.Path, path: str) -> tuple[str, Iterator[tuple[int, list[str]]], list[str]]:
+    """The first of DELIMITERS by which there is a column `path`, the lines behind the first one, and that one.
+
+    Where there is none by any, that one counts by which the first line has more than one field, so that its columns can be told.
+    """
+    found = [(delimiter, *_first_line_apart(table, delimiter, told=delimiter == ",")) for delimiter in DELIMITERS]
+    by_name = (item for item in found if path in (name.strip() for name in item[2]))
+    by_fields = (item for item in found if len(item[2]) > 1)
+    return next(by_name, None) or next(by_fields, found[0])
+
+
+def _first_line_apart(
+    table: pathlib.Path, delimiter: str, *, told: bool
+) -> tuple[Iterator[tuple[int, list[str]]], list[str]]:
+    """All lines but the first, and the first; what is wrong with a file is `told` by one delimiter alone."""
+    lines = _csv_lines(table, delimiter)
+    try:
+        return lines, next(lines, (0, list[str]()))[1]
+    except DataError:
+        if told:
+            raise
+        return iter(()), []
 
 
 def _csv_lines(table: pathlib.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:

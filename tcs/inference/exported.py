@@ -9,18 +9,16 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import timm
 import timm.data
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from tcs.checkpoint import load_weights
 from tcs.config.pixels import PixelRules
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError
-from tcs.images.decode import decode_image
+from tcs.images.decode import Square, decode_told
 from tcs.inference.card import FILE, Card, read_card
 from tcs.inference.model import UsableModel, of_module
 from tcs.plain_files import CONFIG
@@ -101,7 +99,7 @@ class TimmPixels:
         names = ("input_size", "interpolation", "crop_pct", "crop_mode")
         self._transform = timm.data.create_transform(**{name: facts[name] for name in names}, normalize=False)
 
-    def __call__(self, data: bytes, rules: PixelRules) -> NDArray[np.uint8]:
-        """uint8 (S, S, 3) of the bytes of an image file; BadImageError."""
-        pixels: NDArray[np.uint8] = self._transform(decode_image(data, rules)).permute(1, 2, 0).numpy()
-        return pixels
+    def __call__(self, data: bytes, rules: PixelRules) -> Square:
+        """The pixels of the bytes of an image file, and what was done; BadImageError."""
+        decoded = decode_told(data, rules)
+        return Square(self._transform(decoded.image).permute(1, 2, 0).numpy(), decoded.done)

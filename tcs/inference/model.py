@@ -11,16 +11,16 @@ from torch import nn
 
 from tcs.config.pixels import PixelRules
 from tcs.errors import ArtefactError
-from tcs.images.decode import decode_square
+from tcs.images.decode import Square, square_told
 from tcs.inference.card import Card
 from tcs.inference.network import Network, TorchNetwork
 from tcs.inference.runs import FinishedStudent
 from tcs.metrics import known_hashes
 from tcs.plain_files import SEEN
 
-# The bytes of an image file -> uint8 (S, S, 3); BadImageError for what is no image.
-Pixels = Callable[[bytes], NDArray[np.uint8]]
-PixelsByRules = Callable[[bytes, PixelRules], NDArray[np.uint8]]
+# The bytes of an image file -> its pixels, and what was done to make them; BadImageError for what is no image.
+Pixels = Callable[[bytes], Square]
+PixelsByRules = Callable[[bytes, PixelRules], Square]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,5 +75,5 @@ def of_module(
 
 
 def square_pixels(size: int) -> PixelsByRules:
-    """The pixels that training scores students on: shorter side resized, centre cropped (`decode_square`)."""
-    return lambda data, rules: decode_square(data, size, rules)
+    """The pixels that training scores students on: shorter side resized, centre cropped (`square_told`)."""
+    return lambda data, rules: square_told(data, size, rules)

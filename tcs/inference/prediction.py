@@ -8,6 +8,7 @@ from typing import Any
 from tcs.config.inference import PredictConfig
 from tcs.config.plain import require_config
 from tcs.images.stored import cores
+from tcs.images.told import PixelCounts
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import open_model
 from tcs.inference.predictions import Row, columns, require_free, require_table, rows_of, save_predictions
@@ -47,8 +48,8 @@ def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
 
     `tell` is given the rows of each batch as soon as they are there, which are then not kept, so that there may be any number; the
     first time the columns as well. An image that cannot be read or decoded is named on stderr and has no row. Pixels are those by
-    which `tcs eval` scores the student. ArtefactError for a model that cannot be used, and for an `out` that exists; DataError for
-    paths that name no images.
+    which `tcs eval` scores the student; what was done to make them is told on stderr, as `tcs extract` tells it. ArtefactError for a model
+    that cannot be used, and for an `out` that exists; DataError for paths that name no images.
     """
     require_config(config, PredictConfig)
     out = None if config.out is None else pathlib.Path(config.out)
@@ -63,7 +64,8 @@ def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
     broken: list[tuple[str, str]] = []
     topk = min(config.topk, len(model.card.classes))
     header: Sequence[str] | None = columns(topk)
-    for found, wrong in _batches(images, model, config, topk, temperature):
+    told = PixelCounts()
+    for found, wrong in _batches(images, model, config, topk, temperature, told):
         broken += wrong
         if tell is None:
             rows += found
@@ -80,6 +82,8 @@ def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
     )
     if out is not None:
         save_predictions(out, rows, result.facts(), topk)
+    for sentence in told.sentences(model.card.rules):
+        say(sentence)
     _say_broken(broken, len(images))
     return result
 
@@ -99,14 +103,20 @@ def choose_temperature(model: UsableModel, asked: float | None) -> float | None:
 
 
 def _batches(
-    images: Sequence[NamedImage], model: UsableModel, config: PredictConfig, topk: int, temperature: float | None
+    images: Sequence[NamedImage],
+    model: UsableModel,
+    config: PredictConfig,
+    topk: int,
+    temperature: float | None,
+    told: PixelCounts,
 ) -> Iterator[tuple[list[Row], list[tuple[str, str]]]]:
-    """Rows and broken images, batch by batch."""
+    """Rows and broken images, batch by batch; `told` counts what was done to make pixels."""
     flow = Flow(batch_size=config.batch_size, workers=config.workers or cores())
     with progress_bar(len(images), "predicting", "images") as bar:
         for batch in score_images(images, model.network, model.pixels(), flow):
             broken = [(images[place].path, reason) for place, reason in batch.broken]
             paths = [images[place].path for place in batch.places_b]
+            told.add(zip(paths, batch.done_b, strict=True))
             found = rows_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []
             yield found, broken
             bar.advance(batch.images)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import cache
-from tcs.images.decode import BadImageError, quiet_pillow
+from tcs.images.decode import BadImageError, Square, quiet_pillow
 from tcs.images.stored import THREAD_NAME
 from tcs.inference.model import Pixels
 from tcs.inference.network import Network
@@ -39,7 +39,8 @@ class Flow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A batch: places of its images among all, their logits, and hashes where asked for; `broken` are (place, reason).
+    """A batch: places of its images among all, their logits, hashes where asked for, and what was done to make pixels of each
+    (`tcs.images.told` says it in words); `broken` are (place, reason).
 
     `seconds` is what the forward pass took.
     """
@@ -47,6 +48,7 @@ class Scored:
     places_b: NDArray[np.int64]
     logits_bC: NDArray[np.float32]
     hashes_b16: NDArray[np.uint8] | None
+    done_b: tuple[frozenset[str], ...]
     broken: tuple[tuple[int, str], ...]
     seconds: float
 
@@ -58,9 +60,9 @@ class Scored:
 
 @dataclasses.dataclass(frozen=True)
 class _Decoded:
-    """Pixels (S, S, 3) of an image, or the reason why there are none."""
+    """What an image shows, or the reason why that is nothing."""
 
-    pixels_SS3: NDArray[np.uint8] | None
+    square: Square | None
     content_hash: bytes
     reason: str = ""
 
@@ -111,19 +113,21 @@ def _decoded(image: NamedImage, pixels: Pixels, *, hashes: bool) -> _Decoded:
 
 
 def _scored(places: range, decoded: Sequence[_Decoded], network: Network, flow: Flow) -> Scored:
-    good = [(place, item) for place, item in zip(places, decoded, strict=True) if item.pixels_SS3 is not None]
-    broken = tuple((p, item.reason) for p, item in zip(places, decoded, strict=True) if item.pixels_SS3 is None)
+    items = list(zip(places, decoded, strict=True))
+    good = [(place, item.square, item.content_hash) for place, item in items if item.square is not None]
+    broken = tuple((place, item.reason) for place, item in items if item.square is None)
     started = time.perf_counter()
     if good:
-        pixels_b = [item.pixels_SS3.transpose(2, 0, 1) for _, item in good if item.pixels_SS3 is not None]
+        pixels_b = [square.pixels_SS3.transpose(2, 0, 1) for _, square, _ in good]
         logits_bC = network(torch.from_numpy(np.stack(pixels_b)))
     else:
         logits_bC = np.empty((0, 0), np.float32)
-    hashes = np.frombuffer(b"".join(item.content_hash for _, item in good), np.uint8).reshape(-1, 16)
+    hashes = np.frombuffer(b"".join(content_hash for _, _, content_hash in good), np.uint8).reshape(-1, 16)
     return Scored(
-        places_b=np.array([place for place, _ in good], np.int64),
+        places_b=np.array([place for place, _, _ in good], np.int64),
         logits_bC=logits_bC,
         hashes_b16=hashes if flow.hashes else None,
+        done_b=tuple(square.done for _, square, _ in good),
         broken=broken,
         seconds=time.perf_counter() - started,
     )

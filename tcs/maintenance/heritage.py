@@ -1,8 +1,6 @@
-"""What an update takes over from the store that it follows: options, label file, provenance, counts of images, later labels."""
+"""What an update takes over from the store that it follows: options, provenance, counts of images."""
 
 import dataclasses
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,21 +10,18 @@ from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
 from tcs.config.update import UpdateConfig
 from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
+from tcs.extraction.counted import Counted
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages, look_at
-from tcs.extraction.told import PixelCounts
 from tcs.images.decode import decode_image
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
 from tcs.images.stored import rules_of
+from tcs.images.told import PixelCounts
 from tcs.maintenance.changes import StoreChanges
 from tcs.runtime import environment, progress_bar
-from tcs.splits.given_labels import give_labels, read_given_labels
 from tcs.store_summary import recorded
 from tcs.teacher.source import teacher_to_run
-
-HISTORY = "history"  # entry of a change of labels: those before it, of the store that this one grew from
-GivenLabels = tuple[str, dict[str, str]]  # path of a label file, and class name by key
 
 
 def recorded_options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
@@ -51,14 +46,6 @@ def recorded_options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
     options = recorded_config(store.path, provenance, {name: getattr(config, name) for name in names})
     require_path(options.data, "DATA", store.path)
     return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
-
-
-def given_labels(config: UpdateConfig, options: ExtractConfig, images: ImageList) -> GivenLabels | None:
-    """The label file of this command, or else the recorded one while it is there, and what it says."""
-    path = config.label_file or options.label_file
-    if path is None or (config.label_file is None and not pathlib.Path(path).exists()):
-        return None
-    return path, read_given_labels(path, images.keys, images.origin, options.data)
 
 
 def provenance_of(
@@ -98,13 +85,14 @@ def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) ->
     return dataclasses.replace(options, projection_images=facts[0]["images"])
 
 
-def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> dict[str, Any]:
-    """What was counted of the images: of those extracted now, and of all before, less those that went.
+def seen_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> dict[str, Any]:
+    """What was counted of the images: of those extracted for the update, and of all before, less those that went.
 
     Of the latter alone where the store keeps the original images, for they have to be looked at again; else, where some went, of those
     extracted now.
     """
-    found = SeenImages() if work is None else work.seen
+    found = SeenImages()
+    found.add_counts(counted.seen.to_json())
     before = recorded(store.manifest.provenance)["seen"]
     uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
     odd_n = np.flatnonzero(uses_N != 1).tolist()
@@ -125,11 +113,10 @@ def seen_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) 
     return found.to_json()
 
 
-def pixels_of(store: cache.Store, changes: StoreChanges, work: Extraction | None) -> PixelCounts:
-    """What was done to make pixels: of the images extracted now, and of all before where each of them is still there once."""
+def pixels_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> PixelCounts:
+    """What was done to make pixels: of the images extracted for the update, and of all before where each of them is still there once."""
     found = PixelCounts()
-    if work is not None:
-        found.take(work.told.to_json())
+    found.take(counted.pixels.to_json())
     before = recorded(store.manifest.provenance)["pixels"]
     uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
     if before is not None and before.keys() >= {"images", "counts", "keys"} and (uses_N == 1).all():
@@ -149,33 +136,3 @@ def _names_by_row(store: cache.Store, changes: StoreChanges) -> dict[int, list[s
         if row in found and key == store.keys[row]
     }
     return {row: [store.keys[row], *keys] if store.keys[row] in own else keys for row, keys in found.items()}
-
-
-def take_over_labels(
-    place: pathlib.Path,
-    store: cache.Store,
-    changes: StoreChanges,
-    config: UpdateConfig,
-    given: GivenLabels | None,
-) -> None:
-    """Take over labels that the store was given after its extraction, then those of the label file."""
-    plan, now = store.manifest.plan, store.manifest
-    other = set(changes.relabelled)
-    there = set(changes.plan.keys) - other
-    names = {
-        key: now.classes[label]
-        for key, old, label in zip(plan.keys, plan.labels, now.labels, strict=True)
-        if key in there and label >= 0 and (old < 0 or plan.classes[old] != now.classes[label])
-    }
-    if names:
-        later = () if now.later_labels is None else now.later_labels.history
-        history = [item for entry in later for item in (*entry.get(HISTORY, ()), _without_history(entry))]
-        cache.set_labels(
-            place, names, source={"store": config.store, "identity": store.labelled_identity, HISTORY: history}
-        )
-    if given is not None:
-        give_labels(place, *given)
-
-
-def _without_history(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name != HISTORY}

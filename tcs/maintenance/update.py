@@ -21,6 +21,7 @@ from tcs.config.plain import require_config
 from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.cost import Cost, estimate_cost
+from tcs.extraction.counted import counted_in
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
 from tcs.extraction.extract import batch_features, require_good, tell_left_out
 from tcs.extraction.gate import add_gate
@@ -30,28 +31,28 @@ from tcs.images.listing import ImageList
 from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
 from tcs.maintenance.changes import StoreChanges, find_changes
-from tcs.maintenance.heritage import (
-    GivenLabels,
+from tcs.maintenance.heritage import pixels_of, provenance_of, recorded_options, seen_of
+from tcs.maintenance.labels_now import (
+    LabelsNow,
+    follow_labels,
     given_labels,
-    pixels_of,
-    provenance_of,
-    recorded_options,
-    seen_of,
+    labels_now,
     take_over_labels,
+    tell_labels,
 )
 from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
-from tcs.splits.given_labels import give_labels
-from tcs.store_summary import SEEN, image_lines, summary_of
+from tcs.store_summary import PIXELS, SEEN, image_lines, summary_of
 
 
 def update(config: UpdateConfig) -> StoreChanges:
     """Make a store follow its data set; returns what has changed. With `dry_run` that is told, with its cost, and nothing is written.
 
     Row order, labels, classes and identity are those of a fresh extraction of the data set with the recorded options (but for rows
-    that `keep_gone` keeps); labels that were given later stay, where the data set has not changed that image's class itself. A
-    store that follows already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
+    that `keep_gone` keeps); labels that were given later stay, where the data set has not changed that image's class itself, and a
+    label file is followed, be it that it gained, changed or lost labels, unless `keep_labels` says otherwise. A store that follows
+    already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
     """
     require_config(config, UpdateConfig)
     if place().world_size > 1:
@@ -74,8 +75,10 @@ def _updated(
     )
     for line in changes.describe(options.data):
         say(line)
+    labels = labels_now(store, changes, given, options)
+    tell_labels(labels)
     if changes.is_none:
-        _leave(config, store, given, replacement)
+        _leave(config, store, labels, replacement)
         return changes
     if replacement is not None and changes.leaves_most_out and not config.dry_run:
         raise DataError(
@@ -88,7 +91,7 @@ def _updated(
     if config.dry_run:
         return changes
     _write(out, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
-    take_over_labels(out, store, changes, config, given)
+    take_over_labels(out, store, labels, config)
     add_gate(out)
     done = cache.open(out)
     if replacement is not None:
@@ -103,15 +106,15 @@ def _updated(
 def _leave(
     config: UpdateConfig,
     store: cache.Store,
-    given: GivenLabels | None,
+    labels: LabelsNow,
     replacement: cache.Replacement | None,
 ) -> None:
-    """Say that there is nothing to do, but for labels that a file has gained."""
-    say(f"{store.path} is what would be made of these images now; nothing to do.")
-    if given is not None and replacement is not None:
+    """Say that there is nothing to do, but for labels that a file has gained, changed or lost."""
+    rest = "but for their labels" if labels.are_fewer else "nothing to do"
+    say(f"{store.path} is what would be made of these images now; {rest}.")
+    if replacement is not None:
         replacement.release()
-        found = give_labels(store.path, *given)
-        if found.added or found.changed:
+        if follow_labels(store.path, labels):
             add_gate(store.path)
     elif config.out is not None:
         say(f"{config.out} is not written.")
@@ -175,11 +178,12 @@ def _write(
         require_good(options, writer.plan, writer.quarantine)
         seconds = time.perf_counter() - start
         run = {"images": total, "seconds": round(seconds, 3)}
-        told = pixels_of(store, changes, work)
-        manifest = writer.close(provenance={"run": run, SEEN: seen_of(store, changes, work), "pixels": told.to_json()})
+        counted = counted_in(writer.notes().values())
+        counts = {SEEN: seen_of(store, changes, counted), PIXELS: pixels_of(store, changes, counted).to_json()}
+        manifest = writer.close(provenance={"run": run, **counts})
     say(f"{manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
     tell_left_out(manifest.quarantine)
-    for sentence in [] if work is None else work.told.sentences(work.config.rules):
+    for sentence in counted.pixels.sentences(options.rules):
         say(sentence)
 
 
@@ -217,5 +221,7 @@ def _shards(
             parts = [next(stream) for _ in batches[index]]
             at_n = np.array([at for at in plan.positions(index) if changes.row_P[at] >= 0], np.int64)
             carried = cache.carried_rows(source, plan, at_n, changes.row_P[at_n])
-            yield index, cache.joined_rows([carried, shard_rows(plan, parts)] if parts else [carried])
+            fresh = [shard_rows(plan, parts)] if parts else []
+            rows = cache.joined_rows([carried, *fresh])
+            yield index, dataclasses.replace(rows, note=fresh[0].note) if fresh else rows
             bar.advance(len(at_n))

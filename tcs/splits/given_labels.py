@@ -62,14 +62,22 @@ def roots_of(origin: Mapping[str, Any]) -> dict[str, str]:
     return roots
 
 
-def give_labels(store: str | os.PathLike[str], path: str, names: Mapping[str, str]) -> cache.LabelChanges:
-    """Label the images (by key) of a closed store as `names` says, read from the file `path`, and say what changed."""
+def give_labels(
+    store: str | os.PathLike[str], path: str, names: Mapping[str, str], gone: Mapping[str, str | None] | None = None
+) -> cache.LabelChanges:
+    """Label the images (by key) of a closed store as `names` says, read from the file `path`, and say what changed.
+
+    `gone` are images that the file labels no more, with what they are without it.
+    """
     digest = cache.digest_of_bytes(pathlib.Path(path).read_bytes())
     stored = cache.stored_labels(store)
     spelled = as_spelled(names, () if stored is None else stored[1])
-    found = cache.set_labels(store, spelled, source={"file": path, "digest": digest, "environment": environment()})
-    if found.added or found.changed:
-        say(f"{store}: {found.added:,} labels added and {found.changed:,} corrected by {path}.")
+    found = cache.set_labels(
+        store, {**(gone or {}), **spelled}, source={"file": path, "digest": digest, "environment": environment()}
+    )
+    if found.added or found.changed or found.removed:
+        removed = f", {found.removed:,} taken away" if found.removed else ""
+        say(f"{store}: {found.added:,} labels added and {found.changed:,} corrected{removed} by {path}.")
     else:
         say(f"{store}: all {found.same:,} labels of {path} are there already.")
     return found

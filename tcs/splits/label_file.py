@@ -1,8 +1,8 @@
 """Files that say of which class images are: `class key` lines, a table with the columns `key` (or `path`) and `class`, or the JSON
 of CoOp's splits, of whose entries `[path, number, class]` the list `train` is read.
 
-The form is told by the first line. In a table, which a spreadsheet may have saved (with commas or semicolons, with or without a
-byte-order mark, with the line ends of any system), rows without a class are not labelled yet and are passed over, as are further
+The form is told by the first line. In a table, which a spreadsheet may have saved (with commas, semicolons or tabs, with or without
+a byte-order mark, with the line ends of any system), rows without a class are not labelled yet and are passed over, as are further
 header lines: files of several rounds may be joined end to end. A `class key` line is cut at its first tab, or without a tab at its
 first space.
 """
@@ -25,7 +25,7 @@ from tcs.errors import DataError, did_you_mean
 
 KEY, PATH, CLASS = "key", "path", "class"
 
-DELIMITERS = (",", ";")
+DELIMITERS = (",", ";", "\t")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 PICKLED = b"\x80"  # the first byte of every pickle since protocol 2; no text in UTF-8 begins with it
 LINE_END = re.compile("\r\n|\n|\r")  # of old spreadsheets \r alone; no other character that Unicode has for it

@@ -16,11 +16,12 @@ from tcs.config.update import UpdateConfig
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(), help="Folder of the new store.  [default: in place of STORE]")
 @click.option("--keep-gone", is_flag=True, help="Keep rows whose images DATA has no more.")
+@click.option("--keep-labels", is_flag=True, help="Keep the labels that STORE has, and read no label file.")
 @click.option("--split", help="[default: as recorded in STORE]")
 @click.option("--data-dir", type=click.Path(), help="[default: as recorded]")
 @click.option("--class-map", type=click.Path(), help="[default: as recorded]")
 @click.option(
-    "--label-file", type=click.Path(), metavar="FILE", help="Labels to add or correct.  [default: as recorded]"
+    "--label-file", type=click.Path(), metavar="FILE", help="Labels, which STORE follows.  [default: as recorded]"
 )
 @click.option(
     "--unlabelled-data", multiple=True, type=click.Path(), metavar="DIR", help="[default: as recorded]  Repeatable."

@@ -1,4 +1,4 @@
-"""What was done to images to make pixels of them: counted over a pass, told at its end, kept in the store's provenance as `pixels`."""
+"""What was done to images to make pixels of them: counted over a pass of a teacher or a student, and told at its end."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,6 @@ from typing import Any
 
 from tcs.config.pixels import PixelRules
 from tcs.errors import listed
-from tcs.extraction.decoding import DecodedImage
 from tcs.images.colour import CONVERTED, FIRST_FRAME, IGNORED, NARROW, TRANSPARENT, TURNED
 
 KEPT_KEYS = 10  # of each kind, by name
@@ -31,12 +30,12 @@ class PixelCounts:
         self.counts: Counter[str] = Counter()
         self.keys: dict[str, list[str]] = {}
 
-    def add(self, items: Iterable[DecodedImage], keys: Sequence[str]) -> None:
-        """Count decoded images; `keys` are those of all images by position."""
-        for item in items:
-            self.images += item.reason is None
-            for kind in item.done:
-                self._add(kind, 1, [keys[item.position]])
+    def add(self, images: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Count decoded images: their keys, and what was done to each (names of `tcs.images.colour`)."""
+        for key, done in images:
+            self.images += 1
+            for kind in done:
+                self._add(kind, 1, [key])
 
     def take(self, found: Mapping[str, Any]) -> None:
         """Add what another process counted."""
