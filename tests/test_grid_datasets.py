@@ -23,7 +23,7 @@ from tcs.grid.run import fewshot
 from tcs.splits.shots import k_shot_split
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
-DOCUMENTATION = pathlib.Path(__file__).parent.parent / "docs" / "benchmark-protocol.md"
+DOCUMENTATION = pathlib.Path(__file__).parent.parent / "docs" / "reference" / "benchmark-protocol.md"
 
 
 @pytest.fixture
