@@ -19,6 +19,7 @@ version = release = tcs.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "pages", "results/made"]
 highlight_language = "text"
+smartquotes = False  # of --option they make another word
 default_role = "code"
 
 html_theme = "furo"

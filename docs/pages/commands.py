@@ -11,8 +11,8 @@ from tcs.cli import COMMANDS, SECTIONS, group
 INDEX = """\
 # Commands
 
-`tcs COMMAND --help` shows the same in a terminal. Exit codes, and what to do about errors: [](../errors.md). Every command is a
-function too: [](../python.md).
+`tcs COMMAND --help` shows the same in a terminal. Exit codes, and what to do about errors: [Errors](../errors.md). Every command is a
+function too: [From Python](../python.md).
 
 """
 

@@ -22,7 +22,7 @@ Curves = Mapping[str, Mapping[int, Sequence[float]]]
 def accuracy_figure(panels: Mapping[str, Curves]) -> str:
     """SVG text: panels of (method -> shots -> top-1 of each seed); bars are 95 % t-intervals, clipped at 0 and 100."""
     with mpl.rc_context({"svg.hashsalt": "tcs", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(9, 6.2), layout="constrained")
+        figure = Figure(figsize=(9, 6.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots(2, 2).ravel()
         for axis, (name, curves) in zip(axes, panels.items(), strict=True):
@@ -40,9 +40,10 @@ def accuracy_figure(panels: Mapping[str, Curves]) -> str:
             axis.set_xticks(shots, [str(count) for count in shots])
             axis.set_title(name, fontsize=10, loc="left")
             axis.set_xlabel("labelled images a class")
-            axis.set_ylabel("top-1 %")
+            axis.set_ylabel("top-1 %" if axis in (axes[0], axes[2]) else "")
             axis.grid(axis="y", linewidth=0.3)
-        axes[0].legend(fontsize=8)
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

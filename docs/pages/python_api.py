@@ -18,7 +18,7 @@ from tcs.cli.cache import SUBCOMMANDS
 INDEX = """\
 # Python API
 
-The guide, with examples: [](../python.md). These pages are made of the docstrings; `help(tcs.train)` shows the same.
+The guide, with examples: [From Python](../python.md). These pages are made of the docstrings; `help(tcs.train)` shows the same.
 
 ```{toctree}
 :maxdepth: 1
@@ -31,10 +31,21 @@ functional
 """
 
 PAGES = {
-    "tcs": "# tcs\n\nA function a command, in the order of the chain, and what functions return. What they take: [](configurations.md).\n",
-    "cache": "# cache\n\nThe feature store. The guide: [](../../how-to/store.md); the bytes on disk: [](../store-format.md).\n",
-    "functional": "# tcs.functional\n\nThe losses as pure functions of tensors. What each is, where it comes from and what a cache "
-    "changes: [](../methods.md).\n",
+    "tcs": """\
+# tcs
+
+A function a command, in the order of the chain, and what functions return. What they take: [Configurations](configurations.md).
+""",
+    "cache": """\
+# cache
+
+The feature store. The guide: [Stores](../../how-to/store.md); the bytes on disk: [Store format](../store-format.md).
+""",
+    "functional": """\
+# tcs.functional
+
+The losses as pure functions of tensors. What each is, where it comes from and what a cache changes: [Losses and methods](../methods.md).
+""",
 }
 
 

@@ -1,4 +1,9 @@
-"""Tables and figures of the results pages, made of the CSV files under benchmarks/results, never typed by hand."""
+"""Tables and figures of the results pages, made of the CSV files under benchmarks/results, never typed by hand.
+
+    python -m docs.pages.results
+
+draws the figure of README.md, docs/static/students.svg, anew. It alone is committed, because README.md is read where nothing is built.
+"""
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,6 +12,7 @@ from typing import Any
 from benchmarks import students_tables
 from benchmarks.students import CACHES, PARTS, recipe_of
 from benchmarks.turns import Table
+from cache import digest_of_json
 from docs.pages.figure import accuracy_figure
 from tcs.plain_files import load_table
 from tcs.reporting.grid_report import plain
@@ -14,6 +20,7 @@ from tcs.reporting.intervals import t_interval
 from tcs.reporting.tables import markdown
 
 RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
+FIGURE = RESULTS.parents[1] / "docs" / "static" / "students.svg"
 Row = Mapping[str, Any]
 SHOWN = ("labels", "kd", "tcs-pool", "teacher-probe", "teacher-transductive")  # in the figure
 TURNS = (  # folders whose CSV is of contestants that took turns
@@ -34,7 +41,7 @@ TURNS = (  # folders whose CSV is of contestants that took turns
 
 def result_parts() -> dict[str, str]:
     """File name -> Markdown or SVG, which the pages in docs/results include."""
-    students = [row for row in load_table(RESULTS / "students" / "results.csv") if row["status"] == "ok"]
+    students = students_rows()
     tables = {
         **{f"students-{name}": cache_table(students, name) for name in CACHES},
         **{f"part-{part}": students_tables.part_table(part, students) for part in told_parts(students)},
@@ -43,8 +50,19 @@ def result_parts() -> dict[str, str]:
         **{name: turns_tables(load_table(RESULTS / name / f"{name}.csv")) for name in TURNS},
     }
     tables["parts"] = "\n".join(f"\n### {part}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:])
-    figure = accuracy_figure({name: students_curves(students, name) for name in CACHES})
+    figure = students_figure(students)
     return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | {"students.svg": figure}
+
+
+def students_rows() -> list[Row]:
+    """The finished rows of students."""
+    return [row for row in load_table(RESULTS / "students" / "results.csv") if row["status"] == "ok"]
+
+
+def students_figure(students: Sequence[Row]) -> str:
+    """SVG of part A, with the digest of what it shows in a comment."""
+    curves = {name: students_curves(students, name) for name in CACHES}
+    return accuracy_figure(curves).replace("<svg", f"<!-- rows {digest_of_json(curves)} -->\n<svg", 1)
 
 
 def told_parts(students: Sequence[Row]) -> list[str]:
@@ -266,3 +284,7 @@ def _signed(value: float) -> str:
 
 def _shots(count: int) -> str:
     return f"{count} shot{'s' * (count != 1)}"
+
+
+if __name__ == "__main__":
+    FIGURE.write_text(students_figure(students_rows()), encoding="utf-8")
