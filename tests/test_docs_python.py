@@ -14,18 +14,11 @@ import numpy as np
 import pytest
 import timm
 from artefacts import make_store
+from pages import PAGES, ROOT, name_of
 from safetensors.torch import save_file
 
 import cache
 
-ROOT = pathlib.Path(__file__).parent.parent
-MADE = ("docs/_build", "docs/reference/api", "docs/reference/commands", "docs/results/made")  # by make docs
-PAGES = [
-    ROOT / "README.md",
-    *sorted(
-        page for page in (ROOT / "docs").glob("**/*.md") if not any(page.is_relative_to(ROOT / made) for made in MADE)
-    ),
-]
 OF_THE_READER = {"my_encoder"}  # modules that a page says are one's own
 
 
@@ -75,7 +68,7 @@ def test_a_fragment_is_seen() -> None:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_name_of_a_block_is_made_on_its_page(page: pathlib.Path) -> None:
     blocks = blocks_of(page.read_text())
     assert len(blocks) == page.read_text().count("```python")
