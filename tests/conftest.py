@@ -43,7 +43,7 @@ SLOW = (
 LONG = (
     "update loading distill many_students streamed_run train grid_claims ranks "
     "collectives train_refusals look_page teachers_compared training_log store_packing_kills pixel_stores store_exporting strictness "
-    "trainer grid_datasets cell_scores excluded_rows"
+    "trainer grid_datasets cell_scores excluded_rows docs_made"
 )
 
 

@@ -18,6 +18,7 @@ from pages import ROOT, SHELL, code_blocks, commands_of
 from PIL import Image
 
 import cache
+from tcs.cli import main
 from tcs.demonstration.demo import teacher_card
 from tcs.demonstration.digits import write_digits
 
@@ -28,10 +29,10 @@ TRAINED = {"--model": STUDENT, "--steps": "4"}
 GIVEN: dict[str, dict[str, str]] = {
     "extract": {"-j": "0"},
     "distill": TRAINED | {"--student-img-size": "32", "--student-batch-size": "8", "--held-out": "0", "-j": "0"},
-    "train": TRAINED | {"--img-size": "32", "--batch-size": "8", "--held-out": "0", "--shots": "2"},
-    "latency": {"--seconds": "0.01", "--threads": "1", "--batch-size": "2"},
-    "probe": {"--shots": "2"},
+    "train": TRAINED | {"--img-size": "32", "--batch-size": "8", "--held-out": "0"},
+    "latency": {"--seconds": "0.01", "--threads": "1", "--batch-size": "2", "--against": "test_vit,img_size=32"},
 }
+SMALLER = {"--shots": "2", "--n": "8"}  # where they stand
 OF_THE_TEACHER = {"--teacher": 1, "--teacher-checkpoint": 1, "--readout": 1, "--img-size": 1}
 IDLE = {
     "--pretrained": 0,
@@ -65,19 +66,10 @@ def without(words: list[str], options: dict[str, int]) -> list[str]:
 
 def small(words: list[str]) -> list[str]:
     """The command as it is run here."""
-    command = words[0]
-    is_given_a_teacher = "--teacher" in words and command in ("extract", "distill")
-    given = GIVEN.get(command, {})
+    is_given_a_teacher = "--teacher" in words and words[0] in ("extract", "distill")
+    given = GIVEN.get(words[0], {})
     words = without(words, IDLE | dict.fromkeys(given, 1) | (OF_THE_TEACHER if is_given_a_teacher else {}))
-    if command == "latency":
-        words = [
-            word.partition(",")[0] if place and words[place - 1] == "--against" else word
-            for place, word in enumerate(words)
-        ]
-        words = [
-            "test_vit,img_size=32" if place and words[place - 1] == "--against" else word
-            for place, word in enumerate(words)
-        ]
+    words = [SMALLER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     return [
         *words,
         *(embedded_teacher() if is_given_a_teacher else []),
@@ -129,10 +121,18 @@ def commands_to_run(page: str) -> list[list[str]]:
     return [words for block in blocks for words in commands_of(block)]
 
 
+def fill_in(table: pathlib.Path) -> None:
+    """The classes that a reader would write, which the names of the digits begin with."""
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(f"{row}{row.partition('-')[0]}" for row in rows)]) + "\n")
+
+
 def run(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     """The command, and the one that it says to run next."""
     code, told, said = tcs(capsys, *small(words))
     assert code == 0, f"tcs {' '.join(words)}\n(as tcs {' '.join(small(words))}):\n{said}"
+    if words[0] == "suggest":
+        fill_in(pathlib.Path(words[words.index("--out") + 1]))
     for line in told.splitlines():
         if line.startswith("  tcs suggest "):
             code, _, said = tcs(capsys, *shlex.split(line)[1:])
@@ -145,7 +145,58 @@ LED: dict[str, tuple[str, ...]] = {
     "docs/start/first-student.md": ("work/run", "predictions.csv", "student.onnx"),
     "docs/how-to/stages.md": ("train.store", "test.store", "run", "c.safetensors", "t.h5", "run-elsh"),
     "docs/how-to/resume.md": ("photos.store",),
+    "docs/how-to/labelling.md": ("round1.csv", "round1.jpg", "run", "round2.csv"),
 }
+# pages that begin where docs/how-to/stages.md ends
+LATER: dict[str, tuple[str, ...]] = {
+    "docs/how-to/look.md": ("look.html", "mine.html", "bits.html"),
+    "docs/how-to/pools.md": ("work", "work2", "probe"),
+    "docs/how-to/benchmark.md": ("grid/results.csv", "report.html"),
+}
+
+
+@pytest.fixture(scope="module")
+def staged(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world after docs/how-to/stages.md, and a recipe."""
+    root = world.copied(tmp_path_factory.mktemp("staged"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for words in commands_to_run("docs/how-to/stages.md"):
+            with pytest.raises(SystemExit) as ended:
+                main(small(words))
+            assert ended.value.code == 0
+    (recipe,) = [
+        block for language, block in code_blocks((ROOT / "docs/how-to/benchmark.md").read_text()) if language == "yaml"
+    ]
+    (root / "recipe.yaml").write_text(small_recipe(recipe))
+    return World(root=root)
+
+
+def small_recipe(text: str) -> str:
+    for there, here in (
+        ('[resnet18, "vit_tiny_patch16_224"]', f"[{STUDENT}]"),
+        ("[1, 4, 16]", "[1, 2]"),
+        ("[0, 1, 2, 3, 4]", "[0]"),
+        ("{img_size: 224, steps: 2000}", "{img_size: 32, steps: 2, batch_size: 8, held_out: 0}"),
+    ):
+        assert text.count(there) == 1
+        text = text.replace(there, here)
+    return text + "\nreferences: [teacher-probe]\nlatency: false\n"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", LATER)
+def test_the_commands_of_a_later_page_run(
+    page: str,
+    staged: World,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(staged.copied(tmp_path / "here"))
+    for words in commands_to_run(page):
+        run(capsys, words)
+    assert [name for name in LATER[page] if not pathlib.Path(name).exists()] == []
 
 
 @pytest.mark.timeout(600)
