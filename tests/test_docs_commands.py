@@ -24,7 +24,7 @@ INCLUDED = {
     ROOT / "docs/reference/store-format.md": "cache/FORMAT.md",
 }
 OF_OTHER_PROGRAMS = {
-    "--kd-model-name", "--logdir", "--no-index", "--find-links", "--max-restarts", "--standalone", "--nproc-per-node", "--config-settings",
+    "--kd-model-name", "--logdir", "--no-index", "--find-links", "--max-restarts", "--standalone", "--nproc-per-node", "--config-settings", "--shm-size",
 }  # fmt: skip
 
 
@@ -114,6 +114,26 @@ def test_recipes_of_a_page_are_plans(page: pathlib.Path, tmp_path: pathlib.Path)
             path = tmp_path / f"{number}.yaml"
             path.write_text(block)
             assert plan_cells(load_grid(path))
+
+
+def test_errors_that_the_page_explains_are_told() -> None:
+    sources = "".join(
+        path.read_text(encoding="utf-8") for name in ("tcs", "cache") for path in (ROOT / name).rglob("*.py")
+    )
+    told = re.sub(r'"\s*\n\s*f?"', "", sources)
+    table = (
+        (ROOT / "docs/reference/errors.md")
+        .read_text(encoding="utf-8")
+        .partition("## The ones that people meet first")[2]
+    )
+    words = [
+        word
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for word in re.findall("`([^`]+)`", line.split("|")[1])
+    ]
+    assert len(words) > 10
+    assert [word for word in words if word not in told] == []
 
 
 def options_of(command: click.Command, context: click.Context) -> set[str]:
