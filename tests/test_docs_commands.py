@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 
 import click
@@ -23,9 +24,9 @@ INCLUDED = {
     ROOT / "docs/results/record.md": "benchmarks/RESULTS.md",
     ROOT / "docs/reference/store-format.md": "cache/FORMAT.md",
 }
-OF_OTHER_PROGRAMS = {
-    "--kd-model-name", "--logdir", "--no-index", "--find-links", "--max-restarts", "--standalone", "--nproc-per-node", "--config-settings", "--shm-size",
-}  # fmt: skip
+OF_OTHER_PROGRAMS = set(
+    "--kd-model-name --logdir --no-index --find-links --max-restarts --standalone --nproc-per-node --config-settings --shm-size".split()
+)
 
 
 def leaf(words: list[str]) -> tuple[click.Command, click.Context, list[str]]:
@@ -114,6 +115,18 @@ def test_recipes_of_a_page_are_plans(page: pathlib.Path, tmp_path: pathlib.Path)
             path = tmp_path / f"{number}.yaml"
             path.write_text(block)
             assert plan_cells(load_grid(path))
+
+
+def test_targets_of_make_and_extras_of_pip_are_there() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in [*PAGES, ROOT / "CONTRIBUTING.md"])
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^(?:    )?make ([a-z-]+)", text, re.MULTILINE)) | set(
+        re.findall(r"`make ([a-z-]+)`", text)
+    )
+    assert {"demo", "docs"} <= named <= targets
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {name for names in re.findall(r"(?:\.|tcs-distill)\[([a-z,]+)\]", text) for name in names.split(",")}
+    assert {"plots", "fast", "export"} <= asked <= set(extras)
 
 
 def test_errors_that_the_page_explains_are_told() -> None:

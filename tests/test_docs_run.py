@@ -238,6 +238,9 @@ def test_the_page_of_phones_and_browsers_runs(
     exec(compile(block, "deploy.md", "exec"), names)
     assert names["likeliest"] in cache.open("work/train.store").classes
     assert names["pixels_HW3"].shape == (32, 32, 3)
+    pathlib.Path("student.onnx").rename("resnet18.onnx")
+    exec(compile(python_of("docs/how-to/export.md")[0], "export.md", "exec"), names)
+    assert names["told"]["classes"] == list(cache.open("work/train.store").classes)
 
 
 @pytest.mark.timeout(600)
@@ -249,10 +252,9 @@ def test_the_python_of_the_first_pages_runs(
     options = {"teacher_checkpoint": str(weights), "teacher_kwargs": card["teacher_kwargs"], "img_size": card["img_size"],
                "workers": 0, "steps": 4, "student_img_size": 32, "student_batch_size": 8, "held_out": 0}  # fmt: skip
     (first,) = python_of("docs/start/first-student.md")
-    run_with(first, [
-        ('"tf_efficientnet_lite0.in1k"', f'"{card["teacher"]}"'),
-        ('{"models": ("resnet18",), "pretrained": True, "val_split": 0.2}', repr({"models": (STUDENT,), "val_split": 0.2} | options)),
-    ])  # fmt: skip
+    models = '{"models": ("mobilenetv3_small_100",), "pretrained": True, "val_split": 0.2}'
+    here = {"models": (STUDENT,), "val_split": 0.2} | options
+    run_with(first, [('"tf_efficientnet_lite0.in1k"', repr(card["teacher"])), (models, repr(here))])
     assert capsys.readouterr().out.startswith(STUDENT)
     (readme,) = python_of("README.md")
     run_with(
