@@ -25,7 +25,17 @@ INCLUDED = {
     ROOT / "docs/reference/store-format.md": "cache/FORMAT.md",
 }
 OF_OTHER_PROGRAMS = set(
-    "--kd-model-name --logdir --no-index --find-links --max-restarts --standalone --nproc-per-node --config-settings --shm-size".split()
+    [
+        "--kd-model-name",
+        "--logdir",
+        "--no-index",
+        "--find-links",
+        "--max-restarts",
+        "--standalone",
+        "--nproc-per-node",
+        "--config-settings",
+        "--shm-size",
+    ]
 )
 
 
