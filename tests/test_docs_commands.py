@@ -24,19 +24,17 @@ INCLUDED = {
     ROOT / "docs/results/record.md": "benchmarks/RESULTS.md",
     ROOT / "docs/reference/store-format.md": "cache/FORMAT.md",
 }
-OF_OTHER_PROGRAMS = set(
-    [
-        "--kd-model-name",
-        "--logdir",
-        "--no-index",
-        "--find-links",
-        "--max-restarts",
-        "--standalone",
-        "--nproc-per-node",
-        "--config-settings",
-        "--shm-size",
-    ]
-)
+OF_OTHER_PROGRAMS = {
+    "--kd-model-name",
+    "--logdir",
+    "--no-index",
+    "--find-links",
+    "--max-restarts",
+    "--standalone",
+    "--nproc-per-node",
+    "--config-settings",
+    "--shm-size",
+}
 
 
 def leaf(words: list[str]) -> tuple[click.Command, click.Context, list[str]]:
