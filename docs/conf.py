@@ -35,6 +35,7 @@ myst_heading_anchors = 4
 myst_dmath_allow_space = False
 
 autodoc_typehints = "signature"
+python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 

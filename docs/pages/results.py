@@ -6,14 +6,16 @@ draws the figure of README.md, docs/static/students.svg, anew. It alone is commi
 """
 
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import students_tables
 from benchmarks.students import CACHES, PARTS, recipe_of
 from benchmarks.turns import Table
 from cache import digest_of_json
+from docs.pages import heads
 from docs.pages.figure import accuracy_figure
+from docs.pages.heads import shots_words
 from tcs.plain_files import load_table
 from tcs.reporting.grid_report import plain
 from tcs.reporting.intervals import t_interval
@@ -51,7 +53,8 @@ def result_parts() -> dict[str, str]:
     }
     tables["parts"] = "\n".join(f"\n### {part}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:])
     figure = students_figure(students)
-    return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | {"students.svg": figure}
+    figures = {"students.svg": figure, "heads.svg": accuracy_figure(heads.heads_curves())}
+    return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | figures
 
 
 def students_rows() -> list[Row]:
@@ -78,7 +81,7 @@ def cache_table(students: Sequence[Row], name: str) -> str:
     for label in (*methods, "teacher-probe", "teacher-transductive"):
         by_shots = [students_tables.by_seed(students, label, (name, shots), model) for shots in counts]
         rows.append([f"`{label}`", *map(students_tables.cell, by_shots)])
-    return markdown(["", *map(_shots, counts)], rows)
+    return markdown(["", *map(shots_words, counts)], rows)
 
 
 def students_curves(students: Sequence[Row], name: str) -> dict[str, dict[int, list[float]]]:
@@ -122,57 +125,11 @@ def turns_tables(rows: Sequence[Row]) -> str:
     )
 
 
-def heads_table() -> str:
-    """The k-shot probe of the frozen teacher, labels spread over the pool, and the paired gain."""
-    rows = _heads(lambda row: row["pool"] == "full" and row["estimator"] == "average")
-    lines = []
-    for name in _values(rows, "dataset"):
-        cells = [name]
-        for shots in _values(rows, "shots"):
-            here = [row for row in rows if (row["dataset"], row["shots"]) == (name, shots)]
-            probe, spread = ([float(row[column]) for row in here] for column in ("ridge_top1", "top1"))
-            gain = t_interval([after - before for before, after in zip(probe, spread, strict=True)])
-            cells.append(f"{_mean(probe)} → {_mean(spread)} ({_signed(gain.mean)} ± {gain.half:.1f})")
-        lines.append(cells)
-    return markdown(["", *(_shots(int(shots)) for shots in _values(rows, "shots"))], lines)
-
-
-def estimators_table() -> str:
-    """The gain of each estimator over the probe, without the check, on the mean of the caches."""
-    rows = _heads(lambda row: row["pool"] == "full")
-    lines = []
-    for name in _values(rows, "estimator"):
-        column = "unchecked_top1" if name == "average" else "top1"
-        gains = [
-            [float(row[column]) - float(row["ridge_top1"]) for row in rows if (row["estimator"], row["shots"]) == (name, shots)]
-            for shots in _values(rows, "shots")
-        ]  # fmt: skip
-        lines.append([f"`{name}`", *(_signed(sum(gain) / len(gain)) for gain in gains)])
-    return markdown(["", *(_shots(int(shots)) for shots in _values(rows, "shots"))], lines)
-
-
-def pools_table() -> str:
-    """What the default gains on pools that are not uniform, in class-mean top-1."""
-    rows = _heads(lambda row: row["pool"] not in ("full", "two") and row["estimator"] == "average")
-    lines = []
-    for name in _values(rows, "dataset"):
-        cells = [name]
-        for pool in _values(rows, "pool"):
-            by_shots = []
-            for shots in _values(rows, "shots"):
-                here = [row for row in rows if (row["dataset"], row["pool"], row["shots"]) == (name, pool, shots)]
-                gains = [float(row["class_mean_top1"]) - float(row["ridge_class_mean_top1"]) for row in here]
-                by_shots.append(_signed(sum(gains) / len(gains)))
-            cells.append(" / ".join(by_shots))
-        lines.append(cells)
-    return markdown(["", *_values(rows, "pool")], lines)
-
-
 def several_teachers_table() -> str:
     """Two teachers alone, joined and averaged."""
     rows = load_table(RESULTS / "several_teachers" / "results.csv")
     return pivot(
-        rows, lambda row: row["teachers"], lambda row: _shots(int(row["shots"])), lambda row: float(row["top1"])
+        rows, lambda row: row["teachers"], lambda row: shots_words(int(row["shots"])), lambda row: float(row["top1"])
     )
 
 
@@ -195,7 +152,7 @@ def grid_table(name: str) -> Callable[[], str]:
         return pivot(
             rows,
             lambda row: row["method"],
-            lambda row: f"{row['model'].partition(',')[0]}, {_shots(int(row['shots']))}, pool {row['unlabelled']}",
+            lambda row: f"{row['model'].partition(',')[0]}, {shots_words(int(row['shots']))}, pool {row['unlabelled']}",
             lambda row: float(row["top1"]),
         )
 
@@ -241,9 +198,9 @@ def all_labels_table() -> str:
 
 
 SINGLE: Mapping[str, Callable[[], str]] = {
-    "heads": heads_table,
-    "estimators": estimators_table,
-    "pools": pools_table,
+    "heads": heads.heads_table,
+    "estimators": heads.estimators_table,
+    "pools": heads.pools_table,
     "several-teachers": several_teachers_table,
     "suggest": suggest_table,
     "methods": methods_table,
@@ -263,27 +220,6 @@ def _model_of(name: str) -> str:
 
 def _losses_of(row: Row) -> str:
     return f"{row['warm_up']}, then {row['loss']}" if row["warm_up"] else f"{row['loss']} alone"
-
-
-def _heads(kept: Callable[[Row], bool]) -> list[Row]:
-    return [row for row in load_table(RESULTS / "heads" / "results.csv") if kept(row)]
-
-
-def _values(rows: Iterable[Row], column: str) -> Iterator[Any]:
-    """The values of a column, each once, in the order in which they come."""
-    return iter(dict.fromkeys(row[column] for row in rows))
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.1f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}"
-
-
-def _shots(count: int) -> str:
-    return f"{count} shot{'s' * (count != 1)}"
 
 
 if __name__ == "__main__":
