@@ -1,16 +1,16 @@
-# make demo | test | test-slow | lint. The virtual environment is made on first use; another one: make test VENV=/path/to/it
+# make demo | test | test-slow | lint | docs. The virtual environment is made on first use; another one: make test VENV=/path/to/it
 # Versions: make constraints | test-newest | test-lowest (CONTRIBUTING.md); make test PINS= leaves versions to pip.
 PYTHON ?= python3
 VENV ?= .venv
 PINS ?= -c constraints.txt
 STAMP := $(VENV)/.tcs-installed
 PIP := -m pip --disable-pip-version-check install
-EVERYTHING := .[test,lint]
+EVERYTHING := .[docs,test,lint]
 
 # One release behind the newest: not every machine that mirrors packages has the newest yet.
 HELD := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: constraints demo lint test test-lowest test-newest test-slow venv
+.PHONY: constraints demo docs lint test test-lowest test-newest test-slow venv
 
 demo: venv
 	$(VENV)/bin/tcs demo
@@ -29,6 +29,10 @@ lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Into docs/_build/html. A warning is an error: a link to nothing, a docstring that is no markup, a page that no list has.
+docs: venv
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
 
 venv: $(STAMP)
 

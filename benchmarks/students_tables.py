@@ -28,13 +28,13 @@ def main() -> None:
     """Print everything as Markdown."""
     rows = [row for row in load_table(RESULTS / "results.csv") if row["status"] == "ok"]
     for part in PARTS:
-        if not _has_rows(part, rows):
+        if not has_rows(part, rows):
             continue
         say("\n".join(["", f"### {part}", "", part_table(part, rows)]))
     say("\n".join(["", "### goals", "", *goals(rows)]))
 
 
-def _has_rows(part: str, rows: Rows) -> bool:
+def has_rows(part: str, rows: Rows) -> bool:
     """Whether a row is of this part alone: of its own student, or of a method that part A has not."""
     shared = {method if isinstance(method, str) else method["label"] for method in PARTS["methods"]["methods"]}
     models = {recipe_of(part, name)[0]["students"][0] for name in PARTS[part].get("caches", CACHES)}

@@ -12,7 +12,7 @@ command, with `-` written `_`. A name loads its module when it is first asked fo
     tcs.evaluate(tcs.EvalConfig(run="run", store="test.store"))
 
 What a user can cause is a `TcsError` (or a `cache.errors.CacheError`) of one line. The store itself is the package `cache`, the losses
-as plain functions are `tcs.functional`. docs/python.md goes through all of it.
+as plain functions are `tcs.functional`. docs/reference/python.md goes through all of it.
 """
 
 import importlib

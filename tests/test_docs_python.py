@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import timm
 from artefacts import make_store
+from pages import PAGES, ROOT, name_of
 from safetensors.torch import save_file
 
 import cache
 
-ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OF_THE_READER = {"my_encoder"}  # modules that a page says are one's own
 
 
@@ -69,7 +68,7 @@ def test_a_fragment_is_seen() -> None:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_name_of_a_block_is_made_on_its_page(page: pathlib.Path) -> None:
     blocks = blocks_of(page.read_text())
     assert len(blocks) == page.read_text().count("```python")
@@ -100,7 +99,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
 
 
 def test_the_blocks_about_losses_run_in_order() -> None:
-    names = run_page("methods.md")
+    names = run_page("reference/methods.md")
     assert names["loss"].isfinite()
     assert names["fusion"]
 
@@ -111,9 +110,9 @@ def test_the_blocks_about_training_run(folder: pathlib.Path) -> None:
     save_file(timm.create_model("resnet18", num_classes=0).state_dict(), student / "folded.safetensors")
     (student / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": "nan"}) + "\n")
     make_store(folder / "train.store", rows=240)
-    names = run_page("training.md")
-    assert names["model"].num_classes == 10
-    assert np.isnan(names["rows"][0]["loss"])
+    assert run_page("how-to/training.md")["model"].num_classes == 10
+    assert np.isnan(run_page("reference/run-files.md")["rows"][0]["loss"])
+    names = run_page("how-to/watching.md")
     assert len(names["held"].rows_N) == len(names["features"]) == 120
 
 
@@ -123,6 +122,6 @@ def test_the_block_that_makes_a_store_runs(folder: pathlib.Path) -> None:
         cache.create(
             f"{name}.store", {"avg": np.ones((3, dims), np.float32)}, keys=["a", "b", "c"], labels=["x", "y", "x"]
         )
-    names = run_page("store.md", without=("store[7]",))
+    names = run_page("how-to/store.md", without=("store[7]",))
     assert names["cache"].open("X.store").labels_N.tolist() == [0, -1, 1]
     assert names["joined"].features("avg").shape == (3, 7)

@@ -187,7 +187,7 @@ def test_many_files_are_named_by_the_first_few() -> None:
 
 
 def test_the_page_says_what_is_read_and_told() -> None:
-    page = (pathlib.Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (pathlib.Path(__file__).parent.parent / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
     read = formats.ALWAYS | formats.AVIF | formats.HEIF
     assert {f"`{extension}`" for extension in read} <= set(re.findall(r"`\.\w+`", page))
     assert {f"| `{kind}` |" for kind in SENTENCES} == set(re.findall(r"\| `\w+` \|(?=\n)", page))

@@ -108,7 +108,7 @@ def test_stored_features_are_those_of_the_replayed_views(teacher: pathlib.Path, 
 def test_the_documented_way_to_show_a_view_runs_as_written(
     viewed: cache.Store, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (pathlib.Path(__file__).parent.parent / "docs/features.md").read_text(encoding="utf-8")
+    page = (pathlib.Path(__file__).parent.parent / "docs/how-to/features.md").read_text(encoding="utf-8")
     (code,) = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
     (tmp_path / "train.store").symlink_to(viewed.path)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`tcs methods` on a terminal and piped, and docs/methods.md, which must say the same as the tables."""
+"""`tcs methods` on a terminal and piped, and docs/reference/methods.md, which must say the same as the tables."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ from tcs.methods.beside import OTHERS
 from tcs.methods.catalogue import loss_facts, method_facts, other_facts
 from tcs.methods.named import METHODS
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "methods.md"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "reference" / "methods.md"
 FACTS = {fact["name"]: fact for fact in [*loss_facts(), *method_facts(), *other_facts()]}
 
 

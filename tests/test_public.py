@@ -144,7 +144,7 @@ def blocks(page):
 
 
 def test_the_chain_of_the_page_runs(tmp_path, monkeypatch, capsys):
-    """The code of docs/python.md as it stands, on tiny images, with a tiny teacher and student in place of those named there."""
+    """The code of docs/reference/python.md as it stands, on tiny images, with a tiny teacher and student in place of those named there."""
     monkeypatch.chdir(tmp_path)
     for part, seed in (("train", 0), ("test", 9)):
         write_images(tmp_path / "my" / part, seed)
@@ -162,7 +162,7 @@ def test_the_chain_of_the_page_runs(tmp_path, monkeypatch, capsys):
         options: {{img_size: 16, steps: 2, batch_size: 8}}
     """
     (tmp_path / "recipe.yaml").write_text(inspect.cleandoc(recipe))
-    (text,) = blocks("docs/python.md")
+    (text,) = blocks("docs/reference/python.md")
     for there, here in (
         ('teacher="vit_small_patch14_dinov2.lvd142m"', TEACHER),
         ('readouts=("cls",),\n            img_size=224', 'readouts=("cls",), img_size=16'),
@@ -173,7 +173,7 @@ def test_the_chain_of_the_page_runs(tmp_path, monkeypatch, capsys):
         assert text.count(there) == 1
         text = text.replace(there, here)
     names = {}
-    exec(compile(text, "docs/python.md", "exec"), names)
+    exec(compile(text, "docs/reference/python.md", "exec"), names)
     assert names["system"].components == 64
     assert names["failed"] == 0
     assert names["z_nK"].shape == (2, 64)

@@ -1,4 +1,4 @@
-"""What README.md says of a finished student works as it is printed there, with timm alone."""
+"""What the page about students in use says of plain timm works as it is printed there, without anything of ours."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from tcs.inference.runs import load_student
 from tcs.training.train import train
 
 TESTS = str(pathlib.Path(__file__).parent)
-README = pathlib.Path(__file__).parent.parent / "README.md"
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "how-to" / "predict.md"
 PRINT = """
 import sys, torch
 size = config["student"]["image_size"]
@@ -27,8 +27,8 @@ print(json.dumps([logits, model.training, [name for name in sys.modules if name 
 
 
 def snippet() -> str:
-    """The block of Python under the heading `Use a student`."""
-    (block,) = re.findall(r"^## Use a student$.*?^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)[
+    """The block of Python under the heading `With timm alone`."""
+    (block,) = re.findall(r"^## With timm alone$.*?^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)[
         :1
     ]
     return str(block)

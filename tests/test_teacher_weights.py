@@ -175,7 +175,7 @@ def test_training_options_in_a_file_are_read_as_data_and_other_objects_refused(
     assert load_teacher(config(tmp_path / "args.pth")).identity == plain
     torch.save({"teacher": state, "best": np.float64(71.5)}, tmp_path / "numpy.pth")
     with pytest.raises(
-        ModelError, match=r"numpy.pth holds Python objects besides tensors \(numpy.*docs/teachers.md"
+        ModelError, match=r"numpy.pth holds Python objects besides tensors \(numpy.*docs/how-to/teachers.md"
     ) as error:
         load_teacher(config(tmp_path / "numpy.pth"))
     assert "\n" not in str(error.value)

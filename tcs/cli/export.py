@@ -10,7 +10,9 @@ from tcs.config.export import FORMATS, MAX_DROP_POINTS, ExportConfig
 
 @click.command()
 @click.argument("run", type=click.Path())
-@click.option("--to", required=True, type=click.Choice(FORMATS), help="What to write: docs/export.md compares them.")
+@click.option(
+    "--to", required=True, type=click.Choice(FORMATS), help="What to write: docs/how-to/export.md compares them."
+)
 @click.option(
     "--out",
     required=True,

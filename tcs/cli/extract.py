@@ -154,7 +154,7 @@ def command(as_json: bool, **options: Any) -> None:
     the columns path and label; torch/NAME or hfds/NAME as in timm, local Hugging Face data as hfds/PATH.
 
     Run the same command again to resume; a finished store is left as it is. Bad images are listed, and fail the command
-    beyond --max-bad. For several GPUs or machines start it with torchrun: see docs/distributed.md.
+    beyond --max-bad. For several GPUs or machines start it with torchrun: see docs/how-to/distributed.md.
     """
     config = ExtractConfig(**options)
     # Decoding processes share the cores with torch's threads, which by default spin while they wait: with one more busy

@@ -20,7 +20,7 @@ NARROWEST = 40
 def command(name: str | None, as_json: bool) -> None:
     """List the losses and the named methods of tcs train, and what else there is, or tell all about the one called NAME.
 
-    On a terminal the lists are tables, elsewhere lines with tabs between their fields. docs/methods.md says more of each.
+    On a terminal the lists are tables, elsewhere lines with tabs between their fields. docs/reference/methods.md says more of each.
     """
     from tcs.methods.catalogue import cost_facts, loss_facts, method_facts, other_facts
 

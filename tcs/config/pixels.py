@@ -1,7 +1,7 @@
 """How image files become pixels, as far as that is a choice. It decides what teacher and students see, so it is a part of a store's
 identity: the field `pixels` there. Stores of releases that had no such choice have no such field, and are of rules 1 for good.
 
-What rules 2 do with every kind of file is the table of docs/data.md.
+What rules 2 do with every kind of file is the table of docs/reference/data.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -P fresh.py REQUEST.json
 
 The request is a list of {"format", "path", "images", "out", "needs_zoo"}: uint8 images (N, 3, S, S) as .npy in, float32 outputs (N, C)
-as .npy out. Each export is loaded the way docs/export.md tells its users to, and its images are normalised as the export itself says.
+as .npy out. Each export is loaded as docs/how-to/export.md tells its users, and its images are normalised as the export itself says.
 The images go in as two batches of other sizes than the one that was exported with.
 
 Legend: N images, B batch rows, S image side, C classes (or features).

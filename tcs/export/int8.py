@@ -3,7 +3,7 @@
 Static quantisation with QDQ nodes around convolutions and matrix products; normalisation and softmax stay float, since a ViT loses
 decisions otherwise. Weights are signed, one scale a channel. Activations are unsigned, one scale and zero point a tensor from their
 least and largest values: onnxruntime's x86 kernels are made for unsigned times signed, and signed ones took 2.6 times (a ResNet) to 6
-times (MobileNetV3) as long (docs/export.md). Weights take 7 of the 8 bits: without VNNI, x86 adds pairs of 8-bit products in 16 bits,
+times (MobileNetV3) as long (docs/how-to/export.md). Weights take 7 of the 8 bits: without VNNI x86 adds pairs of 8-bit products in 16 bits,
 which overflow (onnxruntime's documentation of quantisation, `reduce_range`), so that a file would be right on one machine and wrong
 on another.
 

@@ -1,7 +1,7 @@
 """What travels inside every export: one JSON text, from which a student can be used and traced without its run.
 
 A folder holds it as `tcs.json` and in the metadata of its safetensors file, an ONNX file under the key `tcs` of its metadata, a
-`torch.export` file as the extra file `tcs.json`. docs/export.md describes its fields; a change of their meaning raises FORMAT.
+`torch.export` file as the extra file `tcs.json`. docs/how-to/export.md describes its fields; a change of their meaning raises FORMAT.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Distillation losses as pure functions of tensors: what is trained beside the student, or frozen, comes in as an argument.
 
-`from tcs.functional import at, kd, lsh` gives any of them; docs/methods.md and `tcs methods` say what each is. Six modules have
+`from tcs.functional import at, kd, lsh` gives any of them; docs/reference/methods.md and `tcs methods` say what each is. Six modules have
 the name of their loss (crd, ibm2, lsh, rdimkd, vid, vkd): here the name means the function, and `from tcs.functional.crd import
 update_bank` reads the module.
 

@@ -3,7 +3,7 @@
 It is YAML: `train` and `test` stores with their `targets`, or several such pairs under `datasets`; lists `students`, `methods`,
 `shots`, `seeds`, `unlabelled`; any option of `tcs train` for all cells under `options`, and sets of them that each method is run with
 under `variants`. `references` are rows to measure the methods against (REFERENCES); without the key the cheap ones that the pools allow.
-`primary: [a, b]` names the one comparison fixed beforehand; `note` is printed. All keys: docs/benchmark-protocol.md.
+`primary: [a, b]` names the one comparison fixed beforehand; `note` is printed. All keys: docs/reference/benchmark-protocol.md.
 """
 
 import itertools

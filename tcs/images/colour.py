@@ -1,4 +1,4 @@
-"""A loaded Pillow image of any mode -> 8-bit sRGB, by pixel rules 2. docs/data.md has the table.
+"""A loaded Pillow image of any mode -> 8-bit sRGB, by pixel rules 2. docs/reference/data.md has the table.
 
 Legend: H height, W width, S rows of a strip.
 """

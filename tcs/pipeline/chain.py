@@ -160,12 +160,15 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
     if unlabelled >= WORTH_ASKING:
         file = config.extract.label_file
         given = "" if file is None else f" --labelled {_quoted(file)}"
+        asked = (
+            places.train_store if config.val_split is None else places.whole_store
+        )  # which has all images of the file
         lines += [
             "",
             f"Next, label what helps most of the {unlabelled:,} images without a label, and run this again with them:",
         ]
         lines += [
-            f"  tcs suggest {_quoted(places.train_store)} --n {min(20, unlabelled)}{given} --out {_quoted(places.out / 'next.csv')}"
+            f"  tcs suggest {_quoted(asked)} --n {min(20, unlabelled)}{given} --out {_quoted(places.out / 'next.csv')}"
         ]
     else:
         lines += ["", "Next, score the students on other images:", f"  tcs eval {_quoted(places.run)} DATA"]

@@ -56,7 +56,7 @@ def _refusal(path: pathlib.Path, error: Exception) -> str:
     if objects:
         return (
             f"--teacher-checkpoint {path} holds Python objects besides tensors ({', '.join(objects[:3])}), and loading"
-            " those could run code; if you trust the file, save its tensors alone: docs/teachers.md has the three lines."
+            " those could run code; if you trust the file, save its tensors alone: docs/how-to/teachers.md has the three lines."
         )
     return (
         f"--teacher-checkpoint {path} cannot be read ({first_line(error).partition('. ')[0]}); it must be a"

@@ -1,7 +1,7 @@
 """The table of small-image students, and what makes their names known to timm.
 
 Topologies are those of the CRD benchmark (Tian et al. 2020, arXiv 1910.10699, section 6.1) for 32-px images; the counts of
-parameters are in docs/students.md, and tests hold them. There are no pretrained weights.
+parameters are in docs/how-to/students.md, and tests hold them. There are no pretrained weights.
 """
 
 import functools

@@ -1,0 +1,226 @@
+"""Tables and figures of the results pages, made of the CSV files under benchmarks/results, never typed by hand.
+
+    python -m docs.pages.results
+
+draws the figure of README.md, docs/static/students.svg, anew. It alone is committed, because README.md is read where nothing is built.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks import students_tables
+from benchmarks.students import CACHES, PARTS, recipe_of
+from benchmarks.turns import Table
+from cache import digest_of_json
+from docs.pages import heads
+from docs.pages.figure import accuracy_figure
+from docs.pages.heads import shots_words
+from tcs.plain_files import load_table
+from tcs.reporting.grid_report import plain
+from tcs.reporting.intervals import t_interval
+from tcs.reporting.tables import markdown
+
+RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
+FIGURE = RESULTS.parents[1] / "docs" / "static" / "students.svg"
+Row = Mapping[str, Any]
+SHOWN = ("labels", "kd", "tcs-pool", "teacher-probe", "teacher-transductive")  # in the figure
+TURNS = (  # folders whose CSV is of contestants that took turns
+    "gather",
+    "writing",
+    "decoding",
+    "extraction-resnet18",
+    "extraction-vit",
+    "training-step",
+    "one-stream",
+    "online-teacher",
+    "online-teacher-base",
+    "predict",
+    "predict-resnet18",
+    "augmentation-one-copy",
+)
+
+
+def result_parts() -> dict[str, str]:
+    """File name -> Markdown or SVG, which the pages in docs/results include."""
+    students = students_rows()
+    tables = {
+        **{f"students-{name}": cache_table(students, name) for name in CACHES},
+        **{f"part-{part}": students_tables.part_table(part, students) for part in told_parts(students)},
+        "students-goals": "\n".join(students_tables.goals(students)),
+        **{name: make() for name, make in SINGLE.items()},
+        **{name: turns_tables(load_table(RESULTS / name / f"{name}.csv")) for name in TURNS},
+    }
+    tables["parts"] = "\n".join(f"\n### {part}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:])
+    figure = students_figure(students)
+    figures = {"students.svg": figure, "heads.svg": accuracy_figure(heads.heads_curves())}
+    return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | figures
+
+
+def students_rows() -> list[Row]:
+    """The finished rows of students."""
+    return [row for row in load_table(RESULTS / "students" / "results.csv") if row["status"] == "ok"]
+
+
+def students_figure(students: Sequence[Row]) -> str:
+    """SVG of part A, with the digest of what it shows in a comment."""
+    curves = {name: students_curves(students, name) for name in CACHES}
+    return accuracy_figure(curves).replace("<svg", f"<!-- rows {digest_of_json(curves)} -->\n<svg", 1)
+
+
+def told_parts(students: Sequence[Row]) -> list[str]:
+    """The parts of benchmarks/students.py that have rows."""
+    return [part for part in PARTS if students_tables.has_rows(part, students)]
+
+
+def cache_table(students: Sequence[Row], name: str) -> str:
+    """Part A on one cache: methods x shots."""
+    model, counts = _model_of(name), PARTS["methods"]["shots"]
+    methods = [given if isinstance(given, str) else given["label"] for given in PARTS["methods"]["methods"]]
+    rows = []
+    for label in (*methods, "teacher-probe", "teacher-transductive"):
+        by_shots = [students_tables.by_seed(students, label, (name, shots), model) for shots in counts]
+        rows.append([f"`{label}`", *map(students_tables.cell, by_shots)])
+    return markdown(["", *map(shots_words, counts)], rows)
+
+
+def students_curves(students: Sequence[Row], name: str) -> dict[str, dict[int, list[float]]]:
+    """Method -> shots -> top-1 of each seed, of part A on one cache."""
+    model = _model_of(name)
+    return {
+        label: {
+            shots: list(students_tables.by_seed(students, label, (name, shots), model).values())
+            for shots in PARTS["methods"]["shots"]
+        }
+        for label in SHOWN
+    }
+
+
+def pivot(
+    rows: Iterable[Row], down: Callable[[Row], str], across: Callable[[Row], str], value: Callable[[Row], float]
+) -> str:
+    """A table of `mean ± half-width (n)`: a line for each `down`, a column for each `across`, in the order in which they come."""
+    found: dict[str, dict[str, list[float]]] = {}
+    columns: dict[str, None] = {}
+    for row in rows:
+        columns.setdefault(across(row))
+        found.setdefault(down(row), {}).setdefault(across(row), []).append(value(row))
+    lines = [
+        [name, *(plain(t_interval(cells[column])) if column in cells else "-" for column in columns)]
+        for name, cells in found.items()
+    ]
+    return markdown(["", *columns], lines)
+
+
+def turns_tables(rows: Sequence[Row]) -> str:
+    """Contestants that took turns: medians with the least and the most, and ratios inside a round."""
+    tables: dict[str, dict[str, list[float]]] = {}
+    facts: dict[str, Row] = {}
+    for row in rows:
+        facts[row["table"]] = row
+        tables.setdefault(row["table"], {}).setdefault(row["contestant"], []).append(float(row["value"]))
+    return "\n\n".join(
+        Table(title=title, unit=facts[title]["unit"], base=facts[title]["base"], values=values).markdown()
+        for title, values in tables.items()
+    )
+
+
+def several_teachers_table() -> str:
+    """Two teachers alone, joined and averaged."""
+    rows = load_table(RESULTS / "several_teachers" / "results.csv")
+    return pivot(
+        rows, lambda row: row["teachers"], lambda row: shots_words(int(row["shots"])), lambda row: float(row["top1"])
+    )
+
+
+def suggest_table() -> str:
+    """Drawn images beside suggested ones."""
+    rows = load_table(RESULTS / "suggest" / "results.csv")
+    return pivot(
+        rows,
+        lambda row: f"{row['dataset']}, {'drawn' if row['chooser'] == 'random' else '`tcs suggest`'}",
+        lambda row: f"{row['n']} labelled images",
+        lambda row: float(row["transductive_top1"]),
+    )
+
+
+def grid_table(name: str) -> Callable[[], str]:
+    """Methods x (student, shots, pool) of a committed grid."""
+
+    def made() -> str:
+        rows = [row for row in load_table(RESULTS / name / "results.csv") if row["status"] == "ok"]
+        return pivot(
+            rows,
+            lambda row: row["method"],
+            lambda row: f"{row['model'].partition(',')[0]}, {shots_words(int(row['shots']))}, pool {row['unlabelled']}",
+            lambda row: float(row["top1"]),
+        )
+
+    return made
+
+
+def methods_table() -> str:
+    """All methods of the grid of methods, the best first."""
+    rows = [row for row in load_table(RESULTS / "cifar10-methods" / "results.csv") if row["status"] == "ok"]
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["method"], []).append(float(row["top1"]))
+    ordered = sorted(found.items(), key=lambda item: -sum(item[1]) / len(item[1]))
+    return markdown(["", "top-1 %"], [[name, plain(t_interval(values))] for name, values in ordered])
+
+
+def losses_table() -> str:
+    """What each loss costs, beside a step of ResNet-18 at 224 px."""
+    rows = load_table(RESULTS / "losses.csv")
+    lines = [[f"`{row['loss']}`", str(row["ms"]), str(row["percent"])] for row in rows]
+    return markdown(["loss", "ms, forward and backward", "% of the step"], lines)
+
+
+def compression_table(shots: str) -> Callable[[], str]:
+    """Ridge heads on projected features."""
+
+    def made() -> str:
+        rows = load_table(RESULTS / "compression" / shots / "compression.csv")
+        return pivot(
+            rows,
+            lambda row: row["method"],
+            lambda row: f"{float(row['compression']):g}x",
+            lambda row: float(row["top1"]),
+        )
+
+    return made
+
+
+def all_labels_table() -> str:
+    """Students of all labels."""
+    rows = load_table(RESULTS / "all-labels" / "results.csv")
+    return pivot(rows, lambda row: row["dataset"], _losses_of, lambda row: float(row["top1"]))
+
+
+SINGLE: Mapping[str, Callable[[], str]] = {
+    "heads": heads.heads_table,
+    "estimators": heads.estimators_table,
+    "pools": heads.pools_table,
+    "several-teachers": several_teachers_table,
+    "suggest": suggest_table,
+    "methods": methods_table,
+    "losses": losses_table,
+    "compression-all": compression_table("all"),
+    "compression-16-shots": compression_table("16-shots"),
+    "all-labels": all_labels_table,
+    "cifar10": grid_table("cifar10"),
+    "cifar10-long": grid_table("cifar10-long"),
+}
+
+
+def _model_of(name: str) -> str:
+    """The student of part A on a cache."""
+    return str(recipe_of("methods", name)[0]["students"][0])
+
+
+def _losses_of(row: Row) -> str:
+    return f"{row['warm_up']}, then {row['loss']}" if row["warm_up"] else f"{row['loss']} alone"
+
+
+if __name__ == "__main__":
+    FIGURE.write_text(students_figure(students_rows()), encoding="utf-8")

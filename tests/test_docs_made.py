@@ -1,0 +1,133 @@
+"""Pages that `make docs` makes, without Sphinx: nothing of commands, public names and committed results is left out or typed by hand."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+
+import click
+import pytest
+from pages import ROOT, code_blocks
+
+import cache
+import tcs
+from docs.pages import commands, python_api, results
+from docs.pages.writing import escaped, plain_docstring, write_pages
+from tcs import functional
+from tcs.cli import COMMANDS, group
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, str]:
+    return results.result_parts()
+
+
+def test_every_command_has_a_page_with_its_options() -> None:
+    pages = commands.command_pages()
+    assert {name.removesuffix(".md") for name in pages} == {*COMMANDS, "index"}
+    context = click.Context(group)
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        below = (
+            [command.get_command(context, each) for each in command.list_commands(context)]
+            if isinstance(command, click.Group)
+            else []
+        )
+        for each in [command, *below]:
+            assert each is not None
+            for option in (each for each in each.params if isinstance(each, click.Option) and not each.hidden):
+                assert re.search(rf"^````{{option}} .*{option.opts[-1]}\b", pages[f"{name}.md"], re.MULTILINE), (
+                    option.opts
+                )
+        assert f"- [`tcs {name}`]({name}.md): " in pages["index.md"]
+        assert re.search(rf"^{name}$", pages["index.md"], re.MULTILINE)
+
+
+def test_every_public_name_has_a_place() -> None:
+    pages = python_api.api_pages()
+    for module, names in (("tcs", tcs.MODULE_OF), ("cache", cache.__all__), ("functional", functional.__all__)):
+        headings = set(re.findall(r"^## (\w+)$", pages[f"{module}.md"], re.MULTILINE))
+        assert headings == {name for name in names if not name.endswith("Config")}
+    configurations = pages["configurations.md"]
+    assert set(re.findall(r"^## (\w+)$", configurations, re.MULTILINE)) == {
+        name for name in tcs.MODULE_OF if name.endswith("Config")
+    }
+    train = configurations.partition("## TrainConfig")[2].partition("\n## ")[0]
+    assert {f"`{field.name}`" for field in dataclasses.fields(tcs.TrainConfig)} <= set(train.split())
+    assert "Labelled images per class" in train
+
+
+def test_what_pages_include_is_made(parts: dict[str, str]) -> None:
+    for page in (ROOT / "docs").glob("*/**/*.md"):
+        for language, _ in code_blocks(page.read_text(encoding="utf-8")):
+            if language.startswith("{include}"):
+                place = (page.parent / language.removeprefix("{include}").strip()).resolve()
+                assert place.exists() or place.name in parts, f"{page}: {place}"
+
+
+def test_tables_hold_the_committed_numbers(parts: dict[str, str]) -> None:
+    record = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    heads = dict(cells_of(row) for row in parts["heads.md"].splitlines()[2:])
+    for name, title in (("flowers5", "flowers5, Lite2"), ("digits", "digits, embedded teacher")):
+        (line,) = [line for line in record.splitlines() if line.startswith(f"| {title} |") and " ± " in line]
+        assert [cell.replace("->", "→") for cell in cells_of(line)[1]] == heads[name]
+    losses = dict(cells_of(row) for row in parts["losses.md"].splitlines()[2:])
+    assert losses["`review`"][1].startswith("72")
+
+
+def cells_of(line: str) -> tuple[str, list[str]]:
+    first, *rest = [cell.strip() for cell in line.strip("|").split("|")]
+    return first, rest
+
+
+def test_the_figure_of_the_readme_is_of_the_committed_rows(parts: dict[str, str]) -> None:
+    told = re.compile(r"<!-- rows (\w+) -->")
+    drawn, wanted = (told.search(text) for text in (results.FIGURE.read_text(encoding="utf-8"), parts["students.svg"]))
+    assert drawn is not None
+    assert wanted is not None
+    assert drawn[1] == wanted[1], "rows of students were added: python -m docs.pages.results draws the figure anew"
+
+
+def test_a_second_build_writes_nothing_and_takes_away_what_is_gone(tmp_path: pathlib.Path) -> None:
+    write_pages(tmp_path, {"a.md": "1", "b/c.md": "2"})
+    before = (tmp_path / "a.md").stat().st_mtime_ns
+    write_pages(tmp_path, {"a.md": "1"})
+    assert (tmp_path / "a.md").stat().st_mtime_ns == before
+    assert [path.name for path in tmp_path.rglob("*.md")] == ["a.md"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("RUN/<student>/ and NAME[,k=v...]", r"RUN/\<student\>/ and NAME\[,k=v...\]"),
+        ("`a_b` stays, a_b is escaped", r"`a_b` stays, a\_b is escaped"),
+        ("10 %  [default: 4|8]", r"10 %  \[default: 4\|8\]"),
+    ],
+)
+def test_plain_text_is_shown_as_it_is(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+def test_marks_in_docstrings_are_shown_as_they_are() -> None:
+    lines = ["mean |a - b| of `x * y`"]
+    plain_docstring(None, "function", "f", None, None, lines)
+    assert lines == [r"mean \|a - b\| of `x * y`"]
+
+
+def test_turns_are_medians_and_ratios_inside_a_round() -> None:
+    rows: Sequence[dict[str, str]] = [
+        {
+            "table": "t",
+            "contestant": name,
+            "round": str(number),
+            "value": str(value),
+            "unit": "s",
+            "base": "a",
+            "ratio": "0",
+        }
+        for name, values in {"a": (1, 2, 4), "b": (3, 4, 4)}.items()
+        for number, value in enumerate(values)
+    ]
+    last = results.turns_tables(rows).splitlines()[-1]
+    assert last == "| b | 4.00 [3.00 - 4.00] | 3 | 2.00 [1.00 - 3.00] |"
