@@ -99,7 +99,7 @@ def test_every_command_has_its_functions():
     for function in sum(FUNCTIONS.values(), ()):
         package = importlib.import_module(function.__module__.partition(".")[0])
         assert function.__name__ in package.__all__
-        for parameter in inspect.signature(function).parameters.values():
+        for parameter in inspect.signature(inspect.unwrap(function)).parameters.values():
             if dataclasses.is_dataclass(parameter.annotation) and parameter.name == "config":
                 assert parameter.annotation.__name__ in tcs.__all__
 
@@ -126,7 +126,11 @@ def test_help_of_cache_has_an_example_that_runs(tmp_path, monkeypatch):
 
 def test_help_of_tcs_lists_functions_and_configurations():
     text = pydoc.plain(pydoc.render_doc(tcs))
-    for line in ("extract(config: tcs.config.extract.ExtractConfig)", "class TrainConfig(", "class ConfigError("):
+    for line in (
+        "extract(data: str, *, readouts: tuple[str, ...] = ('avg',)",
+        "class TrainConfig(",
+        "class ConfigError(",
+    ):
         assert line in text
 
 

@@ -19,7 +19,7 @@ class ImportConfig:
     """
 
     out: str
-    source: str | None = None
+    source: str | None = dataclasses.field(default=None, kw_only=False)
     features: Mapping[str, str] = dataclasses.field(default_factory=dict)
     readouts: tuple[str, ...] = ()
     keys: str | None = None

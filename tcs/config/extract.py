@@ -105,7 +105,7 @@ class DataConfig:
     `unlabelled_data` are more folders, .tar files or tables, of which no label is read.
     """
 
-    data: str
+    data: str = dataclasses.field(kw_only=False)
     split: str | None = None
     labels: str = "auto"
     data_dir: str | None = None
@@ -225,7 +225,7 @@ def _is_image_policy(value: str | None) -> bool:
 class RepairConfig:
     """`tcs cache repair`: the bad shards of a store extracted again. None means: as the store records it."""
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     data: str | None = None
     teacher: str | None = None  # asked for where the recorded one is Python code
     teacher_checkpoint: str | None = None

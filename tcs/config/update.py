@@ -14,6 +14,7 @@ class UpdateConfig(RepairConfig):
     whose images the data set has no more.
     """
 
+    data: str | None = dataclasses.field(default=None, kw_only=False)
     out: str | None = None
     split: str | None = None
     data_dir: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import cache
 from tcs.config.exchange import ImportConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.exchange.arrays import FeatureTable, read_arrays, read_export
 from tcs.exchange.parquet_read import read_parquet
 from tcs.exchange.parquet_write import export_parquet
@@ -15,12 +15,12 @@ from tcs.runtime import environment, progress_bar
 PARQUET = ".parquet"
 
 
+@takes(ImportConfig)
 def import_features(config: ImportConfig) -> pathlib.Path:
     """Write the arrays that `config` names into a store; returns its path. The same call resumes.
 
     Raises DataError for files that cannot be read as what they should be, CacheError for contents that do not fit.
     """
-    require_config(config, ImportConfig)
     table = read_table(config)
     told = {} if config.teacher is None else {"teacher": config.teacher}
     identity = {**table.made_from, **told, **({"notes": dict(config.notes)} if config.notes else {})}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tcs.config.inference import PredictConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.images.stored import cores
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import open_model
@@ -42,6 +42,7 @@ class Predictions:
         return {"model": self.model, "temperature": self.temperature, "classes": list(self.classes), "broken": broken}
 
 
+@takes(PredictConfig)
 def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
     """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given.
 
@@ -50,7 +51,6 @@ def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
     which `tcs eval` scores the student. ArtefactError for a model that cannot be used, and for an `out` that exists; DataError for
     paths that name no images.
     """
-    require_config(config, PredictConfig)
     out = None if config.out is None else pathlib.Path(config.out)
     if out is not None:
         require_free(out, "--out", overwrite=config.overwrite)

@@ -10,9 +10,10 @@ from typing import Any
 import cache
 from tcs.artefact import plain_json
 from tcs.config.distill import DistillConfig
+from tcs.config.distill_options import DistillOptions
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import FIRST
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.errors import ArtefactError, ConfigError
@@ -30,6 +31,7 @@ from tcs.training.train import train
 WORTH_ASKING = 10  # images without a label, for which it is worth to ask which to label next
 
 
+@takes(DistillConfig, DistillOptions)
 def distill(config: DistillConfig) -> Outcome:
     """Run the chain that `config` describes, or what is left of it, into the folder `config.out`.
 
@@ -39,7 +41,6 @@ def distill(config: DistillConfig) -> Outcome:
 
     Raises TcsError or CacheError, one line each, most of them before the teacher runs.
     """
-    require_config(config, DistillConfig)
     if place().world_size > 1:
         raise ConfigError(
             "tcs distill runs in one process; under torchrun run tcs extract and tcs train, one after the other."
