@@ -73,8 +73,9 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.grid.run import fewshot as fewshot
     from tcs.inference.latency import measure_latency as measure_latency
     from tcs.inference.prediction import predict as predict
-    from tcs.inference.runs import FinishedStudent as FinishedStudent
-    from tcs.inference.runs import load_student as load_student
+    from tcs.inference.predictions import Prediction as Prediction
+    from tcs.inference.student import Student as Student
+    from tcs.inference.student import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
     from tcs.looking.result import Look as Look
     from tcs.looking.run import look as look
@@ -113,8 +114,9 @@ MODULE_OF: dict[str, str] = {
     "forecast": "tcs.training.train",
     "EvalConfig": "tcs.config.evaluate",
     "evaluate": "tcs.evaluation.students",
-    "FinishedStudent": "tcs.inference.runs",
-    "load_student": "tcs.inference.runs",
+    "load_student": "tcs.inference.student",
+    "Student": "tcs.inference.student",
+    "Prediction": "tcs.inference.predictions",
     "PredictConfig": "tcs.config.inference",
     "predict": "tcs.inference.prediction",
     "LatencyConfig": "tcs.config.inference",

@@ -10,7 +10,15 @@ from tcs.config.stage import takes
 from tcs.images.stored import cores
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import open_model
-from tcs.inference.predictions import Row, columns, require_free, require_table, rows_of, save_predictions
+from tcs.inference.predictions import (
+    Row,
+    columns,
+    predictions_of,
+    require_free,
+    require_table,
+    row_of,
+    save_predictions,
+)
 from tcs.inference.sources import NamedImage, named_images
 from tcs.inference.stream import Flow, score_images
 from tcs.runtime import pick_device, progress_bar, say
@@ -107,8 +115,8 @@ def _batches(
         for batch in score_images(images, model.network, model.pixels(), flow):
             broken = [(images[place].path, reason) for place, reason in batch.broken]
             paths = [images[place].path for place in batch.places_b]
-            found = rows_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []
-            yield found, broken
+            found = predictions_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []
+            yield [row_of(each) for each in found], broken
             bar.advance(batch.images)
 
 
