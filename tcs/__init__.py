@@ -1,15 +1,16 @@
 """Few-shot TCS distillation from a feature cache: a teacher runs once, small students train without it.
 
-Every command of `tcs` is a function here, which takes one frozen configuration and writes one artefact; the options are those of the
-command, with `-` written `_`. A name loads its module when it is first asked for, so `import tcs` loads neither torch nor numpy.
+Every command of `tcs` is a function here, and its options are those of the command with `-` written `_`: given by name, or as one
+frozen configuration. A name loads its module when it is first asked for, so `import tcs` loads neither torch nor numpy.
 
     import tcs
 
-    tcs.extract(tcs.ExtractConfig(data="my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m"))
-    tcs.fit(tcs.FitConfig(store="train.store", out="c.safetensors"))
-    tcs.fit_targets(tcs.TargetsConfig(store="train.store", coordinates="c.safetensors", out="t.h5"))
-    tcs.train(tcs.TrainConfig(store="train.store", targets="t.h5", models=("resnet18",), shots=16, out="run"))
-    tcs.evaluate(tcs.EvalConfig(run="run", store="test.store"))
+    tcs.extract("my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m")
+    tcs.fit("train.store", out="c.safetensors")
+    tcs.fit_targets("train.store", "c.safetensors", out="t.h5")
+    tcs.train("train.store", targets="t.h5", models=("resnet18",), shots=16, out="run")
+    tcs.evaluate("run", "test.store")
+    tcs.load_student("run").predict("photos")
 
 What a user can cause is a `TcsError` (or a `cache.errors.CacheError`) of one line. The store itself is the package `cache`, the losses
 as plain functions are `tcs.functional`. docs/python.md goes through all of it.
