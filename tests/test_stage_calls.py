@@ -5,13 +5,14 @@ import importlib.util
 import inspect
 import pathlib
 import pydoc
+import re
 from typing import Any
 
 import click
 import pytest
 
 import tcs
-from tcs.cli import group
+from tcs.cli import COMMANDS, group
 from tcs.config.distill_options import DistillOptions
 from tcs.config.stage import takes
 from tcs.config.train import PARTS, TrainOptions, option_defaults
@@ -153,3 +154,36 @@ def test_help_shows_options_and_the_configuration() -> None:
         "Takes the options above, which are those of tcs.FitConfig, or one such configuration as its only argument."
         in text
     )
+
+
+FUNCTIONS = [name for name in tcs.__all__ if inspect.isfunction(getattr(tcs, name))]
+WITHOUT_ERRORS = {"loss_facts", "method_facts", "other_facts"}  # they take nothing
+RETURNS = re.compile(r"\b[Rr]eturn|^(The|One|A|What) ", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_help_of_a_function_says_what_it_returns_and_what_goes_wrong(name: str) -> None:
+    text = str(inspect.getdoc(getattr(tcs, name)))
+    assert RETURNS.search(text), text
+    assert name in WITHOUT_ERRORS or re.search(r"\b(Tcs|Cache|Data|Model|Artefact|Config)Error\b", text), text
+
+
+@pytest.mark.parametrize("name", [name for name in tcs.__all__ if name.endswith("Config")])
+def test_help_of_a_configuration_names_its_command(name: str) -> None:
+    text = str(inspect.getdoc(getattr(tcs, name)))
+    words = re.match(r"`tcs ([a-z]+)( [a-z]+)?[^`]*`: ", text)
+    assert words is not None, text
+    assert words[1] in COMMANDS
+
+
+@pytest.mark.parametrize("name", [name for name in tcs.__all__ if inspect.isclass(getattr(tcs, name))])
+def test_help_of_a_class_tells_of_all_that_is_public_in_it(name: str) -> None:
+    kind = getattr(tcs, name)
+    members = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
+    told = {
+        key: value
+        for key, value in members.items()
+        if isinstance(value, property | classmethod) or inspect.isfunction(value)
+    }
+    assert {key for key, value in told.items() if not inspect.getdoc(value)} == set()
+    assert len(str(inspect.getdoc(kind))) > 20

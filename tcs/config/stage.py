@@ -97,5 +97,5 @@ def _told(stage: Callable[..., Any], kind: type) -> str:
     """The docstring of a stage with what both ways to call it have in common."""
     return (
         f"{inspect.getdoc(stage)}\n\nTakes the options above, which are those of tcs.{kind.__name__}, or one such configuration as "
-        "its only argument."
+        "its only argument.\nWhat each option does is told by the --help of the command."
     )

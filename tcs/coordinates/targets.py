@@ -226,7 +226,10 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
 
 
 def open_targets(path: str | pathlib.Path, store_identity: str | None = None) -> Targets:
-    """Read a targets file, without faiss. ArtefactError where it is missing, foreign, damaged, or not of `store_identity`."""
+    """The targets in a file of `tcs targets`, read without faiss.
+
+    ArtefactError where it is missing, foreign, damaged, or not of `store_identity`.
+    """
     try:
         with h5py.File(path, "r") as file:
             facts = read_facts(file, path)

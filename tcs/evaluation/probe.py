@@ -88,9 +88,14 @@ def measure_compression(config: ProbeConfig) -> Compression:
 
 @takes(ProbeConfig)
 def probe(config: ProbeConfig) -> Compression:
-    """`measure_compression`, and the table and figure of its result in `config.out` where that is named.
+    """Fit heads on the features of `config.store`, whole and compressed, and score them on those of `config.test`: a `Compression`.
 
-    Raises what `measure_compression` raises, and ConfigError where matplotlib is missing (the tables are written before).
+    Its `rows` are mappings, one a projection, number of coordinates and seed (`top1` in percent), its `recipe` says what they are of.
+    Tables and a figure are written into `config.out` where that is named; the results of the same options there are read instead.
+
+    Raises ArtefactError where `config.out` holds something else or the stores are not of one teacher, DataError for stores
+    without labels or with views, one store given twice, or classes that the training store lacks, ConfigError for more
+    coordinates than features, and where matplotlib is missing (the tables are written before).
     """
     result = measure_compression(config)
     if config.out is not None:

@@ -62,6 +62,10 @@ def export_features(
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> pathlib.Path:
-    """Write the rows of a store into one .parquet file, or else into a folder of arrays and texts; returns `out`."""
+    """Write the rows of a store into one .parquet file, or else into a folder of arrays and texts (`cache.export`); returns `out`.
+
+    `progress` is called with the number of rows written since the last call. The same call resumes. Raises CacheError where there
+    is no closed store, or `out` holds something else (unless `overwrite`); DataError for parquet without pyarrow.
+    """
     export = export_parquet if pathlib.Path(out).suffix.lower() == PARQUET else cache.export
     return export(os.fspath(store), os.fspath(out), overwrite=overwrite, progress=progress)

@@ -52,7 +52,9 @@ class Predictions:
 
 @takes(PredictConfig)
 def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
-    """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given.
+    """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given: `Predictions`.
+
+    A row is a mapping: `path`, `class`, `probability` (0 to 1), `class2`, `probability2`, ... with the likeliest first.
 
     `tell` is given the rows of each batch as soon as they are there, which are then not kept, so that there may be any number; the
     first time the columns as well. An image that cannot be read or decoded is named on stderr and has no row. Pixels are those by

@@ -39,7 +39,8 @@ def distill(config: DistillConfig) -> Outcome:
     places are those of the single commands. What is finished is left as it is; labels that a label file has gained since are
     added to the store without a new pass. `overwrite` trains anew, and leaves the stores. With `dry_run` nothing is written.
 
-    Raises TcsError or CacheError, one line each, most of them before the teacher runs.
+    Returns an `Outcome`: `plan`, `rows` (one a student scored; top-1 and top-5 in percent), `seconds` by stage, `exported` (paths by
+    format), `describe()` for people. Raises TcsError or CacheError, one line each, most of them before the teacher runs.
     """
     if place().world_size > 1:
         raise ConfigError(

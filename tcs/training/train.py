@@ -64,7 +64,7 @@ def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str,
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
-    of the extraction. Raises what `train` raises before the first step.
+    of the extraction. Raises the TcsError or CacheError that `train` raises before the first step.
     """
     with _streams(config, data, None) as (_, streams, _):
         return say_forecast(streams)
