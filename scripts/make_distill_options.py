@@ -16,7 +16,7 @@ from tcs.config.distill import PREFIXES, DistillConfig, option_names, stage_defa
 from tcs.config.train import TrainOptions
 
 PATH = pathlib.Path(tcs.__file__).parent / "config" / "distill_options.py"
-REQUIRED = ("out", "teacher", "models")
+REQUIRED = ("out", "models")
 KINDS: dict[str, type] = {
     "extract": tcs.ExtractConfig,
     "train": TrainOptions,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.look import LookConfig as LookConfig
+    from tcs.config.pretrain import PretrainConfig as PretrainConfig
     from tcs.config.teachers import CompareConfig as CompareConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.config.update import UpdateConfig as UpdateConfig
@@ -90,6 +91,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.methods.catalogue import method_facts as method_facts
     from tcs.methods.catalogue import other_facts as other_facts
     from tcs.pipeline.chain import distill as distill
+    from tcs.pretraining.teacher import pretrain as pretrain
     from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
@@ -100,6 +102,8 @@ __version__ = "0.2.0"
 MODULE_OF: dict[str, str] = {
     "DistillConfig": "tcs.config.distill",
     "distill": "tcs.pipeline.chain",
+    "PretrainConfig": "tcs.config.pretrain",
+    "pretrain": "tcs.pretraining.teacher",
     "ExtractConfig": "tcs.config.extract",
     "extract": "tcs.extraction.extract",
     "FitConfig": "tcs.config.coordinates",

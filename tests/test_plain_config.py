@@ -20,6 +20,7 @@ from tcs.config.pool import PoolConfig
 # Configuration -> what it cannot do without
 GIVEN: dict[Any, dict[str, Any]] = {
     tcs.ExtractConfig: {"data": "x", "out": "y", "teacher": "z"},
+    tcs.PretrainConfig: {"data": "x", "out": "y.safetensors"},
     tcs.FitConfig: {"store": "x", "out": "y"},
     tcs.TargetsConfig: {"store": "x", "coordinates": "c", "out": "y"},
     tcs.TrainConfig: {"store": "x", "out": "y", "models": ("resnet18",)},

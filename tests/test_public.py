@@ -27,6 +27,7 @@ STUDENT = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"
 # command -> its functions
 FUNCTIONS = {
     "distill": (tcs.distill,),
+    "pretrain": (tcs.pretrain,),
     "extract": (tcs.extract,),
     "fit": (tcs.fit,),
     "targets": (tcs.fit_targets,),

@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # stage -> its command
 COMMAND_OF = {
     "distill": "distill",
+    "pretrain": "pretrain",
     "extract": "extract",
     "fit": "fit",
     "fit_targets": "targets",

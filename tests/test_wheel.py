@@ -48,7 +48,7 @@ WRONG = {
     'tcs.extract("photos", out="a.store", techer="resnet18")': 'Unexpected keyword argument "techer"',
     'tcs.train("a.store", out="run", models=("resnet18",), lr="fast")': "No overload variant",
     'tcs.distill("photos", out="w", teacher="t", models=("m",), shot=4)': 'Unexpected keyword argument "shot"',
-    'tcs.ExtractConfig("photos", out="a.store")': 'Missing named argument "teacher"',
+    'tcs.ExtractConfig("photos", teacher="t")': 'Missing named argument "out"',
     'tcs.load_student("run").predict(3)': 'Argument 1 to "predict" of "Student" has incompatible type "int"',
     'tcs.fit("a.store", out="c.safetensors").component': 'has no attribute "component"',
 }

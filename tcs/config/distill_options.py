@@ -13,7 +13,6 @@ class DistillOptions:
 
     data: str = dataclasses.field(kw_only=False)
     out: str
-    teacher: str
     models: tuple[str, ...]
     test: str | None = None
     test_split: str | None = None
@@ -46,6 +45,8 @@ class DistillOptions:
     target_key: str | None = None
     class_map: str | None = None
     unlabelled_data: tuple[str, ...] = ()
+    teacher: str = ""
+    teacher_card: str | None = None
     label_file: str | None = None
     teacher_checkpoint: str | None = None
     checkpoint_key: str | None = None
