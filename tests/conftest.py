@@ -35,7 +35,7 @@ SLOW = (
     "store_faults train_distributed torchrun export students_trained export_int8 whole_use trainer_benchmarks speed_benchmarks "
     "online_teacher pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
     "extract_cut_short many_students_killed honesty submodules pretrain training_options grid_cells compression cospress readme "
-    "first_lines wheel"
+    "first_lines wheel notebook"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one
