@@ -104,7 +104,7 @@ def test_the_table_of_versions_is_that_of_the_project() -> None:
     needed = {name: low for name, (low, _) in packages.NEEDED.items()}
     needed |= {name: low for name, (_, low, _) in packages.OPTIONAL.items()}
     needed |= dict.fromkeys(packages.FAISS, packages.FAISS_TESTED[0])
-    developers = {"pytest", "pytest-timeout", "pytest-xdist", "mypy", "ruff", "types-pyyaml"}
+    developers = {"pytest", "pytest-timeout", "pytest-xdist", "setuptools", "mypy", "ruff", "types-pyyaml"}
     assert needed == {name: low for name, low in lowest.items() if name not in developers}
     pins = [line.partition(";")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
     pinned = dict(line.split("==") for line in pins if "==" in line)

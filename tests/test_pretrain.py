@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from together import killed_at
 
+import cache
 from cache import digest_of_bytes
 from tcs.cli import main
 from tcs.config.pretrain import SimclrConfig
@@ -198,6 +199,23 @@ def test_command_writes_weights_that_plain_timm_loads_and_a_card(folder, tmp_pat
     code, _, told = pretrained(capsys, folder, "--out", out, "--epochs", 3, "--overwrite", *TINY)
     assert code == 0
     assert "scores none" in told
+
+
+def test_the_card_is_what_an_extraction_needs(folder, tmp_path, capsys):
+    out, store = tmp_path / "teacher.safetensors", tmp_path / "x.store"
+    assert pretrained(capsys, folder, "--out", out, "--epochs", 1, *TINY)[0] == 0
+    card = str(out.with_suffix(".json"))
+    code, _, told = tcs(capsys, "extract", str(folder), "--teacher-card", card, "--out", str(store), "-j", "0")
+    assert code == 0, told
+    found = cache.open(store)
+    assert {name: each.dims for name, each in found.readouts.items()} == {"pool": 8}
+    encoder = timm.create_model("resnet18", num_classes=0, **KWARGS)
+    encoder.load_state_dict(load_file(out))
+    image = np.asarray(Image.open(folder / found.keys[0]).convert("RGB"), np.float32) / 255
+    normal = (image - SimclrConfig.mean) / SimclrConfig.std
+    with torch.no_grad():
+        expected = encoder.eval()(torch.from_numpy(normal).float().permute(2, 0, 1)[None])[0].numpy()
+    assert found.features("pool")[0] == pytest.approx(expected, rel=2e-3, abs=1e-4)
 
 
 def test_cost_is_told_and_a_dry_run_writes_nothing(folder, tmp_path, capsys):
