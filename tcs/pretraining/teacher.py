@@ -4,10 +4,13 @@ import pathlib
 import time
 from typing import Any
 
+import torch
+
 from cache import digest_of_bytes
 from tcs.config.extract import DataConfig
 from tcs.config.pretrain import PretrainConfig
 from tcs.config.stage import takes
+from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
 from tcs.plain_files import load_mapping, save_json
 from tcs.pretraining.cost import estimate_cost
@@ -34,12 +37,7 @@ def pretrain(config: PretrainConfig) -> pathlib.Path:
     """
     images = open_images(DataConfig(config.data))
     require_several(images)
-    out = pathlib.Path(config.out)
-    wanted = identity_of(images, config)
-    if not config.overwrite and config.card.exists():
-        refuse_other(config.card, load_mapping(config.card, {"pretraining": dict}, ANEW)["pretraining"], wanted)
-        config.resume.unlink(missing_ok=True)
-        say(f"{out} is finished; nothing to do.")
+    if _is_finished(config, images):
         return config.card
     scored_on = None if config.test is None else open_images(DataConfig(config.test))
     if scored_on is not None:
@@ -48,7 +46,25 @@ def pretrain(config: PretrainConfig) -> pathlib.Path:
     say(estimate_cost(images, config, device, config.workers).describe())
     if config.dry_run:
         say("Nothing was written.")
-        return config.card
+    else:
+        _make(config, images, scored_on, device)
+    return config.card
+
+
+def _is_finished(config: PretrainConfig, images: ImageList) -> bool:
+    """Whether the very teacher is there already; ArtefactError for one that was made otherwise."""
+    if config.overwrite or not config.card.exists():
+        return False
+    found = load_mapping(config.card, {"pretraining": dict}, ANEW)["pretraining"]
+    refuse_other(config.card, found, identity_of(images, config))
+    config.resume.unlink(missing_ok=True)
+    say(f"{config.out} is finished; nothing to do.")
+    return True
+
+
+def _make(config: PretrainConfig, images: ImageList, scored_on: ImageList | None, device: torch.device) -> None:
+    """Train, save, score: weights first, then the card, which says that all is there."""
+    out = pathlib.Path(config.out)
     if config.overwrite:
         for path in (config.card, out, config.resume):
             path.unlink(missing_ok=True)
@@ -62,12 +78,11 @@ def pretrain(config: PretrainConfig) -> pathlib.Path:
     card = card_of(run, out, config.data) | {"wall_seconds_of_last_run": wall_seconds}
     if scored_on is not None:
         card["scores"] = score(run, images, scored_on)
-    save_json(config.card, card)  # last: it says that all is there
+    save_json(config.card, card)
     config.resume.unlink(missing_ok=True)
     say(
         f"{out}: loss {card['final_loss']}, pairs found {card['final_match']:.0%}, scores {card.get('scores', 'none')}."
     )
-    return config.card
 
 
 def card_of(run: Pretraining, weights: pathlib.Path, data: str) -> dict[str, Any]:
