@@ -4,7 +4,7 @@ import pathlib
 import runpy
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
 NOTEBOOK = pathlib.Path(__file__).parent.parent / "docs" / "notebooks" / "first-student.py"
@@ -16,9 +16,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, dict[st
     folder = tmp_path_factory.mktemp("notebook")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        matplotlib.use("Agg")
+        plt.switch_backend("Agg")
         names = runpy.run_path(str(NOTEBOOK))
-    matplotlib.pyplot.close("all")
+    plt.close("all")
     return folder / "first-student", names
 
 

@@ -268,15 +268,9 @@ def test_command_killed_and_rerun_gives_the_same_weights(folder, tmp_path, capsy
         (("FOLDER", "--device", "abacus"), "--device is 'abacus'"),
         (("FOLDER", "-j", "-1"), "--workers is -1; it must be 0 or more"),
         (("FOLDER", "--checkpoint-every", "0"), "--checkpoint-every is 0; it must be 1 or more"),
-        (
-            ("FOLDER", "--out", "x.pth"),
-            "--out is 'x.pth'; its name must end in .safetensors, as my_teacher.safetensors",
-        ),
+        (("FOLDER", "--out", "x.pth"), "--out is 'x.pth'; its name must end in .safetensors, as my_"),
         (("FOLDER", "--test", "OTHERS", *TINY), "has the class 'c', which "),
-        (
-            ("FOLDER", "--test", "FLAT", *TINY),
-            "has images without a class, so nothing can be scored; give class folders",
-        ),
+        (("FOLDER", "--test", "FLAT", *TINY), "has images without a class, so nothing can be scored"),
     ],
 )
 def test_errors_are_one_line(folder, tmp_path, capsys, arguments, message):
