@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | docs. The virtual environment is made on first use; another one: make test VENV=/path/to/it
+# make demo | test | test-slow | lint | docs | dist. The virtual environment is made on first use; another one: make test VENV=/path/to/it
 # Versions: make constraints | test-newest | test-lowest (CONTRIBUTING.md); make test PINS= leaves versions to pip.
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ EVERYTHING := .[docs,test,lint]
 # One release behind the newest: not every machine that mirrors packages has the newest yet.
 HELD := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: constraints demo docs lint test test-lowest test-newest test-slow venv
+.PHONY: constraints demo dist docs lint test test-lowest test-newest test-slow venv
 
 demo: venv
 	$(VENV)/bin/tcs demo
@@ -33,6 +33,12 @@ lint: venv
 # Into docs/_build/html. A warning is an error: a link to nothing, a docstring that is no markup, a page that no list has.
 docs: venv
 	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+
+# What is released (RELEASING.md): the sdist, and the wheel that is built from it.
+dist: venv
+	rm -rf dist build
+	$(VENV)/bin/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
+	$(VENV)/bin/python -m pip --disable-pip-version-check wheel --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
 
 venv: $(STAMP)
 

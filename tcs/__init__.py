@@ -1,15 +1,16 @@
 """Few-shot TCS distillation from a feature cache: a teacher runs once, small students train without it.
 
-Every command of `tcs` is a function here, which takes one frozen configuration and writes one artefact; the options are those of the
-command, with `-` written `_`. A name loads its module when it is first asked for, so `import tcs` loads neither torch nor numpy.
+Every command of `tcs` is a function here, and its options are those of the command with `-` written `_`: given by name, or as one
+frozen configuration. A name loads its module when it is first asked for, so `import tcs` loads neither torch nor numpy.
 
     import tcs
 
-    tcs.extract(tcs.ExtractConfig(data="my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m"))
-    tcs.fit(tcs.FitConfig(store="train.store", out="c.safetensors"))
-    tcs.fit_targets(tcs.TargetsConfig(store="train.store", coordinates="c.safetensors", out="t.h5"))
-    tcs.train(tcs.TrainConfig(store="train.store", targets="t.h5", models=("resnet18",), shots=16, out="run"))
-    tcs.evaluate(tcs.EvalConfig(run="run", store="test.store"))
+    tcs.extract("my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m")
+    tcs.fit("train.store", out="c.safetensors")
+    tcs.fit_targets("train.store", "c.safetensors", out="t.h5")
+    tcs.train("train.store", targets="t.h5", models=("resnet18",), shots=16, out="run")
+    tcs.evaluate("run", "test.store")
+    tcs.load_student("run").predict("photos")
 
 What a user can cause is a `TcsError` (or a `cache.errors.CacheError`) of one line. The store itself is the package `cache`, the losses
 as plain functions are `tcs.functional`. docs/reference/python.md goes through all of it.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.config.labelling import LabelConfig as LabelConfig
     from tcs.config.labelling import SuggestConfig as SuggestConfig
     from tcs.config.look import LookConfig as LookConfig
+    from tcs.config.pretrain import PretrainConfig as PretrainConfig
     from tcs.config.teachers import CompareConfig as CompareConfig
     from tcs.config.train import TrainConfig as TrainConfig
     from tcs.config.update import UpdateConfig as UpdateConfig
@@ -73,8 +75,9 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.grid.run import fewshot as fewshot
     from tcs.inference.latency import measure_latency as measure_latency
     from tcs.inference.prediction import predict as predict
-    from tcs.inference.runs import FinishedStudent as FinishedStudent
-    from tcs.inference.runs import load_student as load_student
+    from tcs.inference.predictions import Prediction as Prediction
+    from tcs.inference.student import Student as Student
+    from tcs.inference.student import load_student as load_student
     from tcs.labelling.suggest import suggest as suggest
     from tcs.looking.result import Look as Look
     from tcs.looking.run import look as look
@@ -88,6 +91,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.methods.catalogue import method_facts as method_facts
     from tcs.methods.catalogue import other_facts as other_facts
     from tcs.pipeline.chain import distill as distill
+    from tcs.pretraining.teacher import pretrain as pretrain
     from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
@@ -98,6 +102,8 @@ __version__ = "0.2.0"
 MODULE_OF: dict[str, str] = {
     "DistillConfig": "tcs.config.distill",
     "distill": "tcs.pipeline.chain",
+    "PretrainConfig": "tcs.config.pretrain",
+    "pretrain": "tcs.pretraining.teacher",
     "ExtractConfig": "tcs.config.extract",
     "extract": "tcs.extraction.extract",
     "FitConfig": "tcs.config.coordinates",
@@ -113,8 +119,9 @@ MODULE_OF: dict[str, str] = {
     "forecast": "tcs.training.train",
     "EvalConfig": "tcs.config.evaluate",
     "evaluate": "tcs.evaluation.students",
-    "FinishedStudent": "tcs.inference.runs",
-    "load_student": "tcs.inference.runs",
+    "load_student": "tcs.inference.student",
+    "Student": "tcs.inference.student",
+    "Prediction": "tcs.inference.predictions",
     "PredictConfig": "tcs.config.inference",
     "predict": "tcs.inference.prediction",
     "LatencyConfig": "tcs.config.inference",

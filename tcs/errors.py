@@ -31,7 +31,7 @@ class DivergedError(TcsError):
 
 
 class ResourceError(TcsError):
-    """Memory that ran out."""
+    """Memory of the machine or of a device that ran out."""
 
 
 class RankError(TcsError):

@@ -56,9 +56,9 @@ def test_help_version_and_wrong_usage_have_their_exit_codes(capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("extrac", "No such command 'extrac'. Did you mean extract, train or export?"),
+        ("extrac", "No such command 'extrac'. Did you mean extract, pretrain or train?"),
         ("cache verfy", "No such command 'verfy'. Did you mean verify?"),
-        ("help extrac", "No such command 'extrac'. Did you mean extract, train or export?"),
+        ("help extrac", "No such command 'extrac'. Did you mean extract, pretrain or train?"),
         ("help cache verfy", "No such command 'verfy'. Did you mean verify?"),
         ("help fit it", "'tcs fit' has no commands of its own; type tcs fit --help."),
         ("zzz", "No such command 'zzz'."),

@@ -63,7 +63,7 @@ def test_names_of_timm_are_those_it_registers() -> None:
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        ("tcs pre", ["predict"]),
+        ("tcs pre", ["pretrain", "predict"]),
         ("tcs cache ve", ["verify"]),
         ("tcs train x.store --method tcs-probe", ["tcs-probe", "tcs-probe+elsh"]),
         ("tcs distill photos --method rdimkd-", ["rdimkd-a", "rdimkd-p", "rdimkd-r"]),

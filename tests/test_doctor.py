@@ -111,6 +111,7 @@ def test_the_table_of_versions_is_that_of_the_project() -> None:
         "pytest",
         "pytest-timeout",
         "pytest-xdist",
+        "setuptools",
         "mypy",
         "ruff",
         "types-pyyaml",

@@ -46,7 +46,7 @@ ROOMS = {
     "auditing": "artefact coordinates images labelling reporting",
     "looking": "artefact coordinates images probes reporting",
     "exchange": "",
-    "teacher": "coordinates hub students",
+    "teacher": "coordinates hub plain_files students",
     "extraction": "store_summary augmentation coordinates distributed images probes splits teacher",
     "training": "artefact auditing augmentation calibration checkpoint plain_files coordinates criteria distributed functional images "
     "methods pool_labels probes splits students",
@@ -57,13 +57,13 @@ ROOMS = {
     "maintenance": "store_summary artefact coordinates extraction images splits teacher",
     "grid": "artefact augmentation calibration checkpoint plain_files coordinates criteria evaluation functional images inference "
     "methods metrics pool_labels probes reporting simclr splits students training",
-    "pretraining": "artefact augmentation checkpoint functional images simclr students training",
+    "pretraining": "artefact augmentation checkpoint functional images plain_files probes simclr splits students training",
     "pipeline": "artefact coordinates evaluation export extraction grid images inference methods plain_files reporting splits students "
     "training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
     "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling "
-    "looking maintenance methods pipeline reporting splits store_summary training",
+    "looking maintenance methods pipeline plain_files pretraining reporting splits store_summary training",
     "__main__": "cli",
 }
 CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}

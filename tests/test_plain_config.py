@@ -20,6 +20,7 @@ from tcs.config.pool import PoolConfig
 # Configuration -> what it cannot do without
 GIVEN: dict[Any, dict[str, Any]] = {
     tcs.ExtractConfig: {"data": "x", "out": "y", "teacher": "z"},
+    tcs.PretrainConfig: {"data": "x", "out": "y.safetensors"},
     tcs.FitConfig: {"store": "x", "out": "y"},
     tcs.TargetsConfig: {"store": "x", "coordinates": "c", "out": "y"},
     tcs.TrainConfig: {"store": "x", "out": "y", "models": ("resnet18",)},
@@ -142,18 +143,23 @@ def test_a_list_at_the_default_is_no_idle_option() -> None:
     assert FeatureConfig(view_scale=[0.2, 1.0]) == FeatureConfig()  # type: ignore[arg-type]
 
 
+def own_parameters(stage: Any) -> Any:
+    """The parameters of the function that is decorated to take the options of its configuration as well."""
+    return inspect.signature(inspect.unwrap(stage)).parameters
+
+
 STAGES = [
     name
     for name in tcs.__all__
-    if inspect.isfunction(getattr(tcs, name)) and "config" in inspect.signature(getattr(tcs, name)).parameters
+    if inspect.isfunction(getattr(tcs, name)) and "config" in own_parameters(getattr(tcs, name))
 ]
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_takes_its_configuration_and_nothing_else(name: str) -> None:
+def test_a_stage_takes_no_object_but_its_configuration(name: str) -> None:
     stage = getattr(tcs, name)
-    kind = inspect.signature(stage).parameters["config"].annotation
-    others = (1, None, "train.store", kind, config_of(tcs.FitConfig if kind is tcs.EvalConfig else tcs.EvalConfig))
+    kind = own_parameters(stage)["config"].annotation
+    others = (1, None, kind, config_of(tcs.FitConfig if kind is tcs.EvalConfig else tcs.EvalConfig))
     for given in others:
         words = rf"it must be an? {kind.__name__}: write tcs\.{kind.__name__}\(\.\.\.\) for it\.$"
         with pytest.raises(TypeError, match=rf"^config is {re.escape(repr(given)[:200])}; {words}"):
@@ -161,7 +167,7 @@ def test_a_stage_takes_its_configuration_and_nothing_else(name: str) -> None:
 
 
 def test_every_configuration_of_a_stage_is_refused_elsewhere() -> None:
-    taken = {inspect.signature(getattr(tcs, name)).parameters["config"].annotation for name in STAGES}
+    taken = {own_parameters(getattr(tcs, name))["config"].annotation for name in STAGES}
     assert {kind.__name__ for kind in taken} == {name for name in tcs.__all__ if name.endswith("Config")}
 
 

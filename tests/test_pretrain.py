@@ -1,32 +1,32 @@
 """Pretraining of a teacher: it learns, resumes exactly from any kill, never reads a label, and says in one line what is wrong."""
 
-import importlib.util
+import dataclasses
 import json
 import pathlib
-import runpy
 import signal
-import sys
 
 import numpy as np
 import pytest
 import timm
 import torch
-from click.testing import CliRunner
+from command_line import tcs
 from forks import in_process
 from PIL import Image
 from safetensors.torch import load_file
 from together import killed_at
 
+import cache
 from cache import digest_of_bytes
+from tcs.cli import main
+from tcs.config.pretrain import SimclrConfig
 from tcs.errors import ArtefactError, DataError, DivergedError
 from tcs.images.folder import list_images
-from tcs.pretraining.loop import Pretraining, identity_of, learning_rate, pretrain, save_encoder
-from tcs.pretraining.simclr import PretrainConfig
+from tcs.pretraining.cost import Cost
+from tcs.pretraining.loop import Pretraining, identity_of, learning_rate, save_encoder, train_encoder
 
 ROOT = pathlib.Path(__file__).parent.parent
-SCRIPT = ROOT / "scripts" / "pretrain_teacher.py"
 KWARGS = {"layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8)}
-CONFIG = PretrainConfig(model_kwargs=KWARGS, img_size=16, epochs=3, batch_size=4, projection_dims=4)
+CONFIG = SimclrConfig(model_kwargs=KWARGS, img_size=16, epochs=3, batch_size=4, projection_dims=4)
 OPTIONS = ("--img-size", "16", "--batch-size", "4", "--projection-dims", "4", "--checkpoint-every", "1", "-j", "0")
 TINY = ("--model-kwargs", "layers=(1,1,1,1)", "--model-kwargs", "channels=(4,4,8,8)", *OPTIONS)
 CPU = torch.device("cpu")
@@ -46,23 +46,14 @@ def folder(tmp_path):
     return write_images(tmp_path / "images", [f"{'ab'[i % 2]}/{i}.png" for i in range(12)])
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("pretrain_teacher", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run_script_until_killed(arguments):
-    """The script as it is run alone; it is killed after its second checkpoint."""
+def run_until_killed(arguments):
+    """The command as it is run alone; it is killed after its second checkpoint."""
     Pretraining.save = killed_at(2, Pretraining.save, before=False)
-    sys.argv = [str(SCRIPT), *arguments]
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    main(["pretrain", *arguments])
 
 
-def run_script(script, *arguments):
-    return CliRunner().invoke(script.main, [str(argument) for argument in arguments])
+def pretrained(capsys, *arguments):
+    return tcs(capsys, "pretrain", *map(str, arguments))
 
 
 def equal_weights(first, second):
@@ -75,8 +66,8 @@ def test_loss_falls_on_pairs_that_can_be_told_apart(tmp_path):
     folder.mkdir()
     for number, colour in enumerate(np.random.default_rng(1).integers(0, 256, (8, 3), dtype=np.uint8)):
         Image.fromarray(np.tile(colour, (16, 16, 1))).save(folder / f"{number}.png")
-    config = PretrainConfig(model_kwargs=KWARGS, img_size=16, epochs=40, batch_size=8, lr=0.01, views="glyphs")
-    run = pretrain(list_images(folder), config, tmp_path / "resume.pt", device=CPU)
+    config = SimclrConfig(model_kwargs=KWARGS, img_size=16, epochs=40, batch_size=8, lr=0.01, views="glyphs")
+    run = train_encoder(list_images(folder), config, tmp_path / "resume.pt", device=CPU)
     assert run.step == 40
     assert len(run.epochs) == 40
     assert run.epochs[-1][0] < 0.8 * run.epochs[0][0]
@@ -87,7 +78,7 @@ def test_loss_falls_on_pairs_that_can_be_told_apart(tmp_path):
 @pytest.mark.parametrize("kill_at", [1, 4, 8])
 def test_resume_equals_an_uninterrupted_run(folder, tmp_path, monkeypatch, kill_at):
     images = list_images(folder)
-    whole = pretrain(images, CONFIG, tmp_path / "whole.pt", device=CPU)
+    whole = train_encoder(images, CONFIG, tmp_path / "whole.pt", device=CPU)
     step = Pretraining.train_step
 
     def dying_step(self, views, steps_per_epoch):
@@ -97,16 +88,16 @@ def test_resume_equals_an_uninterrupted_run(folder, tmp_path, monkeypatch, kill_
 
     monkeypatch.setattr(Pretraining, "train_step", dying_step)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(images, CONFIG, tmp_path / "killed.pt", device=CPU, checkpoint_every=3)
+        train_encoder(images, CONFIG, tmp_path / "killed.pt", device=CPU, checkpoint_every=3)
     monkeypatch.undo()
-    resumed = pretrain(images, CONFIG, tmp_path / "killed.pt", device=CPU, checkpoint_every=3)
+    resumed = train_encoder(images, CONFIG, tmp_path / "killed.pt", device=CPU, checkpoint_every=3)
     assert equal_weights(resumed.network, whole.network)
     assert (resumed.step, resumed.epochs) == (9, whole.epochs)
 
 
 def test_workers_do_not_change_the_result(folder, tmp_path):
     images = list_images(folder)
-    runs = [pretrain(images, CONFIG, tmp_path / f"{n}.pt", device=CPU, workers=n) for n in (0, 1)]
+    runs = [train_encoder(images, CONFIG, tmp_path / f"{n}.pt", device=CPU, workers=n) for n in (0, 1)]
     assert equal_weights(runs[0].network, runs[1].network)
 
 
@@ -114,8 +105,8 @@ def test_labels_do_not_reach_the_training(tmp_path):
     """The same pixels in the same order, labelled by folders or not at all: equal to the bit."""
     labelled = write_images(tmp_path / "labelled", [f"{'ab'[i // 4]}/{i}.png" for i in range(8)])
     bare = write_images(tmp_path / "bare", [f"{i}.png" for i in range(8)])
-    first = pretrain(list_images(labelled), CONFIG, tmp_path / "1.pt", device=CPU)
-    second = pretrain(list_images(bare, labels="none"), CONFIG, tmp_path / "2.pt", device=CPU)
+    first = train_encoder(list_images(labelled), CONFIG, tmp_path / "1.pt", device=CPU)
+    second = train_encoder(list_images(bare, labels="none"), CONFIG, tmp_path / "2.pt", device=CPU)
     assert equal_weights(first.network, second.network)
 
 
@@ -123,12 +114,12 @@ def test_global_generator_is_left_alone(folder, tmp_path):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    pretrain(list_images(folder), CONFIG, tmp_path / "resume.pt", device=CPU)
+    train_encoder(list_images(folder), CONFIG, tmp_path / "resume.pt", device=CPU)
     assert torch.equal(torch.rand(4), expected)
 
 
 def test_learning_rate_warms_up_and_ends_near_zero():
-    config = PretrainConfig(lr=1.0, warmup_share=0.1)
+    config = SimclrConfig(lr=1.0, warmup_share=0.1)
     rates = [learning_rate(config, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10] == 1
@@ -151,21 +142,21 @@ def test_single_image_and_bad_image_are_refused(folder, tmp_path):
     (tmp_path / "one").mkdir()
     (folder / "a" / "0.png").rename(tmp_path / "one" / "0.png")
     with pytest.raises(DataError, match="holds 1 image; pretraining compares images: give 2 or more"):
-        pretrain(list_images(tmp_path / "one"), CONFIG, tmp_path / "resume.pt", device=CPU)
+        train_encoder(list_images(tmp_path / "one"), CONFIG, tmp_path / "resume.pt", device=CPU)
     (folder / "b" / "1.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(DataError, match=r"image b/1\.png: not an image file; remove it from"):
-        pretrain(list_images(folder), CONFIG, tmp_path / "resume.pt", device=CPU)
+        train_encoder(list_images(folder), CONFIG, tmp_path / "resume.pt", device=CPU)
 
 
 def test_other_settings_or_images_are_refused(folder, tmp_path):
     images, resume = list_images(folder), tmp_path / "resume.pt"
-    pretrain(images, CONFIG, resume, device=CPU)
-    other = PretrainConfig(model_kwargs=KWARGS, img_size=16, epochs=3, batch_size=4, projection_dims=4, lr=0.5)
+    train_encoder(images, CONFIG, resume, device=CPU)
+    other = SimclrConfig(model_kwargs=KWARGS, img_size=16, epochs=3, batch_size=4, projection_dims=4, lr=0.5)
     with pytest.raises(ArtefactError, match=r"resume.pt was made with lr 0.001 \(now 0.5\); give the same settings"):
-        pretrain(images, other, resume, device=CPU)
+        train_encoder(images, other, resume, device=CPU)
     (folder / "a" / "0.png").unlink()
     with pytest.raises(ArtefactError, match=r"images 12 \(now 11\), image_digest "):
-        pretrain(list_images(folder), CONFIG, resume, device=CPU)
+        train_encoder(list_images(folder), CONFIG, resume, device=CPU)
 
 
 def test_identity_reads_back_equal_from_json(folder):
@@ -181,42 +172,88 @@ def test_weights_beyond_float16_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_script_writes_weights_that_plain_timm_loads_and_a_card(script, folder, tmp_path):
-    out = tmp_path / "teacher.safetensors"
-    result = run_script(script, folder, "--test", folder, "--out", out, "--epochs", 2, *TINY)
-    assert result.exit_code == 0, result.output
+def test_command_writes_weights_that_plain_timm_loads_and_a_card(folder, tmp_path, capsys):
+    out = tmp_path / "new" / "teacher.safetensors"
+    code, shown, told = pretrained(capsys, folder, "--test", folder, "--out", out, "--epochs", 2, "--json", *TINY)
+    assert code == 0, told
     card = json.loads(out.with_suffix(".json").read_text())
+    assert json.loads(shown) == card
     encoder = timm.create_model(card["teacher"], num_classes=0, **card["teacher_kwargs"])
     state = load_file(out)
     encoder.load_state_dict(state)
     assert {value.dtype for value in state.values()} == {torch.float16, torch.int64}
     assert (card["steps"], card["readout"], card["img_size"], card["weights"]) == (6, "pool", 16, out.name)
+    assert card["weights_digest"] == digest_of_bytes(out.read_bytes())
     assert {"knn_top1", "probe_1_shots", "pixels_4_shots"} <= set(card["scores"])
     assert "probe_16_shots" not in card["scores"]  # the folder has 6 images a class
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "teacher.json", "teacher.safetensors"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["teacher.json", "teacher.safetensors"]
+    assert "pretrain: 12 images, 2 epochs, 6 steps; a step takes " in told
     before = out.read_bytes()
-    again = run_script(script, folder, "--out", out, "--epochs", 2, *TINY)
-    assert again.exit_code == 0, again.output
-    assert "is finished; nothing to do" in again.output
-    other = run_script(script, folder, "--out", out, "--epochs", 3, *TINY)
-    assert other.exit_code == 1
-    assert "was made with epochs 2 (now 3)" in other.output
+    code, _, told = pretrained(capsys, folder, "--out", out, "--epochs", 2, *TINY)
+    assert code == 0
+    assert "is finished; nothing to do" in told
+    code, _, told = pretrained(capsys, folder, "--out", out, "--epochs", 3, *TINY)
+    assert code == 1
+    assert "was made with epochs 2 (now 3)" in told
     assert out.read_bytes() == before
-    fresh = run_script(script, folder, "--out", out, "--epochs", 3, "--overwrite", *TINY)
-    assert fresh.exit_code == 0
-    assert "scores none" in fresh.output
+    code, _, told = pretrained(capsys, folder, "--out", out, "--epochs", 3, "--overwrite", *TINY)
+    assert code == 0
+    assert "scores none" in told
 
 
-def test_script_killed_and_rerun_gives_the_same_weights(script, folder, tmp_path):
+def test_the_card_is_what_an_extraction_needs(folder, tmp_path, capsys):
+    out, store = tmp_path / "teacher.safetensors", tmp_path / "x.store"
+    assert pretrained(capsys, folder, "--out", out, "--epochs", 1, *TINY)[0] == 0
+    card = str(out.with_suffix(".json"))
+    code, _, told = tcs(capsys, "extract", str(folder), "--teacher-card", card, "--out", str(store), "-j", "0")
+    assert code == 0, told
+    found = cache.open(store)
+    assert {name: each.dims for name, each in found.readouts.items()} == {"pool": 8}
+    encoder = timm.create_model("resnet18", num_classes=0, **KWARGS)
+    encoder.load_state_dict(load_file(out))
+    image = np.asarray(Image.open(folder / found.keys[0]).convert("RGB"), np.float32) / 255
+    normal = (image - SimclrConfig.mean) / SimclrConfig.std
+    with torch.no_grad():
+        expected = encoder.eval()(torch.from_numpy(normal).float().permute(2, 0, 1)[None])[0].numpy()
+    assert found.features("pool")[0] == pytest.approx(expected, rel=2e-3, abs=1e-4)
+
+
+def test_cost_is_told_and_a_dry_run_writes_nothing(folder, tmp_path, capsys):
+    out = tmp_path / "new" / "teacher.safetensors"
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    code, shown, told = pretrained(capsys, folder, "--out", out, "--epochs", 50, "--dry-run", "--json", *TINY)
+    assert torch.equal(torch.rand(4), expected)
+    assert (code, shown) == (0, "")
+    assert "12 images, 50 epochs, 150 steps" in told
+    assert told.endswith("Nothing was written.\n")
+    assert not out.parent.exists()
+
+
+def test_cost_counts_decoding_beside_the_steps_where_there_are_processes_for_it():
+    cost = Cost(images=9, epochs=1, steps=10, step_seconds=2.0, decode_seconds=6.0, workers=0, device="cpu")
+    assert [dataclasses.replace(cost, workers=n).seconds for n in (0, 1, 2, 6)] == [80, 60, 30, 20]
+
+
+def test_the_first_steps_are_those_without_a_cost(folder, tmp_path, capsys):
+    bare = train_encoder(list_images(folder), CONFIG, tmp_path / "resume.pt", device=CPU)
+    out = tmp_path / "teacher.safetensors"
+    assert pretrained(capsys, folder, "--out", out, "--epochs", 3, *TINY)[0] == 0
+    save_encoder(tmp_path / "bare.safetensors", bare.encoder)
+    assert out.read_bytes() == (tmp_path / "bare.safetensors").read_bytes()
+
+
+def test_command_killed_and_rerun_gives_the_same_weights(folder, tmp_path, capsys):
     arguments = [folder, "--epochs", "4", *TINY]
     whole = tmp_path / "whole.safetensors"
-    assert run_script(script, *arguments, "--out", whole).exit_code == 0
+    assert pretrained(capsys, *arguments, "--out", whole)[0] == 0
     killed, resume = tmp_path / "killed.safetensors", tmp_path / "killed.resume.pt"
     command = [str(part) for part in (*arguments, "--out", killed)]
-    assert in_process(run_script_until_killed, command)[0] == -signal.SIGKILL
+    assert in_process(run_until_killed, command)[0] == -signal.SIGKILL
     assert resume.exists()
     assert not killed.exists()
-    assert run_script(script, *arguments, "--out", killed).exit_code == 0
+    assert pretrained(capsys, *arguments, "--out", killed)[0] == 0
     assert killed.read_bytes() == whole.read_bytes()
     assert not resume.exists()
 
@@ -227,19 +264,25 @@ def test_script_killed_and_rerun_gives_the_same_weights(script, folder, tmp_path
         (("EMPTY",), "holds no images (0 other files)"),
         (("missing",), "'missing' does not exist; DATA must be a folder, a .tar"),
         (("FOLDER", "--batch-size", "1"), "--batch-size is 1; an image needs others to differ from"),
-        (("FOLDER", "--model-kwargs", "layers"), "--model-kwargs is 'layers'; write it as k=v"),
         (("FOLDER", "--model", "resnet81"), "Did you mean"),
         (("FOLDER", "--device", "abacus"), "--device is 'abacus'"),
+        (("FOLDER", "-j", "-1"), "--workers is -1; it must be 0 or more"),
+        (("FOLDER", "--checkpoint-every", "0"), "--checkpoint-every is 0; it must be 1 or more"),
+        (("FOLDER", "--out", "x.pth"), "--out is 'x.pth'; its name must end in .safetensors, as my_"),
+        (("FOLDER", "--test", "OTHERS", *TINY), "has the class 'c', which "),
+        (("FOLDER", "--test", "FLAT", *TINY), "has images without a class, so nothing can be scored"),
     ],
 )
-def test_script_errors_are_one_line(script, folder, tmp_path, arguments, message):
+def test_errors_are_one_line(folder, tmp_path, capsys, arguments, message):
     (tmp_path / "empty").mkdir()
-    places = {"EMPTY": tmp_path / "empty", "FOLDER": folder}
-    result = run_script(script, *(places.get(a, a) for a in arguments), "--out", tmp_path / "x.safetensors")
-    assert result.exit_code == 1
-    assert message in result.output
-    assert result.output.count("\n") == 1
-    assert not (tmp_path / "x.safetensors").exists()
+    others, flat = write_images(tmp_path / "others", ["a/0.png", "c/1.png"]), write_images(tmp_path / "flat", ["0.png"])
+    places = {"EMPTY": tmp_path / "empty", "FOLDER": folder, "OTHERS": others, "FLAT": flat}
+    options = ("--out", tmp_path / "x.safetensors", "--epochs", "1")
+    code, _, told = pretrained(capsys, *options, *(places.get(a, a) for a in arguments))
+    assert code == 1
+    assert message in told
+    assert len([line for line in told.splitlines() if not line.startswith("pretrain: ")]) == 1
+    assert not list(tmp_path.glob("x.*"))
 
 
 def test_embedded_teacher_is_small_and_beats_pixels():

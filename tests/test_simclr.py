@@ -7,12 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+from tcs.config import pretrain
+from tcs.config.pretrain import SimclrConfig
 from tcs.errors import ConfigError, ModelError
+from tcs.functional.contrast import PROJECTION_DIMS
 from tcs.images.folder import list_images
 from tcs.pretraining.simclr import (
     VIEWS,
     BatchOrder,
-    PretrainConfig,
     ViewPairs,
     build_encoder,
     build_projector,
@@ -112,10 +114,15 @@ def test_seeded_gives_the_generator_back():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_kinds_of_views_are_those_of_the_option_and_dims_those_of_the_head():
+    assert set(pretrain.VIEWS) == set(VIEWS)
+    assert SimclrConfig().projection_dims == PROJECTION_DIMS
+
+
 def test_networks_start_from_the_seed():
-    config = PretrainConfig(model_kwargs=TINY, img_size=32, projection_dims=6)
+    config = SimclrConfig(model_kwargs=TINY, img_size=32, projection_dims=6)
     first, second = build_encoder(config), build_encoder(config)
-    other = build_encoder(PretrainConfig(model_kwargs=TINY, img_size=32, seed=1))
+    other = build_encoder(SimclrConfig(model_kwargs=TINY, img_size=32, seed=1))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
     assert encoder_dims(first, config) == 8
@@ -124,11 +131,11 @@ def test_networks_start_from_the_seed():
 
 def test_model_errors_are_one_line():
     with pytest.raises(ModelError, match=r"'resnet81', which timm .* does not have. Did you mean"):
-        build_encoder(PretrainConfig(model="resnet81"))
-    vit = PretrainConfig(model="vit_tiny_patch16_224", model_kwargs={"embed_dim": 12, "depth": 1}, img_size=48)
+        build_encoder(SimclrConfig(model="resnet81"))
+    vit = SimclrConfig(model="vit_tiny_patch16_224", model_kwargs={"embed_dim": 12, "depth": 1}, img_size=48)
     with pytest.raises(ModelError, match=r"'vit_tiny_patch16_224' does not take images of 48 px: [^\n]+$"):
         encoder_dims(build_encoder(vit), vit)
-    unpooled = PretrainConfig(model_kwargs={**TINY, "global_pool": ""}, img_size=32)
+    unpooled = SimclrConfig(model_kwargs={**TINY, "global_pool": ""}, img_size=32)
     with pytest.raises(ModelError, match=r"gives features of shape \(8, 1, 1\); use a model with pooled features"):
         encoder_dims(build_encoder(unpooled), unpooled)
 
@@ -141,6 +148,7 @@ def test_model_errors_are_one_line():
         ({"epochs": 0}, "--epochs is 0; it must be 1 or more"),
         ({"batch_size": 1}, "--batch-size is 1; an image needs others to differ from: use 2 or more"),
         ({"lr": math.nan}, "--lr is nan; it must be a positive number"),
+        ({"std": (0.1, 0.0, 0.1)}, r"--std is \(0\.1, 0\.0, 0\.1\); it must be three positive numbers"),
         ({"temperature": 0.0}, "--temperature is 0.0; it must be a positive number"),
         ({"warmup_share": 1.0}, "--warmup-share is 1.0; it must lie from 0 to below 1"),
         ({"projection_dims": 0}, "--projection-dims is 0; it must be 1 or more"),
@@ -148,4 +156,4 @@ def test_model_errors_are_one_line():
 )
 def test_config_refuses(option, message):
     with pytest.raises(ConfigError, match=message):
-        PretrainConfig(**option)
+        SimclrConfig(**option)

@@ -14,6 +14,7 @@ import timm.data
 import timm.models
 import torch
 from artefacts import make_store, png
+from exported_files import CARD, graph
 from finished import FOLDER, KWARGS, MEAN, NAME, STD, make_student, write_images
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -22,21 +23,9 @@ from timm.data import create_transform
 import cache
 import tcs
 from tcs.errors import ArtefactError, ConfigError, ModelError
-from tcs.inference.card import CROP
 from tcs.inference.opening import find_models, open_model
 
 CPU = torch.device("cpu")
-CARD = {
-    "format": 1,
-    "architecture": NAME,
-    "kwargs": {name: list(value) for name, value in KWARGS.items()},
-    "classes": ["ant", "bee", "cow"],
-    "transform": {"img_size": 16, "mean": MEAN, "std": STD, "interpolation": "bicubic", "crop": CROP},
-    "preprocess_in_graph": False,
-    "temperature": 1.3,
-    "teacher": {},
-    "run": {"method": "tcs-pool"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -62,27 +51,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def rows_of(folder: pathlib.Path, model: object, **options: object) -> list[dict[str, Any]]:
     paths = (str(folder / "images"),)
     return list(tcs.predict(tcs.PredictConfig(model=model, paths=paths, **options)).rows)
-
-
-def graph(path: pathlib.Path, *, uint8: bool = False, metadata: str | None = None, opset: int = 17) -> pathlib.Path:
-    """An ONNX file whose logits are a linear map of the mean colour, 10 a level: weights [[9, 0, 0], [0, 9, 0], [0, 0, 9]]."""
-    onnx = pytest.importorskip("onnx")
-    kind = onnx.TensorProto.UINT8 if uint8 else onnx.TensorProto.FLOAT
-    made = [
-        onnx.helper.make_node("Cast", ["images"], ["float"], to=onnx.TensorProto.FLOAT),
-        onnx.helper.make_node("GlobalAveragePool", ["float"], ["mean"]),
-        onnx.helper.make_node("Flatten", ["mean"], ["flat"]),
-        onnx.helper.make_node("Gemm", ["flat", "weight"], ["logits"]),
-    ]
-    weight = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32) * 9, "weight")
-    inside = onnx.helper.make_tensor_value_info("images", kind, ["batch", 3, 16, 16])
-    outside = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 3])
-    body = onnx.helper.make_graph(made, "mean colour", [inside], [outside], [weight])
-    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
-    if metadata is not None:
-        onnx.helper.set_model_props(model, {"tcs": metadata})
-    path.write_bytes(model.SerializeToString())
-    return path
 
 
 def test_an_export_says_what_its_run_says(folder: pathlib.Path) -> None:

@@ -3,11 +3,15 @@
 import importlib.util
 import json
 import pathlib
+import re
 import tomllib
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import tcs
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -104,6 +108,39 @@ def test_lowest_pins_of_the_project_are_within_its_ranges():
         each.name for each in ranges(LINUX) if each.name in lowest and lowest[each.name] not in each.specifier
     ] == []
     assert {each.name for each in ranges(LINUX)} <= {*lowest, PROJECT["project"]["name"]}
+
+
+def test_the_version_stands_in_one_place():
+    written = f'__version__ = "{tcs.__version__}"'
+    assert (ROOT / "tcs" / "__init__.py").read_text().count(written) == 1
+    assert "version" in PROJECT["project"]["dynamic"]
+    sources = [path for place in ("cache", "tcs", "scripts") for path in (ROOT / place).rglob("*.py")]
+    files = [
+        *sources,
+        *(ROOT / name for name in ("pyproject.toml", "Makefile", "CITATION.cff", "README.md", "RELEASING.md")),
+    ]
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if re.search(rf"\b{re.escape(tcs.__version__)}\b", path.read_text())
+    ]
+    assert found == ["tcs/__init__.py"]
+    assert tcs.__version__ in (ROOT / "CHANGELOG.md").read_text().splitlines()[5]
+
+
+def test_citation_and_hooks_say_what_is_so():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["license"] == PROJECT["project"]["license"]
+    assert citation["title"].partition(":")[0] == PROJECT["project"]["name"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert "version" not in citation
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    entries = [
+        hook["entry"].removeprefix(".venv/bin/").removesuffix(" --force-exclude") for hook in repository["hooks"]
+    ]
+    lint = (ROOT / "Makefile").read_text().partition("\nlint: venv\n")[2].partition("\n\n")[0]
+    commands = [line.strip().removeprefix("$(VENV)/bin/") for line in lint.splitlines()]
+    assert [" ".join(word for word in line.split() if word not in (".", "--check")) for line in commands] == entries
 
 
 @pytest.mark.parametrize("package", ["cache", "tcs"])

@@ -20,7 +20,7 @@ from tcs.auditing.page import page_bytes
 from tcs.auditing.result import Audit, Confusion
 from tcs.auditing.space import PointSpace, directions, fit_space
 from tcs.config.audit import AuditConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.vectors import row_vectors
 from tcs.runtime import say
 
@@ -30,6 +30,7 @@ F32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+@takes(AuditConfig)
 def audit(config: AuditConfig) -> Audit:
     """What is wrong with the data of `config.store`, written to every `config.out`. A pure function of the stores on one machine.
 
@@ -37,7 +38,6 @@ def audit(config: AuditConfig) -> Audit:
     copies alone are looked for. ArtefactError for an output that is there and differs, DataError for features that are not finite
     or a single row, CacheError for what is no store.
     """
-    require_config(config, AuditConfig)
     store = cache.open(config.store)
     tests = [cache.open(path) for path in config.test]
     for test in tests:

@@ -15,6 +15,7 @@ from tcs.cli.lazy_group import LazyGroup
 # command -> (module, one line of help). The short help stands here, so that listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "distill": ("tcs.cli.distill", "From images to students in one command: all the stages below."),
+    "pretrain": ("tcs.cli.pretrain", "Pretrain a teacher on your own images, where no published one fits."),
     "extract": ("tcs.cli.extract", "Run a teacher over images, once, into a feature store."),
     "fit": ("tcs.cli.fit", "Fit a coordinate system on the features of a store."),
     "targets": ("tcs.cli.targets", "Store coordinates and hash bits of every row, for the mimic losses."),
@@ -42,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # heading of `tcs --help` -> commands, as a user meets them. Names that are not in the table are passed over.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo", "suggest", "doctor", "distill"),
-    "Stages": ("extract", "fit", "targets", "train"),
+    "Stages": ("pretrain", "extract", "fit", "targets", "train"),
     "Use a student": ("predict", "eval", "export", "latency"),
     "Look after a store": ("look", "audit", "cache"),
     "Compare": ("fewshot", "report", "probe", "methods"),

@@ -70,9 +70,13 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option("--out", required=True, type=click.Path(), help="Folder of the store, NAME.store by custom.")
 @click.option(
     "--teacher",
-    required=True,
+    default="",
+    show_default=False,
     shell_complete=complete_teacher,
     help="timm name, hf-hub:OWNER/NAME, local-dir:FOLDER or MODULE:FUNCTION.",
+)
+@click.option(
+    "--teacher-card", type=click.Path(), help="In place of it: a card with teacher, weights and preprocessing."
 )
 @click.option("--teacher-checkpoint", type=click.Path(), help="Weights: .safetensors, or .pth with tensors only.")
 @click.option("--checkpoint-key", metavar="NAME", help="Dict of that file to read.  [default: found by its layout]")

@@ -20,7 +20,7 @@ class AuditConfig:
     coordinates, from which two images count as near copies. `out` takes a table (.csv), a page (.html) or both.
     """
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     test: tuple[str, ...] = ()
     out: tuple[str, ...] = ()
     readout: str | None = None

@@ -14,7 +14,7 @@ class FitConfig:
     """`tcs fit`: a coordinate system from a store, and from those of other teachers of the same images (`also`) side by side.
     `components` None means min(256, D)."""
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     out: str
     also: tuple[str, ...] = ()
     method: str = "pca"
@@ -71,9 +71,9 @@ class TargetsConfig:
     `from_targets` in place of `coordinates`: targets of the store before an update, which are extended to its new rows.
     """
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     out: str
-    coordinates: str | None = None
+    coordinates: str | None = dataclasses.field(default=None, kw_only=False)
     from_targets: str | None = None
     also: tuple[str, ...] = ()
     bits: int = 1024

@@ -90,7 +90,7 @@ class DistillConfig:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """The configuration of flat `options`: `data`, `out`, `teacher`, `models` and all others by the names of `option_names`.
+        """The configuration of flat `options`: `data`, `out`, `teacher` (or `teacher_card`), `models`, all others by `option_names`.
 
         ConfigError for values that make no sense and for names that are no option.
         """
@@ -99,7 +99,7 @@ class DistillConfig:
         known = own | {"data"} | {name for stage in names.values() for name in stage.values()}
         unknown = next((name for name in options if name not in known), None)
         require(unknown is None, f"'{unknown}' is no option of tcs distill.{did_you_mean(str(unknown), known)}")
-        for name in ("data", "out", "teacher", "models"):
+        for name in ("data", "out", "models"):
             require(options.get(name) not in (None, ()), f"{name} is missing; tcs distill needs it.")
         given = {
             stage: {field: options[name] for field, name in fields.items() if name in options}

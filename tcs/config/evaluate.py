@@ -26,8 +26,8 @@ class EvalConfig:
     `temperature` None is the one fitted in training, if there is one.
     """
 
-    run: str
-    store: str
+    run: str = dataclasses.field(kw_only=False)
+    store: str = dataclasses.field(kw_only=False)
     probe: str | None = None
     models: tuple[str, ...] = ()
     data: str | None = None  # the images, for a store that holds none
@@ -67,7 +67,7 @@ class FewshotConfig:
     its jobs, as partition=gpu.
     """
 
-    recipe: str
+    recipe: str = dataclasses.field(kw_only=False)
     out: str
     cells: str | None = None
     jobs: int = 1
@@ -104,7 +104,7 @@ class ProbeConfig:
     as well, unless `split_seed` fixes it.
     """
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     test: str
     readout: str | None = None
     projections: tuple[str, ...] = PROJECTIONS

@@ -12,14 +12,15 @@ DTYPES = ("float16", "float32")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """Arrays for a new store: `source` is an .npy or .parquet file or the folder of an export; `features` are more .npy files.
+    """`tcs cache import`: arrays for a new store.
 
-    `keys`, `labels`, `classes` and `hashes` are files, `images_dir` is the folder that keys are relative to. The columns
-    are those of a parquet file; `readouts` names its feature columns, or the one readout of an .npy `source`.
+    `source` is an .npy or .parquet file or the folder of an export; `features` are more .npy files. `keys`, `labels`, `classes` and
+    `hashes` are files, `images_dir` is the folder that keys are relative to. The columns are those of a parquet file; `readouts` names
+    its feature columns, or the one readout of an .npy `source`.
     """
 
     out: str
-    source: str | None = None
+    source: str | None = dataclasses.field(default=None, kw_only=False)
     features: Mapping[str, str] = dataclasses.field(default_factory=dict)
     readouts: tuple[str, ...] = ()
     keys: str | None = None

@@ -20,7 +20,7 @@ class ExportConfig:
     holds none, `test` a store to score for the card, `int8` images to calibrate with.
     """
 
-    run: str
+    run: str = dataclasses.field(kw_only=False)
     to: str
     out: str
     models: tuple[str, ...] = ()

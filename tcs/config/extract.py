@@ -13,6 +13,7 @@ from tcs.config.pixels import FIRST, NEWEST, VERSIONS, PixelRules, hex_colour
 from tcs.config.plain import take_plain
 from tcs.errors import option_name, refuse_idle, require, require_choice
 
+DEFAULT_READOUTS = ("avg",)
 LABEL_SOURCES = ("auto", "folder", "none")
 PROJECTIONS = ("orthogonal", "pca", "autoencoder")
 FITTED_PROJECTIONS = ("pca", "autoencoder")  # to a sample of the images
@@ -36,7 +37,7 @@ class FeatureConfig:
     c / 4 of the circle. `seed` is of projections and views.
     """
 
-    readouts: tuple[str, ...] = ("avg",)
+    readouts: tuple[str, ...] = DEFAULT_READOUTS
     map_size: tuple[int, int] | None = None
     project: Mapping[str, int] = dataclasses.field(default_factory=dict)
     projection: str = "orthogonal"
@@ -105,7 +106,7 @@ class DataConfig:
     `unlabelled_data` are more folders, .tar files or tables, of which no label is read.
     """
 
-    data: str
+    data: str = dataclasses.field(kw_only=False)
     split: str | None = None
     labels: str = "auto"
     data_dir: str | None = None
@@ -130,12 +131,14 @@ class ExtractConfig(DataConfig, FeatureConfig):
     """`tcs extract`: one teacher pass over images into a feature store. None means: the teacher's own data config from timm.
 
     With a `label_file` the labels are those that it gives to some of the images, and `labels` is none: no other is read.
+    `teacher_card` is a file that names teacher, weights and preprocessing in place of the options for them.
     `pixel_rules` None means those of a store that is there and was begun by rules 1, else the newest; `teacher_channels_last` None the
     layout that a store was begun in, else the one that was measured to be the faster for the architecture.
     """
 
     out: str
-    teacher: str
+    teacher: str = ""
+    teacher_card: str | None = None
     label_file: str | None = None
     teacher_checkpoint: str | None = None
     checkpoint_key: str | None = None
@@ -166,6 +169,7 @@ class ExtractConfig(DataConfig, FeatureConfig):
             self._leave_labels_to_the_file()
         DataConfig.__post_init__(self)
         FeatureConfig.__post_init__(self)
+        self._check_teacher()
         require_choice(self.dtype, STORED_DTYPES, "--dtype")
         require_choice(self.compute_dtype, COMPUTE_DTYPES, "--compute-dtype")
         require(
@@ -193,6 +197,17 @@ class ExtractConfig(DataConfig, FeatureConfig):
             orientation=not self.ignore_orientation,
             background=hex_colour(self.background),
         )
+
+    def _check_teacher(self) -> None:
+        require(
+            self.teacher != "" or self.teacher_card is not None,
+            "--teacher is missing; name one, or give the --teacher-card of one.",
+        )
+        for option in ("teacher", "teacher_checkpoint", "teacher_kwargs", "checkpoint_key", "key_map"):
+            require(
+                self.teacher_card is None or not getattr(self, option),
+                f"--teacher-card {self.teacher_card} names teacher and weights, so it excludes {option_name(option)}; give one of them.",
+            )
 
     def _check_pixels(self) -> None:
         hex_colour(self.background)
@@ -227,7 +242,7 @@ def _is_image_policy(value: str | None) -> bool:
 class RepairConfig:
     """`tcs cache repair`: the bad shards of a store extracted again. None means: as the store records it."""
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     data: str | None = None
     teacher: str | None = None  # asked for where the recorded one is Python code
     teacher_checkpoint: str | None = None

@@ -13,8 +13,8 @@ TABLES = (".csv", ".json", ".parquet")
 class PredictConfig:
     """`tcs predict`: the classes of images, by one student. `temperature` None: the one fitted in training, if there is one."""
 
-    model: str
-    paths: tuple[str, ...]
+    model: str = dataclasses.field(kw_only=False)
+    paths: tuple[str, ...] = dataclasses.field(kw_only=False)
     student: str | None = None  # which of several that `model` holds
     out: str | None = None
     topk: int = 5
@@ -49,7 +49,7 @@ class LatencyConfig:
     `seconds` is how long each number is measured. Without `devices` the CPU, and the GPU where there is one.
     """
 
-    models: tuple[str, ...]
+    models: tuple[str, ...] = dataclasses.field(kw_only=False)
     against: tuple[str, ...] = ()
     batch_size: int = 32
     threads: int | None = None

@@ -13,7 +13,7 @@ SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
 class LabelConfig:
     """`tcs cache label`: labels for images of a closed store, from a split file or a table as `tcs suggest` writes it."""
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     label_file: str
 
     def __post_init__(self) -> None:
@@ -29,7 +29,7 @@ class SuggestConfig:
     a store that holds none.
     """
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     n: int
     out: str
     labelled: str | None = None

@@ -18,7 +18,7 @@ class LookConfig:
     images of a store that holds none. `map` `tsne` draws a t-SNE map beside the principal one.
     """
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     out: str = "look.html"
     coordinates: str | None = None
     targets: str | None = None

@@ -14,7 +14,7 @@ class CompareConfig:
     `readouts` names one for all teachers, or one for each. A split of each of `shots` is drawn by every seed, the same for all teachers.
     """
 
-    stores: tuple[str, ...]
+    stores: tuple[str, ...] = dataclasses.field(kw_only=False)
     tests: tuple[str, ...]
     readouts: tuple[str, ...] = ()
     shots: tuple[int, ...] = (1, 4)

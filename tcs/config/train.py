@@ -59,11 +59,10 @@ LATER = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """`tcs train`: students from a store and its targets, without the teacher. Batch size is global: rows per update, over
-    all processes and accumulated parts."""
+class RunFields:
+    """The options of `tcs train` that belong to none of its parts."""
 
-    store: str
+    store: str = dataclasses.field(kw_only=False)
     out: str
     models: tuple[str, ...]
     also: tuple[str, ...] = ()  # stores of other teachers, of the same images
@@ -102,6 +101,13 @@ class TrainConfig:
     checkpoint_every: int = 200
     overwrite: bool = False
     dry_run: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunFields):
+    """`tcs train`: students from a store and its targets, without the teacher. Batch size is global: rows per update, over
+    all processes and accumulated parts."""
+
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     pool: PoolConfig = dataclasses.field(default_factory=PoolConfig)
@@ -224,6 +230,18 @@ class TrainConfig:
         for option in ("steps", "epochs", "checkpoint_every", "log_interval", "held_out_every"):
             value = getattr(self, option)
             require(value is None or value >= 1, f"{option_name(option)} is {value}; it must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions(PoolConfig, AugmentConfig, OptimiserConfig, RunFields):
+    """All options of `tcs train` side by side, as the command line has them and `tcs.train(...)` takes them."""
+
+    def __post_init__(self) -> None:
+        """Nothing is checked before the parts are made."""
+
+    def config(self) -> TrainConfig:
+        """The configuration of these options; ConfigError for values that make no sense."""
+        return TrainConfig.from_options(vars(self))
 
 
 def may_score_labels(config: TrainConfig) -> bool:

@@ -14,6 +14,7 @@ class UpdateConfig(RepairConfig):
     whose images the data set has no more, `keep_labels` the labels that the store was given, without a look at the label file.
     """
 
+    data: str | None = dataclasses.field(default=None, kw_only=False)
     out: str | None = None
     split: str | None = None
     data_dir: str | None = None

@@ -11,7 +11,7 @@ import cache
 from tcs.artefact import is_finished, teacher_identity_of, tell_other_rules
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.axes import block_weights, weighed
 from tcs.coordinates.build import build_coordinates
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
@@ -39,6 +39,7 @@ LABELS = "labels"
 LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 
 
+@takes(FitConfig)
 def fit(config: FitConfig) -> CoordinateSystem:
     """Fit, measure, write `config.out`, and return what was written.
 
@@ -48,7 +49,6 @@ def fit(config: FitConfig) -> CoordinateSystem:
     something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
     the parts: too many components, features that are not finite, a split that cannot be drawn.
     """
-    require_config(config, FitConfig)
     store = relabelled(open_stores(config.store, config.also), config.split_file)
     features = store.features(config.readout)
     readout = config.readout if config.readout is not None else next(iter(store.readouts))

@@ -176,7 +176,10 @@ def save_coordinates(
 
 
 def load_coordinates(path: str | pathlib.Path) -> CoordinateSystem:
-    """Read what `save_coordinates` wrote; ArtefactError for anything else, another version, or damaged content."""
+    """The coordinate system in a file of `tcs fit`.
+
+    ArtefactError for anything else, another version, or damaged content.
+    """
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}

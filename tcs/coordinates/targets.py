@@ -23,7 +23,7 @@ import cache
 from tcs.artefact import is_finished
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.extension import extended, rows_before
 from tcs.coordinates.hash_bits import ENCODE_ROWS, HashBits, hash_coordinates
 from tcs.coordinates.lineage import grown_since
@@ -103,6 +103,7 @@ class Targets:
         return rows_n if self.only_n is None else self.only_n[rows_n]
 
 
+@takes(TargetsConfig)
 def fit_targets(config: TargetsConfig) -> pathlib.Path:
     """Hash every row of a store (every view of it), write `config.out`, and return its path.
 
@@ -111,7 +112,6 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     ArtefactError where `config.out` holds something else, or where the store is of another teacher than the coordinate system
     (both identities are named).
     """
-    require_config(config, TargetsConfig)
     store = open_stores(config.store, config.also)
     old = None if config.from_targets is None else open_targets(config.from_targets)
     system = load_coordinates(config.coordinates or "") if old is None else old.coordinates
@@ -226,7 +226,10 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
 
 
 def open_targets(path: str | pathlib.Path, store_identity: str | None = None) -> Targets:
-    """Read a targets file, without faiss. ArtefactError where it is missing, foreign, damaged, or not of `store_identity`."""
+    """The targets in a file of `tcs targets`, read without faiss.
+
+    ArtefactError where it is missing, foreign, damaged, or not of `store_identity`.
+    """
     try:
         with h5py.File(path, "r") as file:
             facts = read_facts(file, path)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.config.evaluate import COMPRESSIONS, TRANSDUCTIVE, ProbeConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.axes import jl_projection, principal_axes, random_axes
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import rank_from_gram
@@ -67,7 +67,6 @@ def measure_compression(config: ProbeConfig) -> Compression:
     without labels or with views, one store given twice, or classes that the training store lacks, ConfigError for more
     coordinates than features.
     """
-    require_config(config, ProbeConfig)
     stores = open_stores(config)
     sizes = _sizes(config, stores.dims)
     splits = _splits(config, stores.train)
@@ -87,10 +86,16 @@ def measure_compression(config: ProbeConfig) -> Compression:
     return Compression(rows=rows, recipe=recipe, environment=facts)
 
 
+@takes(ProbeConfig)
 def probe(config: ProbeConfig) -> Compression:
-    """`measure_compression`, and the table and figure of its result in `config.out` where that is named.
+    """Fit heads on the features of `config.store`, whole and compressed, and score them on those of `config.test`: a `Compression`.
 
-    Raises what `measure_compression` raises, and ConfigError where matplotlib is missing (the tables are written before).
+    Its `rows` are mappings, one a projection, number of coordinates and seed (`top1` in percent), its `recipe` says what they are of.
+    Tables and a figure are written into `config.out` where that is named; the results of the same options there are read instead.
+
+    Raises ArtefactError where `config.out` holds something else or the stores are not of one teacher, DataError for stores
+    without labels or with views, one store given twice, or classes that the training store lacks, ConfigError for more
+    coordinates than features, and where matplotlib is missing (the tables are written before).
     """
     result = measure_compression(config)
     if config.out is not None:

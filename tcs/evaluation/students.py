@@ -18,7 +18,7 @@ import cache
 from tcs.artefact import tell_other_rules
 from tcs.config.evaluate import EvalConfig
 from tcs.config.pixels import other_rules
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.errors import ConfigError, DataError
 from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
 from tcs.evaluation.judged import Judged
@@ -42,6 +42,7 @@ from tcs.students.backbone import pre_logits
 TURN_BYTES = 256 << 20  # of decoded images
 
 
+@takes(EvalConfig)
 def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     """One row of metrics per student (percent, 4 decimals): those of `tcs.evaluation.scores.score`, with `seen` images counted by
     content hash (None where only the student's run could tell) and `broken` ones left out.
@@ -52,7 +53,6 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     images without labels or with classes that the student or the probe does not know, or for a store without images where
     `config.data` names none.
     """
-    require_config(config, EvalConfig)
     openers = find_models(config.run, config.models)
     _require_outputs(config)
     data = _open_data(config)

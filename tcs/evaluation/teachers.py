@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.config.teachers import CompareConfig
 from tcs.coordinates.axes import effective_rank, principal_axes
 from tcs.coordinates.from_store import COMPONENTS
@@ -59,6 +59,7 @@ class _Measured:
     norm: float
 
 
+@takes(CompareConfig)
 def compare_teachers(config: CompareConfig) -> TeacherComparison:
     """Compare the teachers of `config.stores`, and write table, rows and figure into `config.out` where that is named; the results of
     the same options there are read instead.
@@ -66,7 +67,6 @@ def compare_teachers(config: CompareConfig) -> TeacherComparison:
     Raises what `tcs.probe` raises for a pair of stores; SchemaError or IdentityError, naming both stores, where images, labels or
     classes of two teachers differ; ConfigError where matplotlib is missing (the tables are written before).
     """
-    require_config(config, CompareConfig)
     teachers = open_teachers(config)
     splits = _splits(config, teachers[0])
     recipe = _recipe(config, teachers, splits)

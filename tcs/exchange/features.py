@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import cache
 from tcs.config.exchange import ImportConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.exchange.arrays import FeatureTable, read_arrays, read_export
 from tcs.exchange.parquet_read import read_parquet
 from tcs.exchange.parquet_write import export_parquet
@@ -15,12 +15,12 @@ from tcs.runtime import environment, progress_bar
 PARQUET = ".parquet"
 
 
+@takes(ImportConfig)
 def import_features(config: ImportConfig) -> pathlib.Path:
     """Write the arrays that `config` names into a store; returns its path. The same call resumes.
 
     Raises DataError for files that cannot be read as what they should be, CacheError for contents that do not fit.
     """
-    require_config(config, ImportConfig)
     table = read_table(config)
     told = {} if config.teacher is None else {"teacher": config.teacher}
     identity = {**table.made_from, **told, **({"notes": dict(config.notes)} if config.notes else {})}
@@ -62,6 +62,10 @@ def export_features(
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> pathlib.Path:
-    """Write the rows of a store into one .parquet file, or else into a folder of arrays and texts; returns `out`."""
+    """Write the rows of a store into one .parquet file, or else into a folder of arrays and texts (`cache.export`); returns `out`.
+
+    `progress` is called with the number of rows written since the last call. The same call resumes. Raises CacheError where there
+    is no closed store, or `out` holds something else (unless `overwrite`); DataError for parquet without pyarrow.
+    """
     export = export_parquet if pathlib.Path(out).suffix.lower() == PARQUET else cache.export
     return export(os.fspath(store), os.fspath(out), overwrite=overwrite, progress=progress)

@@ -13,7 +13,7 @@ from typing import Any
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.errors import ArtefactError
 from tcs.evaluation.students import evaluate_student
 from tcs.export.card import Score, model_card
@@ -28,6 +28,7 @@ from tcs.export.sources import sample
 from tcs.runtime import say
 
 
+@takes(ExportConfig)
 def export_students(config: ExportConfig) -> list[dict[str, Any]]:
     """Export and prove the students; one row each: `model`, `format`, `path`, `max_difference` (None where the export was there
     already), and with `int8` its file and what it loses.
@@ -45,7 +46,6 @@ def export_students(config: ExportConfig) -> list[dict[str, Any]]:
 
 def make_exports(config: ExportConfig) -> list[dict[str, Any]]:
     """The same, and no error where an int8 file loses too much: its row says `int8_refused`."""
-    require_config(config, ExportConfig)
     if config.to == "onnx":
         require_onnx()
     orders = make_orders(config)

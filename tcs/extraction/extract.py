@@ -15,7 +15,7 @@ import numpy as np
 
 import cache
 from tcs.config.extract import ExtractConfig, as_json
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import DataError, listed
 from tcs.extraction.counted import Counted, counted_of
@@ -39,6 +39,7 @@ LISTED = 10  # bad images by name
 WAIT_TIMEOUT = timedelta(days=1)
 
 
+@takes(ExtractConfig)
 def extract(config: ExtractConfig) -> pathlib.Path:
     """Run the pass that `config` describes, or what is left of it; returns the store's path.
 
@@ -46,7 +47,6 @@ def extract(config: ExtractConfig) -> pathlib.Path:
     Raises TcsError or CacheError, one line each; the shards written stay, and the
     same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
     """
-    require_config(config, ExtractConfig)
     with joined_ranks(longest_wait=WAIT_TIMEOUT) as ranks:
         # The plan's constants are made by rank 0 alone: a PCA is not the same to the last bit on every device.
         extraction = prepare(config if ranks.leads else dataclasses.replace(config, dry_run=True))

@@ -25,6 +25,7 @@ from tcs.images.listing import ImageList
 from tcs.images.sources import choose_source, open_images
 from tcs.runtime import Stopwatch, say
 from tcs.splits.given_labels import as_spelled, read_given_labels
+from tcs.teacher.card import with_card
 from tcs.teacher.model import Teacher, load_teacher, require_obtainable
 
 MAX_ORIGINAL_BYTES = 10_000_000_000
@@ -72,7 +73,7 @@ def prepare(config: ExtractConfig, images: ImageList | None = None, like: cache.
 
     `like` is the plan of a store whose projections are taken over, as they stand there: those fitted to other images would be others.
     """
-    config = _as_begun(_with_rules(config))
+    config = _as_begun(_with_rules(with_card(config)))
     rules = config.rules
     choose_source(config)
     require_obtainable(config)

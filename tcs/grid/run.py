@@ -18,7 +18,7 @@ import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
 from tcs.config.evaluate import FewshotConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.config.train import TrainConfig
 from tcs.errors import DivergedError, TcsError
 from tcs.grid.answers import Answers
@@ -61,6 +61,7 @@ from tcs.training.train import train
 LONGEST_REASON = 300  # characters of an error in a row
 
 
+@takes(FewshotConfig)
 def fewshot(config: FewshotConfig) -> int:
     """Run the cells that results.csv lacks and return how many failed. One failed cell does not stop the others.
 
@@ -69,7 +70,6 @@ def fewshot(config: FewshotConfig) -> int:
     for a bad recipe, ModelError for a student that timm does not know, ArtefactError for a folder of another recipe or of other
     stores.
     """
-    require_config(config, FewshotConfig)
     opened = open_grid(config)
     done = done_keys(opened.out)
     todo = without(opened.groups, lambda cell: cell.key in done)

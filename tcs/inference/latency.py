@@ -21,7 +21,7 @@ import torch.utils.flop_counter
 from torch import nn
 
 from tcs.config.inference import LatencyConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.errors import ConfigError, ModelError
 from tcs.images.stored import cores
 from tcs.inference.card import Card
@@ -47,6 +47,7 @@ class Speed:
     runs: int
 
 
+@takes(LatencyConfig)
 def measure_latency(config: LatencyConfig) -> list[dict[str, Any]]:
     """A mapping a model and device, those of `config.against` last.
 
@@ -54,7 +55,6 @@ def measure_latency(config: LatencyConfig) -> list[dict[str, Any]]:
     quartiles; `param_count` and `infer_gmacs` (timm's names: millions, and 1e9 multiply-adds an image) are None where they cannot
     be counted, as in an ONNX file. ArtefactError, ModelError or ConfigError for a model or device that cannot be used.
     """
-    require_config(config, LatencyConfig)
     threads, before = config.threads or cores(), torch.get_num_threads()
     torch.set_num_threads(threads)  # which ONNX files are opened with, too
     try:

@@ -42,7 +42,7 @@ class TorchNetwork:
     """A timm model in evaluation mode on `device`, its inputs normalised there, its layout channels last."""
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
-        self.model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.model: nn.Module = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
         self._mean, self._std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
 

@@ -6,12 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tcs.config.inference import PredictConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.images.stored import cores
 from tcs.images.told import PixelCounts
 from tcs.inference.model import UsableModel
 from tcs.inference.opening import open_model
-from tcs.inference.predictions import Row, columns, require_free, require_table, rows_of, save_predictions
+from tcs.inference.predictions import (
+    Row,
+    columns,
+    predictions_of,
+    require_free,
+    require_table,
+    row_of,
+    save_predictions,
+)
 from tcs.inference.sources import NamedImage, named_images
 from tcs.inference.stream import Flow, score_images
 from tcs.runtime import pick_device, progress_bar, say
@@ -43,15 +51,17 @@ class Predictions:
         return {"model": self.model, "temperature": self.temperature, "classes": list(self.classes), "broken": broken}
 
 
+@takes(PredictConfig)
 def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
-    """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given.
+    """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given: `Predictions`.
+
+    A row is a mapping: `path`, `class`, `probability` (0 to 1), `class2`, `probability2`, ... with the likeliest first.
 
     `tell` is given the rows of each batch as soon as they are there, which are then not kept, so that there may be any number; the
     first time the columns as well. An image that cannot be read or decoded is named on stderr and has no row. Pixels are those by
     which `tcs eval` scores the student; what was done to make them is told on stderr, as `tcs extract` tells it. ArtefactError for a model
     that cannot be used, and for an `out` that exists; DataError for paths that name no images.
     """
-    require_config(config, PredictConfig)
     out = None if config.out is None else pathlib.Path(config.out)
     if out is not None:
         require_free(out, "--out", overwrite=config.overwrite)
@@ -117,8 +127,8 @@ def _batches(
             broken = [(images[place].path, reason) for place, reason in batch.broken]
             paths = [images[place].path for place in batch.places_b]
             told.add(zip(paths, batch.done_b, strict=True))
-            found = rows_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []
-            yield found, broken
+            found = predictions_of(paths, batch.logits_bC, model.card.classes, topk, temperature) if paths else []
+            yield [row_of(each) for each in found], broken
             bar.advance(batch.images)
 
 

@@ -5,6 +5,7 @@ Legend: b images, C classes.
 """
 
 import csv
+import dataclasses
 import io
 import json
 import pathlib
@@ -23,28 +24,52 @@ DIGITS = 6  # of probabilities
 Row = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prediction:
+    """The likeliest classes of an image, best first, and their probabilities (0 to 1). `path` is None for pixels in memory."""
+
+    path: str | None
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return self.classes[0]
+
+    @property
+    def probability(self) -> float:
+        """Its probability."""
+        return self.probabilities[0]
+
+
 def columns(topk: int) -> list[str]:
     """The columns of a table of the `topk` likeliest classes."""
     numbers = ["", *(str(number) for number in range(2, topk + 1))]
     return ["path", *(f"{name}{number}" for number in numbers for name in ("class", "probability"))]
 
 
-def rows_of(
-    paths: Sequence[str],
+def predictions_of(
+    paths: Sequence[str | None],
     logits_bC: NDArray[np.float32],
     classes: Sequence[str],
     topk: int,
     temperature: float | None,
-) -> list[Row]:
-    """A row an image; of equally likely classes the first comes first."""
+) -> list[Prediction]:
+    """The `topk` likeliest classes of each image; of equally likely classes the first comes first."""
     shares_bC = probabilities(logits_bC, temperature)
     best_bk = np.argsort(-logits_bC, axis=1, kind="stable")[:, :topk]
-    names = columns(topk)[1:]
-    rows = []
-    for path, shares_C, best_k in zip(paths, shares_bC, best_bk, strict=True):
-        values = [value for c in best_k for value in (classes[c], round(float(shares_C[c]), DIGITS))]
-        rows.append({"path": path, **dict(zip(names, values, strict=True))})
-    return rows
+    return [
+        Prediction(path, tuple(classes[c] for c in best_k), tuple(float(shares_C[c]) for c in best_k))
+        for path, shares_C, best_k in zip(paths, shares_bC, best_bk, strict=True)
+    ]
+
+
+def row_of(found: Prediction) -> Row:
+    """A prediction as a row of a table."""
+    pairs = zip(found.classes, found.probabilities, strict=True)
+    values = [value for name, share in pairs for value in (name, round(share, DIGITS))]
+    return dict(zip(columns(len(found.classes)), [found.path, *values], strict=True))
 
 
 def csv_text(rows: Sequence[Row], header: Sequence[str] | None = None) -> str:

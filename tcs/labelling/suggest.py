@@ -11,7 +11,7 @@ import numpy as np
 
 import cache
 from tcs.config.labelling import SuggestConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.vectors import row_vectors
 from tcs.errors import ArtefactError, DataError
@@ -26,6 +26,7 @@ from tcs.splits.label_file import GivenLabels, read_labels
 NO_LABELS = GivenLabels(rows_M=np.empty(0, np.int64), labels_M=np.empty(0, np.int64), classes=())
 
 
+@takes(SuggestConfig)
 def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
     """The `config.n` images to label next, best first, written to `config.out` (and `sheet`, `folder`).
 
@@ -34,7 +35,6 @@ def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
     written. ArtefactError for outputs made otherwise, unless `overwrite` replaces them; DataError for too few unlabelled rows,
     unknown keys in the file, features that are not finite, and images that cannot be had.
     """
-    require_config(config, SuggestConfig)
     store = open_stores(config.store, config.also)
     store.features(config.readout)  # refuses an unknown name, or none among several
     readout = config.readout if config.readout is not None else next(iter(store.readouts))

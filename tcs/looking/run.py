@@ -8,7 +8,7 @@ import numpy as np
 
 from tcs.artefact import write_same
 from tcs.config.look import LookConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.errors import DataError
 from tcs.images.stored import rules_of
 from tcs.images.thumbnails import Pictures, find_reader
@@ -23,6 +23,7 @@ from tcs.looking.typical import TypicalRows, centralities, groups_of, typical_ro
 from tcs.runtime import say
 
 
+@takes(LookConfig)
 def look(config: LookConfig) -> Look:
     """Look at `config.store` and write the page to `config.out`. A pure function of the files and the seed, on one machine.
 
@@ -30,7 +31,6 @@ def look(config: LookConfig) -> Look:
     finite or do not vary, fewer than two rows, and `data` that lacks images; ConfigError for a `data` or `readout` that has no place;
     CacheError for what is no store.
     """
-    require_config(config, LookConfig)
     given = open_given(config)
     if len(given.store) < 2:
         raise DataError(f"store {config.store} has {len(given.store)} row; neighbours need two or more.")

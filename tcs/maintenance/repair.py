@@ -10,7 +10,7 @@ from typing import Any
 import cache
 from cache.errors import SchemaError
 from tcs.config.extract import ExtractConfig, RepairConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.errors import ArtefactError, DataError
 from tcs.extraction.extract import extract
 from tcs.extraction.gate import add_gate
@@ -21,6 +21,7 @@ from tcs.runtime import Bar, progress_bar, say
 from tcs.teacher.source import teacher_to_run
 
 
+@takes(RepairConfig)
 def repair(config: RepairConfig) -> cache.Verification:
     """Verify the store, extract its bad and missing shards again, and verify it once more; returns that result.
 
@@ -28,7 +29,6 @@ def repair(config: RepairConfig) -> cache.Verification:
     whose hashes give the store's identity. A sound store is left as it is. Raises TcsError or CacheError; a repair that
     was cut short is taken up by the next call.
     """
-    require_config(config, RepairConfig)
     store = pathlib.Path(config.store)
     found = verified(store)
     if found.is_sound:

@@ -17,7 +17,7 @@ import numpy as np
 import cache
 from tcs.artefact import differences, plain_json
 from tcs.config.extract import ExtractConfig
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.cost import Cost, estimate_cost
@@ -46,6 +46,7 @@ from tcs.splits.counts import describe_labels
 from tcs.store_summary import PIXELS, SEEN, image_lines, summary_of
 
 
+@takes(UpdateConfig)
 def update(config: UpdateConfig) -> StoreChanges:
     """Make a store follow its data set; returns what has changed. With `dry_run` that is told, with its cost, and nothing is written.
 
@@ -54,7 +55,6 @@ def update(config: UpdateConfig) -> StoreChanges:
     label file is followed, be it that it gained, changed or lost labels, unless `keep_labels` says otherwise. A store that follows
     already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
     """
-    require_config(config, UpdateConfig)
     if place().world_size > 1:
         raise ConfigError("tcs cache update runs in one process; start it without torchrun.")
     if config.dry_run or config.out is not None:

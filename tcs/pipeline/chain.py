@@ -10,9 +10,10 @@ from typing import Any
 import cache
 from tcs.artefact import plain_json
 from tcs.config.distill import DistillConfig
+from tcs.config.distill_options import DistillOptions
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import FIRST
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.errors import ArtefactError, ConfigError
@@ -30,6 +31,7 @@ from tcs.training.train import train
 WORTH_ASKING = 10  # images without a label, for which it is worth to ask which to label next
 
 
+@takes(DistillConfig, DistillOptions)
 def distill(config: DistillConfig) -> Outcome:
     """Run the chain that `config` describes, or what is left of it, into the folder `config.out`.
 
@@ -37,9 +39,9 @@ def distill(config: DistillConfig) -> Outcome:
     places are those of the single commands. What is finished is left as it is; labels that a label file has gained since are
     added to the store without a new pass. `overwrite` trains anew, and leaves the stores. With `dry_run` nothing is written.
 
-    Raises TcsError or CacheError, one line each, most of them before the teacher runs.
+    Returns an `Outcome`: `plan`, `rows` (one a student scored; top-1 and top-5 in percent), `seconds` by stage, `exported` (paths by
+    format), `describe()` for people. Raises TcsError or CacheError, one line each, most of them before the teacher runs.
     """
-    require_config(config, DistillConfig)
     if place().world_size > 1:
         raise ConfigError(
             "tcs distill runs in one process; under torchrun run tcs extract and tcs train, one after the other."

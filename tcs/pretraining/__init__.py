@@ -1,1 +1,1 @@
-"""A teacher from images alone (scripts/pretrain_teacher.py)."""
+"""A teacher from images alone (`tcs pretrain`)."""

@@ -17,13 +17,12 @@ from cache import digest_of_json
 from tcs.artefact import plain_json
 from tcs.augmentation.pixels import normalise
 from tcs.checkpoint import load_resume, save_resume, save_weights
-from tcs.config.extract import as_json
+from tcs.config.pretrain import SimclrConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.images.listing import ImageList
 from tcs.pretraining.simclr import (
     VIEWS,
     BatchOrder,
-    PretrainConfig,
     ViewPairs,
     build_encoder,
     build_projector,
@@ -36,14 +35,14 @@ from tcs.simclr import PairLearner, PairTask, run_steps
 SEMANTICS = 2  # raised by hand, when the same settings would give other weights
 
 
-def identity_of(images: ImageList, config: PretrainConfig) -> dict[str, Any]:
+def identity_of(images: ImageList, config: SimclrConfig) -> dict[str, Any]:
     """What must not change between a kill and the rerun: the settings, and names and sizes of the image files."""
     files = [[key, images.files.size(key)] for key in images.keys]
-    identity = plain_json(as_json(config))
+    identity = plain_json(config.identity())
     return {**identity, "images": len(files), "image_digest": digest_of_json(files), "semantics": SEMANTICS}
 
 
-def learning_rate(config: PretrainConfig, step: int, steps: int) -> float:
+def learning_rate(config: SimclrConfig, step: int, steps: int) -> float:
     """Linear warm-up, then half a cosine down to zero."""
     warmup = int(config.warmup_share * steps)
     if step < warmup:
@@ -54,7 +53,7 @@ def learning_rate(config: PretrainConfig, step: int, steps: int) -> float:
 class Pretraining:
     """Encoder, projector, optimizer and step count: everything that a checkpoint holds."""
 
-    def __init__(self, config: PretrainConfig, identity: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, config: SimclrConfig, identity: dict[str, Any], device: torch.device) -> None:
         self.config, self.identity, self.device = config, identity, device
         self.encoder = build_encoder(config)
         self.projector = build_projector(config, encoder_dims(self.encoder, config))
@@ -80,9 +79,13 @@ class Pretraining:
         """One update from uint8 (B, 2, 3, S, S); DivergedError, with nothing updated, where the loss is not finite."""
         self._steps = steps_per_epoch * self.config.epochs
         views_V3HW = views_BVCHW.transpose(0, 1).flatten(0, 1).to(self.device)
-        loss, match = self.pairs.train_step(normalise(views_V3HW, self._mean, self._std))
+        loss, match = self.pairs.train_step(self.normalised(views_V3HW))
         self._count(loss, match, steps_per_epoch)
         return loss, match
+
+    def normalised(self, images_B3SS: Tensor) -> Tensor:
+        """What the encoder is fed for uint8 images on its device."""
+        return normalise(images_B3SS, self._mean, self._std)
 
     def _set_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
@@ -129,9 +132,9 @@ def refuse_other(path: pathlib.Path, found: dict[str, Any], wanted: dict[str, An
         )
 
 
-def pretrain(
+def train_encoder(
     images: ImageList,
-    config: PretrainConfig,
+    config: SimclrConfig,
     resume: pathlib.Path,
     *,
     device: torch.device,
@@ -142,8 +145,7 @@ def pretrain(
 
     DataError for an unreadable image or fewer images than a batch needs; labels in `images` are not read.
     """
-    if len(images.keys) < 2:
-        raise DataError(f"{images.root} holds {len(images.keys)} image; pretraining compares images: give 2 or more.")
+    require_several(images)
     run = Pretraining(config, identity_of(images, config), device)
     if resume.exists():
         run.load(resume)
@@ -162,6 +164,12 @@ def pretrain(
     run.save(resume)
     run.network.eval()
     return run
+
+
+def require_several(images: ImageList) -> None:
+    """DataError for fewer than 2 images."""
+    if len(images.keys) < 2:
+        raise DataError(f"{images.root} holds {len(images.keys)} image; pretraining compares images: give 2 or more.")
 
 
 def _readable(views: Tensor | str, images: ImageList) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a teacher is pretrained from: settings, pairs of views of image files, their order, and networks drawn from the seed.
+"""What a teacher is pretrained from: pairs of views of image files, their order, and networks drawn from the seed.
 
 The step and the views of photographs are tcs.simclr. Every draw is a pure function of (seed, purpose, step).
 
@@ -7,9 +7,7 @@ Legend: B images in a batch, D encoder dims, S image side, V = 2 views.
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import torch
 from PIL import Image, ImageOps
@@ -19,8 +17,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from tcs.config.pixels import PixelRules
-from tcs.errors import ModelError, require, require_choice
-from tcs.functional.contrast import PROJECTION_DIMS, projection_head
+from tcs.config.pretrain import SimclrConfig
+from tcs.errors import ModelError
+from tcs.functional.contrast import projection_head
 from tcs.images.decode import BadImageError, decode_image
 from tcs.images.listing import ImageList
 from tcs.runtime import seed_for
@@ -71,41 +70,6 @@ def glyph_views(size: int) -> Views:
 
 
 VIEWS: Mapping[str, Callable[[int], Views]] = {"natural": natural_views, "glyphs": glyph_views}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """What one pretraining depends on. Batch size is global; a share of a last, smaller batch is not trained on."""
-
-    model: str = "resnet18"
-    model_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    views: str = "natural"
-    img_size: int = 224
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    epochs: int = 100
-    batch_size: int = 256
-    lr: float = 1e-3
-    opt: str = "adamw"
-    weight_decay: float = 0.05
-    warmup_share: float = 0.05
-    temperature: float = 0.2
-    projection_dims: int = PROJECTION_DIMS
-    amp: bool = False
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        require_choice(self.views, tuple(VIEWS), "--views")
-        require(self.img_size >= 8, f"--img-size is {self.img_size}; it must be 8 or more.")
-        require(self.epochs >= 1, f"--epochs is {self.epochs}; it must be 1 or more.")
-        require(
-            self.batch_size >= 2,
-            f"--batch-size is {self.batch_size}; an image needs others to differ from: use 2 or more.",
-        )
-        require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
-        require(self.temperature > 0, f"--temperature is {self.temperature}; it must be a positive number.")
-        require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
-        require(self.projection_dims >= 1, f"--projection-dims is {self.projection_dims}; it must be 1 or more.")
 
 
 class ViewPairs(Dataset[Tensor | str]):
@@ -165,19 +129,19 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def build_encoder(config: PretrainConfig) -> nn.Module:
+def build_encoder(config: SimclrConfig) -> nn.Module:
     """The timm model without classifier, at a start drawn from the seed; ModelError where timm cannot build it."""
     with seeded(seed_for(config.seed, "encoder")):
         return create_backbone(StudentSpec(text=config.model, name=config.model, kwargs=config.model_kwargs), 0)
 
 
-def build_projector(config: PretrainConfig, dims: int) -> nn.Module:
+def build_projector(config: SimclrConfig, dims: int) -> nn.Module:
     """The projection head on top of the encoder, at a start drawn from the seed."""
     with seeded(seed_for(config.seed, "projector")):
         return projection_head(dims, config.projection_dims)
 
 
-def encoder_dims(encoder: nn.Module, config: PretrainConfig) -> int:
+def encoder_dims(encoder: nn.Module, config: SimclrConfig) -> int:
     """D, measured by one forward pass; ModelError where the model does not take `img_size` or gives no vector."""
     try:
         with torch.no_grad():

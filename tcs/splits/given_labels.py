@@ -13,7 +13,7 @@ from typing import Any
 import cache
 from tcs.config.labelling import LabelConfig
 from tcs.config.names import finder, same_form
-from tcs.config.plain import require_config
+from tcs.config.stage import takes
 from tcs.errors import DataError, did_you_mean, either
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
@@ -89,6 +89,7 @@ def as_spelled(names: Mapping[str, str], classes: Iterable[str]) -> dict[str, st
     return {key: find(name) or name for key, name in names.items()}
 
 
+@takes(LabelConfig)
 def label_store(config: LabelConfig) -> cache.LabelChanges:
     """Give images of a closed store labels, or correct them, without a teacher; returns how many were added and changed.
 
@@ -96,7 +97,6 @@ def label_store(config: LabelConfig) -> cache.LabelChanges:
     splits, spread labels and results that read labels are others. DataError for a file that cannot be read, an image that the store
     lacks, two classes for one image; CacheError for a store that is open, packed or in use.
     """
-    require_config(config, LabelConfig)
     opened = cache.open(config.store)
     origin = opened.manifest.provenance.get("data")
     keys = opened.manifest.plan.keys

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import cache
-from tcs.config.plain import require_config
-from tcs.config.train import TrainConfig, may_score_labels
+from tcs.config.stage import takes
+from tcs.config.train import TrainConfig, TrainOptions, may_score_labels
 from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
@@ -26,6 +26,7 @@ from tcs.training.record import save_args
 from tcs.training.stream import Stream, open_streams
 
 
+@takes(TrainConfig, TrainOptions)
 def train(
     config: TrainConfig, data: RunData | None = None, split: Split | None = None, show: ShowSteps = show_steps
 ) -> list[pathlib.Path]:
@@ -58,11 +59,12 @@ def train(
     return [job.folder for job in jobs]
 
 
+@takes(TrainConfig, TrainOptions)
 def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str, Any]]:
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
-    of the extraction. Raises what `train` raises before the first step.
+    of the extraction. Raises the TcsError or CacheError that `train` raises before the first step.
     """
     with _streams(config, data, None) as (_, streams, _):
         return say_forecast(streams)
@@ -79,7 +81,6 @@ def _streams(
     config: TrainConfig, data: RunData | None, split: Split | None
 ) -> Iterator[tuple[list[Job], list[Stream], Collectives]]:
     """All students, and streams of the unfinished ones, ready to train, among the processes that torchrun started."""
-    require_config(config, TrainConfig)
     with joined_ranks(config.device) as joined:
         data = without_excluded(data or _open(config), config)
         jobs = plan_jobs(config, data, split)

@@ -1,0 +1,190 @@
+"""Stages called by options: the same as by a configuration, in names that the commands have, and one line for what is no option."""
+
+import dataclasses
+import importlib.util
+import inspect
+import pathlib
+import pydoc
+import re
+from typing import Any
+
+import click
+import pytest
+
+import tcs
+from tcs.cli import COMMANDS, group
+from tcs.config.distill_options import DistillOptions
+from tcs.config.stage import takes
+from tcs.config.train import PARTS, TrainOptions, option_defaults
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# stage -> its command
+COMMAND_OF = {
+    "distill": "distill",
+    "pretrain": "pretrain",
+    "extract": "extract",
+    "fit": "fit",
+    "fit_targets": "targets",
+    "train": "train",
+    "forecast": "train",
+    "evaluate": "eval",
+    "predict": "predict",
+    "measure_latency": "latency",
+    "export_students": "export",
+    "suggest": "suggest",
+    "audit": "audit",
+    "look": "look",
+    "compare_teachers": "probe",
+    "fewshot": "fewshot",
+    "label_store": "cache label",
+    "recompute": "cache verify",
+    "update": "cache update",
+    "repair": "cache repair",
+    "import_features": "cache import",
+}
+
+
+def decorated() -> list[str]:
+    return [name for name in tcs.__all__ if hasattr(getattr(tcs, name), "__wrapped__")]
+
+
+def by_place(stage: Any) -> list[str]:
+    parameters = inspect.signature(stage).parameters.values()
+    return [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+
+
+def load_script() -> Any:
+    spec = importlib.util.spec_from_file_location("make_distill_options", ROOT / "scripts" / "make_distill_options.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Small:
+    """A configuration."""
+
+    store: str = dataclasses.field(kw_only=False)
+    out: str
+    steps: int = 3
+
+
+@takes(Small)
+def small(config: Small, also: int = 0) -> tuple[Small, int]:
+    """What it was given."""
+    return config, also
+
+
+def test_options_and_a_configuration_are_the_same() -> None:
+    config = Small("a", out="b")
+    assert small("a", out="b") == small(store="a", out="b") == small(config) == small(config=config) == (config, 0)  # type: ignore[call-overload]
+    assert small(config, also=2) == (config, 2)
+    assert small(pathlib.Path("a"), out="b", steps=4)[0].steps == 4  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "message"),
+    [
+        (("a",), {"out": "b", "step": 3}, r"tcs\.small has no option 'step'\. Did you mean steps.*\? help\(tcs\.small\) lists them\."),
+        (("a",), {"also": 3, "out": "b"}, r"tcs\.small has no option 'also'\."),
+        (("a", "b"), {}, r"tcs\.small takes store by place and all other options by name; 2 are given\."),
+        (("a",), {"store": "b", "out": "c"}, r"tcs\.small is given 'store' twice, by place and by name; leave one of them out\."),
+        (("a",), {}, r"tcs\.small needs out too; give them by name, or a tcs\.Small that has them\."),
+        ((), {}, r"tcs\.small needs store, out too; give them by name"),
+        ((Small("a", out="b"),), {"out": "c"}, "out"),
+        ((3,), {"out": "c"}, r"config is 3; it must be a Small: write tcs\.Small\(\.\.\.\) for it\."),
+    ],
+)  # fmt: skip
+def test_what_is_no_option_is_told_in_one_line(given: Any, named: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message) as caught:
+        small(*given, **named)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_stage_takes_options() -> None:
+    assert {*COMMAND_OF, "probe"} == set(decorated())
+
+
+@pytest.mark.parametrize("name", COMMAND_OF)
+def test_what_stands_alone_on_the_command_line_is_given_by_place(name: str) -> None:
+    command: Any = group
+    for word in COMMAND_OF[name].split():
+        command = command.get_command(click.Context(command), word)
+    words = [str(each.name) for each in command.params if isinstance(each, click.Argument)]
+    assert by_place(getattr(tcs, name)) == words
+
+
+def test_options_of_train_are_those_of_its_parts() -> None:
+    flat = {field.name: field.default for field in dataclasses.fields(TrainOptions)}
+    assert flat == option_defaults()
+    options = TrainOptions("s", out="o", models=("m",), lr=0.5, steps=7, hflip=0.1)
+    config = options.config()
+    assert (config.optimiser.lr, config.steps, config.augment.hflip) == (0.5, 7, 0.1)
+    assert config.options() == vars(options)
+    assert not set(PARTS) & set(flat)
+
+
+def test_options_of_distill_are_written_from_the_stages() -> None:
+    script = load_script()
+    assert script.PATH.read_text() == script.source(), "python scripts/make_distill_options.py writes it"
+    given = {"data": "d", "out": "o", "teacher": "t", "models": ("m",)}
+    assert DistillOptions("d", out="o", teacher="t", models=("m",)).config() == tcs.DistillConfig.from_options(given)
+    config = DistillOptions("d", out="o", teacher="t", models=("m",), student_img_size=32, fit_method="jl").config()
+    assert (config.extract.img_size, config.train.img_size, config.fit.method) == (None, 32, "jl")
+
+
+def test_a_wrong_option_of_each_stage_is_told() -> None:
+    with pytest.raises(TypeError, match=r"^tcs\.extract has no option 'techer'\. Did you mean teacher.*\?"):
+        tcs.extract("photos", techer="resnet18", out="x.store")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^tcs\.train has no option 'leaning_rate'\."):
+        tcs.train("x.store", out="run", models=("resnet18",), leaning_rate=3)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^tcs\.distill has no option 'shot'\. Did you mean shots"):
+        tcs.distill("photos", out="w", teacher="t", models=("resnet18",), shot=3)  # type: ignore[call-overload]
+    with pytest.raises(tcs.ConfigError, match=r"^shots is 'four'; it must be a whole number or None\.$"):
+        tcs.train("x.store", out="run", models=("resnet18",), shots="four")  # type: ignore[call-overload]
+
+
+def test_help_shows_options_and_the_configuration() -> None:
+    text = pydoc.plain(pydoc.render_doc(tcs.fit))
+    assert "fit(store: str, *, out: str" in text
+    assert "-> tcs.coordinates.system.CoordinateSystem" in text
+    assert (
+        "Takes the options above, which are those of tcs.FitConfig, or one such configuration as its only argument."
+        in text
+    )
+
+
+FUNCTIONS = [name for name in tcs.__all__ if inspect.isfunction(getattr(tcs, name))]
+WITHOUT_ERRORS = {"loss_facts", "method_facts", "other_facts"}  # they take nothing
+RETURNS = re.compile(r"\b[Rr]eturn|^(The|One|A|What) ", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_help_of_a_function_says_what_it_returns_and_what_goes_wrong(name: str) -> None:
+    text = str(inspect.getdoc(getattr(tcs, name)))
+    assert RETURNS.search(text), text
+    assert name in WITHOUT_ERRORS or re.search(r"\b(Tcs|Cache|Data|Model|Artefact|Config)Error\b", text), text
+
+
+@pytest.mark.parametrize("name", [name for name in tcs.__all__ if name.endswith("Config")])
+def test_help_of_a_configuration_names_its_command(name: str) -> None:
+    text = str(inspect.getdoc(getattr(tcs, name)))
+    words = re.match(r"`tcs ([a-z]+)( [a-z]+)?[^`]*`: ", text)
+    assert words is not None, text
+    assert words[1] in COMMANDS
+
+
+@pytest.mark.parametrize("name", [name for name in tcs.__all__ if inspect.isclass(getattr(tcs, name))])
+def test_help_of_a_class_tells_of_all_that_is_public_in_it(name: str) -> None:
+    kind = getattr(tcs, name)
+    members = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
+    told = {
+        key: value
+        for key, value in members.items()
+        if isinstance(value, property | classmethod) or inspect.isfunction(value)
+    }
+    assert {key for key, value in told.items() if not inspect.getdoc(value)} == set()
+    assert len(str(inspect.getdoc(kind))) > 20
