@@ -11,6 +11,7 @@ from typing import Any
 from cache import JOINED_BY, Store, atomic_write_bytes, digest_of_bytes, digest_of_json
 from tcs.config.pixels import other_rules, rules_in
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary
 from tcs.runtime import say
 
 
@@ -50,7 +51,7 @@ def write_same(path: pathlib.Path, data: bytes, *, maker: str, overwrite: bool) 
     """Write an output that is a pure function of its inputs; the same one may be there already. ArtefactError for anything else that is
     there, unless `overwrite`: "exists and is not what `maker`"."""
     if path.exists() and not overwrite:
-        if path.is_file() and path.read_bytes() == data:
+        if path.is_file() and read_ordinary(path) == data:
             return
         raise ArtefactError(
             f"{path} exists and is not what {maker}; name another --out, or pass --overwrite to replace it."

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cache import atomic_write_bytes
 from tcs.errors import ArtefactError
+from tcs.ordinary import require_ordinary
 from tcs.plain_files import FORMAT, check_format
 
 
@@ -28,6 +29,7 @@ def save_weights(path: pathlib.Path, state: Mapping[str, Tensor], metadata: Mapp
 def load_weights(path: pathlib.Path) -> dict[str, Tensor]:
     """Read a safetensors state dict; ArtefactError where it is missing or broken."""
     try:
+        require_ordinary(path)
         return dict(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
         raise ArtefactError(
@@ -45,6 +47,7 @@ def save_resume(path: pathlib.Path, state: Mapping[str, Any]) -> None:
 def load_resume(path: pathlib.Path) -> dict[str, Any]:
     """Read the resume state with weights_only=True; ArtefactError where it is broken, or of a format of a later release."""
     try:
+        require_ordinary(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ArtefactError(f"resume file {path} cannot be read; delete it to start this student again.") from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import cache
 from tcs.config.names import finder
 from tcs.errors import ArtefactError, DataError
+from tcs.ordinary import read_ordinary
 
 HASH_BYTES = 16
 NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -60,7 +61,7 @@ def log_shares(logits_NC: NDArray[np.floating[Any]], temperature: float | None =
 def known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
     """Content hashes (n, 16) of the images that a student was trained or fitted on."""
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
         header = io.BytesIO(data)
         version = np.lib.format.read_magic(header)
         shape, _, dtype = NPY_HEADERS[version](header)

@@ -13,12 +13,13 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PUBLIC_CACHE = {"cache", "cache.errors", "cache.fingerprint"}
-LEAVES = {"errors", "config", "runtime"}
+LEAVES = {"errors", "config", "runtime", "ordinary"}
 
 # room -> the rooms it may import beside LEAVES, lowest floor first
 ROOMS = {
     "errors": "",
     "config": "errors",
+    "ordinary": "errors",
     "shadowing": "",
     "hub": "",
     "store_summary": "",
@@ -66,7 +67,10 @@ ROOMS = {
     "looking maintenance methods pipeline reporting splits store_summary training",
     "__main__": "cli",
 }
-CLOSED = {"errors": set(), **{name: {"errors"} for name in ("config", "runtime", "functional", "shadowing")}}
+CLOSED = {
+    "errors": set(),
+    **{name: {"errors"} for name in ("config", "runtime", "ordinary", "functional", "shadowing")},
+}
 
 
 def sources():

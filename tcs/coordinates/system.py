@@ -27,6 +27,7 @@ from cache import atomic_write_bytes, digest_of_bytes, digest_of_json
 from tcs.coordinates.axes import axis_scales
 from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.ordinary import require_ordinary
 
 DEFAULT_COMPONENTS = 256
 FORMAT = "tcs-coordinates"
@@ -158,6 +159,7 @@ def resolve_components(components: int | None, dims: int) -> int:
 def require_coordinates_file(path: pathlib.Path) -> None:
     """ArtefactError where `path` exists and is no coordinate system of any version, so that nothing foreign is replaced."""
     try:
+        require_ordinary(path)
         with safetensors.safe_open(str(path), framework="numpy") as file:
             ours = (file.metadata() or {}).get("format") == FORMAT
     except (OSError, safetensors.SafetensorError):
@@ -178,6 +180,7 @@ def save_coordinates(
 def load_coordinates(path: str | pathlib.Path) -> CoordinateSystem:
     """Read what `save_coordinates` wrote; ArtefactError for anything else, another version, or damaged content."""
     try:
+        require_ordinary(path)
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(metadata, str(path))

@@ -43,6 +43,7 @@ from tcs.coordinates.targets_layout import (
 )
 from tcs.coordinates.vectors import EveryVector, require_vectors
 from tcs.errors import ArtefactError
+from tcs.ordinary import require_ordinary
 from tcs.runtime import environment, progress_bar, say
 
 JOINED_HINT = ", and name the same stores in the same order with --also in both commands"
@@ -228,6 +229,7 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
 def open_targets(path: str | pathlib.Path, store_identity: str | None = None) -> Targets:
     """Read a targets file, without faiss. ArtefactError where it is missing, foreign, damaged, or not of `store_identity`."""
     try:
+        require_ordinary(path)
         with h5py.File(path, "r") as file:
             facts = read_facts(file, path)
             arrays = {name: read_array(file, name, path) for name in ARRAYS}

@@ -12,6 +12,7 @@ import h5py
 from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError
+from tcs.ordinary import require_ordinary
 
 FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
 SYSTEM_PREFIX = "system/"
@@ -53,6 +54,7 @@ def read_facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
 def require_targets_file(path: pathlib.Path) -> None:
     """ArtefactError where `path` is no targets file of any version, so that nothing foreign is ever replaced."""
     try:
+        require_ordinary(path)
         with h5py.File(path, "r") as file:
             ours = json.loads(read_array(file, "facts", path).tobytes()).get("format") == FORMAT
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, ArtefactError):

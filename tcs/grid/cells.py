@@ -19,6 +19,7 @@ from typing import Any
 from tcs.errors import ArtefactError
 from tcs.grid.ledger import locked
 from tcs.grid.recipe import Cell
+from tcs.ordinary import open_ordinary, read_ordinary
 from tcs.reporting.rows import CELLS
 from tcs.runtime import say
 from tcs.training.metrics import AppendedFile
@@ -77,7 +78,7 @@ class CellLedger:
     def _refreshed(self, since: int | None) -> int:
         """Read the file up to the end of its first `since` bytes, which says what was there; returns that length."""
         with locked(self._out):
-            data = self._path.read_bytes() if self._path.exists() else b""
+            data = read_ordinary(self._path) if self._path.exists() else b""
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
                 say(f"{self._path} ends in a line that was cut short, as by a kill: that attempt is not counted.")
@@ -91,7 +92,7 @@ class CellLedger:
         """Read what was appended since the last look, up to the last whole line."""
         if not self._path.exists() or self._path.stat().st_size <= self._read:
             return
-        with self._path.open("rb") as file:
+        with open_ordinary(self._path) as file:
             file.seek(self._read)
             data = file.read()
         self._take(data[: data.rfind(b"\n") + 1])
@@ -115,11 +116,11 @@ def _cut_to_whole_lines(path: pathlib.Path) -> None:
     """Drop what a process that was killed left of its last line. Under the lock nobody else is writing."""
     if not path.exists() or not path.stat().st_size:
         return
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
             return
-    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    os.truncate(path, read_ordinary(path).rfind(b"\n") + 1)
 
 
 def _line(cell: Cell, state: str, attempt: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import cache
 from tcs.config.pool import JOINED
 from tcs.errors import ArtefactError, shown
 from tcs.grid.recipe import BOUNDS, EXACT, POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
+from tcs.ordinary import read_ordinary, require_ordinary
 from tcs.plain_files import load_mapping, require_parts, save_json, save_table
 from tcs.reporting.rows import CELL_KEY, DATASET, LEDGER, RECIPE, RESULTS, load_rows
 from tcs.reporting.seal import seal
@@ -139,7 +140,7 @@ def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, *origins: 
             known = {"seal": _sealed(out, grid, origins)}
         _tell_changed(known["seal"], grid)
         save_json(out / LEDGER, _content(known, grid, origins) | {"seal": known["seal"], "environment": environment()})
-        cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
+        cache.atomic_write_bytes(out / RECIPE, read_ordinary(recipe))
 
 
 def _sealed(out: pathlib.Path, grid: Grid, origins: Sequence[Origin]) -> dict[str, Any]:
@@ -283,6 +284,7 @@ def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def locked(out: pathlib.Path) -> Iterator[None]:
     """The folder's lock, waited for; no lock where the system has none."""
+    require_ordinary(out / LOCK)
     with (out / LOCK).open("w") as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)

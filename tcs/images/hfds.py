@@ -12,6 +12,7 @@ from tcs.config.extract import DataConfig
 from tcs.errors import DataError, did_you_mean
 from tcs.images.folder import find_split
 from tcs.images.listing import ImageList, index_keys, make_list
+from tcs.ordinary import read_ordinary
 
 IMAGE, LABEL, PARQUET = "image", "label", "parquet"
 SAVED_TO_DISK = ("state.json", "dataset_dict.json")
@@ -34,7 +35,7 @@ class ColumnFiles:
             raise OSError("the data set has no image in this row")
         if value["bytes"] is not None:
             return bytes(value["bytes"])
-        return pathlib.Path(value["path"]).read_bytes()
+        return read_ordinary(value["path"])
 
     def size(self, key: str) -> int:
         """The length of those bytes; those of all rows are looked up at once, without reading them."""

@@ -5,6 +5,7 @@ Columns: `path` (or the one that --input-key names), and if present `label` (--t
 
 import contextlib
 import csv
+import io
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from tcs.config.extract import DataConfig
 from tcs.errors import DataError, did_you_mean
 from tcs.images.listing import ImageList, PathFiles, make_list
+from tcs.ordinary import open_ordinary
 
 PATH, LABEL, KEY = "path", "label", "key"
 DELIMITERS = (",", ";", "\t")  # spreadsheets of some languages save CSV with semicolons
@@ -134,7 +136,7 @@ def _csv_with_header(table: pathlib.Path, path: str) -> tuple[Iterator[tuple[int
 def _csv_lines(table: pathlib.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line that is not empty. DataError: not UTF-8, not CSV, unreadable."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_ordinary(table), encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True, delimiter=delimiter)
             for fields in reader:
                 if fields:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
+from tcs.ordinary import read_text
 from tcs.plain_files import load_mapping, require_parts
 from tcs.reporting.beside import NOTHING, Beside
 from tcs.reporting.coverage import Coverage, Key, cover, load_states
@@ -92,7 +93,7 @@ def _load_recipe(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
     path = folder / RECIPE
     if not path.exists():
         return {}, ""
-    text = path.read_text()
+    text = read_text(path, errors="replace")
     try:
         recipe = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary
 from tcs.reporting.results import Run
 from tcs.reporting.rows import PREDICTIONS, cell_digest
 
@@ -115,7 +116,7 @@ def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
 
 def _load(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_ordinary(path)), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise ArtefactError(f"{path} cannot be read ({' '.join(str(error).split())[:80]}); {_remedy(path)}") from error

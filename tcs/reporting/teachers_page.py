@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary
 from tcs.reporting.charts.palette import LIGHT, MARKERS
 from tcs.reporting.charts.svg import Scale, figure, line, marker, shortened, text, ticks
 from tcs.reporting.intervals import Interval
@@ -26,7 +27,7 @@ def is_comparison(folder: pathlib.Path) -> bool:
 def teachers_page(folder: pathlib.Path) -> PlainPage:
     """The page of such a folder. ArtefactError where its record is broken."""
     try:
-        found = TeacherComparison.from_record(json.loads((folder / RECORD).read_bytes()))
+        found = TeacherComparison.from_record(json.loads(read_ordinary(folder / RECORD)))
     except (OSError, ValueError, TypeError) as error:
         raise ArtefactError(
             f"{folder / RECORD} cannot be read ({error}); run tcs probe again with --overwrite."

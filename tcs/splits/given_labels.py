@@ -15,6 +15,7 @@ from tcs.config.labelling import LabelConfig
 from tcs.config.names import finder, same_form
 from tcs.config.plain import require_config
 from tcs.errors import DataError, did_you_mean, either
+from tcs.ordinary import read_ordinary
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.label_file import LabelLine, read_label_lines
@@ -64,7 +65,7 @@ def roots_of(origin: Mapping[str, Any]) -> dict[str, str]:
 
 def give_labels(store: str | os.PathLike[str], path: str, names: Mapping[str, str]) -> cache.LabelChanges:
     """Label the images (by key) of a closed store as `names` says, read from the file `path`, and say what changed."""
-    digest = cache.digest_of_bytes(pathlib.Path(path).read_bytes())
+    digest = cache.digest_of_bytes(read_ordinary(path))
     stored = cache.stored_labels(store)
     spelled = as_spelled(names, () if stored is None else stored[1])
     found = cache.set_labels(store, spelled, source={"file": path, "digest": digest, "environment": environment()})
