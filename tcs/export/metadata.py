@@ -18,7 +18,7 @@ from tcs.config.pixels import rules_in
 from tcs.inference.card import CROP, FILE, FORMAT, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
-from tcs.ordinary import read_ordinary
+from tcs.ordinary import read_ordinary, require_ordinary
 from tcs.plain_files import FOLDED
 from tcs.runtime import environment
 
@@ -100,6 +100,7 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any] | None:
 def _stored_text(path: pathlib.Path) -> str | bytes | None:
     if path.is_dir():
         return read_ordinary(path / FILE)
+    require_ordinary(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(f"extra/{FILE}")]

@@ -13,7 +13,7 @@ from typing import Any
 from tcs.config.extract import DataConfig
 from tcs.errors import DataError, did_you_mean
 from tcs.images.listing import ImageList, PathFiles, make_list
-from tcs.ordinary import open_ordinary
+from tcs.ordinary import open_ordinary, require_ordinary
 
 PATH, LABEL, KEY = "path", "label", "key"
 DELIMITERS = (",", ";", "\t")  # spreadsheets of some languages save CSV with semicolons
@@ -156,6 +156,7 @@ def _read_parquet(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str
     except ImportError as error:
         raise DataError(f"reading {table} needs pyarrow: pip install tcs-distill[data]") from error
     try:
+        require_ordinary(table)
         with pyarrow.parquet.ParquetFile(table) as file:
             schema = file.schema_arrow
             _refuse_image_columns(table, config, schema)

@@ -16,7 +16,7 @@ from tcs.errors import DataError
 from tcs.images.folder import find_split, is_hidden, list_paths
 from tcs.images.formats import is_image
 from tcs.images.listing import ImageList, check_key
-from tcs.ordinary import open_ordinary
+from tcs.ordinary import open_ordinary, require_ordinary
 
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -166,6 +166,7 @@ def _follow(name: str, links: Mapping[str, str], extents: Mapping[str, Extent], 
 
 def _members(path: pathlib.Path) -> Iterator[tarfile.TarInfo]:
     """The headers in order; the content is skipped. DataError unless the tar is whole to its end mark."""
+    require_ordinary(path)
     size = path.stat().st_size
     try:
         with tarfile.open(path, "r:") as archive:
