@@ -3,10 +3,11 @@
 No pickle is loaded: the resume file is read with weights_only=True.
 """
 
+import contextlib
 import io
 import pathlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import safetensors
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 from cache import atomic_write_bytes
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, first_line
 from tcs.ordinary import require_ordinary
 from tcs.plain_files import FORMAT, check_format
+
+START_AGAIN = "delete it to start this student again"
 
 
 def save_weights(path: pathlib.Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -44,14 +47,25 @@ def save_resume(path: pathlib.Path, state: Mapping[str, Any]) -> None:
     atomic_write_bytes(path, buffer.getvalue())
 
 
+@contextlib.contextmanager
+def fitting(path: pathlib.Path) -> Iterator[None]:
+    """Taking up the state that was read from `path`: ArtefactError where it lacks something, or is of other shapes or types."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, StopIteration) as error:
+        raise ArtefactError(
+            f"resume file {path} does not fit this student ({type(error).__name__}: {first_line(error)}); {START_AGAIN}."
+        ) from error
+
+
 def load_resume(path: pathlib.Path) -> dict[str, Any]:
     """Read the resume state with weights_only=True; ArtefactError where it is broken, or of a format of a later release."""
     try:
         require_ordinary(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ArtefactError(f"resume file {path} cannot be read; delete it to start this student again.") from error
+        raise ArtefactError(f"resume file {path} cannot be read; {START_AGAIN}.") from error
     if not isinstance(state, dict):
-        raise ArtefactError(f"resume file {path} holds no state; delete it to start this student again.")
+        raise ArtefactError(f"resume file {path} holds no state; {START_AGAIN}.")
     check_format(path, state)
     return state

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError
 from tcs.ordinary import require_ordinary
+from tcs.schemas.check import broken_rule
+from tcs.schemas.coordinates import TargetFacts
 
 FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
 SYSTEM_PREFIX = "system/"
@@ -47,6 +49,9 @@ def read_facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
     damaged = [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]
     if damaged:
         raise ArtefactError(f"{path} has a damaged header (no {damaged[0]}); make it again with tcs targets.")
+    told = broken_rule(facts, TargetFacts)
+    if told is not None:
+        raise ArtefactError(f"{path} has a damaged header ({told}); make it again with tcs targets.")
     checked: Mapping[str, Any] = facts
     return checked
 

@@ -22,10 +22,11 @@ from tcs.grid.recipe import Cell
 from tcs.ordinary import open_ordinary, read_ordinary
 from tcs.reporting.rows import CELLS
 from tcs.runtime import say
+from tcs.schemas.check import broken_rule
+from tcs.schemas.grids import CellLine
 from tcs.training.metrics import AppendedFile
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
-NEEDED: Mapping[str, Any] = {"cell": str, "state": str, "attempt": int, "error": str, "where": str}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,9 @@ class CellLedger:
         for line in data.splitlines():
             self._line += 1
             record = _parsed(line, f"{self._path} line {self._line}")
-            self._states[record["cell"]] = CellState(**{name: record[name] for name in NEEDED if name != "cell"})
+            self._states[record["cell"]] = CellState(
+                **{field.name: record[field.name] for field in dataclasses.fields(CellState)}
+            )
         self._read += len(data)
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -140,9 +143,9 @@ def _line(cell: Cell, state: str, attempt: int) -> dict[str, Any]:
 def _parsed(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in NEEDED.items()):
+    if not isinstance(record, dict) or broken_rule(record, CellLine) is not None:
         found = line[:60].decode("utf-8", "backslashreplace")
         raise ArtefactError(f"{where} is no record of a cell ({found!r}); delete that line: rows are in results.csv.")
     return record

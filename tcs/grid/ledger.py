@@ -20,6 +20,8 @@ from tcs.plain_files import load_mapping, require_parts, save_json, save_table
 from tcs.reporting.rows import CELL_KEY, DATASET, LEDGER, RECIPE, RESULTS, load_rows
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
+from tcs.schemas.check import require_schema
+from tcs.schemas.grids import Ledger
 
 try:
     import fcntl
@@ -179,10 +181,12 @@ def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
         raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
     if "datasets" not in known:
         require_parts(path, known, PARTS, remedy)
+        require_schema(path, known, Ledger, remedy)
         return known
     require_parts(path, known, {"datasets": dict, "seal": PARTS["seal"]}, remedy)
     of_one = {name: PARTS[name] for name in ("origin", "settings")}
     require_parts(path, known, {"datasets": dict.fromkeys(known["datasets"], of_one)}, remedy)
+    require_schema(path, known, Ledger, remedy)
     return known
 
 

@@ -16,6 +16,8 @@ from tcs.reporting.predicted import Predicted, load_predictions
 from tcs.reporting.results import Run, Table, group_tables, load_runs
 from tcs.reporting.rows import LEDGER, RECIPE
 from tcs.reporting.seal import Trust, trust_in
+from tcs.schemas.check import require_schema
+from tcs.schemas.grids import Ledger
 
 PARTS: Mapping[str, Any] = {  # what is read of it, where it is there
     "seal": {"primary": list | None, "rows": int, "at": str},
@@ -86,6 +88,7 @@ def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:
     path, remedy = folder / LEDGER, "move it away for a report that does not say when a comparison was named"
     ledger = load_mapping(path, {}, remedy) if path.exists() else {}
     require_parts(path, ledger, {name: kind for name, kind in PARTS.items() if ledger.get(name)}, remedy)
+    require_schema(path, ledger, Ledger, remedy)
     return ledger
 
 
