@@ -7,6 +7,7 @@ import contextlib
 import io
 import pathlib
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,10 +63,19 @@ def load_resume(path: pathlib.Path) -> dict[str, Any]:
     """Read the resume state with weights_only=True; ArtefactError where it is broken, or of a format of a later release."""
     try:
         require_ordinary(path)
+        _require_held(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"resume file {path} cannot be read; {START_AGAIN}.") from error
     if not isinstance(state, dict):
         raise ArtefactError(f"resume file {path} holds no state; {START_AGAIN}.")
     check_format(path, state)
     return state
+
+
+def _require_held(path: pathlib.Path) -> None:
+    """ValueError unless the archive holds what it says it does: torch writes its parts as they are, never compressed."""
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(part.file_size for part in archive.infolist())
+    if claimed > path.stat().st_size:
+        raise ValueError(f"it claims {claimed:,} bytes and has {path.stat().st_size:,}")

@@ -39,9 +39,14 @@ def open_ordinary(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_ordinary(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of `path`. Errors as of `open_ordinary`."""
+def read_ordinary(path: str | os.PathLike[str], most_bytes: int | None = None) -> bytes:
+    """The bytes of `path`. Errors as of `open_ordinary`; an OSError, before anything is read, for a file of more than `most_bytes`."""
     with open_ordinary(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most_bytes is not None and size > most_bytes:
+            raise OSError(
+                errno.EFBIG, f"it has {size:,} bytes, and files of its kind at most {most_bytes:,}", str(path)
+            )
         return file.read()
 
 

@@ -21,6 +21,8 @@ CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
     "seen.npy",
 )
 
+MOST_JSON_BYTES = 256 << 20  # far above any record; a file may claim to hold a terabyte, and be empty
+
 RETRAIN = "train again with --overwrite"
 
 FORMAT = 1  # of config.json and resume.pt; those that do not tell their format are of the first
@@ -63,7 +65,7 @@ def load_json(path: pathlib.Path, remedy: str = RETRAIN) -> Any:
     has no words, become null."""
     require_ordinary(path)
     try:
-        return json.loads(read_ordinary(path), parse_constant=lambda _: None)
+        return json.loads(read_ordinary(path, MOST_JSON_BYTES), parse_constant=lambda _: None)
     except FileNotFoundError as error:
         raise ArtefactError(f"file {path} is missing; is {path.parent} a finished run?") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -19,6 +19,7 @@ from tcs.errors import did_you_mean
 
 NULLS = f"{__name__}.nulls"  # where a context keeps those of `nullable` that the file sets to null
 YAML_TAG = "tag:yaml.org,2002:"
+MOST_BYTES = 16 << 20
 PLAIN_TAGS = frozenset(YAML_TAG + kind for kind in ("str", "int", "float", "bool", "timestamp"))
 NOT_FINITE = (".inf", ".nan")  # YAML's words, which Python reads without the dot
 
@@ -98,7 +99,7 @@ def _entries(path: str) -> Iterator[tuple[str, str, Any]]:
     from tcs.ordinary import read_ordinary
 
     try:
-        root = yaml.compose(read_ordinary(path), yaml.SafeLoader)
+        root = yaml.compose(read_ordinary(path, MOST_BYTES), yaml.SafeLoader)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, RecursionError) as error:

@@ -7,15 +7,15 @@ Legend: N test images, C classes, S cells.
 """
 
 import dataclasses
-import io
 import pathlib
-import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.array_files import BROKEN, arrays_in
 from tcs.errors import ArtefactError
 from tcs.ordinary import read_ordinary
 from tcs.reporting.results import Run
@@ -116,9 +116,8 @@ def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
 
 def _load(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
     try:
-        with np.load(io.BytesIO(read_ordinary(path)), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        arrays = arrays_in(read_ordinary(path))
+    except (OSError, zlib.error, *BROKEN) as error:
         raise ArtefactError(f"{path} cannot be read ({' '.join(str(error).split())[:80]}); {_remedy(path)}") from error
     lacking = [name for name in needed if name not in arrays]
     if lacking:

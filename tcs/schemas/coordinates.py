@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tcs.schemas.values import Count, Power, Whole
+from tcs.schemas.values import Count, Power
 
 
 class SelectionFacts(msgspec.Struct):
@@ -18,13 +18,14 @@ class SelectionFacts(msgspec.Struct):
 
 
 class CoordinateFacts(msgspec.Struct):
-    """The JSON text under the key `facts` in the metadata of a coordinate system, a .safetensors file."""
+    """The JSON text under the key `facts` in the metadata of a coordinate system, a .safetensors file. It has no other field: its
+    identity is of all of them."""
 
     identity: str
     method: str
     power: Power
     rows_fitted: Count
-    seed: Whole
+    seed: int
     selection: SelectionFacts | None
     readout: str = ""
     store_identity: str = ""

@@ -6,7 +6,6 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
-Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 Number = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
