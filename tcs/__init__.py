@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.errors import DataError as DataError
     from tcs.errors import DivergedError as DivergedError
     from tcs.errors import ModelError as ModelError
+    from tcs.errors import NotOrdinaryError as NotOrdinaryError
     from tcs.errors import RankError as RankError
     from tcs.errors import ResourceError as ResourceError
     from tcs.errors import ShadowedError as ShadowedError
@@ -164,6 +165,7 @@ MODULE_OF: dict[str, str] = {
     "ConfigError": "tcs.errors",
     "DivergedError": "tcs.errors",
     "ResourceError": "tcs.errors",
+    "NotOrdinaryError": "tcs.errors",
     "RankError": "tcs.errors",
     "ShadowedError": "tcs.errors",
 }

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import is_finished
+from tcs.artefact import is_finished, made_once
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
 from tcs.config.plain import require_config
@@ -34,6 +34,7 @@ from tcs.coordinates.targets_layout import (
     FORMAT,
     FORMAT_VERSION,
     SYSTEM_PREFIX,
+    UNREADABLE,
     VIEW_ARRAYS,
     VIEWS_VERSION,
     check_shapes,
@@ -121,11 +122,29 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     _tell_growth(system, store, old, config)
     recipe = _recipe(config, store, system, old)
     out = pathlib.Path(config.out)
-    if out.exists():
-        require_targets_file(out)
-        if not config.overwrite and _is_there(out, store, recipe):
-            say(f"{out} is already there, made with the same options; nothing to do.")
-            return out
+    return made_once(
+        out,
+        lambda: out if _is_kept(config, out, store, recipe) else None,
+        lambda: _written(config, store, system, old, recipe),
+    )
+
+
+def _is_kept(config: TargetsConfig, out: pathlib.Path, store: cache.Store, recipe: Mapping[str, Any]) -> bool:
+    """Whether these very targets are at `out` and are to be kept, which is said. ArtefactError where others are there."""
+    if not out.exists():
+        return False
+    require_targets_file(out)
+    if config.overwrite or not _is_there(out, store, recipe):
+        return False
+    say(f"{out} is already there, made with the same options; nothing to do.")
+    return True
+
+
+def _written(
+    config: TargetsConfig, store: cache.Store, system: CoordinateSystem, old: Targets | None, recipe: dict[str, Any]
+) -> pathlib.Path:
+    """The targets, hashed or extended, in their file."""
+    out = pathlib.Path(config.out)
     shape = store.features(system.readout).shape[:-1]  # (N,) or (N, V)
     z = _all_coordinates(store, system).reshape(*shape, -1)
     provenance = environment() | {"options": as_json(config)}
@@ -236,13 +255,7 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
             system_arrays = {name: read_array(file, SYSTEM_PREFIX + name, path) for name in ARRAY_SHAPES}
     except FileNotFoundError as error:
         raise ArtefactError(f"there are no targets at {path}; make them with tcs targets.") from error
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        RecursionError,
-    ) as error:  # libhdf5's errors come as any of these
+    except UNREADABLE as error:
         raise ArtefactError(
             f"{path} is no targets file ({str(error)[:80]}); name a file that tcs targets wrote."
         ) from error

@@ -18,6 +18,7 @@ from tcs.schemas.coordinates import TargetFacts
 
 FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
 SYSTEM_PREFIX = "system/"
+UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, RecursionError)  # libhdf5's errors come as any of these
 
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "coordinates": ("float32", "NK"),
