@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+import msgspec.json
 
 from tcs.schemas.table import SCHEMAS
 

@@ -92,6 +92,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
+    from tcs.verifying.outcome import ArtefactVerification as ArtefactVerification
+    from tcs.verifying.verify import verify as verify
 
 __version__ = "0.2.0"
 
@@ -143,6 +145,8 @@ MODULE_OF: dict[str, str] = {
     "demo": "tcs.demonstration.demo",
     "diagnose": "tcs.doctor.diagnose",
     "Finding": "tcs.doctor.finding",
+    "verify": "tcs.verifying.verify",
+    "ArtefactVerification": "tcs.verifying.outcome",
     "loss_facts": "tcs.methods.catalogue",
     "method_facts": "tcs.methods.catalogue",
     "other_facts": "tcs.methods.catalogue",

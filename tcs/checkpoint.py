@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cache import atomic_write_bytes
 from tcs.errors import ArtefactError, first_line
-from tcs.ordinary import require_ordinary
+from tcs.ordinary import open_ordinary, require_ordinary
 from tcs.plain_files import FORMAT, check_format
 
 START_AGAIN = "delete it to start this student again"
@@ -75,7 +75,7 @@ def load_resume(path: pathlib.Path) -> dict[str, Any]:
 
 def _require_held(path: pathlib.Path) -> None:
     """ValueError unless the archive holds what it says it does: torch writes its parts as they are, never compressed."""
-    with zipfile.ZipFile(path) as archive:
+    with open_ordinary(path) as file, zipfile.ZipFile(file) as archive:
         claimed = sum(part.file_size for part in archive.infolist())
     if claimed > path.stat().st_size:
         raise ValueError(f"it claims {claimed:,} bytes and has {path.stat().st_size:,}")

@@ -60,12 +60,13 @@ ROOMS = {
     "grid": "artefact augmentation calibration checkpoint plain_files coordinates criteria evaluation functional images inference "
     "methods metrics pool_labels probes reporting schemas simclr splits students training",
     "pretraining": "artefact augmentation checkpoint functional images simclr students training",
+    "verifying": "checkpoint coordinates grid images inference maintenance metrics plain_files reporting schemas splits training",
     "pipeline": "artefact coordinates evaluation export extraction grid images inference methods plain_files reporting splits students "
     "training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
     "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling "
-    "looking maintenance methods pipeline reporting splits store_summary training",
+    "looking maintenance methods pipeline reporting splits store_summary training verifying",
     "__main__": "cli",
 }
 CLOSED = {

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tcs.cli.methods",
         "List losses and methods: what they need, train and cost, and where they come from.",
     ),
+    "verify": ("tcs.cli.verify", "Check any file or folder that tcs wrote, and list all that is wrong."),
     "cache": ("tcs.cli.cache", "Look after a feature store."),
     "help": ("tcs.cli.help", "Show what a command takes, as COMMAND --help does."),
 }
@@ -44,7 +45,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo", "suggest", "doctor", "distill"),
     "Stages": ("extract", "fit", "targets", "train"),
     "Use a student": ("predict", "eval", "export", "latency"),
-    "Look after a store": ("look", "audit", "cache"),
+    "Look after a store": ("look", "audit", "verify", "cache"),
     "Compare": ("fewshot", "report", "probe", "methods"),
     "Help": ("help",),
 }

@@ -71,7 +71,7 @@ def load_predictions(folder: pathlib.Path, runs: Sequence[Run]) -> dict[str, Pre
         path = folder / PREDICTIONS / f"{cell_digest(run.key)}.npz"
         if run.failed or not path.exists():
             continue
-        arrays = _load(path, ("top1_N", "test"))
+        arrays = load_arrays(path, ("top1_N", "test"))
         identity = str(arrays["test"])
         images = folder / PREDICTIONS / f"test-{identity}.npz"
         if not images.exists():
@@ -105,7 +105,7 @@ def _check(path: pathlib.Path, arrays: dict[str, Any], test: ScoredImages) -> No
 
 
 def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
-    arrays = _load(path, ("keys", "labels", "classes"))
+    arrays = load_arrays(path, ("keys", "labels", "classes"))
     return ScoredImages(
         identity=identity,
         keys=tuple(arrays["keys"].tolist()),
@@ -114,7 +114,8 @@ def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
     )
 
 
-def _load(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
+def load_arrays(path: pathlib.Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """The arrays of a file of predictions by name; ArtefactError where it cannot be read, or lacks one that is `needed`."""
     try:
         arrays = arrays_in(read_ordinary(path))
     except (OSError, zlib.error, *BROKEN) as error:
