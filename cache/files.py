@@ -82,11 +82,10 @@ def write_error(path: Path, error: OSError, *, resumes: bool = True) -> StoreWri
     """The one-line error for a write to `path` that the system refused; `resumes` where a rerun goes on from here."""
     reason = error.strerror or type(error).__name__
     if error.errno in _NO_SPACE:
-        remedy = "free space and rerun the same command" + ("; it resumes" if resumes else "")
+        remedy, kept = "free space and rerun the same command", "; it resumes"
     else:
-        kept = "; finished parts are kept" if resumes else ""
-        remedy = f"make the folder writable, or name another output, and rerun{kept}"
-    return StoreWriteError(f"cannot write {path}: {reason}; {remedy}.")
+        remedy, kept = "make the folder writable, or name another output, and rerun", "; finished parts are kept"
+    return StoreWriteError(f"cannot write {path}: {reason}; {remedy}", kept if resumes else "")
 
 
 def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableFileError | None:

@@ -86,7 +86,8 @@ MODULES = sources()
 def imported(tree, top_only=False):
     """Dotted names that a module imports; `from a import b` gives a and a.b, of which at most one is a module."""
     names = set()
-    for node in tree.body if top_only else ast.walk(tree):
+    tops = [part for node in tree.body for part in (node.body if isinstance(node, ast.Try) else [node])]
+    for node in tops if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

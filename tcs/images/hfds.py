@@ -6,13 +6,14 @@ as they are stored.
 
 import logging
 import pathlib
+import re
 from typing import Any
 
 from tcs.config.extract import DataConfig
-from tcs.errors import DataError, did_you_mean
+from tcs.errors import DataError, did_you_mean, shown
 from tcs.images.folder import find_split
 from tcs.images.listing import ImageList, index_keys, make_list
-from tcs.ordinary import read_ordinary
+from tcs.ordinary import read_ordinary, read_text
 
 IMAGE, LABEL, PARQUET = "image", "label", "parquet"
 SAVED_TO_DISK = ("state.json", "dataset_dict.json")
@@ -104,6 +105,8 @@ def _load(config: DataConfig, name: str) -> Any:
             f"{config.data}: there is no folder or file {path} here; correct it,"
             f" or add --dataset-download to take {name} from the Hugging Face Hub (or from its cache)."
         )
+    if not config.dataset_download:
+        _refuse_urls(config, path)
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it logs what it also raises
     quiet = datasets.utils.are_progress_bars_disabled()
     datasets.utils.disable_progress_bars()
@@ -115,6 +118,19 @@ def _load(config: DataConfig, name: str) -> Any:
     finally:
         if not quiet:
             datasets.utils.enable_progress_bars()
+
+
+def _refuse_urls(config: DataConfig, path: pathlib.Path) -> None:
+    """DataError for a local folder whose card names files elsewhere, which datasets would fetch."""
+    card = path / "README.md"
+    head = read_text(card, errors="replace").split("---")[:2] if card.is_file() else []
+    urls = re.findall(r"\b[a-z][a-z0-9+.-]*://[^\s'\"\],}]+", head[1]) if len(head) == 2 and not head[0].strip() else []
+    remote = [url for url in urls if not url.startswith("file://")]
+    if remote:
+        raise DataError(
+            f"{config.data}: its card {card} names {shown(remote[0], 80)}, which is not here; add --dataset-download to fetch it, or "
+            "take the line out of the card."
+        )
 
 
 def _first_cause(error: BaseException) -> BaseException:
