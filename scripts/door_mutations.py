@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-Mutation = tuple[str, bytes]  # in words, and the bytes of the file
+Mutation = tuple[str, bytes | None]  # in words, and the bytes of the file; None: a pipe in its place
 
 HUGE = 10**12
 DEEP: Any = []
@@ -45,7 +45,7 @@ def mutations(path: pathlib.Path, chance: random.Random) -> Iterator[Mutation]:
         (f"{len(other)} bytes {other[:12]!r}", other)
         for other in (b"", b"\0", b"null", b"[]", b"{}", b"\x80\x04N.", b"\xff\xfe\0", b"[" * 9999)
     ]
-    fields = [*whole, *FIELDS.get(path.suffix, _no_fields)(data)]
+    fields: list[Mutation] = [("a pipe in its place", None), *whole, *FIELDS.get(path.suffix, _no_fields)(data)]
     chance.shuffle(fields)
     yield from fields
     while True:
