@@ -230,6 +230,9 @@ def test_a_card_that_names_files_elsewhere_asks_no_network(
         DataError, match=r"its card .*README\.md names \w+://.*, which is not here; add --dataset-download"
     ):
         listed(folder)
+    (folder / "README.md").rename(folder / ".huggingface.yaml")
+    with pytest.raises(DataError, match=r"its card .*\.huggingface\.yaml names \w+://"):
+        listed(folder)
     assert no_network == []
 
 

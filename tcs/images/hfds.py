@@ -18,6 +18,8 @@ from tcs.ordinary import read_ordinary, read_text
 IMAGE, LABEL, PARQUET = "image", "label", "parquet"
 SAVED_TO_DISK = ("state.json", "dataset_dict.json")
 BATCH_ROWS = 1000
+CARDS = ("README.md", ".huggingface.yaml")  # of a data set, which may name its files
+URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"\],}]+")
 
 
 class ColumnFiles:
@@ -122,15 +124,24 @@ def _load(config: DataConfig, name: str) -> Any:
 
 def _refuse_urls(config: DataConfig, path: pathlib.Path) -> None:
     """DataError for a local folder whose card names files elsewhere, which datasets would fetch."""
-    card = path / "README.md"
-    head = read_text(card, errors="replace").split("---")[:2] if card.is_file() else []
-    urls = re.findall(r"\b[a-z][a-z0-9+.-]*://[^\s'\"\],}]+", head[1]) if len(head) == 2 and not head[0].strip() else []
-    remote = [url for url in urls if not url.startswith("file://")]
-    if remote:
-        raise DataError(
-            f"{config.data}: its card {card} names {shown(remote[0], 80)}, which is not here; add --dataset-download to fetch it, or "
-            "take the line out of the card."
-        )
+    for card, text in ((path / name, _head(path / name)) for name in CARDS):
+        remote = [url for url in URL.findall(text) if not url.startswith("file://")]
+        if remote:
+            raise DataError(
+                f"{config.data}: its card {card} names {shown(remote[0], 80)}, which is not here; add --dataset-download to fetch it, "
+                "or take the line out of the card."
+            )
+
+
+def _head(card: pathlib.Path) -> str:
+    """What datasets reads of a card: all of a YAML file, of a text what stands between its first two lines of dashes."""
+    if not card.is_file():
+        return ""
+    text = read_text(card, errors="replace")
+    if card.suffix == ".yaml":
+        return text
+    before, *parts = text.split("---", 2)
+    return parts[0] if parts and not before.strip() else ""
 
 
 def _first_cause(error: BaseException) -> BaseException:
