@@ -55,7 +55,20 @@ def prepare(folder: pathlib.Path) -> None:
         ("train", "train.store", "--out", "run", *TRAIN),
         ("export", "run", "--to", "timm", "--out", "exported"),
         ("fewshot", "recipe.yaml", "--out", "grid"),
-        ("probe", "train.store", "test.store", "--dims", "4", "--shots", "2", "--seeds", "0", "--out", "probed"),
+        (
+            "probe",
+            "train.store",
+            "--test",
+            "test.store",
+            "--dims",
+            "4",
+            "--shots",
+            "2",
+            "--seed",
+            "0",
+            "--out",
+            "probed",
+        ),
     ):
         code, said = call(folder, arguments)
         assert code == 0, (arguments, said)

@@ -36,10 +36,10 @@ BACK = "make it again with tcs"
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"seal": 3}, r"Expected `object \| null`, got `int` - at `\$\.seal`, which is 3"),
+        ({"seal": 3}, r"Expected `object \| null`, got `int` - at `\$\.seal`, found 3"),
         (
             {"seal": {"primary": ["a"], "rows": 0, "at": "", "digest": ""}},
-            r"length >= 2 - at `\$\.seal\.primary`, which is \['a'\]",
+            r"length >= 2 - at `\$\.seal\.primary`, found \['a'\]",
         ),
         (
             {"datasets": {"a": {"origin": {}, "settings": {}}}},
@@ -65,7 +65,7 @@ def test_control_characters_and_depth_of_a_file_do_not_reach_the_message():
     for value, shown in (("a\x1b[31m\nb", r"a\x1b[31m\nb"), ("x" * 900, "x" * 40)):
         told = broken_rule({"step": value}, ResumeState)
         assert told is not None
-        assert told.endswith(f"which is {shown}")
+        assert told.endswith(f", found {shown}")
     assert broken_rule({"identity": deep}, FinishedRun) is not None
 
 
@@ -102,9 +102,9 @@ def facts_of(path, **changes):
     ("changes", "told"),
     [
         ({}, None),
-        ({"power": -1}, r"damaged header \(Expected `float` >= 0.0 - at `\$\.power`, which is -1\); make it again with tcs fit"),
-        ({"rows_fitted": "30"}, r"Expected `int`, got `str` - at `\$\.rows_fitted`, which is 30"),
-        ({"selection": {"active": 3}}, r"Expected `array`, got `int` - at `\$\.selection\.active`, which is 3"),
+        ({"power": -1}, r"damaged header \(Expected `float` >= 0.0 - at `\$\.power`, found -1\); make it again with tcs fit"),
+        ({"rows_fitted": "30"}, r"Expected `int`, got `str` - at `\$\.rows_fitted`, found 30"),
+        ({"selection": {"active": 3}}, r"Expected `array`, got `int` - at `\$\.selection\.active`, found 3"),
         ({"active": [0, 10]}, r"selects coordinate 10 of 10; make it again with tcs fit"),
         ({"config": []}, r"Expected `object`, got `array` - at `\$\.config`"),
     ],
@@ -122,7 +122,7 @@ def test_a_header_of_coordinates(tmp_path, changes, told):
     ("changes", "told"),
     [
         ({"system": {"method": 3}}, r"has a damaged header \(.* - at `\$\.system.*\); make it again with tcs targets"),
-        ({"provenance": [1]}, r"has a damaged header \(.* - at `\$\.provenance`, which is \[1\]\)"),
+        ({"provenance": [1]}, r"has a damaged header \(.* - at `\$\.provenance`, found \[1\]\)"),
     ],
 )
 def test_a_header_of_targets(tmp_path, changes, told):
@@ -148,8 +148,8 @@ CARD = {
     ("changes", "told"),
     [
         ({"classes": [1]}, r"Expected `str`, got `int` - at `\$\.classes\[\.\.\.\]`|at `\$\.classes\[0\]`"),
-        ({"teacher": "x"}, r"at `\$\.teacher`, which is x\); export the student again"),
-        ({"transform": CARD["transform"] | {"img_size": 10**6}}, r"`int` <= 8192 - at `\$\.transform\.img_size`, which is 1000000"),
+        ({"teacher": "x"}, r"at `\$\.teacher`\), found x; export the student again"),
+        ({"transform": CARD["transform"] | {"img_size": 10**6}}, r"`int` <= 8192 - at `\$\.transform\.img_size`\), found 1000000"),
         ({"transform": CARD["transform"] | {"std": [1, -1, 1]}}, r"`float` > 0"),
     ],
 )  # fmt: skip
@@ -262,7 +262,7 @@ def test_a_probe_without_its_reference_row_is_told(tmp_path):
         "top1": 50.0,
     }
     for rows, told in (
-        ([], r"length >= 1 - at `\$\.rows`, which is \[\]\); run tcs probe again"),
+        ([], r"length >= 1 - at `\$\.rows`\), found \[\]; run tcs probe again"),
         ([row | {"top1": 101}], r"<= 100"),
         ([row], r"has no row 'uncompressed', which the others are held against; run tcs probe again with --overwrite"),
     ):

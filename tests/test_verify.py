@@ -109,7 +109,7 @@ DAMAGES: dict[str, tuple[str, Callable[[pathlib.Path], object], str]] = {
     "record": (
         "run/*/config.json",
         lambda path: _json(path, lambda c: c["student"].update(image_size=0)),
-        r"`int` >= 1 - at `\$\.student\.image_size`, which is 0",
+        r"`int` >= 1 - at `\$\.student\.image_size`\), found 0",
     ),
     "weights": ("run/*/folded.safetensors", _cut, r"weights .*folded\.safetensors cannot be read"),
     "nan": ("run/*/last.safetensors", _not_a_number, r"last\.safetensors: '.*' holds values that are not finite; make it again"),

@@ -25,24 +25,32 @@ def load_checked(path: pathlib.Path, kind: type[msgspec.Struct], remedy: str) ->
 
 
 def require_schema(path: pathlib.Path | str, content: Any, kind: type[msgspec.Struct], remedy: str) -> None:
-    """ArtefactError, with the place, the value and the rule, where `content`, read from `path`, is not as `kind` says."""
-    told = broken_rule(content, kind)
-    if told is not None:
-        raise ArtefactError(f"file {path} is not as any release wrote it ({told}); {remedy}.")
+    """ArtefactError, with the place, the rule and the value, where `content`, read from `path`, is not as `kind` says."""
+    broken = _broken(content, kind)
+    if broken is not None:
+        rule, value = broken
+        found = "" if value is None else f", found {value}"
+        raise ArtefactError(f"file {path} is not as any release wrote it ({rule}){found}; {remedy}.")
 
 
 def broken_rule(content: Any, kind: type[msgspec.Struct]) -> str | None:
     """The first rule of `kind` that `content` breaks, with the place and the value there; None where it breaks none."""
+    broken = _broken(content, kind)
+    return None if broken is None else broken[0] if broken[1] is None else f"{broken[0]}, found {broken[1]}"
+
+
+def _broken(content: Any, kind: type[msgspec.Struct]) -> tuple[str, str | None] | None:
+    """(rule and place as msgspec tells them, value there); None where nothing is broken."""
     try:
         msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         told = str(error)
         place = PLACE.search(told)
         if place is None or "missing required field" in told:
-            return told
-        return f"{told}, which is {shown(_value_at(content, STEP.findall(place[1])))}"
+            return told, None
+        return told, shown(_value_at(content, STEP.findall(place[1])))
     except (RecursionError, OverflowError) as error:
-        return f"it cannot be read: {error}"
+        return f"it cannot be read: {error}", None
     return None
 
 
