@@ -39,14 +39,15 @@ WRONG: tuple[Any, ...] = (
 
 
 def mutations(path: pathlib.Path, chance: random.Random) -> Iterator[Mutation]:
-    """Damages of the file without end: every field with every wrong value first, in an order drawn by `chance`, then bytes."""
+    """Damages of the file without end: a pipe, then every field with every wrong value in an order drawn by `chance`, then bytes."""
     data = path.read_bytes()
     whole = [
         (f"{len(other)} bytes {other[:12]!r}", other)
         for other in (b"", b"\0", b"null", b"[]", b"{}", b"\x80\x04N.", b"\xff\xfe\0", b"[" * 9999)
     ]
-    fields: list[Mutation] = [("a pipe in its place", None), *whole, *FIELDS.get(path.suffix, _no_fields)(data)]
+    fields = [*whole, *FIELDS.get(path.suffix, _no_fields)(data)]
     chance.shuffle(fields)
+    yield "a pipe in its place", None
     yield from fields
     while True:
         yield _bytes(data, chance)

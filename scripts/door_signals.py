@@ -189,7 +189,7 @@ def _undisturbed_or_told(writer: Writer, sound: pathlib.Path, work: pathlib.Path
     try:
         return undisturbed(writer, sound, work)
     except AssertionError as error:
-        print(f"unsound: {str(error)[:600]}", file=sys.stderr, flush=True)
+        print(f"unsound: {str(error)[-600:]}", file=sys.stderr, flush=True)
         shutil.rmtree(work, ignore_errors=True)
         return None
 

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,16 @@ OF_THE_RUN = frozenset(
             "digest",
             "provenance",
         ),
-        *("infer_samples_per_sec", "infer_step_time", "extracted_at", "environment", "gmacs_seconds", "cost", "commit"),
+        *(
+            "infer_samples_per_sec",
+            "infer_step_time",
+            "extracted_at",
+            "environment",
+            "gmacs_seconds",
+            "cost",
+            "commit",
+            "made_with",
+        ),
     }
 )
 NOT_RESULTS = (".lock", ".cells", "logs", "args.yaml", "stderr.txt", "told")
@@ -65,7 +75,9 @@ WRITERS: Mapping[str, Writer] = {
     "audit": Writer(("audit", "train.store", "--out", "new.csv"), ("new.csv",)),
     "look": Writer(("look", "train.store", "--out", "new.html"), ("new.html",)),
     "report": Writer(("report", "grid", "--out", "new.html"), ("new.html",)),
-    "probe": Writer(("probe", "train.store", "--test", "test.store", "--dims", "4", "--shots", "2", "--seed", "0", "--out", "new"), ("new",)),
+    "probe": Writer(
+        ("probe", "train.store", "--test", "test.store", "--dims", "4", "--shots", "2", "--seed", "0", "--out", "new"), ("new",)
+    ),
     "cache label": Writer(("cache", "label", "train.store", "--label-file", "labels.csv"), ("train.store",), ("train.store",)),
     "cache pack": Writer(("cache", "pack", "train.store", "--out", "new.h5"), ("new.h5",)),
     "cache unpack": Writer(("cache", "unpack", "packed.h5", "--out", "new.store"), ("new.store",)),
@@ -75,7 +87,7 @@ WRITERS: Mapping[str, Writer] = {
     "cache import": Writer(("cache", "import", "plain", "--out", "new.store"), ("new.store",)),
     "cache update": Writer(("cache", "update", "grown.store"), ("grown.store", "grown.store.old"), ("grown.store",)),
     "distill": Writer(
-        ("distill", "few", "--labels", "folder", "--out", "new", *TEACHER, "--val-split", "0.5", "--model", STUDENT, "--steps", "2",
+        ("distill", "few", "--labels", "folder", "--out", "new", *TEACHER, "--test", "images", "--model", STUDENT, "--steps", "2",
          "--student-batch-size", "4", "--student-img-size", "16", "--method", "labels", "--shots", "1"),
         ("new",),
     ),
@@ -107,6 +119,8 @@ def lasting(path: pathlib.Path) -> Any:
     if path.suffix == ".csv":
         rows = list(csv.DictReader(io.StringIO(data.decode(errors="replace"), newline="")))
         return sorted((_plain(row) for row in rows), key=str)
+    if path.suffix == ".safetensors":
+        return _tensors(data)
     if path.suffix == ".h5" and data.startswith(b"\x89HDF"):
         return _datasets(data)
     return data
@@ -116,6 +130,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): _plain(part) for name, part in value.items() if name not in OF_THE_RUN}
     return [_plain(part) for part in value] if isinstance(value, list) else value
+
+
+def _tensors(data: bytes) -> tuple[Any, bytes]:
+    """Header and values of a .safetensors file; texts of the header that are JSON without what is of the run."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    told = {name: _text(text) for name, text in header.pop("__metadata__", {}).items()}
+    return (told, header), data[8 + length :]
+
+
+def _text(text: str) -> Any:
+    try:
+        return _plain(json.loads(text))
+    except ValueError:
+        return text
 
 
 def _datasets(data: bytes) -> dict[str, Any]:

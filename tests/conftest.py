@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 SLOW = (
     "store_faults train_distributed torchrun export students_trained export_int8 whole_use trainer_benchmarks speed_benchmarks "
     "online_teacher pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
-    "extract_cut_short many_students_killed honesty submodules pretrain training_options grid_cells compression cospress readme"
+    "extract_cut_short many_students_killed honesty submodules pretrain training_options grid_cells compression cospress readme doors"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one
