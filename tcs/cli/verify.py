@@ -11,8 +11,9 @@ import click
 def command(path: str, as_json: bool) -> int:
     """Check whatever tcs wrote at PATH, and list all that is wrong with it.
 
-    A store, coordinates, targets, a run or one student of it, a grid, results of tcs probe, an exported student, a split file, or one
-    file of these. Exit code 0: it is whole and sound. 1: it is not, or something of it is still to be done. Nothing is written.
+    A store, coordinates, targets, a run or one student of it, a grid, results of tcs probe, an exported student, a split file, one
+    file of these, or a folder of several. Exit code 0: it is whole and sound. 1: it is not, or something of it is still to be done.
+    Nothing is written.
     """
     from tcs.verifying.verify import verify
 

@@ -38,16 +38,20 @@ MEASURE_AGAIN = "run tcs probe again with --overwrite"
 
 def check_coordinates(path: pathlib.Path, notes: Notes) -> None:
     """Header, shapes, identity, and values that are finite."""
+    system = None
     with notes.part("header, shapes and identity"):
         system = load_coordinates(path)
+    if system is not None:
         with notes.part(f"{system.components} of {system.dims} axes, all finite"):
             _require_finite(path, system.arrays(), "tcs fit")
 
 
 def check_targets(path: pathlib.Path, notes: Notes) -> None:
-    """Header, shapes, identity, finite values, and bits that are those of the coordinates."""
+    """Header, shapes, identity, and finite values."""
+    targets = None
     with notes.part("header, shapes and identity"):
         targets = open_targets(path)
+    if targets is not None:
         rows, bits = len(targets.z_NK), len(targets.thresholds_H)
         values = {"coordinates": targets.z_NK, "rotation": targets.rotation_HK, "thresholds": targets.thresholds_H}
         with notes.part(f"{rows:,} rows of {targets.z_NK.shape[-1]} coordinates and {bits} bits, all finite"):

@@ -25,8 +25,10 @@ from tcs.verifying.files import (
     check_teachers,
     check_weights,
 )
+from tcs.verifying.kinds import kind_of
 from tcs.verifying.outcome import Notes
 
+OWN_SUFFIXES = (".store", ".h5", ".safetensors", ".onnx")
 FINISHED, FAILED = "finished", "failed"
 STUDENT_FILES = {SEEN: check_seen, SUMMARY: check_table, "metrics.jsonl": check_metrics}
 GRID_FILES = {RESULTS: check_results, RECIPE: check_recipe, CELLS: check_cells}
@@ -95,6 +97,18 @@ def check_export(path: pathlib.Path, notes: Notes) -> None:
     weights = path / "model.safetensors"
     if path.is_dir() and weights.exists():
         check_weights(weights, notes)
+
+
+def check_several(folder: pathlib.Path, notes: Notes) -> None:
+    """What tcs distill makes, and any folder of stores and runs: each thing by its kind. Other files and folders are passed over."""
+    for place in sorted(folder.iterdir()):
+        is_own = place.suffix in OWN_SUFFIXES or (place.is_dir() and not place.name.startswith("."))
+        kind = kind_of(place) if is_own else None
+        if kind is not None:
+            inner = Notes()
+            kind.run(place, inner)
+            notes.checked += [f"{place.name}: {what}" for what in inner.checked]
+            notes.problems += inner.problems
 
 
 def check_probe_folder(folder: pathlib.Path, notes: Notes) -> None:

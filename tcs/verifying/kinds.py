@@ -39,6 +39,7 @@ RUN = Kind("a run of tcs train", FOLDERS, "check_run")
 GRID = Kind("a grid of tcs fewshot", FOLDERS, "check_grid")
 EXPORT = Kind("an exported student", FOLDERS, "check_export")
 PROBE = Kind("results of tcs probe", FOLDERS, "check_probe_folder")
+SEVERAL = Kind("a folder of several", FOLDERS, "check_several")
 WEIGHTS = Kind("weights", FILES, "check_weights")
 SPLIT = Kind("a split or label file", FILES, "check_split")
 
@@ -75,6 +76,8 @@ def _of_folder(folder: pathlib.Path) -> Kind | None:
         return EXPORT if _is_timms(folder / "config.json") else STUDENT
     if is_store(folder) or any(folder.glob("shard-*.h5")):
         return STORE
+    if any(folder.glob("*/manifest.json")) or any(folder.glob("*/args.yaml")):
+        return SEVERAL
     return RUN if any(folder.glob("*/config.json")) else None
 
 

@@ -14,4 +14,5 @@ def check_store(path: pathlib.Path, notes: Notes) -> None:
         if found.is_sound:
             notes.checked.append(lines[0].partition(" is sound: ")[2].rstrip("."))
         else:
-            notes.problems += lines
+            *problems, summary = lines  # which ends with what to do
+            notes.problems += [*problems[:-1], f"{problems[-1].rstrip('.')}; {summary.rpartition('; ')[2]}"]

@@ -8,8 +8,8 @@ from tcs.verifying.kinds import kind_of
 from tcs.verifying.outcome import ArtefactVerification, Notes
 
 KINDS = (
-    "PATH is a store, coordinates, targets, a run or a student of it, a grid, results of tcs probe, an export, a split file, or a file "
-    "of one of these folders"
+    "PATH is a store, coordinates, targets, a run or a student of it, a grid, results of tcs probe, an export, a split file, a file of "
+    "one of these folders, or a folder of several, as of tcs distill"
 )
 
 
