@@ -260,6 +260,8 @@ def test_a_probe_without_its_reference_row_is_told(tmp_path):
         "rows": 9,
         "seen": 0,
         "top1": 50.0,
+        "head": "ridge",
+        "readout": "avg",
     }
     for rows, told in (
         ([], r"length >= 1 - at `\$\.rows`\), found \[\]; run tcs probe again"),

@@ -12,13 +12,15 @@ class ProbeRow(msgspec.Struct):
 
     method: str
     components: Positive
-    compression: Number
+    head: str
+    readout: str
     shots: int | str
     labelled: Count
     seed: int | str
-    rows: Count
-    seen: Count
     top1: Percent
+    seen: Count = 0
+    rows: Count = 0
+    compression: Number | None = None
 
 
 class ProbeRecord(msgspec.Struct):
