@@ -46,6 +46,7 @@ OF_THE_RUN = frozenset(
             "cost",
             "commit",
             "made_with",
+            "fit_s",
         ),
     }
 )
