@@ -1,8 +1,7 @@
 """Targets: the coordinates of every row and their hash bits, in one file. Only `fit_targets` loads faiss.
 
 The stored bits (tcs.coordinates.hash_bits) are authoritative: another encoder may differ where a projection lies within 1e-5 of the bit's
-spread of its threshold. Of a store with V cached views every view of every row has coordinates and bits of its own. Such a file
-has format version 2, all others stay at 1.
+spread of its threshold. Of a store with V cached views every view has coordinates and bits of its own (format version 2, others 1).
 
 Legend: N rows, n chosen rows, V views, D teacher dims, K coordinates, H hash bits, P = H / 8 bytes.
 """
