@@ -27,6 +27,8 @@ from cache.features import Features as Features
 from cache.files import FolderLock as FolderLock
 from cache.files import StreamedFile as StreamedFile
 from cache.files import atomic_write_bytes as atomic_write_bytes
+from cache.files import locked_file as locked_file
+from cache.files import remove_partials as remove_partials
 from cache.files import write_error as write_error
 from cache.fingerprint import content_hash as content_hash
 from cache.fingerprint import digest_of_bytes as digest_of_bytes
@@ -108,10 +110,12 @@ __all__ = [
     "export",
     "join",
     "joined_rows",
+    "locked_file",
     "merge",
     "open",
     "pack",
     "read_manifest",
+    "remove_partials",
     "reopen_store",
     "require_same_rows",
     "set_gate",

@@ -73,4 +73,15 @@ class FeatureValueError(CacheError):
 
 
 class StoreWriteError(CacheError):
-    """The system refused a write: disk full, read-only, no permission."""
+    """The system refused a write: disk full, read-only, no permission. `kept` is what a rerun of the writer finds of it, in words."""
+
+    def __init__(self, told: str, kept: str = "") -> None:
+        super().__init__(told, kept)
+        self.told, self.kept = told, kept
+
+    def __str__(self) -> str:
+        return f"{self.told}{self.kept}{'' if self.told.endswith('.') else '.'}"
+
+    def without_kept(self) -> str:
+        """The same for a command that begins anew."""
+        return str(StoreWriteError(self.told))

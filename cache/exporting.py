@@ -91,7 +91,7 @@ def _is_done(folder: Path, facts: dict[str, Any], overwrite: bool) -> bool:
     """Whether `folder` is this very export; raises where it is something else that must not be written into."""
     there: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads((folder / ABOUT).read_bytes())
+        found = json.loads((folder / ABOUT).read_bytes()) if (folder / ABOUT).is_file() else {}
         there = found if isinstance(found, dict) else {}
     if there.get("format") != EXPORT_FORMAT:
         if folder.is_dir() and not any(folder.iterdir()):

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import stat
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,11 +82,10 @@ def write_error(path: Path, error: OSError, *, resumes: bool = True) -> StoreWri
     """The one-line error for a write to `path` that the system refused; `resumes` where a rerun goes on from here."""
     reason = error.strerror or type(error).__name__
     if error.errno in _NO_SPACE:
-        remedy = "free space and rerun the same command" + ("; it resumes" if resumes else "")
+        remedy, kept = "free space and rerun the same command", "; it resumes"
     else:
-        kept = "; finished parts are kept" if resumes else ""
-        remedy = f"make the folder writable, or name another output, and rerun{kept}"
-    return StoreWriteError(f"cannot write {path}: {reason}; {remedy}.")
+        remedy, kept = "make the folder writable, or name another output, and rerun", "; finished parts are kept"
+    return StoreWriteError(f"cannot write {path}: {reason}; {remedy}", kept if resumes else "")
 
 
 def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableFileError | None:
@@ -138,15 +138,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         """Lock `folder` at once or raise LockedStoreError; a lock file that cannot be made raises StoreWriteError."""
         self._path = folder / LOCK_NAME
-        self._descriptor: int | None = None
-        try:
-            self._descriptor = locked_descriptor(self._path)
-        except BlockingIOError:
-            raise LockedStoreError(
-                f"{folder} is being written by another process; wait for it to end, or name another output."
-            ) from None
-        except OSError as error:
-            raise write_error(self._path, error) from error
+        self._descriptor: int | None = _locked_for(folder, self._path)
 
     @property
     def folder(self) -> Path:
@@ -161,12 +153,48 @@ class FolderLock:
         """Remove the lock file and let go of the lock; a second call changes nothing."""
         if self._descriptor is None:
             return
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
-        if fcntl is not None:  # explicit: forked children share the descriptor and would keep the lock alive
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        os.close(self._descriptor)
+        _unlock(self._path, self._descriptor)
         self._descriptor = None
+
+
+@contextlib.contextmanager
+def locked_file(target: Path) -> Iterator[None]:
+    """An exclusive lock on the file `target`, which need not be there: `.NAME.lock` beside it, dropped by the system when the process
+    dies. LockedStoreError at once where another process has it; StoreWriteError where the folder takes no file."""
+    path = target.with_name(f".{target.name}{LOCK_NAME}")
+    descriptor = _locked_for(target, path)
+    try:
+        remove_partials(target.parent, glob.escape(target.name))
+        yield
+    finally:
+        _unlock(path, descriptor)
+
+
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Remove what writers that were killed left of files in `folder` (a pattern of names); for whoever holds the lock on them."""
+    for path in folder.glob(f"{name}.{'[0-9a-f]' * 8}.partial"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _locked_for(output: Path, path: Path) -> int:
+    """The descriptor of the lock file `path` for whoever writes `output`."""
+    try:
+        return locked_descriptor(path)
+    except BlockingIOError:
+        raise LockedStoreError(
+            f"{output} is being written by another process; wait for it to end, or name another output."
+        ) from None
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _unlock(path: Path, descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    if fcntl is not None:  # explicit: forked children share the descriptor and would keep the lock alive
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 class StreamedFile:

@@ -74,6 +74,8 @@ def packed_attributes(manifest: Manifest, manifest_text: bytes) -> dict[str, Any
 
 def is_packed(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a file that says it is a packed store, of whatever version and however damaged below that."""
+    if not Path(path).is_file():  # a pipe would be waited for
+        return False
     try:
         with Path(path).open("rb") as file:
             head = file.read(_HEAD_BYTES)

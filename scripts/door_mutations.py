@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-Mutation = tuple[str, bytes]  # in words, and the bytes of the file
+Mutation = tuple[str, bytes | None]  # in words, and the bytes of the file; None: a pipe in its place
 
 HUGE = 10**12
 DEEP: Any = []
@@ -39,7 +39,7 @@ WRONG: tuple[Any, ...] = (
 
 
 def mutations(path: pathlib.Path, chance: random.Random) -> Iterator[Mutation]:
-    """Damages of the file without end: every field with every wrong value first, in an order drawn by `chance`, then bytes."""
+    """Damages of the file without end: a pipe, then every field with every wrong value in an order drawn by `chance`, then bytes."""
     data = path.read_bytes()
     whole = [
         (f"{len(other)} bytes {other[:12]!r}", other)
@@ -47,6 +47,7 @@ def mutations(path: pathlib.Path, chance: random.Random) -> Iterator[Mutation]:
     ]
     fields = [*whole, *FIELDS.get(path.suffix, _no_fields)(data)]
     chance.shuffle(fields)
+    yield "a pipe in its place", None
     yield from fields
     while True:
         yield _bytes(data, chance)

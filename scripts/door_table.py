@@ -36,6 +36,7 @@ def doors() -> list[Door]:
     run, resumed = f"run/{FOLDER}", f"half/{FOLDER}"
     scored = ("eval", "run", "test.store", "--json")
     trained = ("train", "train.store", "--out", "run", *TRAIN)
+    probe_page = ("report", "probed", "--out", "r.html")
     table: Mapping[str, Sequence[tuple[str, ...]]] = {
         f"{run}/config.json": (
             scored,
@@ -45,25 +46,48 @@ def doors() -> list[Door]:
             ("report", "run", "--out", "r.html"),
             ("latency", "run", "--seconds", "0.01", "--device", "cpu"),
         ),
-        f"{run}/folded.safetensors": (scored, ("export", "run", "--out", "ex", "--to", "timm")),
-        f"{run}/seen.npy": (scored,),
-        f"{run}/metrics.jsonl": (("report", "run", "--out", "r.html"),),
+        f"{run}/last.safetensors": (("verify", "run"),),
+        f"{run}/folded.safetensors": (
+            scored,
+            ("verify", f"run/{FOLDER}"),
+            ("export", "run", "--out", "ex", "--to", "timm"),
+        ),
+        f"{run}/seen.npy": (scored, ("verify", f"{run}/seen.npy")),
+        f"{run}/metrics.jsonl": (("report", "run", "--out", "r.html"), ("verify", "run")),
+        "run/args.yaml": (("verify", "run"), ("report", "run", "--out", "r.html")),
+        "probed/probe.json": (probe_page, ("verify", "probed")),
         f"{resumed}/resume.pt": (("train", "train.store", "--out", "half", *TRAIN),),
         f"{resumed}/config.json": (("train", "train.store", "--out", "half", *TRAIN),),
-        "c.safetensors": (("targets", "train.store", "c.safetensors", "--out", "u.h5", "--bits", "32"),),
-        "t.h5": (("train", "train.store", "--targets", "t.h5", "--out", "new", *TRAIN),),
+        "c.safetensors": (
+            ("targets", "train.store", "c.safetensors", "--out", "u.h5", "--bits", "32"),
+            ("verify", "c.safetensors"),
+        ),
+        "t.h5": (
+            ("verify", "t.h5"),
+            ("train", "train.store", "--targets", "t.h5", "--out", "new", *TRAIN),
+        ),
         "recipe.yaml": (("fewshot", "recipe.yaml", "--out", "new", "--dry-run"),),
         "split.txt": (("train", "train.store", "--out", "new", "--split-file", "split.txt", *UNSPLIT),),
         "labels.csv": (("train", "train.store", "--out", "new", "--split-file", "labels.csv", *UNSPLIT),),
-        "grid/ledger.json": (("fewshot", "recipe.yaml", "--out", "grid"),),
+        "grid/ledger.json": (
+            ("verify", "grid"),
+            ("fewshot", "recipe.yaml", "--out", "grid"),
+        ),
         "grid/results.csv": (
             ("fewshot", "recipe.yaml", "--out", "grid"),
             ("report", "grid", "--out", "r.html"),
             ("report", "grid", "--out", "r.md"),
         ),
-        "grid/cells.jsonl": (("report", "grid", "--out", "r.html"), ("fewshot", "recipe.yaml", "--out", "grid")),
+        "grid/cells.jsonl": (
+            ("verify", "grid"),
+            ("report", "grid", "--out", "r.html"),
+            ("fewshot", "recipe.yaml", "--out", "grid"),
+        ),
         "grid/recipe.yaml": (("report", "grid", "--out", "r.html"),),
-        "exported/tcs.json": (("predict", "exported", "images"),),
+        "exported/tcs.json": (
+            ("verify", "exported"),
+            ("predict", "exported", "images"),
+        ),
         "exported/model.safetensors": (("predict", "exported", "images"),),
     }
     return [Door(file, arguments) for file, lines in table.items() for arguments in lines]

@@ -34,8 +34,15 @@ MOMENTS = ("open", "os.rename", "os.remove", "os.mkdir", "fcntl.flock")
 GO_ON = 0.8  # how often the next kill strikes the resumed run rather than a new one
 
 
-def fork(folder: pathlib.Path, run: Callable[[], object], moment: int | None = None, channel: int | None = None) -> int:
-    """A child that runs `run` in `folder` and exits 0; it kills itself at the `moment`-th moment, or tells their number."""
+def fork(
+    folder: pathlib.Path,
+    run: Callable[[], object],
+    moment: int | None = None,
+    channel: int | None = None,
+    number: int = signal.SIGKILL,
+) -> int:
+    """A child that runs `run` in `folder` and exits 0; at the `moment`-th moment it sends itself the signal `number`, or tells how many
+    moments there were. A SystemExit of `run` is its exit code."""
     child = os.fork()
     if child:
         return child
@@ -46,7 +53,7 @@ def fork(folder: pathlib.Path, run: Callable[[], object], moment: int | None = N
         if event in MOMENTS:
             seen += 1
             if seen == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
 
     code = 1
     try:
@@ -56,12 +63,14 @@ def fork(folder: pathlib.Path, run: Callable[[], object], moment: int | None = N
         sys.addaudithook(watch)
         run()
         code = 0
-        if channel is not None:
-            os.write(channel, str(seen).encode())
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0
     except BaseException as error:
         sys.stderr.write(f"{type(error).__name__}: {error}")
         sys.stderr.flush()
     finally:
+        if channel is not None and code == 0:
+            os.write(channel, str(seen).encode())
         os._exit(code)
 
 

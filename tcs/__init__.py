@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.errors import DataError as DataError
     from tcs.errors import DivergedError as DivergedError
     from tcs.errors import ModelError as ModelError
+    from tcs.errors import NotOrdinaryError as NotOrdinaryError
     from tcs.errors import RankError as RankError
     from tcs.errors import ResourceError as ResourceError
     from tcs.errors import ShadowedError as ShadowedError
@@ -95,6 +96,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.splits.given_labels import label_store as label_store
     from tcs.training.train import forecast as forecast
     from tcs.training.train import train as train
+    from tcs.verifying.outcome import ArtefactVerification as ArtefactVerification
+    from tcs.verifying.verify import verify as verify
 
 __version__ = "0.2.0"
 
@@ -149,6 +152,8 @@ MODULE_OF: dict[str, str] = {
     "demo": "tcs.demonstration.demo",
     "diagnose": "tcs.doctor.diagnose",
     "Finding": "tcs.doctor.finding",
+    "verify": "tcs.verifying.verify",
+    "ArtefactVerification": "tcs.verifying.outcome",
     "loss_facts": "tcs.methods.catalogue",
     "method_facts": "tcs.methods.catalogue",
     "other_facts": "tcs.methods.catalogue",
@@ -171,6 +176,7 @@ MODULE_OF: dict[str, str] = {
     "ConfigError": "tcs.errors",
     "DivergedError": "tcs.errors",
     "ResourceError": "tcs.errors",
+    "NotOrdinaryError": "tcs.errors",
     "RankError": "tcs.errors",
     "ShadowedError": "tcs.errors",
 }

@@ -5,13 +5,16 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from cache import JOINED_BY, Store, atomic_write_bytes, digest_of_bytes, digest_of_json
+from cache import JOINED_BY, Store, atomic_write_bytes, digest_of_bytes, digest_of_json, locked_file
 from tcs.config.pixels import other_rules, rules_in
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary
 from tcs.runtime import say
+
+T = TypeVar("T")
 
 
 def plain_json(value: Any) -> Any:
@@ -46,11 +49,22 @@ def is_finished(path: pathlib.Path, found: Mapping[str, Any], wanted: Mapping[st
     return True
 
 
+def made_once(out: pathlib.Path, kept: Callable[[], T | None], make: Callable[[], T]) -> T:
+    """What `kept` finds at `out`, else what `make` writes there, under a lock on the file: of two commands that are at it together the
+    second is refused at once (LockedStoreError), and what was written before the lock was had is found."""
+    found = kept()
+    if found is not None:
+        return found
+    with locked_file(out):
+        found = kept()
+        return make() if found is None else found
+
+
 def write_same(path: pathlib.Path, data: bytes, *, maker: str, overwrite: bool) -> None:
     """Write an output that is a pure function of its inputs; the same one may be there already. ArtefactError for anything else that is
     there, unless `overwrite`: "exists and is not what `maker`"."""
     if path.exists() and not overwrite:
-        if path.is_file() and path.read_bytes() == data:
+        if path.is_file() and read_ordinary(path) == data:
             return
         raise ArtefactError(
             f"{path} exists and is not what {maker}; name another --out, or pass --overwrite to replace it."

@@ -3,10 +3,12 @@
 No pickle is loaded: the resume file is read with weights_only=True.
 """
 
+import contextlib
 import io
 import pathlib
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import safetensors
@@ -15,8 +17,11 @@ import torch
 from torch import Tensor
 
 from cache import atomic_write_bytes
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, first_line
+from tcs.ordinary import open_ordinary, require_ordinary
 from tcs.plain_files import FORMAT, check_format
+
+START_AGAIN = "delete it to start this student again"
 
 
 def save_weights(path: pathlib.Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -28,6 +33,7 @@ def save_weights(path: pathlib.Path, state: Mapping[str, Tensor], metadata: Mapp
 def load_weights(path: pathlib.Path) -> dict[str, Tensor]:
     """Read a safetensors state dict; ArtefactError where it is missing or broken."""
     try:
+        require_ordinary(path)
         return dict(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
         raise ArtefactError(
@@ -42,13 +48,34 @@ def save_resume(path: pathlib.Path, state: Mapping[str, Any]) -> None:
     atomic_write_bytes(path, buffer.getvalue())
 
 
+@contextlib.contextmanager
+def fitting(path: pathlib.Path) -> Iterator[None]:
+    """Taking up the state that was read from `path`: ArtefactError where it lacks something, or is of other shapes or types."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, StopIteration) as error:
+        raise ArtefactError(
+            f"resume file {path} does not fit this student ({type(error).__name__}: {first_line(error)}); {START_AGAIN}."
+        ) from error
+
+
 def load_resume(path: pathlib.Path) -> dict[str, Any]:
     """Read the resume state with weights_only=True; ArtefactError where it is broken, or of a format of a later release."""
     try:
+        require_ordinary(path)
+        _require_held(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ArtefactError(f"resume file {path} cannot be read; delete it to start this student again.") from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ArtefactError(f"resume file {path} cannot be read; {START_AGAIN}.") from error
     if not isinstance(state, dict):
-        raise ArtefactError(f"resume file {path} holds no state; delete it to start this student again.")
+        raise ArtefactError(f"resume file {path} holds no state; {START_AGAIN}.")
     check_format(path, state)
     return state
+
+
+def _require_held(path: pathlib.Path) -> None:
+    """ValueError unless the archive holds what it says it does: torch writes its parts as they are, never compressed."""
+    with open_ordinary(path) as file, zipfile.ZipFile(file) as archive:
+        claimed = sum(part.file_size for part in archive.infolist())
+    if claimed > path.stat().st_size:
+        raise ValueError(f"it claims {claimed:,} bytes and has {path.stat().st_size:,}")

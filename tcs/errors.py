@@ -22,6 +22,15 @@ class ArtefactError(TcsError):
     """A store, coordinate system, targets or run file that is missing, foreign or of another identity."""
 
 
+class NotOrdinaryError(ArtefactError, OSError):
+    """A pipe, a device or a socket where a file is read. As an OSError it is told by every reader in its own line."""
+
+    REASON = "it is a pipe, a device or a socket, and must be an ordinary file"
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.REASON.removeprefix('it ')}."
+
+
 class ConfigError(TcsError):
     """An option, or a combination of options, that makes no sense."""
 

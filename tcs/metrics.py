@@ -3,7 +3,6 @@
 Legend: N rows of the store, n known images, C classes.
 """
 
-import io
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
+from tcs.array_files import BROKEN, array_in
 from tcs.config.names import finder
 from tcs.errors import ArtefactError, DataError
+from tcs.ordinary import read_ordinary
 
 HASH_BYTES = 16
-NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def match_classes(
@@ -60,20 +60,10 @@ def log_shares(logits_NC: NDArray[np.floating[Any]], temperature: float | None =
 def known_hashes(path: pathlib.Path) -> NDArray[np.uint8]:
     """Content hashes (n, 16) of the images that a student was trained or fitted on."""
     try:
-        data = path.read_bytes()
-        header = io.BytesIO(data)
-        version = np.lib.format.read_magic(header)
-        shape, _, dtype = NPY_HEADERS[version](header)
-        # Before any of it is allocated: what a header claims may be any number.
-        if (
-            dtype != np.uint8
-            or len(shape) != 2
-            or shape[1] != HASH_BYTES
-            or len(data) - header.tell() != shape[0] * HASH_BYTES
-        ):
-            raise ValueError(f"it holds {dtype} of shape {shape}")
-        known_n16: NDArray[np.uint8] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, SyntaxError) as error:
+        known_n16: NDArray[np.uint8] = array_in(read_ordinary(path))
+        if known_n16.dtype != np.uint8 or known_n16.ndim != 2 or known_n16.shape[1] != HASH_BYTES:
+            raise ValueError(f"it holds {known_n16.dtype} of shape {known_n16.shape}")
+    except (OSError, *BROKEN) as error:
         raise ArtefactError(f"file {path} is missing or broken; train the student again with --overwrite.") from error
     return known_n16
 

@@ -1,16 +1,15 @@
 """Files of plain values in run folders and results, each written whole: JSON, tables, config.json. Nothing here needs torch."""
 
-import contextlib
 import csv
 import io
 import json
 import pathlib
-import stat
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache import atomic_write_bytes
 from tcs.errors import ArtefactError, first_line, shown
+from tcs.ordinary import open_ordinary, read_ordinary, require_ordinary
 
 ARGS = "args.yaml"  # of a run; the others are those of each of its students
 CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
@@ -21,6 +20,8 @@ CONFIG, SUMMARY, LAST, FOLDED, RESUME, SEEN = (
     "resume.pt",
     "seen.npy",
 )
+
+MOST_JSON_BYTES = 256 << 20  # far above any record; a file may claim to hold a terabyte, and be empty
 
 RETRAIN = "train again with --overwrite"
 
@@ -64,19 +65,11 @@ def load_json(path: pathlib.Path, remedy: str = RETRAIN) -> Any:
     has no words, become null."""
     require_ordinary(path)
     try:
-        return json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        return json.loads(read_ordinary(path, MOST_JSON_BYTES), parse_constant=lambda _: None)
     except FileNotFoundError as error:
         raise ArtefactError(f"file {path} is missing; is {path.parent} a finished run?") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"file {path} cannot be read ({first_line(error)}); {remedy}.") from error
-
-
-def require_ordinary(path: pathlib.Path) -> None:
-    """ArtefactError for a pipe, a device or a socket, which could be waited for for ever. What is not there is left to its reader."""
-    with contextlib.suppress(OSError):
-        kind = stat.S_IFMT(path.stat().st_mode)
-        if kind not in (stat.S_IFREG, stat.S_IFDIR):
-            raise ArtefactError(f"{path} is a pipe, a device or a socket, and must be an ordinary file.")
 
 
 def load_mapping(path: pathlib.Path, parts: Mapping[str, Any], remedy: str) -> dict[str, Any]:
@@ -116,5 +109,5 @@ def load_table(path: pathlib.Path) -> list[dict[str, Any]]:
     """The rows that `save_table` wrote, values as strings; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with io.TextIOWrapper(open_ordinary(path), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

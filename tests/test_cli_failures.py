@@ -3,13 +3,17 @@
 import errno
 import os
 import pathlib
+import pickle
 import re
 import stat
 
 import pytest
 from command_line import tcs
 
-from tcs.cli.failures import SYSTEM, failure_of
+import cache
+from tcs.cli import COMMANDS
+from tcs.cli.cache import SUBCOMMANDS
+from tcs.cli.failures import RESUMING, SYSTEM, failure_of, refused_write
 from tcs.errors import ArtefactError
 
 UNFORESEEN = re.compile(
@@ -123,6 +127,36 @@ def test_a_file_that_ends_too_soon_is_not_told_as_ctrl_c(
     assert code == 70
     assert "EOFError: no more bytes" in err
     assert "stopped" not in err
+
+
+WRITERS = {**COMMANDS, **{f"cache {name}": entry for name, entry in SUBCOMMANDS.items()}}
+
+
+def test_commands_that_resume_are_commands() -> None:
+    assert set(WRITERS) | {"pretrain"} >= RESUMING
+
+
+@pytest.mark.parametrize("command", sorted(WRITERS))
+def test_a_full_disk_is_told_with_what_a_rerun_does(command: str) -> None:
+    full = cache.write_error(pathlib.Path("out"), OSError(errno.ENOSPC, "No space left on device"))
+    refused = cache.write_error(pathlib.Path("out"), OSError(errno.EACCES, "Permission denied"))
+    arguments = ["--debug", *command.split(), "--out", "x", "y"]
+    resumes, kept = ("; it resumes", "; finished parts are kept") if command in RESUMING else ("", "")
+    assert refused_write(full, arguments) == (
+        f"cannot write out: No space left on device; free space and rerun the same command{resumes}."
+    )
+    assert refused_write(refused, arguments).endswith(f"or name another output, and rerun{kept}.")
+
+
+def test_the_command_line_says_it_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, cache.write_error(pathlib.Path("out"), OSError(errno.ENOSPC, "No space left on device")))
+    told = "Error: cannot write out: No space left on device; free space and rerun the same command.\n"
+    assert tcs(capsys, "methods", "--json") == (1, "", told)
+
+
+def test_a_refused_write_keeps_its_words_between_processes() -> None:
+    error = cache.write_error(pathlib.Path("out"), OSError(errno.ENOSPC, "No space left on device"))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 (our own)
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal(

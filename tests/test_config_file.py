@@ -231,9 +231,9 @@ def test_a_missing_file_a_folder_and_a_second_file_are_named(tmp_path: pathlib.P
 
 
 def test_a_file_that_goes_away_is_named(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_path: pathlib.Path) -> bytes:
+    def refuse(_path: str) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+    monkeypatch.setattr("tcs.ordinary.read_ordinary", refuse)
     result = CliRunner().invoke(command, ["-c", __file__])
     assert result.output.splitlines()[-1] == f"Error: {__file__} cannot be read (Input/output error)."

@@ -11,7 +11,8 @@ from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.ceiling import curve_dims
 from tcs.coordinates.cospress import cosine_error, cospress_axes
-from tcs.coordinates.fit import describe, fit
+from tcs.coordinates.described import describe
+from tcs.coordinates.fit import fit
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.targets import fit_targets, open_targets

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from cache.errors import SchemaError
 from tcs.cli.fit import command
 from tcs.config.coordinates import FitConfig
-from tcs.coordinates.fit import describe, fit
+from tcs.coordinates.described import describe
+from tcs.coordinates.fit import fit
 from tcs.coordinates.system import load_coordinates
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.splits.shots import k_shot_split

@@ -3,6 +3,7 @@
 import io
 import pathlib
 import pickle
+import socket
 import sys
 from typing import Any
 
@@ -189,3 +190,55 @@ def test_without_datasets_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"reading hfds/x needs datasets: pip install tcs-distill\[data\]$"):
         listed("x")
+
+
+CARD = """---
+licence: mit
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {path}
+---
+# Notes, with a link: https://example.org/paper
+"""
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was asked of the network, which takes no connection."""
+    asked: list[object] = []
+
+    def refuse(*arguments: object, **_: object) -> None:
+        asked.append(arguments)
+        raise OSError("no network in this test")
+
+    for name in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "path", ["https://example.org/x.parquet", "[data/*.parquet, 'hf://datasets/a/b/x.parquet']", "s3://b/x"]
+)
+def test_a_card_that_names_files_elsewhere_asks_no_network(
+    folder: pathlib.Path, no_network: list[object], path: str
+) -> None:
+    (folder / "README.md").write_text(CARD.format(path=path))
+    with pytest.raises(
+        DataError, match=r"its card .*README\.md names \w+://.*, which is not here; add --dataset-download"
+    ):
+        listed(folder)
+    (folder / "README.md").rename(folder / ".huggingface.yaml")
+    with pytest.raises(DataError, match=r"its card .*\.huggingface\.yaml names \w+://"):
+        listed(folder)
+    assert no_network == []
+
+
+def test_a_card_of_local_files_and_one_without_a_head_are_read(folder: pathlib.Path, no_network: list[object]) -> None:
+    (folder / "README.md").write_text(CARD.format(path="data/train-*.parquet"))
+    check_seven(listed(folder))
+    (folder / "README.md").write_text("# A folder from https://example.org/set\n---\nhttps://example.org\n---\n")
+    check_seven(listed(folder, split="train"))
+    assert no_network == []

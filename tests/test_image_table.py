@@ -142,7 +142,7 @@ def test_unreadable_table_is_named(table: pathlib.Path, monkeypatch: pytest.Monk
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    monkeypatch.setattr("tcs.images.table.open_ordinary", refuse)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\); correct its permissions"):
         listed(table)
 

@@ -14,7 +14,8 @@ from sklearn.linear_model import Ridge
 
 from tcs.config.coordinates import FitConfig
 from tcs.config.train import TrainConfig
-from tcs.coordinates.fit import describe, fit
+from tcs.coordinates.described import describe
+from tcs.coordinates.fit import fit
 from tcs.coordinates.pool_selection import LabelledPool, select_from_pool, soft_gram
 from tcs.coordinates.selection import Selection, rank_from_gram
 from tcs.coordinates.system import load_coordinates

@@ -44,6 +44,7 @@ FUNCTIONS = {
     "report": (tcs.write_report,),
     "demo": (tcs.demo,),
     "doctor": (tcs.diagnose,),
+    "verify": (tcs.verify,),
     "methods": (tcs.loss_facts, tcs.method_facts, tcs.other_facts),
     "cache info": (tcs.store_facts,),
     "cache verify": (cache.verify, tcs.measure_drift, tcs.recompute),

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from crews import crew
 from processes import run_processes, run_ranks
 
 from tcs.distributed.collectives import ALONE, Collectives
-from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
+from tcs.distributed.ranks import ONE_RANK, Ranks, _await_all, joined_ranks, shared_bar
 from tcs.errors import ConfigError, DataError, RankError
 from tcs.runtime import Place, stop_requests
 
@@ -45,6 +46,23 @@ def test_shares_are_disjoint_and_cover_all() -> None:
     assert ONE_RANK.share([1, 2]) == [1, 2]
     assert ONE_RANK.gather_json("own") == ["own"]
     assert (ONE_RANK.leads, ONE_RANK.broadcast_json("own")) == (True, "own")
+
+
+def test_a_rank_that_never_joins_is_named_in_bounded_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = dist.HashStore()
+    for rank in (2, 3):
+        store.set(f"here/{rank}", "1")
+    monkeypatch.setattr("tcs.distributed.ranks.TELL_SECONDS", 0.1)
+    told = r"rank 1 of 4 has not joined in \d s, and rank 0 waits no longer; see what that process says, and start all again"
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=told):
+        _await_all(store, Place(rank=0, world_size=4), timedelta(seconds=0.4))
+    assert time.monotonic() - began < 5
+    assert capsys.readouterr().err.count("waiting for rank 1 of 4 to join.") == 1
+    store.set("here/1", "1")
+    _await_all(store, Place(rank=0, world_size=4), timedelta(seconds=0))
 
 
 def test_a_bar_shows_what_all_ranks_have_done() -> None:

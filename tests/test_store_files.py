@@ -83,6 +83,53 @@ def test_one_holder_at_a_time_and_no_lock_file_afterwards(tmp_path):
     FolderLock(tmp_path).release()
 
 
+def test_one_writer_of_a_file_at_a_time_and_no_lock_file_afterwards(tmp_path):
+    target = tmp_path / "t.h5"
+    with cache.locked_file(target):
+        with (
+            pytest.raises(
+                errors.LockedStoreError, match=r"t\.h5 is being written by another process; wait for it to end"
+            ),
+            cache.locked_file(target),
+        ):
+            raise AssertionError
+        with cache.locked_file(tmp_path / "u.h5"):
+            assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_of_a_file_is_removed_by_the_next(tmp_path):
+    mine = ["t.h5.0123abcd.partial", ".t.h5.lock"]
+    others = [
+        "t.h5",
+        "u.h5.0123abcd.partial",
+        "t.h5.tcs.partial",
+        "t.h5.0123abcd.partial.txt",
+        "[t].h5.0123abcd.partial",
+    ]
+    for name in (*mine, *others):
+        (tmp_path / name).write_text("x")
+    with cache.locked_file(tmp_path / "t.h5"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    with cache.locked_file(tmp_path / "[t].h5"):
+        pass
+    assert "[t].h5.0123abcd.partial" not in [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_writer_that_fails_lets_go_of_its_file(tmp_path, error):
+    with pytest.raises(error), cache.locked_file(tmp_path / "t.h5"):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_a_folder_that_is_not_there_cannot_be_locked(tmp_path):
+    message = r"\.lock: No such file or directory; make the folder writable"
+    with pytest.raises(errors.StoreWriteError, match=message), cache.locked_file(tmp_path / "none" / "t.h5"):
+        raise AssertionError
+
+
 def test_a_lock_file_left_by_a_killed_process_is_no_lock(tmp_path):
     (tmp_path / ".lock").touch()
     FolderLock(tmp_path).release()

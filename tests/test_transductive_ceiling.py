@@ -17,7 +17,8 @@ from tcs.config.coordinates import FitConfig
 from tcs.coordinates import transductive
 from tcs.coordinates.build import fit_coordinates
 from tcs.coordinates.ceiling import LabelledFeatures, recommended_components
-from tcs.coordinates.fit import describe, fit
+from tcs.coordinates.described import describe
+from tcs.coordinates.fit import fit
 from tcs.coordinates.system import load_coordinates
 from tcs.coordinates.transductive import Ground, choose_pool, transductive_ceiling
 from tcs.errors import DataError

@@ -193,6 +193,6 @@ print(
 # ## What to read next
 #
 # - Your own images: `tcs distill` does all of this in one command (docs/distill.md).
-# - Which images to label next: `tcs suggest` (docs/labelling.md). What is wrong with the data: `tcs audit` (docs/audit.md).
+# - Which images to label next: `tcs suggest` (docs/how-to/labelling.md). What is wrong with the data: `tcs audit` (docs/how-to/audit.md).
 # - This page for your own store, as one file: `tcs look` (docs/look.md).
 # - Is one method better than another? docs/benchmark.md.

@@ -3,11 +3,11 @@
 import csv
 import dataclasses
 import io
-import pathlib
 from collections.abc import Sequence
 
 from tcs.config.audit import KINDS
 from tcs.errors import DataError, did_you_mean
+from tcs.ordinary import read_ordinary
 
 COLUMNS = ("kind", "key", "class", "suggested", "other_key", "other_store", "score")
 
@@ -51,7 +51,7 @@ def table_bytes(findings: Sequence[AuditFinding]) -> bytes:
 def read_findings(path: str) -> list[tuple[str, str]]:
     """(kind, key) of every line of a table, in its order; lines that people took out are missed by nobody. DataError."""
     try:
-        text = pathlib.Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = read_ordinary(path).decode("utf-8-sig", "surrogateescape")
         header = text.partition("\n")[0].rstrip("\r")
         delimiter = (
             ";" if header.startswith(";".join(COLUMNS[:2])) else ","

@@ -6,11 +6,14 @@ import time
 import unicodedata
 from typing import Any, NoReturn
 
-import click
+try:
+    import click
 
-import tcs
-from tcs.cli.failures import INTERRUPTED, USER, failure_of, show_traceback
-from tcs.cli.lazy_group import LazyGroup
+    import tcs
+    from tcs.cli.failures import INTERRUPTED, USER, failure_of, refused_write, show_traceback
+    from tcs.cli.lazy_group import LazyGroup
+except KeyboardInterrupt:  # Ctrl-C in the first moments, before there is a command that could be said to be stopped
+    sys.exit(130)
 
 # command -> (module, one line of help). The short help stands here, so that listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -36,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tcs.cli.methods",
         "List losses and methods: what they need, train and cost, and where they come from.",
     ),
+    "verify": ("tcs.cli.verify", "Check any file or folder that tcs wrote, and list all that is wrong."),
     "cache": ("tcs.cli.cache", "Look after a feature store."),
     "help": ("tcs.cli.help", "Show what a command takes, as COMMAND --help does."),
 }
@@ -45,10 +49,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo", "suggest", "doctor", "distill"),
     "Stages": ("pretrain", "extract", "fit", "targets", "train"),
     "Use a student": ("predict", "eval", "export", "latency"),
-    "Look after a store": ("look", "audit", "cache"),
+    "Look after a store": ("look", "audit", "verify", "cache"),
     "Compare": ("fewshot", "report", "probe", "methods"),
     "Help": ("help",),
 }
+
+STOPPED = "stopped; run the same command again to resume."
 
 # Of several ranks that meet one error, rank 0 tells it and the launcher then ends the others, which wait so long for it.
 RANK_0_SECONDS = 5.0
@@ -79,10 +85,18 @@ def group(state: State | None, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run `tcs` and exit: 0 done, 1 an error told in one line, 2 wrong usage, 70 an error that nobody foresaw (its report is kept),
     130 stopped by Ctrl-C."""
+    try:
+        _run(arguments)
+    except KeyboardInterrupt:  # while this function imports, or tells of something else
+        _fail(STOPPED, INTERRUPTED)
+
+
+def _run(arguments: list[str] | None) -> NoReturn:
+    """The command, and an exit code for whatever comes of it."""
     from tcs.errors import TcsError
 
     try:
-        from cache.errors import CacheError
+        from cache.errors import CacheError, StoreWriteError
     except TcsError as error:  # a module of the user's own that is called cache
         _let_rank_0_speak()
         _fail(f"Error: {error}", USER)
@@ -98,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             _tell(error.__cause__, state, arguments)
         if _rank():
             sys.exit(INTERRUPTED)
-        _fail("stopped; run the same command again to resume.", INTERRUPTED)
+        _fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout, `head` for one, has gone
         sys.stderr.close()
         sys.exit(USER)
@@ -106,7 +120,10 @@ def main(arguments: list[str] | None = None) -> None:
         _let_rank_0_speak()
         if state.debug:
             show_traceback(error)
-        _fail(f"Error: {error}", USER)
+        told = str(error)
+        if isinstance(error, StoreWriteError):
+            told = refused_write(error, sys.argv[1:] if arguments is None else arguments)
+        _fail(f"Error: {told}", USER)
     except Exception as error:
         _tell(error, state, arguments)
     sys.exit(code if isinstance(code, int) else 0)

@@ -9,7 +9,6 @@ is a number although YAML 1.1 calls it a text, 007 keeps its zeros, and 10.5 ste
 """
 
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from tcs.errors import did_you_mean
 
 NULLS = f"{__name__}.nulls"  # where a context keeps those of `nullable` that the file sets to null
 YAML_TAG = "tag:yaml.org,2002:"
+MOST_BYTES = 16 << 20
 PLAIN_TAGS = frozenset(YAML_TAG + kind for kind in ("str", "int", "float", "bool", "timestamp"))
 NOT_FINITE = (".inf", ".nan")  # YAML's words, which Python reads without the dot
 
@@ -96,8 +96,10 @@ def _entries(path: str) -> Iterator[tuple[str, str, Any]]:
     """(file, line and key in words; key; YAML node of the value) of each entry of the file."""
     import yaml
 
+    from tcs.ordinary import read_ordinary
+
     try:
-        root = yaml.compose(pathlib.Path(path).read_bytes(), yaml.SafeLoader)
+        root = yaml.compose(read_ordinary(path, MOST_BYTES), yaml.SafeLoader)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, RecursionError) as error:

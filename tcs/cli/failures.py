@@ -10,6 +10,18 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cache.errors import StoreWriteError
+
+# Commands that a rerun lets go on from what is there; of the others a write that the system refused is told without that.
+RESUMING = frozenset(
+    {
+        *("extract", "train", "pretrain", "fewshot", "distill", "demo"),
+        *("cache update", "cache repair", "cache merge", "cache subset", "cache import", "cache unpack"),
+    }
+)
 
 USER, USAGE, UNFORESEEN, INTERRUPTED = 1, 2, 70, 130  # exit codes; 0 is done
 
@@ -68,6 +80,11 @@ def failure_of(error: Exception, arguments: Sequence[str]) -> Failure:
     return Failure(
         message=f"Error: {command} met an error that it should have foreseen ({shown}); {kept}.", code=UNFORESEEN
     )
+
+
+def refused_write(error: "StoreWriteError", arguments: Sequence[str]) -> str:
+    """What to say of a write that the system refused: that the command resumes where it does."""
+    return str(error) if " ".join(_command(arguments)) in RESUMING else error.without_kept()
 
 
 def _known(error: Exception) -> tuple[str, str] | None:

@@ -53,7 +53,8 @@ def command(as_json: bool, **options: Any) -> None:
     """
     config = FitConfig(**options)
     from tcs.coordinates.ceiling import recommended_components
-    from tcs.coordinates.fit import describe, fit
+    from tcs.coordinates.described import describe
+    from tcs.coordinates.fit import fit
 
     system = fit(config)
     if as_json:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import is_finished, teacher_identity_of, tell_other_rules
+from tcs.artefact import is_finished, made_once, teacher_identity_of, tell_other_rules
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
 from tcs.config.stage import takes
 from tcs.coordinates.axes import block_weights, weighed
 from tcs.coordinates.build import build_coordinates
-from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots, recommended_components
+from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots
 from tcs.coordinates.lineage import grown_since
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.pool_selection import LabelledPool, select_from_pool
@@ -50,19 +50,41 @@ def fit(config: FitConfig) -> CoordinateSystem:
     the parts: too many components, features that are not finite, a split that cannot be drawn.
     """
     store = relabelled(open_stores(config.store, config.also), config.split_file)
-    features = store.features(config.readout)
+    store.features(config.readout)  # one that the store lacks is told first
     readout = config.readout if config.readout is not None else next(iter(store.readouts))
     is_split = config.shots is not None or config.split_file is not None
     split, test = split_of(store, config) if is_split else None, _test_store(config, store, readout)
     recipe = _recipe(config, store, readout, split, test)
     out = pathlib.Path(config.out)
-    if out.exists():
-        require_coordinates_file(out)
-        if not config.overwrite and _is_finished(out, found := load_coordinates(out), store, recipe):
-            return found
+    return made_once(
+        out,
+        lambda: _kept(config, out, store, recipe),
+        lambda: _fitted(config, store, readout, split, test, recipe),
+    )
+
+
+def _kept(config: FitConfig, out: pathlib.Path, store: cache.Store, recipe: dict[str, Any]) -> CoordinateSystem | None:
+    """What is at `out` and is to be kept; None where there is nothing, or it is to be replaced. ArtefactError where it is another."""
+    if not out.exists():
+        return None
+    require_coordinates_file(out)
+    if not config.overwrite and _is_finished(out, found := load_coordinates(out), store, recipe):
+        return found
+    return None
+
+
+def _fitted(
+    config: FitConfig,
+    store: cache.Store,
+    readout: str,
+    split: Split | None,
+    test: tuple[cache.Store, LabelledFeatures] | None,
+    recipe: dict[str, Any],
+) -> CoordinateSystem:
+    """The system, fitted, measured, written."""
     if (views := store.manifest.plan.views) is not None:
         say(f"Axes are fitted to all {views.count} views of each image; ceiling and selection read the first of them.")
-    vectors = EveryVector(features)
+    vectors = EveryVector(store.features(readout))
     mean_D, covariance_DD = streaming_moments(vectors)
     system = dataclasses.replace(
         build_coordinates(
@@ -84,7 +106,7 @@ def fit(config: FitConfig) -> CoordinateSystem:
     ceiling = _ceiling(store, system, mean_D, covariance_DD, config, test)
     selection = None if split is None else _select(system, store, split, config)
     system = dataclasses.replace(system, ceiling=ceiling, selection=selection)
-    save_coordinates(out, system, environment() | {"options": as_json(config)})
+    save_coordinates(pathlib.Path(config.out), system, environment() | {"options": as_json(config)})
     return system
 
 
@@ -221,79 +243,3 @@ def _select_by_pool(system: CoordinateSystem, store: cache.Store, split: Split, 
     z_NK = mapped_rows(vectors, system.transform, system.components)
     pool = LabelledPool.of_split(z_NK, every_N, split.rows_n, store.labels_N)
     return select_from_pool(pool, PoolLabelOptions(seed=seed), split.digest)
-
-
-def describe(system: CoordinateSystem) -> str:
-    """The coordinate system, its selection and its ceiling curve as text."""
-    variances_D = np.asarray(system.spectrum_D, np.float64)
-    share = 100 * variances_D[: system.components].sum() / max(variances_D.sum(), 1e-30)
-    lines = [f"{system.method}: {system.components} of {system.dims} axes hold {share:.1f} % of the variance."]
-    if system.selection is not None:
-        lines.append(
-            f"selection ({system.selection.method}): {len(system.selection.active_k)} coordinates. {system.selection.note}"
-        )
-    ceiling = system.ceiling or {"rows": [], "note": None}
-    lines += _ceiling_table(ceiling["rows"]) + ([ceiling["note"]] if ceiling["note"] else [])
-    lines += _copies_line(ceiling.get("copies", {"images": 0, "known": 0}))
-    lines += _transductive_lines(ceiling.get("transductive", []), {row["shots"] for row in ceiling["rows"]} - {None})
-    lines += _recommendation(ceiling["rows"], system)
-    return "\n".join(lines)
-
-
-def _copies_line(copies: dict[str, int]) -> list[str]:
-    """What makes a ceiling too high, where it is so."""
-    if not copies["known"]:
-        return []
-    return [
-        f"LEAKAGE: {copies['known']:,} of the {copies['images']:,} test images of the ceiling are copies of images that these axes "
-        "are fitted to; take them out of one of the stores."
-    ]
-
-
-def _transductive_lines(rows: list[dict[str, Any]], shots: set[int]) -> list[str]:
-    """A line per shots, a line where the ridge probe stands in for the spread labels of some splits, and one for what was left out."""
-    lines = []
-    for row in rows:
-        error = "" if row["stderr"] is None else f" ± {row['stderr']:.1f}"
-        lines.append(
-            f"Transductive probe at K={row['components']}, {row['shots']} shots spread over {row['pool_rows']:,} rows:"
-            f" {row['accuracy']:.1f}{error}; ridge probe {row['ridge_accuracy']:.1f} ({row['n']} splits, {row['scored_rows']:,}"
-            " rows scored that no pool holds)"
-        )
-        if row["fell_back"]:
-            lines.append(f"  {len(row['fell_back'])} of {row['n']} are the ridge probe: {row['fell_back'][0]}")
-    left_out = sorted(shots - {row["shots"] for row in rows})
-    if rows and left_out:
-        others = f"tcs probe --head transductive --shots {left_out[0]}"
-        lines.append(f"  Many classes: {rows[0]['shots']} shots alone; {others} has others.")
-    return lines
-
-
-def _recommendation(rows: list[dict[str, Any]], system: CoordinateSystem) -> list[str]:
-    """One sentence, or none where no cell of the curve has a standard error."""
-    found = recommended_components(rows, system.method, system.power)
-    if not found:
-        return []
-    by_shots = ", ".join(f"{size} at {shots} shots" for shots, size in found.items())
-    counts = " (the largest of these)" if len(set(found.values())) > 1 else ""
-    return [
-        f"Recommended: --components {max(found.values())}{counts}, by the smallest K whose ridge probe lies within one standard error"
-        f" of the best: {by_shots}; this fit has {system.components}."
-    ]
-
-
-def _ceiling_table(rows: list[dict[str, Any]]) -> list[str]:
-    """Ridge-probe accuracy in percent: a line per shots, axes and power, a column per K."""
-    if not rows:
-        return []
-    sizes = sorted({row["components"] for row in rows})
-    found = {(row["shots"], row["axes"], row["power"], row["components"]): row["accuracy"] for row in rows}
-    lines = [
-        "Ceiling: ridge probe of cached coordinates, top-1 %",
-        "shots  axes      power " + "".join(f"K={size:<8}" for size in sizes),
-    ]
-    for shots, axes, power in dict.fromkeys((row["shots"], row["axes"], row["power"]) for row in rows):
-        cells = [found.get((shots, axes, power, size)) for size in sizes]
-        values = "".join(f"{'-' if cell is None else f'{cell:.1f}':<10}" for cell in cells)
-        lines.append(f"{'all' if shots is None else shots!s:<6} {axes:<9} {power:<5} {values}")
-    return lines

@@ -27,6 +27,9 @@ from cache import atomic_write_bytes, digest_of_bytes, digest_of_json
 from tcs.coordinates.axes import axis_scales
 from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.ordinary import require_ordinary
+from tcs.schemas.check import broken_rule
+from tcs.schemas.coordinates import CoordinateFacts
 
 DEFAULT_COMPONENTS = 256
 FORMAT = "tcs-coordinates"
@@ -106,6 +109,9 @@ class CoordinateSystem:
     def from_parts(cls, facts: Mapping[str, Any], arrays: Mapping[str, Any], place: str) -> "CoordinateSystem":
         """The inverse of `to_json` and `arrays`; ArtefactError, naming `place`, where they do not make one."""
         _check_arrays(arrays, place)
+        told = broken_rule(facts, CoordinateFacts)
+        if told is not None:
+            raise ArtefactError(f"{place} has a damaged header ({told}); make it again with tcs fit.")
         try:
             fields = {name: value for name, value in facts.items() if name not in ("identity", "environment")}
             if fields["selection"] is not None:
@@ -113,6 +119,10 @@ class CoordinateSystem:
             system = cls(**fields, **{name: arrays[name] for name in ARRAY_SHAPES})
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"{place} has a damaged header ({error}); make it again with tcs fit.") from error
+        if system.selection is not None and (system.selection.active_k >= system.components).any():
+            raise ArtefactError(
+                f"{place} selects coordinate {system.selection.active_k.max()} of {system.components}; make it again with tcs fit."
+            )
         if system.identity != facts.get("identity"):
             raise ArtefactError(
                 f"{place} is damaged: its content has identity {system.identity}, its header says"
@@ -158,6 +168,7 @@ def resolve_components(components: int | None, dims: int) -> int:
 def require_coordinates_file(path: pathlib.Path) -> None:
     """ArtefactError where `path` exists and is no coordinate system of any version, so that nothing foreign is replaced."""
     try:
+        require_ordinary(path)
         with safetensors.safe_open(str(path), framework="numpy") as file:
             ours = (file.metadata() or {}).get("format") == FORMAT
     except (OSError, safetensors.SafetensorError):
@@ -181,6 +192,7 @@ def load_coordinates(path: str | pathlib.Path) -> CoordinateSystem:
     ArtefactError for anything else, another version, or damaged content.
     """
     try:
+        require_ordinary(path)
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(metadata, str(path))

@@ -1,8 +1,7 @@
 """Targets: the coordinates of every row and their hash bits, in one file. Only `fit_targets` loads faiss.
 
 The stored bits (tcs.coordinates.hash_bits) are authoritative: another encoder may differ where a projection lies within 1e-5 of the bit's
-spread of its threshold. Of a store with V cached views every view of every row has coordinates and bits of its own. Such a file
-has format version 2, all others stay at 1.
+spread of its threshold. Of a store with V cached views every view has coordinates and bits of its own (format version 2, others 1).
 
 Legend: N rows, n chosen rows, V views, D teacher dims, K coordinates, H hash bits, P = H / 8 bytes.
 """
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
-from tcs.artefact import is_finished
+from tcs.artefact import is_finished, made_once
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
 from tcs.config.stage import takes
@@ -34,6 +33,7 @@ from tcs.coordinates.targets_layout import (
     FORMAT,
     FORMAT_VERSION,
     SYSTEM_PREFIX,
+    UNREADABLE,
     VIEW_ARRAYS,
     VIEWS_VERSION,
     check_shapes,
@@ -43,6 +43,7 @@ from tcs.coordinates.targets_layout import (
 )
 from tcs.coordinates.vectors import EveryVector, require_vectors
 from tcs.errors import ArtefactError
+from tcs.ordinary import require_ordinary
 from tcs.runtime import environment, progress_bar, say
 
 JOINED_HINT = ", and name the same stores in the same order with --also in both commands"
@@ -120,11 +121,29 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     _tell_growth(system, store, old, config)
     recipe = _recipe(config, store, system, old)
     out = pathlib.Path(config.out)
-    if out.exists():
-        require_targets_file(out)
-        if not config.overwrite and _is_there(out, store, recipe):
-            say(f"{out} is already there, made with the same options; nothing to do.")
-            return out
+    return made_once(
+        out,
+        lambda: out if _is_kept(config, out, store, recipe) else None,
+        lambda: _written(config, store, system, old, recipe),
+    )
+
+
+def _is_kept(config: TargetsConfig, out: pathlib.Path, store: cache.Store, recipe: Mapping[str, Any]) -> bool:
+    """Whether these very targets are at `out` and are to be kept, which is said. ArtefactError where others are there."""
+    if not out.exists():
+        return False
+    require_targets_file(out)
+    if config.overwrite or not _is_there(out, store, recipe):
+        return False
+    say(f"{out} is already there, made with the same options; nothing to do.")
+    return True
+
+
+def _written(
+    config: TargetsConfig, store: cache.Store, system: CoordinateSystem, old: Targets | None, recipe: dict[str, Any]
+) -> pathlib.Path:
+    """The targets, hashed or extended, in their file."""
+    out = pathlib.Path(config.out)
     shape = store.features(system.readout).shape[:-1]  # (N,) or (N, V)
     z = _all_coordinates(store, system).reshape(*shape, -1)
     provenance = environment() | {"options": as_json(config)}
@@ -231,19 +250,14 @@ def open_targets(path: str | pathlib.Path, store_identity: str | None = None) ->
     ArtefactError where it is missing, foreign, damaged, or not of `store_identity`.
     """
     try:
+        require_ordinary(path)
         with h5py.File(path, "r") as file:
             facts = read_facts(file, path)
             arrays = {name: read_array(file, name, path) for name in ARRAYS}
             system_arrays = {name: read_array(file, SYSTEM_PREFIX + name, path) for name in ARRAY_SHAPES}
     except FileNotFoundError as error:
         raise ArtefactError(f"there are no targets at {path}; make them with tcs targets.") from error
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        RecursionError,
-    ) as error:  # libhdf5's errors come as any of these
+    except UNREADABLE as error:
         raise ArtefactError(
             f"{path} is no targets file ({str(error)[:80]}); name a file that tcs targets wrote."
         ) from error

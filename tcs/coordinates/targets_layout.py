@@ -12,9 +12,13 @@ import h5py
 from numpy.typing import NDArray
 
 from tcs.errors import ArtefactError
+from tcs.ordinary import require_ordinary
+from tcs.schemas.check import broken_rule
+from tcs.schemas.coordinates import TargetFacts
 
 FORMAT, FORMAT_VERSION, VIEWS_VERSION = "tcs-targets", 1, 2  # a file with views has the latter
 SYSTEM_PREFIX = "system/"
+UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, RecursionError)  # libhdf5's errors come as any of these
 
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "coordinates": ("float32", "NK"),
@@ -46,6 +50,9 @@ def read_facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
     damaged = [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]
     if damaged:
         raise ArtefactError(f"{path} has a damaged header (no {damaged[0]}); make it again with tcs targets.")
+    told = broken_rule(facts, TargetFacts)
+    if told is not None:
+        raise ArtefactError(f"{path} has a damaged header ({told}); make it again with tcs targets.")
     checked: Mapping[str, Any] = facts
     return checked
 
@@ -53,6 +60,7 @@ def read_facts(file: Any, path: str | pathlib.Path) -> Mapping[str, Any]:
 def require_targets_file(path: pathlib.Path) -> None:
     """ArtefactError where `path` is no targets file of any version, so that nothing foreign is ever replaced."""
     try:
+        require_ordinary(path)
         with h5py.File(path, "r") as file:
             ours = json.loads(read_array(file, "facts", path).tobytes()).get("format") == FORMAT
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, ArtefactError):

@@ -26,11 +26,12 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from tcs.errors import ConfigError, RankError, first_line
+from tcs.errors import ConfigError, RankError, first_line, listed
 from tcs.runtime import Bar, Place, pick_device, place, say
 
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
-JOIN_TIMEOUT = timedelta(minutes=10)
+JOIN_TIMEOUT = timedelta(minutes=5)  # a machine that reads its packages over a network takes one
+TELL_SECONDS = 30.0  # after which the wait for ranks that have not joined is told
 WAIT_TIMEOUT = timedelta(minutes=30)  # for ranks that take equal steps: rank 0 alone looks at held-out rows, and saves
 LAUNCHER_SECONDS = 2.0  # torchrun sees within a tenth of a second that a rank has ended, and then ends the others
 LOOK_SECONDS = 0.2
@@ -181,6 +182,7 @@ def _join(here: Place, device: str, longest_wait: timedelta) -> Store:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun --max-restarts may keep one store for all
     try:
         store = PrefixStore(f"tcs/{attempt}/{next(_joins)}", _launcher_store())
+        _await_all(store, here, JOIN_TIMEOUT)
         dist.init_process_group(
             BACKENDS[picked.type], store=store, rank=here.rank, world_size=here.world_size, timeout=longest_wait
         )
@@ -190,6 +192,24 @@ def _join(here: Place, device: str, longest_wait: timedelta) -> Store:
             f"({first_line(error)}); start all with torchrun, or unset WORLD_SIZE."
         ) from error
     return store
+
+
+def _await_all(store: Store, here: Place, longest: timedelta) -> None:
+    """Wait until every rank has said in `store` that it is there. ConfigError, naming them, where some have not in time: one that was
+    killed before it got here looks like one that is slow."""
+    store.set(f"here/{here.rank}", "1")
+    missing, began, told = list(range(here.world_size)), time.monotonic(), False
+    while missing := [rank for rank in missing if not store.check([f"here/{rank}"])]:
+        waited = time.monotonic() - began
+        if waited > longest.total_seconds():
+            raise ConfigError(
+                f"rank {listed(missing, 5)} of {here.world_size} has not joined in {waited:,.0f} s, and rank {here.rank} waits no "
+                "longer; see what that process says, and start all again."
+            )
+        if waited > TELL_SECONDS and not told:
+            say(f"waiting for rank {listed(missing, 5)} of {here.world_size} to join.")
+            told = True
+        time.sleep(LOOK_SECONDS / 4)
 
 
 @functools.cache  # without torchrun's own, rank 0 serves it, as long as it lives

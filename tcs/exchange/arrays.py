@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tcs.config.exchange import ImportConfig
 from tcs.errors import DataError
+from tcs.ordinary import read_ordinary, require_ordinary
 
 ABOUT = "store.json"
 
@@ -58,7 +59,7 @@ def read_export(config: ImportConfig) -> FeatureTable:
     """The folder that `tcs cache export` wrote. DataError where it is none, or was not finished."""
     folder = pathlib.Path(str(config.source))
     try:
-        about = json.loads((folder / ABOUT).read_bytes())
+        about = json.loads(read_ordinary(folder / ABOUT))
         is_ours = about["format"] == "tcs-feature-export" and isinstance(about["readouts"], dict)
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         is_ours = False
@@ -88,6 +89,7 @@ def read_export(config: ImportConfig) -> FeatureTable:
 def load_array(path: str) -> NDArray[Any]:
     """The array of an .npy file, memory-mapped where it can be; DataError for anything else, Python objects above all."""
     try:
+        require_ordinary(path)
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); name an .npy file.") from error
@@ -107,7 +109,7 @@ def names_of(path: str) -> list[str]:
             raise DataError(f"{path} holds {found.dtype} {found.shape}; names must be one row of strings.")
         return _texts(path, found)
     try:
-        text = pathlib.Path(path).read_bytes().decode("utf-8-sig")
+        text = read_ordinary(path).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); name a text file with one name a line.") from error
     except UnicodeDecodeError as error:
@@ -152,7 +154,7 @@ class FolderImages:
         """The bytes of one file; DataError where it cannot be read."""
         path = self._folder / self._keys[row]
         try:
-            return path.read_bytes()
+            return read_ordinary(path)
         except OSError as error:
             raise DataError(
                 f"image {path} cannot be read ({error.strerror}); put it there, or go without images."

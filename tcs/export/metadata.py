@@ -18,6 +18,7 @@ from tcs.config.pixels import rules_in
 from tcs.inference.card import CROP, FILE, FORMAT, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
+from tcs.ordinary import read_ordinary, require_ordinary
 from tcs.plain_files import FOLDED
 from tcs.runtime import environment
 
@@ -73,7 +74,7 @@ def _run_facts(student: FinishedStudent) -> dict[str, Any]:
         "seed": recipe.get("seed"),
         "pretrained": bool(recipe.get("pretrained")),
         "fingerprint": cache.digest_of_json(dict(identity)),
-        "weights": cache.digest_of_bytes((student.folder / FOLDED).read_bytes()),
+        "weights": cache.digest_of_bytes(read_ordinary(student.folder / FOLDED)),
         "store_identity": identity.get("store_identity"),
         "targets_identity": identity.get("targets_identity"),
         "split_digest": identity.get("split_digest"),
@@ -98,7 +99,8 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any] | None:
 
 def _stored_text(path: pathlib.Path) -> str | bytes | None:
     if path.is_dir():
-        return (path / FILE).read_bytes()
+        return read_ordinary(path / FILE)
+    require_ordinary(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(f"extra/{FILE}")]

@@ -19,12 +19,14 @@ from typing import Any
 from tcs.errors import ArtefactError
 from tcs.grid.ledger import locked
 from tcs.grid.recipe import Cell
+from tcs.ordinary import open_ordinary, read_ordinary
 from tcs.reporting.rows import CELLS
 from tcs.runtime import say
+from tcs.schemas.check import broken_rule
+from tcs.schemas.grids import CellLine
 from tcs.training.metrics import AppendedFile
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
-NEEDED: Mapping[str, Any] = {"cell": str, "state": str, "attempt": int, "error": str, "where": str}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class CellLedger:
     def _refreshed(self, since: int | None) -> int:
         """Read the file up to the end of its first `since` bytes, which says what was there; returns that length."""
         with locked(self._out):
-            data = self._path.read_bytes() if self._path.exists() else b""
+            data = read_ordinary(self._path) if self._path.exists() else b""
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
                 say(f"{self._path} ends in a line that was cut short, as by a kill: that attempt is not counted.")
@@ -91,7 +93,7 @@ class CellLedger:
         """Read what was appended since the last look, up to the last whole line."""
         if not self._path.exists() or self._path.stat().st_size <= self._read:
             return
-        with self._path.open("rb") as file:
+        with open_ordinary(self._path) as file:
             file.seek(self._read)
             data = file.read()
         self._take(data[: data.rfind(b"\n") + 1])
@@ -100,7 +102,9 @@ class CellLedger:
         for line in data.splitlines():
             self._line += 1
             record = _parsed(line, f"{self._path} line {self._line}")
-            self._states[record["cell"]] = CellState(**{name: record[name] for name in NEEDED if name != "cell"})
+            self._states[record["cell"]] = CellState(
+                **{field.name: record[field.name] for field in dataclasses.fields(CellState)}
+            )
         self._read += len(data)
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -115,11 +119,11 @@ def _cut_to_whole_lines(path: pathlib.Path) -> None:
     """Drop what a process that was killed left of its last line. Under the lock nobody else is writing."""
     if not path.exists() or not path.stat().st_size:
         return
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
             return
-    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    os.truncate(path, read_ordinary(path).rfind(b"\n") + 1)
 
 
 def _line(cell: Cell, state: str, attempt: int) -> dict[str, Any]:
@@ -139,9 +143,9 @@ def _line(cell: Cell, state: str, attempt: int) -> dict[str, Any]:
 def _parsed(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in NEEDED.items()):
+    if not isinstance(record, dict) or broken_rule(record, CellLine) is not None:
         found = line[:60].decode("utf-8", "backslashreplace")
         raise ArtefactError(f"{where} is no record of a cell ({found!r}); delete that line: rows are in results.csv.")
     return record

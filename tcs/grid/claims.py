@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from tcs.grid.recipe import Cell
+from tcs.ordinary import require_ordinary
 from tcs.runtime import say
 
 try:
@@ -30,6 +31,7 @@ def claimed_groups(
     over then, as when that process was killed. `passed` is called for each cell that is not handed out. A cell is one byte of
     OUT/.cells, locked by the system, which frees it with the process.
     """
+    require_ordinary(out / CLAIMS)
     with (out / CLAIMS).open("a+b") as file:
         elsewhere: list[Sequence[Cell]] = []
         for group in groups:

@@ -15,6 +15,7 @@ from tcs.errors import TcsError
 from tcs.grid.claims import claimed_by_others
 from tcs.grid.recipe import Grid, plan_cells
 from tcs.grid.recipe_file import load_grid
+from tcs.ordinary import read_text
 from tcs.reporting.beside import NOTHING, Axes, Beside
 from tcs.reporting.rows import RECIPE
 
@@ -38,7 +39,7 @@ def gather(folder: pathlib.Path) -> Beside:
 
 
 def _names_references(recipe: pathlib.Path) -> bool:
-    return "references" in yaml.safe_load(recipe.read_text())
+    return "references" in yaml.safe_load(read_text(recipe))
 
 
 def _find(named: str, folder: pathlib.Path) -> pathlib.Path | None:

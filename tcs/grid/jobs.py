@@ -20,6 +20,7 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ResourceError
 from tcs.grid.picture import Board
 from tcs.images.stored import cores
+from tcs.ordinary import read_ordinary, require_ordinary
 from tcs.runtime import say, stop_requests
 
 LOGS = "logs"
@@ -88,6 +89,7 @@ class _Worker:
     def start(self) -> None:
         """Start a process that claims cells until none is left."""
         self._has_begun = False
+        require_ordinary(self.log)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "tcs.grid.worker"],
@@ -140,7 +142,7 @@ class _Worker:
     def last_line(self) -> str:
         """What the process said last."""
         lines = (
-            self.log.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines() if self.log.exists() else []
+            read_ordinary(self.log)[-4000:].decode("utf-8", "replace").strip().splitlines() if self.log.exists() else []
         )
         return lines[-1][:200] if lines else "it said nothing"
 

@@ -15,10 +15,13 @@ import cache
 from tcs.config.pool import JOINED
 from tcs.errors import ArtefactError, shown
 from tcs.grid.recipe import BOUNDS, EXACT, POOL_REFERENCES, STUDENT_REFERENCES, TEACHER, Cell, Grid
+from tcs.ordinary import read_ordinary, require_ordinary
 from tcs.plain_files import load_mapping, require_parts, save_json, save_table
 from tcs.reporting.rows import CELL_KEY, DATASET, LEDGER, RECIPE, RESULTS, load_rows
 from tcs.reporting.seal import seal
 from tcs.runtime import environment, say
+from tcs.schemas.check import require_schema
+from tcs.schemas.grids import Ledger
 
 try:
     import fcntl
@@ -139,7 +142,7 @@ def claim_folder(out: pathlib.Path, grid: Grid, recipe: pathlib.Path, *origins: 
             known = {"seal": _sealed(out, grid, origins)}
         _tell_changed(known["seal"], grid)
         save_json(out / LEDGER, _content(known, grid, origins) | {"seal": known["seal"], "environment": environment()})
-        cache.atomic_write_bytes(out / RECIPE, recipe.read_bytes())
+        cache.atomic_write_bytes(out / RECIPE, read_ordinary(recipe))
 
 
 def _sealed(out: pathlib.Path, grid: Grid, origins: Sequence[Origin]) -> dict[str, Any]:
@@ -178,10 +181,12 @@ def _load_ledger(out: pathlib.Path) -> dict[str, Any] | None:
         raise ArtefactError(f"{out} was made by an earlier release; read it with tcs report, and use another --out.")
     if "datasets" not in known:
         require_parts(path, known, PARTS, remedy)
+        require_schema(path, known, Ledger, remedy)
         return known
     require_parts(path, known, {"datasets": dict, "seal": PARTS["seal"]}, remedy)
     of_one = {name: PARTS[name] for name in ("origin", "settings")}
     require_parts(path, known, {"datasets": dict.fromkeys(known["datasets"], of_one)}, remedy)
+    require_schema(path, known, Ledger, remedy)
     return known
 
 
@@ -283,6 +288,7 @@ def add_row(out: pathlib.Path, row: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def locked(out: pathlib.Path) -> Iterator[None]:
     """The folder's lock, waited for; no lock where the system has none."""
+    require_ordinary(out / LOCK)
     with (out / LOCK).open("w") as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import load_resume, save_resume
+from tcs.checkpoint import fitting, load_resume, save_resume
 from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ArtefactError
 from tcs.functional.contrast import projection_head
@@ -181,7 +181,8 @@ def _resume(trainer: PixelTrainer, path: pathlib.Path, fingerprint: str) -> None
     state = load_resume(path)
     if state.pop("fingerprint", None) != fingerprint:
         raise ArtefactError(f"resume file {path} belongs to another configuration; use another --out.")
-    trainer.load_state(state)
+    with fitting(path):
+        trainer.load_state(state)
 
 
 def _summary_row(trainer: PixelTrainer, loss: float, match: float) -> dict[str, Any]:

@@ -16,7 +16,9 @@ import yaml
 from tcs.config.train import PARTS, TrainConfig
 from tcs.config.unlabelled import parse_pool, without_text
 from tcs.errors import ConfigError, did_you_mean
+from tcs.ordinary import read_ordinary
 
+MOST_BYTES = 16 << 20
 ONE = {int: "a whole number, as 4", float: "a number, as 0.1", bool: "true or false", str: "a text"}
 MANY = {int: "whole numbers, as [1, 4, 16]", float: "numbers, as [0.1, 0.9]", str: "texts, as [a, b]"}
 KINDS: Mapping[str, Any] = {
@@ -27,7 +29,7 @@ KINDS: Mapping[str, Any] = {
 def load_mapping(path: pathlib.Path, known: tuple[str, ...], needed: tuple[str, ...]) -> dict[str, Any]:
     """The mapping of a recipe file, with no key beside the `known` ones and a value for each `needed` one."""
     try:
-        recipe = yaml.safe_load(path.read_bytes())
+        recipe = yaml.safe_load(read_ordinary(path, MOST_BYTES))
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2026-13-45, which is no date

@@ -6,16 +6,20 @@ as they are stored.
 
 import logging
 import pathlib
+import re
 from typing import Any
 
 from tcs.config.extract import DataConfig
-from tcs.errors import DataError, did_you_mean
+from tcs.errors import DataError, did_you_mean, shown
 from tcs.images.folder import find_split
 from tcs.images.listing import ImageList, index_keys, make_list
+from tcs.ordinary import read_ordinary, read_text
 
 IMAGE, LABEL, PARQUET = "image", "label", "parquet"
 SAVED_TO_DISK = ("state.json", "dataset_dict.json")
 BATCH_ROWS = 1000
+CARDS = ("README.md", ".huggingface.yaml")  # of a data set, which may name its files
+URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"\],}]+")
 
 
 class ColumnFiles:
@@ -34,7 +38,7 @@ class ColumnFiles:
             raise OSError("the data set has no image in this row")
         if value["bytes"] is not None:
             return bytes(value["bytes"])
-        return pathlib.Path(value["path"]).read_bytes()
+        return read_ordinary(value["path"])
 
     def size(self, key: str) -> int:
         """The length of those bytes; those of all rows are looked up at once, without reading them."""
@@ -103,6 +107,8 @@ def _load(config: DataConfig, name: str) -> Any:
             f"{config.data}: there is no folder or file {path} here; correct it,"
             f" or add --dataset-download to take {name} from the Hugging Face Hub (or from its cache)."
         )
+    if not config.dataset_download:
+        _refuse_urls(config, path)
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it logs what it also raises
     quiet = datasets.utils.are_progress_bars_disabled()
     datasets.utils.disable_progress_bars()
@@ -114,6 +120,28 @@ def _load(config: DataConfig, name: str) -> Any:
     finally:
         if not quiet:
             datasets.utils.enable_progress_bars()
+
+
+def _refuse_urls(config: DataConfig, path: pathlib.Path) -> None:
+    """DataError for a local folder whose card names files elsewhere, which datasets would fetch."""
+    for card, text in ((path / name, _head(path / name)) for name in CARDS):
+        remote = [url for url in URL.findall(text) if not url.startswith("file://")]
+        if remote:
+            raise DataError(
+                f"{config.data}: its card {card} names {shown(remote[0], 80)}, which is not here; add --dataset-download to fetch it, "
+                "or take the line out of the card."
+            )
+
+
+def _head(card: pathlib.Path) -> str:
+    """What datasets reads of a card: all of a YAML file, of a text what stands between its first two lines of dashes."""
+    if not card.is_file():
+        return ""
+    text = read_text(card, errors="replace")
+    if card.suffix == ".yaml":
+        return text
+    before, *parts = text.split("---", 2)
+    return parts[0] if parts and not before.strip() else ""
 
 
 def _first_cause(error: BaseException) -> BaseException:

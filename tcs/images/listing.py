@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from tcs.config.extract import DataConfig
 from tcs.config.names import clashes, finder, told
 from tcs.errors import DataError
+from tcs.ordinary import read_text
 
 
 class ImageFiles(Protocol):
@@ -178,7 +179,7 @@ def _only(classes: Sequence[str], names: Mapping[str, str | None]) -> tuple[dict
 def read_class_map(path: str) -> tuple[str, ...]:
     """The class names in the text file `path`, one a line; a name's line number is its label, as in timm. DataError."""
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise DataError(f"--class-map {path} cannot be read ({error.strerror}); give a text file.") from error
     except UnicodeDecodeError as error:

@@ -20,6 +20,7 @@ from tcs.errors import ConfigError, DataError
 from tcs.images.decode import BadImageError, decode_square, decode_whole, quiet_pillow
 from tcs.images.recorded import recorded_data
 from tcs.images.sources import find_source, open_images
+from tcs.ordinary import open_ordinary
 from tcs.runtime import progress_bar
 
 DECODE_CHUNK = 256
@@ -184,7 +185,7 @@ def is_store(path: pathlib.Path) -> bool:
     if path.suffix.lower() in STORES or (path / "manifest.json").is_file():
         return True
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             return file.read(8) == b"\x89HDF\r\n\x1a\n"
     except OSError:
         return False

@@ -5,6 +5,7 @@ Columns: `path` (or the one that --input-key names), and if present `label` (--t
 
 import contextlib
 import csv
+import io
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from tcs.config.extract import DataConfig
 from tcs.errors import DataError, did_you_mean
 from tcs.images.listing import ImageList, PathFiles, make_list
+from tcs.ordinary import open_ordinary, require_ordinary
 
 PATH, LABEL, KEY = "path", "label", "key"
 # Spreadsheets of some languages save CSV with semicolons.
@@ -151,7 +153,7 @@ def _first_line_apart(
 def _csv_lines(table: pathlib.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line that is not empty. DataError: not UTF-8, not CSV, unreadable."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_ordinary(table), encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True, delimiter=delimiter)
             for fields in reader:
                 if fields:
@@ -171,6 +173,7 @@ def _read_parquet(table: pathlib.Path, config: DataConfig) -> tuple[Sequence[str
     except ImportError as error:
         raise DataError(f"reading {table} needs pyarrow: pip install tcs-distill[data]") from error
     try:
+        require_ordinary(table)
         with pyarrow.parquet.ParquetFile(table) as file:
             schema = file.schema_arrow
             _refuse_image_columns(table, config, schema)

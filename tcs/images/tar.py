@@ -16,6 +16,7 @@ from tcs.errors import DataError
 from tcs.images.folder import find_split, is_hidden, list_paths
 from tcs.images.formats import is_image
 from tcs.images.listing import ImageList, check_key
+from tcs.ordinary import open_ordinary, require_ordinary
 
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -79,7 +80,7 @@ def open_tar(config: DataConfig) -> ImageList:
     """
     path = pathlib.Path(config.data).absolute()
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             stamp = _stamp(os.fstat(file.fileno()))
             _refuse_compressed(path, file.read(8))
             extents, others = _scan(path)
@@ -165,6 +166,7 @@ def _follow(name: str, links: Mapping[str, str], extents: Mapping[str, Extent], 
 
 def _members(path: pathlib.Path) -> Iterator[tarfile.TarInfo]:
     """The headers in order; the content is skipped. DataError unless the tar is whole to its end mark."""
+    require_ordinary(path)
     size = path.stat().st_size
     try:
         with tarfile.open(path, "r:") as archive:
@@ -181,7 +183,7 @@ def _members(path: pathlib.Path) -> Iterator[tarfile.TarInfo]:
 
 def _require_end(path: pathlib.Path, end: int) -> None:
     """tarfile takes a damaged header for the end; only zeros up to the end of the file are one."""
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         file.seek(end)
         block = file.read(tarfile.BLOCKSIZE)
         if len(block) < tarfile.BLOCKSIZE or any(block):

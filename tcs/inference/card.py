@@ -13,6 +13,8 @@ from typing import Any
 from tcs.config.pixels import EARLIER, PixelRules, rules_in
 from tcs.errors import ArtefactError, listed
 from tcs.plain_files import require_parts
+from tcs.schemas.check import require_schema
+from tcs.schemas.exports import ExportCard
 
 FORMAT = 1
 KEY, FILE = "tcs", "tcs.json"
@@ -64,6 +66,7 @@ def read_card(text: str | bytes, path: pathlib.Path) -> Card:
     _check_transform(transform, path)
     if temperature is not None and not (isinstance(temperature, int | float) and temperature > 0):
         raise ArtefactError(f"{path} has {temperature!r} for 'temperature', which is a number above 0; {EXPORT_AGAIN}.")
+    require_schema(path, content, ExportCard, EXPORT_AGAIN)
     return Card(
         architecture=content["architecture"],
         kwargs=content["kwargs"],

@@ -21,6 +21,7 @@ from tcs.errors import ArtefactError
 from tcs.images.decode import Square, decode_told
 from tcs.inference.card import FILE, Card, read_card
 from tcs.inference.model import UsableModel, of_module
+from tcs.ordinary import read_ordinary
 from tcs.plain_files import CONFIG
 from tcs.runtime import say
 from tcs.students.backbone import StudentSpec, create_backbone, first_line
@@ -35,7 +36,7 @@ def is_exported(folder: pathlib.Path) -> bool:
     if (folder / FILE).is_file():
         return True
     try:
-        content = json.loads((folder / CONFIG).read_bytes())
+        content = json.loads(read_ordinary(folder / CONFIG))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and ARCHITECTURE in content
@@ -49,7 +50,7 @@ def open_exported(folder: pathlib.Path, device: torch.device) -> UsableModel:
 
 
 def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
-    card = read_card((folder / FILE).read_bytes(), folder / FILE)
+    card = read_card(read_ordinary(folder / FILE), folder / FILE)
     spec = StudentSpec(text=card.architecture, name=card.architecture, kwargs=with_tuples(card.kwargs))
     model = create_backbone(spec, len(card.classes))
     try:

@@ -16,6 +16,7 @@ from tcs.errors import ArtefactError, ConfigError, first_line
 from tcs.inference.card import KEY, Card, read_card
 from tcs.inference.model import UsableModel, square_pixels
 from tcs.inference.network import require_finite
+from tcs.ordinary import require_ordinary
 
 SUFFIX = ".onnx"
 INSTALL = 'pip install "tcs-distill[export]"'
@@ -56,6 +57,7 @@ def _session(path: pathlib.Path, device: torch.device, threads: int, alone: bool
     options.intra_op_num_threads = threads
     if not alone:  # threads that spin take the cores from those that decode: 1.3 times the time on 2 cores
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    require_ordinary(path)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # its own kinds, none of which has a public base

@@ -12,6 +12,7 @@ from tcs.inference.exported import is_exported, open_exported
 from tcs.inference.model import UsableModel, of_module
 from tcs.inference.onnx_file import SUFFIX, open_onnx
 from tcs.inference.runs import FinishedStudent, card_of, load_student
+from tcs.ordinary import require_ordinary
 from tcs.plain_files import CONFIG
 from tcs.students.backbone import parse_student
 
@@ -29,6 +30,7 @@ def find_models(given: str, names: Sequence[str] = (), *, alone: bool = False) -
     path = pathlib.Path(given)
     if not path.exists():
         raise ArtefactError(f"'{given}' does not exist; {KINDS}.")
+    require_ordinary(path)
     if path.is_file() and not _is_student(path):
         hint = f" Did you mean its folder {path.parent}?" if path.suffix == ".safetensors" else ""
         raise ArtefactError(f"{path} is a file of another kind; {KINDS}.{hint}")

@@ -14,7 +14,8 @@ from tcs.errors import ArtefactError, first_line
 from tcs.hub import cached_alone
 from tcs.inference.card import Card
 from tcs.plain_files import CONFIG, FOLDED, load_record, train_anew
-from tcs.schemas import FinishedRun, require_schema
+from tcs.schemas.check import require_schema
+from tcs.schemas.runs import FinishedRun
 from tcs.students.backbone import StudentSpec, create_backbone, is_known, parse_student
 
 MOST_NUMBER = 100_000  # widths, depths and sides of the largest models stay far below

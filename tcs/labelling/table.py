@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import cache
 from tcs.errors import ArtefactError, DataError
+from tcs.ordinary import read_ordinary
 
 COLUMNS = ("key", "rank", "reason", "class")
 
@@ -37,7 +38,7 @@ def write_suggestions(path: pathlib.Path, suggestions: Sequence[Suggestion]) -> 
 def read_suggested(path: pathlib.Path) -> list[tuple[str, ...]] | None:
     """(key, rank, reason) of every line of a table that is there, whatever its classes; None where the file is no such table."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = read_ordinary(path).decode("utf-8-sig", "surrogateescape")
         lines = [tuple(line[:-1]) for line in csv.reader(io.StringIO(text, newline="")) if line]
     except (OSError, csv.Error):
         return None

@@ -17,6 +17,7 @@ from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
 from tcs.images.recorded import recorded_config, require_path
 from tcs.maintenance.verify import verified
+from tcs.ordinary import read_ordinary
 from tcs.runtime import Bar, progress_bar, say
 from tcs.teacher.source import teacher_to_run
 
@@ -62,7 +63,7 @@ def manifest_value(store: pathlib.Path) -> dict[str, Any]:
     """The JSON of a manifest that may be damaged below that; ArtefactError where it is no JSON object."""
     path = store / "manifest.json"
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_ordinary(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(
             f"{path} cannot be read ({error}), so the options of the extraction are lost; delete it if it is there, and "

@@ -18,6 +18,7 @@ import cache
 from tcs.config.distill import Places
 from tcs.coordinates.vectors import row_vectors
 from tcs.errors import ArtefactError, DataError
+from tcs.ordinary import read_ordinary
 from tcs.runtime import progress_bar, say
 from tcs.splits.ranking import hash_rank
 
@@ -147,7 +148,7 @@ def _write_parts(path: pathlib.Path, store: cache.Store, parts: list[str]) -> No
 
 def _read_parts(path: pathlib.Path, keys: list[str]) -> list[str]:
     """The part of each key; ArtefactError where the table is of other images, or none of ours."""
-    text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    text = read_ordinary(path).decode("utf-8-sig", "surrogateescape")
     lines = list(csv.reader(io.StringIO(text, newline="")))
     found = {line[0]: line[1] for line in lines[1:] if len(line) == len(COLUMNS)}
     if tuple(lines[0] if lines else ()) != COLUMNS or set(found.values()) - {TRAIN, TEST} or found.keys() != set(keys):

@@ -15,6 +15,7 @@ from tcs.errors import ArtefactError
 from tcs.evaluation.students import evaluate
 from tcs.grid.references import score_reference
 from tcs.inference.runs import find_students
+from tcs.ordinary import read_ordinary
 from tcs.plain_files import FOLDED, load_json, load_record, save_json
 from tcs.reporting.tables import markdown
 from tcs.runtime import say
@@ -92,7 +93,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _digest(folder: pathlib.Path) -> str:
-    return cache.digest_of_bytes((folder / FOLDED).read_bytes()) if (folder / FOLDED).exists() else ""
+    return cache.digest_of_bytes(read_ordinary(folder / FOLDED)) if (folder / FOLDED).exists() else ""
 
 
 def _kept(path: pathlib.Path, state: Mapping[str, Any]) -> list[dict[str, Any]] | None:

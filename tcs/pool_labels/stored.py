@@ -15,6 +15,7 @@ import safetensors.numpy
 
 import cache
 from tcs.errors import ArtefactError
+from tcs.ordinary import require_ordinary
 from tcs.pool_labels.spread import PoolLabels
 
 FORMAT, FORMAT_VERSION = "tcs-pool-labels", 1
@@ -50,6 +51,7 @@ def save_pool_labels(path: pathlib.Path, labels: PoolLabels, identity: Identity)
 def load_pool_labels(path: pathlib.Path, identity: Identity) -> PoolLabels:
     """Read what `save_pool_labels` wrote for this identity; ArtefactError for anything else, by name."""
     try:
+        require_ordinary(path)
         with safetensors.safe_open(str(path), framework="numpy") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             _check_format(facts, path)

@@ -12,6 +12,7 @@ from tcs.config.pretrain import PretrainConfig
 from tcs.config.stage import takes
 from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
+from tcs.ordinary import read_ordinary
 from tcs.plain_files import load_mapping, save_json
 from tcs.pretraining.cost import estimate_cost
 from tcs.pretraining.loop import Pretraining, identity_of, refuse_other, require_several, save_encoder, train_encoder
@@ -99,7 +100,7 @@ def card_of(run: Pretraining, weights: pathlib.Path, data: str) -> dict[str, Any
         "crop_pct": 1.0,
         "interpolation": "bicubic",
         "weights": weights.name,
-        "weights_digest": digest_of_bytes(weights.read_bytes()),
+        "weights_digest": digest_of_bytes(read_ordinary(weights)),
         "data": data,
         "parameters": sum(parameter.numel() for parameter in run.encoder.parameters()),
         "pretraining": run.identity,

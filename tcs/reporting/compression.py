@@ -15,6 +15,7 @@ from typing import Any
 from cache import atomic_write_bytes
 from tcs.artefact import is_finished, plain_json
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary
 from tcs.plain_files import save_table
 from tcs.reporting.figures import draw_compression
 from tcs.reporting.intervals import Interval, t_interval
@@ -55,7 +56,7 @@ def load_finished(
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_ordinary(path))
         return {**record, **{key: record[key] for key in ("recipe", "rows", "environment")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"{path} cannot be read ({error}); pass --overwrite to measure again.") from error

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tcs.ordinary import read_text
 from tcs.reporting.results import Run
 from tcs.reporting.rows import CELL_KEY, CELLS
 
@@ -115,7 +116,7 @@ def load_lines(folder: pathlib.Path) -> dict[Key, dict[str, Any]]:
     if not path.exists():
         return {}
     found: dict[Key, dict[str, Any]] = {}
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_text(path, errors="replace").splitlines():
         try:
             line = json.loads(text)
             key = line["key"]

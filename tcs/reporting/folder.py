@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tcs.errors import ArtefactError, ConfigError, did_you_mean
+from tcs.ordinary import read_text
 from tcs.plain_files import load_mapping, require_parts
 from tcs.reporting.beside import NOTHING, Beside
 from tcs.reporting.coverage import Coverage, Key, cover, load_states
@@ -15,6 +16,8 @@ from tcs.reporting.predicted import Predicted, load_predictions
 from tcs.reporting.results import Run, Table, group_tables, load_runs
 from tcs.reporting.rows import LEDGER, RECIPE
 from tcs.reporting.seal import Trust, trust_in
+from tcs.schemas.check import require_schema
+from tcs.schemas.grids import Ledger
 
 PARTS: Mapping[str, Any] = {  # what is read of it, where it is there
     "seal": {"primary": list | None, "rows": int, "at": str},
@@ -85,6 +88,7 @@ def _load_ledger(folder: pathlib.Path) -> dict[str, Any]:
     path, remedy = folder / LEDGER, "move it away for a report that does not say when a comparison was named"
     ledger = load_mapping(path, {}, remedy) if path.exists() else {}
     require_parts(path, ledger, {name: kind for name, kind in PARTS.items() if ledger.get(name)}, remedy)
+    require_schema(path, ledger, Ledger, remedy)
     return ledger
 
 
@@ -92,7 +96,7 @@ def _load_recipe(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
     path = folder / RECIPE
     if not path.exists():
         return {}, ""
-    text = path.read_text()
+    text = read_text(path, errors="replace")
     try:
         recipe = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tcs.ordinary import read_ordinary
 from tcs.reporting.charts.contrasts import ranks_chart
 from tcs.reporting.charts.cost import legend
 from tcs.reporting.charts.palette import Look, looks_of
@@ -134,7 +135,7 @@ def _sections(grid: GridFolder, verdict: Verdict, looks: dict[str, Look]) -> dic
 
 def _origins(grid: GridFolder) -> dict[str, Any]:
     """Recipe, identities, versions and hardware, and the raw rows as a link and as JSON."""
-    raw = (grid.folder / RESULTS).read_bytes()
+    raw = read_ordinary(grid.folder / RESULTS)
     values = {key: sorted({run.origins[key] for run in grid.runs} - {""}) for key in (*ORIGINS, *LATER_ORIGINS)}
     environment_told = grid.ledger.get("environment", {})
     return {

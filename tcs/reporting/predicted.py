@@ -7,16 +7,17 @@ Legend: N test images, C classes, S cells.
 """
 
 import dataclasses
-import io
 import pathlib
-import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.array_files import BROKEN, arrays_in
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary
 from tcs.reporting.results import Run
 from tcs.reporting.rows import PREDICTIONS, cell_digest
 
@@ -70,7 +71,7 @@ def load_predictions(folder: pathlib.Path, runs: Sequence[Run]) -> dict[str, Pre
         path = folder / PREDICTIONS / f"{cell_digest(run.key)}.npz"
         if run.failed or not path.exists():
             continue
-        arrays = _load(path, ("top1_N", "test"))
+        arrays = load_arrays(path, ("top1_N", "test"))
         identity = str(arrays["test"])
         images = folder / PREDICTIONS / f"test-{identity}.npz"
         if not images.exists():
@@ -103,7 +104,7 @@ def _check(path: pathlib.Path, arrays: dict[str, Any], test: ScoredImages) -> No
 
 
 def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
-    arrays = _load(path, ("keys", "labels", "classes"))
+    arrays = load_arrays(path, ("keys", "labels", "classes"))
     return ScoredImages(
         identity=identity,
         keys=tuple(arrays["keys"].tolist()),
@@ -112,11 +113,11 @@ def _load_test(path: pathlib.Path, identity: str) -> ScoredImages:
     )
 
 
-def _load(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
+def load_arrays(path: pathlib.Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """The arrays of a file of predictions by name; ArtefactError where it cannot be read, or lacks one that is `needed`."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        arrays = arrays_in(read_ordinary(path))
+    except (OSError, zlib.error, *BROKEN) as error:
         raise ArtefactError(f"{path} cannot be read ({' '.join(str(error).split())[:80]}); {_remedy(path)}") from error
     lacking = [name for name in needed if name not in arrays]
     if lacking:

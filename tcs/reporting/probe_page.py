@@ -4,15 +4,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.plain_files import load_mapping
+from tcs.errors import ArtefactError
 from tcs.reporting.charts.curves import Curve, curve_chart
 from tcs.reporting.charts.palette import LIGHT
 from tcs.reporting.compression import RECORD, UNCOMPRESSED, intervals
 from tcs.reporting.layout import Part, PlainPage
 from tcs.reporting.page_figures import Panel
 from tcs.reporting.sheets import Cell, Sheet, interval_cell
+from tcs.schemas.check import load_checked
+from tcs.schemas.probes import ProbeRecord
 
-PARTS: Mapping[str, Any] = {"rows": list, "recipe": dict, "environment": dict}
+AGAIN = "run tcs probe again with --overwrite"
 
 
 def is_probe(folder: pathlib.Path) -> bool:
@@ -22,8 +24,12 @@ def is_probe(folder: pathlib.Path) -> bool:
 
 def probe_page(folder: pathlib.Path) -> PlainPage:
     """The page of a probe's folder. ArtefactError where its record is broken."""
-    record = load_mapping(folder / RECORD, PARTS, "run tcs probe again with --overwrite")
+    record = load_checked(folder / RECORD, ProbeRecord, AGAIN)
     rows = record["rows"]
+    if UNCOMPRESSED not in {row["method"] for row in rows}:
+        raise ArtefactError(
+            f"file {folder / RECORD} has no row '{UNCOMPRESSED}', which the others are held against; {AGAIN}."
+        )
     cells, first = intervals(rows), rows[0]
     whole = next(cell for (name, _), cell in cells.items() if name == UNCOMPRESSED)
     dims = next(size for name, size in cells if name == UNCOMPRESSED)

@@ -1,12 +1,14 @@
 """results.csv of a few-shot grid, read with every line checked: what `tcs fewshot` adds to and `tcs report` averages."""
 
 import csv
+import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import cache
 from tcs.errors import ArtefactError
+from tcs.ordinary import open_ordinary
 
 # The files of a grid's folder that a report reads.
 RESULTS, RECIPE, LEDGER, CELLS, PREDICTIONS = "results.csv", "recipe.yaml", "ledger.json", "cells.jsonl", "predictions"
@@ -32,7 +34,7 @@ def load_rows(
     OSError where it cannot be read. ArtefactError for a column that is missing, and, naming the line, for too many or too few
     values, as in a line that was torn; another status; a top-1 that is no percentage; a cell that an earlier line has already.
     """
-    with path.open(newline="", encoding="utf-8") as file:
+    with io.TextIOWrapper(open_ordinary(path), encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             columns = tuple(next(reader, ()))

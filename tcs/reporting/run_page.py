@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_text
 from tcs.plain_files import ARGS, CONFIG, load_record
 from tcs.reporting.charts.curves import Curve, curve_chart
 from tcs.reporting.charts.palette import LIGHT
@@ -56,7 +57,7 @@ def run_page(folder: pathlib.Path) -> PlainPage:
 def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line that a kill tore is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
         except (ValueError, RecursionError):
@@ -144,7 +145,11 @@ def _number(value: float | None) -> Cell:
 
 def _options(folder: pathlib.Path) -> list[tuple[str, str]]:
     """Lines `name: value` of args.yaml, without those that are null."""
-    lines = [line.partition(": ") for line in (folder / ARGS).read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line.partition(": ")
+        for line in read_text(folder / ARGS, errors="replace").splitlines()
+        if not line.startswith("#")
+    ]
     return [
         (name, value)
         for name, colon, value in lines

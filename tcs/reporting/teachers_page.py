@@ -6,7 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, first_line
+from tcs.ordinary import read_ordinary
 from tcs.reporting.charts.palette import LIGHT, MARKERS
 from tcs.reporting.charts.svg import Scale, figure, line, marker, shortened, text, ticks
 from tcs.reporting.intervals import Interval
@@ -14,6 +15,8 @@ from tcs.reporting.layout import Part, PlainPage
 from tcs.reporting.page_figures import Panel
 from tcs.reporting.sheets import Cell, Sheet, interval_cell
 from tcs.reporting.teachers import RECORD, TeacherComparison, column_titles, headline, verdict
+from tcs.schemas.check import broken_rule
+from tcs.schemas.probes import TeachersRecord
 
 WIDTH, ROW_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640.0, 22.0, 132.0, 18.0, 10.0, 40.0
 
@@ -25,12 +28,15 @@ def is_comparison(folder: pathlib.Path) -> bool:
 
 def teachers_page(folder: pathlib.Path) -> PlainPage:
     """The page of such a folder. ArtefactError where its record is broken."""
+    record: Any = None
     try:
-        found = TeacherComparison.from_record(json.loads((folder / RECORD).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtefactError(
-            f"{folder / RECORD} cannot be read ({error}); run tcs probe again with --overwrite."
-        ) from error
+        record = json.loads(read_ordinary(folder / RECORD))
+        told = broken_rule(record, TeachersRecord)
+    except (OSError, ValueError, RecursionError) as error:
+        told = first_line(error)
+    if told is not None:
+        raise ArtefactError(f"{folder / RECORD} cannot be read ({told}); run tcs probe again with --overwrite.")
+    found = TeacherComparison.from_record(record)
     first = found.teachers[0]
     seen = f"{first['seen']:,} of the scored images are in the training stores as well."
     return PlainPage(

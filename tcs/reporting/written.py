@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from cache import atomic_write_bytes
 from tcs.errors import ArtefactError, ConfigError
+from tcs.ordinary import read_ordinary
 from tcs.plain_files import save_table
 from tcs.reporting import latex, layout, page
 from tcs.reporting.beside import NOTHING, Beside
@@ -88,7 +89,7 @@ def require_own(out: pathlib.Path) -> None:
     """ArtefactError where `out` is there and no report of its kind."""
     if not out.exists():
         return
-    if out.is_dir() or MARKS[require_kind(out)].encode() not in out.read_bytes()[:MARKED_BYTES]:
+    if out.is_dir() or MARKS[require_kind(out)].encode() not in read_ordinary(out)[:MARKED_BYTES]:
         raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
 
 

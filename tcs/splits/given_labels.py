@@ -15,6 +15,7 @@ from tcs.config.labelling import LabelConfig
 from tcs.config.names import finder, same_form
 from tcs.config.stage import takes
 from tcs.errors import DataError, did_you_mean, either
+from tcs.ordinary import read_ordinary
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.label_file import LabelLine, read_label_lines
@@ -69,7 +70,7 @@ def give_labels(
 
     `gone` are images that the file labels no more, with what they are without it.
     """
-    digest = cache.digest_of_bytes(pathlib.Path(path).read_bytes())
+    digest = cache.digest_of_bytes(read_ordinary(path))
     stored = cache.stored_labels(store)
     spelled = as_spelled(names, () if stored is None else stored[1])
     found = cache.set_labels(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tcs.config.names import Finder, finder
 from tcs.errors import DataError, did_you_mean
+from tcs.ordinary import read_ordinary
 
 KEY, PATH, CLASS = "key", "path", "class"
 
@@ -58,7 +59,7 @@ class GivenLabels:
 def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> list[LabelLine]:
     """The labelled lines of a file, in its order; DataError where it cannot be read, is no text, or a line is of neither form."""
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = read_ordinary(path)
     except OSError as error:
         what = (
             f"{option.removeprefix('--').replace('-', ' ')} {path}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import cache
 from tcs.errors import ModelError, first_line, listed
 from tcs.hub import hub_answers, repository_of
+from tcs.ordinary import read_ordinary, require_ordinary
 from tcs.students.backbone import StudentSpec
 
 NESTED = ("state_dict", "model")  # where training scripts put the weights beside other things
@@ -73,6 +74,7 @@ def load_start(backbone: nn.Module, path: str, spec: StudentSpec) -> None:
 def read_weights(path: str) -> dict[str, Tensor]:
     """The tensors by name in a .safetensors file or one of torch.save (read without pickled code); ModelError otherwise."""
     try:
+        require_ordinary(path)
         if pathlib.Path(path).suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -98,7 +100,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
 def digest_of_file(path: str) -> str:
     """BLAKE2b of its bytes, 16 of them in hex; ModelError where it cannot be read."""
     try:
-        return cache.digest_of_bytes(pathlib.Path(path).read_bytes())
+        return cache.digest_of_bytes(read_ordinary(path))
     except OSError as error:
         raise ModelError(
             f"--student-checkpoint {path} cannot be read ({error.strerror}); give a file of weights."

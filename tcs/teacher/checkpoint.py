@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tcs.errors import ModelError, first_line, listed
+from tcs.ordinary import require_ordinary
 from tcs.teacher.hub import build, quiet_timm
 from tcs.teacher.layouts import Encoder, Tensors, find_container, find_encoder
 from tcs.teacher.weights import (
@@ -48,6 +49,7 @@ def _read_torch(path: pathlib.Path) -> Any:
     # nothing but its own empty constructor, and whatever lies in it is under the same rule.
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
+        require_ordinary(path)
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

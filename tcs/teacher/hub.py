@@ -14,6 +14,7 @@ from torch import nn
 
 from tcs.errors import ModelError, first_line
 from tcs.hub import WEIGHT_FILES
+from tcs.ordinary import read_text
 from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, recorded_loads
 
 NOT_AT_HAND = (
@@ -132,7 +133,7 @@ def read_folder(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     """Architecture and constructor arguments in the config.json of a folder that timm saved. ModelError otherwise."""
     path = folder / "config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         return str(content["architecture"]), dict(content.get("model_args") or {})
     except OSError as error:
         raise ModelError(

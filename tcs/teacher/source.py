@@ -14,6 +14,7 @@ import timm
 from torch import nn
 
 from tcs.errors import ModelError, did_you_mean, first_line
+from tcs.ordinary import read_ordinary
 from tcs.students.zoo.cifar import register
 
 HUB_PREFIXES = ("hf-hub", "hf_hub")
@@ -132,7 +133,7 @@ def _code_of(function: Any) -> dict[str, str]:
     """The digest of the file that defines the function. What else it imports is not recorded, and cannot be proved."""
     try:
         path = pathlib.Path(inspect.getsourcefile(function) or "")
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(read_ordinary(path), digest_size=16).hexdigest()
     except (OSError, TypeError):
         return {"file": "", "digest": "unknown"}
     return {"file": path.name, "digest": digest}

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from cache import atomic_write_bytes
 from tcs.errors import ConfigError
+from tcs.ordinary import read_ordinary
 from tcs.plain_files import SUMMARY, save_table
 from tcs.training.metrics import STEP, AppendedFile, Row, parse_lines, to_line
 
@@ -82,7 +83,7 @@ class RunLog:
         system refuses a write.
         """
         path = folder / METRICS
-        found = path.read_bytes() if resume_step is not None and path.exists() else b""
+        found = read_ordinary(path) if resume_step is not None and path.exists() else b""
         rows: list[Row] = [
             row for row in parse_lines(found, path) if resume_step is not None and row[STEP] <= resume_step
         ]

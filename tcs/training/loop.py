@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
-from tcs.checkpoint import load_resume, save_resume
+from tcs.checkpoint import START_AGAIN, fitting, load_resume, save_resume
 from tcs.distributed.collectives import ALONE, Collectives
 from tcs.errors import ArtefactError
 from tcs.plain_files import RESUME
 from tcs.runtime import ResumableBar, StopRequest, resident_mib, stop_requests
+from tcs.schemas.check import require_schema
+from tcs.schemas.runs import ResumeState
 from tcs.training.feed import Batch, Feed
 from tcs.training.finite import NotFiniteError
 from tcs.training.log import RunLog
@@ -89,10 +91,12 @@ class Runner:
             raise ArtefactError(
                 f"resume file {path} belongs to another configuration; use another --out, or --overwrite."
             )
+        require_schema(path, {"fingerprint": self.trainer.job.fingerprint, **state}, ResumeState, START_AGAIN)
         first = ranks.broadcast_json(state["step"])
         if state["step"] != first:
             raise ArtefactError(f"rank {ranks.rank} reads step {state['step']} in {path}, rank 0 step {first}{shared}")
-        self.trainer.load_state(state)
+        with fitting(path):
+            self.trainer.load_state(state)
 
     def write(self, row: dict[str, Any]) -> None:
         """Put a row into the log, on the process that has one."""

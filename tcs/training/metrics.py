@@ -13,6 +13,7 @@ from typing import Any
 
 from cache import write_error
 from tcs.errors import ArtefactError
+from tcs.ordinary import read_ordinary, require_ordinary
 
 Value = float | int | str | None
 Row = Mapping[str, Value]
@@ -28,7 +29,7 @@ def load_metrics(path: pathlib.Path, *, measured: bool = True) -> list[dict[str,
     ArtefactError, with file and line, for any other line that is no row, and where the file is missing.
     """
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
     except OSError as error:
         raise ArtefactError(f"metrics {path} cannot be read ({error.strerror}); is {path.parent} a run?") from error
     left_out = () if measured else MEASURED_COLUMNS
@@ -86,6 +87,7 @@ class AppendedFile:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         try:
+            require_ordinary(path)
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise write_error(path, error) from error

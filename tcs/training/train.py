@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cache
@@ -47,7 +47,7 @@ def train(
         if config.dry_run:
             say_forecast(streams)
             return [job.folder for job in jobs]
-        with _alone(pathlib.Path(config.out), writes=bool(streams) and ranks.leads):
+        with _alone(pathlib.Path(config.out), jobs, writes=bool(streams) and ranks.leads):
             if streams and ranks.leads:
                 save_args(pathlib.Path(config.out) / ARGS, config.options())
                 for stream in streams:
@@ -91,7 +91,7 @@ def _streams(
 
 
 @contextlib.contextmanager
-def _alone(out: pathlib.Path, *, writes: bool) -> Iterator[None]:
+def _alone(out: pathlib.Path, jobs: Sequence[Job], *, writes: bool) -> Iterator[None]:
     """The folder of a run, made if need be, under a lock that the system drops with the process. LockedStoreError where another
     command trains in it: both would write the same files."""
     if not writes:
@@ -100,6 +100,8 @@ def _alone(out: pathlib.Path, *, writes: bool) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     lock = cache.FolderLock(out)
     try:
+        for folder in (out, *(job.folder for job in jobs)):
+            cache.remove_partials(folder)
         yield
     finally:
         lock.release()

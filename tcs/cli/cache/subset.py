@@ -1,7 +1,5 @@
 """`tcs cache subset`. Loads neither torch nor a teacher."""
 
-import pathlib
-
 import click
 
 from tcs.config.audit import DEFAULT_KINDS, KINDS, ExclusionConfig
@@ -120,9 +118,10 @@ def _without(
 def _lines(path: str) -> list[str]:
     """The lines of a UTF-8 text file that are not empty. Raises DataError."""
     from tcs.errors import DataError
+    from tcs.ordinary import read_ordinary
 
     try:
-        text = pathlib.Path(path).read_bytes().decode("utf-8-sig")
+        text = read_ordinary(path).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"--keys {path} cannot be read ({error.strerror}); name a file with one key a line.") from error
     except UnicodeDecodeError as error:

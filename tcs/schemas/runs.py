@@ -1,22 +1,10 @@
-"""What the JSON that tcs writes holds, as types; a file that was changed by hand or damaged is refused with the place and the rule.
+"""Files of a run of tcs train: config.json of a student, the plain part of its resume.pt, a line of metrics.jsonl."""
 
-Fields that a type does not name are left alone: a later release may have written them. Sizes are bounded, so that no number of a file
-makes a program of ours take memory or time without end.
-"""
-
-import pathlib
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from tcs.errors import ArtefactError
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-Side = Annotated[int, msgspec.Meta(ge=1, le=8192)]
-Three = Annotated[list[Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]], msgspec.Meta(min_length=3, max_length=3)]
-ThreePositive = Annotated[list[Annotated[float, msgspec.Meta(gt=0, le=1e6)]], msgspec.Meta(min_length=3, max_length=3)]
-Temperature = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+from tcs.schemas.values import Count, Format, Seconds, Side, Temperature, Three, ThreePositive
 
 
 class RunIdentity(msgspec.Struct):
@@ -83,11 +71,24 @@ class FinishedRun(msgspec.Struct):
     coordinates: dict[str, Any] | None = None
     selection: dict[str, Any] | None = None
     environment: dict[str, Any] = msgspec.field(default_factory=dict)
+    format: Format = 1
 
 
-def require_schema(path: pathlib.Path, content: Any, kind: type[msgspec.Struct], remedy: str) -> None:
-    """ArtefactError, with the place and the rule, where the JSON `content` of `path` is not as `kind` says."""
-    try:
-        msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
-        raise ArtefactError(f"file {path} is not as any release wrote it ({error}); {remedy}.") from error
+class ResumeState(msgspec.Struct):
+    """What resume.pt holds beside its tensors, which are checked against the student as they are loaded."""
+
+    step: Count
+    images_seen: Count
+    student: dict[str, Any]
+    criteria: dict[str, Any]
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+    fingerprint: str
+    averaged: dict[str, Any] | None = None
+    format: Format = 1
+
+
+class MetricsRow(msgspec.Struct):
+    """A line of metrics.jsonl: `step`, and any columns beside it; numbers that are not finite are the texts "nan", "inf", "-inf"."""
+
+    step: Count

@@ -1,0 +1,212 @@
+"""Stop every command that writes by SIGINT, SIGTERM or SIGKILL at a random moment, run it again, and compare with the undisturbed result.
+
+    python scripts/door_signals.py --cases 200 [--seed 0] [--only fit] [--json] [--verbose]
+
+A case is one command and one signal, after a random time or at a random one of the moments at which the process opens, renames or
+removes a file. It is fine where the command ends in time without a traceback, and the same command run again ends with 0 and leaves
+what the undisturbed run leaves, bit for bit but for fields that say when and how fast it ran. `leftover`: the same, and a
+`*.partial` of the stopped run is still there; `unsound`: the command failed, or left other files in a second run, though nobody
+stopped it. A case is a function of (seed, number); times are not.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from typing import Any
+
+from door_writers import TEACHER, WRITERS, Writer, state_of
+from doors import CLASSES, call, preload, prepare
+from fault_harness import fork
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+STOPPED = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGKILL: (-signal.SIGKILL,)}
+SECONDS_TO_END = 60
+FINE = ("same", "leftover", "finished")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Undisturbed:
+    """What a command leaves, and how many seconds and moments it takes."""
+
+    state: dict[str, Any]
+    seconds: float
+    moments: int
+
+
+def prepare_more(folder: pathlib.Path) -> None:
+    """What the writers read beside what the doors read."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), folder / "w.safetensors")
+    for name in CLASSES:
+        (folder / "few" / name).mkdir(parents=True)
+        for path in sorted((folder / "images" / name).iterdir())[:6]:
+            shutil.copy(path, folder / "few" / name / path.name)
+    (folder / "keys.txt").write_text("".join(f"{line.split()[-1]}\n" for line in (folder / "split.txt").open()))
+    for arguments in (
+        ("cache", "pack", "train.store", "--out", "packed.h5"),
+        ("cache", "export", "train.store", "--out", "plain"),
+        ("extract", "few", "--out", "grown.store", *TEACHER),
+    ):
+        code, said = call(folder, arguments)
+        assert code == 0, (arguments, said)
+    first = sorted((folder / "few" / CLASSES[0]).iterdir())[0]
+    first.rename(first.with_name("renamed.png"))
+    shutil.copy(sorted((folder / "images" / CLASSES[0]).iterdir())[-1], folder / "few" / CLASSES[0] / "more.png")
+
+
+def run_writer(arguments: tuple[str, ...]) -> None:
+    """The command, in the current folder; its exit code as SystemExit."""
+    from tcs.cli import main
+
+    sys.stdout.flush()
+    with pathlib.Path("told").open("w") as told:
+        os.dup2(told.fileno(), 1)
+    tempfile.tempdir = str(pathlib.Path.cwd())
+    main(list(arguments))
+
+
+def undisturbed(writer: Writer, sound: pathlib.Path, work: pathlib.Path) -> Undisturbed:
+    """The command in a copy of `sound`, twice: AssertionError where two runs that nobody stopped differ."""
+    states, seconds, moments = [], 0.0, 0
+    for _ in range(2):
+        shutil.copytree(sound, work)
+        reader, channel = os.pipe()
+        began = time.perf_counter()
+        code = waited(fork(work, lambda: run_writer(writer.arguments), channel=channel))
+        seconds = time.perf_counter() - began
+        os.close(channel)
+        moments = int(os.read(reader, 20) or b"1")
+        os.close(reader)
+        assert code == 0, (writer.arguments, (work / "stderr.txt").read_text())
+        states.append(state_of(work, writer.outputs))
+        shutil.rmtree(work)
+    odd = [name for name in states[0] if states[0][name] != states[1].get(name)]
+    assert not odd, (writer.arguments, "differ between two runs", odd)
+    assert states[0], writer.arguments
+    return Undisturbed(state=states[0], seconds=seconds, moments=moments)
+
+
+def waited(child: int, seconds: float = SECONDS_TO_END) -> int | None:
+    """The exit code of the child, minus the signal where it died of one; None where it was still there after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def strike(writer: Writer, work: pathlib.Path, whole: Undisturbed, chance: random.Random) -> tuple[str, str]:
+    """(verdict, what was done in words) of one case in the folder `work`."""
+    number, by_moment = chance.choice(SIGNALS), chance.random() < 0.5
+    moment = chance.randint(1, whole.moments) if by_moment else None
+    delay = chance.random() * whole.seconds
+    child = fork(work, lambda: run_writer(writer.arguments), moment, number=number)
+    if moment is None:
+        time.sleep(delay)
+        os.kill(child, number)
+    code = waited(child)
+    what = f"{signal.Signals(number).name} {f'at moment {moment}' if by_moment else f'after {delay:.2f} s'}"
+    said = (work / "stderr.txt").read_text(errors="replace")
+    if code is None:
+        return "hang", what
+    if "Traceback" in said:
+        return "traceback", f"{what}: {said.strip().splitlines()[-1][:200]}"
+    if code not in (0, *STOPPED[number]):
+        return "untold", f"{what}: exit code {code}: {said.strip()[-200:]}"
+    return judged(writer, work, whole, what, finished=code == 0)
+
+
+def judged(writer: Writer, work: pathlib.Path, whole: Undisturbed, what: str, *, finished: bool) -> tuple[str, str]:
+    """The verdict after the same command was run again."""
+    again = waited(fork(work, lambda: run_writer(writer.arguments)))
+    if again != 0:
+        said = (work / "stderr.txt").read_text(errors="replace").strip()
+        return "no rerun", f"{what}, then exit code {again}: {said[-300:]}"
+    state = state_of(work, writer.outputs)
+    odd = sorted(name for name in state.keys() | whole.state.keys() if state.get(name) != whole.state.get(name))
+    if odd:
+        return "differs", f"{what}: {', '.join(odd[:4])}"
+    left = [path for output in writer.outputs for path in (work / output).parent.rglob("*.partial")]
+    return ("leftover" if left else "finished" if finished else "same"), what
+
+
+def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) -> dict[str, int]:
+    """Verdict -> how many cases; the faults are told on stderr as they are found."""
+    preload()
+    for module in (
+        "tcs.extraction.extract",
+        "tcs.maintenance.update",
+        "tcs.pipeline.chain",
+        "tcs.looking.run",
+        "tcs.evaluation.probe",
+    ):
+        __import__(module)
+    names = [name for name in WRITERS if only in name]
+    tally: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        sound, work = pathlib.Path(scratch) / "sound", pathlib.Path(scratch) / "work"
+        sound.mkdir()
+        prepare(sound)
+        prepare_more(sound)
+        known: dict[str, Undisturbed | None] = {}
+        for case in range(count):
+            name = names[case % len(names)]
+            writer = WRITERS[name]
+            if name not in known:
+                known[name] = _undisturbed_or_told(writer, sound, work)
+            whole = known[name]
+            if whole is None:
+                tally["unsound"] += 1
+                continue
+            shutil.copytree(sound, work)
+            found, what = strike(writer, work, whole, random.Random(f"{seed} {case}"))
+            shutil.rmtree(work)
+            tally[found] += 1
+            if found not in FINE or verbose:
+                print(f"{case} {found}: {name}, {what}", file=sys.stderr, flush=True)
+    return dict(tally)
+
+
+def _undisturbed_or_told(writer: Writer, sound: pathlib.Path, work: pathlib.Path) -> Undisturbed | None:
+    """None, and a line, where the command fails though nobody stops it, or leaves something else each time."""
+    try:
+        return undisturbed(writer, sound, work)
+    except AssertionError as error:
+        print(f"unsound: {str(error)[-600:]}", file=sys.stderr, flush=True)
+        shutil.rmtree(work, ignore_errors=True)
+        return None
+
+
+def main() -> None:
+    """Run the cases, print what is wrong as it is found, and the tally."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="commands whose name holds this")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    tally = run_cases(options.cases, options.seed, options.only, options.verbose)
+    print(json.dumps(tally) if options.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items())))
+    sys.exit(any(name not in FINE for name in tally))
+
+
+if __name__ == "__main__":
+    main()
