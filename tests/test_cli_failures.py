@@ -163,4 +163,4 @@ def test_control_characters_of_names_do_not_reach_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raising(monkeypatch, ArtefactError("no 'a\x1b[31m\x00\u009b\u00e4', list:\n  b"))
-    assert tcs(capsys, "methods", "--json")[2] == "Error: no 'a\\x1b[31m\\x00\\x9b\u00e4', list:\n  b\n"
+    assert tcs(capsys, "methods", "--json")[2] == "Error: no 'a\\x1b[31m\\x00\\x9b\u00e4', list:\\n  b\n"

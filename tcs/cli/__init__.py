@@ -145,10 +145,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _printable(letter: str) -> str:
-    """The letter; in place of one that commands a terminal its escape."""
-    return (
-        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else letter.encode("unicode_escape").decode()
-    )
+    """The letter; in place of one that ends the line or commands a terminal its escape."""
+    return letter if unicodedata.category(letter) != "Cc" else letter.encode("unicode_escape").decode()
 
 
 def _let_rank_0_speak() -> None:
