@@ -192,6 +192,48 @@ def test_counts_of_pixels_are_those_of_all_images_and_a_bad_one_is_named(
     assert (pixels["images"], pixels["counts"]) == (28, {"turned_upright": 2})
 
 
+def turned(place: pathlib.Path) -> dict[str, Any]:
+    found: dict[str, Any] = cache.open(place / "x.store").manifest.provenance["pixels"]
+    return found
+
+
+def test_counts_of_pixels_follow_images_that_go_move_and_are_copied(
+    place: pathlib.Path, teacher: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (200, 201, 202):
+        sideways(place / f"data/c0/{number}.png", number)
+    updated(place)
+    (place / "data/c1/5.png").unlink()  # one of the others
+    (place / "data/c0/200.png").unlink()
+    (place / "data/c0/201.png").rename(place / "data/c1/201.png")
+    sideways(place / "data/c0/201.png", 203)  # another image by the name of one that has moved
+    shutil.copy(place / "data/c0/202.png", place / "data/c1/202.png")
+    updated(place)
+    wanted = ["c0/201.png", "c0/202.png", "c1/201.png", "c1/202.png"]
+    assert turned(place) == {"images": 29, "counts": {"turned_upright": 4}, "keys": {"turned_upright": wanted}}
+    assert "pixels changed: turned upright 4.\n" in capsys.readouterr().err
+    fresh = cache.open(extract(config(place / "data", place / "fresh.store", teacher))).manifest.provenance
+    found = cache.open(place / "x.store").manifest.provenance
+    assert [found[name] for name in ("pixels", "seen")] == [fresh[name] for name in ("pixels", "seen")]
+
+
+def test_counts_that_cannot_be_known_say_of_how_many_images_they_are(
+    origin: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(origin / "data", tmp_path / "data")
+    sideways(tmp_path / "data/c0/200.png", 200)
+    extract(config(tmp_path / "data", tmp_path / "x.store", teacher, images="none"))
+    (tmp_path / "data/c1/5.png").unlink()
+    (tmp_path / "data/c1/300.png").write_bytes(encoded(300))
+    updated(tmp_path)
+    assert turned(tmp_path) == {"images": 1, "counts": {}, "keys": {}}
+    assert "pixels changed: none (of 1 of the 27 images; the others were not counted).\n" in capsys.readouterr().err
+    (tmp_path / "data/c1/300.png").unlink()
+    updated(tmp_path)
+    told = lines(store_facts(tmp_path / "x.store"))
+    assert told["pixels changed"] == told["image sizes"] == "not counted of the images that are there"
+
+
 def test_out_leaves_the_store_alone(place: pathlib.Path, teacher: pathlib.Path) -> None:
     change(place / "data")
     before = stood(place / "x.store")

@@ -152,7 +152,7 @@ def _tell_pixels(config: ExtractConfig, writer: cache.StoreWriter, counted: Coun
     sentences = counted.pixels.sentences(config.rules)
     rows = len(writer.plan.keys) - len(writer.quarantine)
     if sentences and counted.pixels.images < rows:
-        say(f"of {counted.pixels.images:,} of the {rows:,} images, as an earlier release decoded the others:")
+        say(f"of {counted.pixels.images:,} of the {rows:,} images; the others were not counted:")
     for sentence in sentences:
         say(sentence)
 

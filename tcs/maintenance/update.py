@@ -31,7 +31,7 @@ from tcs.images.listing import ImageList
 from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
 from tcs.maintenance.changes import StoreChanges, find_changes
-from tcs.maintenance.heritage import pixels_of, provenance_of, recorded_options, seen_of
+from tcs.maintenance.heritage import counts_of, provenance_of, recorded_options
 from tcs.maintenance.labels_now import (
     LabelsNow,
     follow_labels,
@@ -43,7 +43,7 @@ from tcs.maintenance.labels_now import (
 from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
-from tcs.store_summary import PIXELS, SEEN, image_lines, summary_of
+from tcs.store_summary import image_lines, summary_of
 
 
 @takes(UpdateConfig)
@@ -179,8 +179,7 @@ def _write(
         seconds = time.perf_counter() - start
         run = {"images": total, "seconds": round(seconds, 3)}
         counted = counted_in(writer.notes().values())
-        counts = {SEEN: seen_of(store, changes, counted), PIXELS: pixels_of(store, changes, counted).to_json()}
-        manifest = writer.close(provenance={"run": run, **counts})
+        manifest = writer.close(provenance={"run": run, **counts_of(store, changes, counted)})
     say(f"{manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
     tell_left_out(manifest.quarantine)
     for sentence in counted.pixels.sentences(options.rules):
