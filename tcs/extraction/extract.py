@@ -28,6 +28,7 @@ from tcs.extraction.rows import batch_rows, shard_rows
 from tcs.extraction.workers import decoded_batches, naming_lost_workers
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
+from tcs.splits.followed import followed_in
 from tcs.splits.given_labels import give_labels
 from tcs.store_summary import image_lines, summary_of
 
@@ -52,6 +53,8 @@ def extract(config: ExtractConfig) -> pathlib.Path:
         extraction = prepare(config if ranks.leads else dataclasses.replace(config, dry_run=True))
         if config.dry_run:
             if ranks.leads:
+                for note in extraction.images.notes:
+                    say(note)
                 say(extraction.cost().among(ranks.world_size).describe())
                 say(describe_labels(*extraction.labels))
                 extraction.teacher.announce()
@@ -87,7 +90,10 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
             _run(extraction, writer, ranks)
     is_new = not was_finished
     if config.label_file is not None:
-        found = give_labels(out, config.label_file, extraction.given)
+        recorded = cache.stored_provenance(out) or {}
+        followed = followed_in(recorded)
+        entries = followed.by(config.label_file, followed.gone).entries(recorded)
+        found = give_labels(out, config.label_file, extraction.given, entries)
         is_new |= bool(found.added or found.changed)
     if is_new:
         store = cache.open(out)

@@ -36,7 +36,8 @@ class StoreChanges:
     `added` and `changed` have content that no row has, or (`changed`) that another row has; `moved` have the content of a row that goes
     by another key; `mended` were in quarantine and can be read now; `relabelled` have another class than they were extracted with;
     `gone` are in the store and not in the data set, under no name. `row_P` int64 is the row of the store that holds the features of an
-    input, -1 where the teacher has to see it. `inputs` is the digest of all this comes from.
+    input, -1 where the teacher has to see it. `inputs` is the digest of all this comes from. `labels_added`, `labels_corrected` and
+    `labels_removed` are the keys whose label the label file changes in the store.
     """
 
     added: tuple[str, ...]
@@ -52,6 +53,9 @@ class StoreChanges:
     inputs: str
     rows_before: int
     classes_before: frozenset[str]
+    labels_added: tuple[str, ...] = ()
+    labels_corrected: tuple[str, ...] = ()
+    labels_removed: tuple[str, ...] = ()
 
     @property
     def is_none(self) -> bool:
@@ -75,9 +79,10 @@ class StoreChanges:
         return {name: len(getattr(self, name)) for name in kinds} | {"kept": int((self.row_P >= 0).sum())}
 
     def to_json(self) -> dict[str, Any]:
-        """Every key by kind, and how many rows of the store go on."""
+        """Every key by kind, those whose label changes too, and how many rows of the store go on."""
         counts = self.counts
-        return {name: list(getattr(self, name)) for name in counts if name != "kept"} | {"kept": counts["kept"]}
+        names = (*(name for name in counts if name != "kept"), "labels_added", "labels_corrected", "labels_removed")
+        return {name: list(getattr(self, name)) for name in names} | {"kept": counts["kept"]}
 
     def describe(self, data: str) -> list[str]:
         """One line for each kind that there is, the first few keys named, and one for what stays."""

@@ -24,6 +24,7 @@ from tcs.images.stored import rules_of
 from tcs.images.told import PixelCounts
 from tcs.maintenance.changes import StoreChanges
 from tcs.runtime import environment, progress_bar
+from tcs.splits.followed import Followed
 from tcs.store_summary import PIXELS, SEEN
 from tcs.teacher.source import teacher_to_run
 
@@ -53,7 +54,7 @@ def recorded_options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
 
 
 def provenance_of(
-    config: UpdateConfig,
+    followed: Followed,
     options: ExtractConfig,
     store: cache.Store,
     images: ImageList,
@@ -63,8 +64,10 @@ def provenance_of(
     """As of an extraction, and beside it where the rows come from that were not extracted now."""
     before = store.manifest.provenance
     earlier = [{"identity": identity, "rows": rows} for identity, rows in earlier_rows(store).items()]
+    recorded = {"config": as_json(_recorded(options, changes.plan))}
     return {
-        "config": as_json(_recorded(config, options, changes.plan)),
+        **recorded,
+        **followed.entries(recorded),
         "data": dict(images.origin),
         "teacher": before.get("teacher", {}) if work is None else dict(work.teacher.provenance),
         "environment": environment(),
@@ -79,10 +82,8 @@ def provenance_of(
     }
 
 
-def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
+def _recorded(options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
     """The options by which the store can be extracted again: a fitted projection is that of as many images as it was fitted to."""
-    if config.label_file is not None and options.label_file is not None:
-        options = dataclasses.replace(options, label_file=config.label_file)
     facts = [fact for fact in plan.identity.get("projections", {}).values() if fact["method"] in FITTED_PROJECTIONS]
     if not facts or options.projection_from is not None:
         return options

@@ -68,15 +68,20 @@ def _updated(
 ) -> StoreChanges:
     options = recorded_options(config, store)
     images = open_images(options)
-    given = given_labels(config, options, images)
+    for note in images.notes:
+        say(note)
+    given = given_labels(config, store, images)
     changes = find_changes(store, images, keep_gone=config.keep_gone)
     images = dataclasses.replace(
         images, keys=changes.plan.keys, labels=changes.plan.labels, classes=changes.plan.classes
     )
     for line in changes.describe(options.data):
         say(line)
-    labels = labels_now(store, changes, given, options)
+    labels = labels_now(store, changes, given, is_planned=config.dry_run)
+    changes = labels.among(changes)
     tell_labels(labels)
+    if config.dry_run and labels.are_others:
+        say(*labels.sentence(config.store, is_planned=True))
     if changes.is_none:
         _leave(config, store, labels, replacement)
         return changes
@@ -90,7 +95,7 @@ def _updated(
         say(f"to be extracted: {_cost(work, changes).describe()}")
     if config.dry_run:
         return changes
-    _write(out, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
+    _write(out, options, provenance_of(labels.followed, options, store, images, changes, work), store, changes, work)
     take_over_labels(out, store, labels, config)
     add_gate(out)
     done = cache.open(out)
@@ -110,11 +115,11 @@ def _leave(
     replacement: cache.Replacement | None,
 ) -> None:
     """Say that there is nothing to do, but for labels that a file has gained, changed or lost."""
-    rest = "but for their labels" if labels.are_fewer else "nothing to do"
+    rest = "but for their labels" if labels.are_others else "nothing to do"
     say(f"{store.path} is what would be made of these images now; {rest}.")
     if replacement is not None:
         replacement.release()
-        if follow_labels(store.path, labels):
+        if follow_labels(store, labels):
             add_gate(store.path)
     elif config.out is not None:
         say(f"{config.out} is not written.")
