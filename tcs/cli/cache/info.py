@@ -100,7 +100,8 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "gate": "not run"
     }
     bad = [f"{entry['key']} ({entry['reason']})" for entry in found["quarantine"]]
-    told["quarantine"] = f"{len(bad)}: {listed(bad, LISTED)}" if bad else "none"
+    so_far = "" if found["state"] == "closed" else " so far"
+    told["quarantine"] = f"{len(bad)}{so_far}: {listed(bad, LISTED)}" if bad else f"none{so_far}"
     return told | ({"quarantine by reason": by_reason(found["quarantine"])} if len(bad) > 1 else {})
 
 
