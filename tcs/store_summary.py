@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import cache
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 
 SEEN = "seen"  # entry of the provenance: what the pass counted (tcs.extraction.seen)
 PIXELS = "pixels"  # entry of the provenance: how many images were turned, are animations ...
@@ -112,7 +112,7 @@ def _copies(found: Mapping[str, int]) -> str:
     if not found["groups"]:
         return "no two files are equal"
     across = f", {found['across_classes']:,} of them with more than one class" if found["across_classes"] else ""
-    return f"{found['rows']:,} images in {found['groups']:,} groups of equal files{across}"
+    return f"{found['rows']:,} images in {number_of(found['groups'], 'group')} of equal files{across}"
 
 
 def _spread(counts: Mapping[str, int]) -> str:

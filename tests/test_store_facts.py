@@ -87,7 +87,7 @@ def test_what_is_not_there_is_told_in_words(tmp_path):
     )
     told = lines(store_facts(path))
     assert told["classes"] == "none"
-    assert told["rows"] == "3 in 1 shards; 3 without a label"
+    assert told["rows"] == "3 in 1 shard; 3 without a label"
     assert told["readouts"] == "avg (2 x float32), map (1 x 2 x 2 x float32)"
     assert (told["teacher kwargs"], told["layers"], told["gate"], told["quarantine"]) == (
         "none",

@@ -66,7 +66,7 @@ def test_facts_hold_what_the_pass_has_counted(folder: pathlib.Path) -> None:
     assert told["image sizes"] == "width 20 to 300, median 40, height 31 to 64, median 40"
     assert told["formats"] == "png 6, bmp 1, jpeg 1"
     assert told["suspicious"] == "2 tiny (b/5.png, b/6.bmp); 1 constant (a/3.png); 1 extreme aspect (a/4.png)"
-    assert told["copies"] == "3 images in 1 groups of equal files, 1 of them with more than one class"
+    assert told["copies"] == "3 images in 1 group of equal files, 1 of them with more than one class"
 
 
 def test_extraction_ends_with_the_summary(
@@ -76,7 +76,7 @@ def test_extraction_ends_with_the_summary(
     said = capsys.readouterr().err
     for line in (
         "image sizes: width 20 to 300, median 40, height 31 to 64, median 40.\n",
-        "copies: 3 images in 1 groups of equal files, 1 of them with more than one class.\n",
+        "copies: 3 images in 1 group of equal files, 1 of them with more than one class.\n",
     ):
         assert line in said
     extract(config(folder / "data", tmp_path / "y.store", teacher))

@@ -101,7 +101,7 @@ def test_the_updated_store_is_the_freshly_extracted_one(
     said = capsys.readouterr().err
     assert f"{place / 'data'}: 2 images are new: b0/101.png, c1/100.png.\n" in said
     assert f"{place / 'data'}: 24 of 27 images keep the features they have.\n" in said
-    assert "to be extracted: 3 images in 1 shards: " in said
+    assert "to be extracted: 3 images in 1 shard: " in said
     assert (
         f"{place / 'x.store'} is updated; what it was before is {place / 'x.store.old'}, which may be deleted." in said
     )
@@ -145,7 +145,7 @@ def test_a_dry_run_tells_changes_and_cost_and_writes_nothing(
     before = stood(place / "x.store")
     assert updated(place, dry_run=True).counts["added"] == 2
     told = capsys.readouterr().err
-    assert "to be extracted: 3 images in 1 shards: " in told
+    assert "to be extracted: 3 images in 1 shard: " in told
     assert "1 file left out that by" in told
     assert stood(place / "x.store") == before
     assert sorted(path.name for path in place.iterdir()) == ["data", "x.store"]

@@ -17,7 +17,7 @@ import cache
 from tcs.config.extract import ExtractConfig, as_json
 from tcs.config.stage import takes
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
-from tcs.errors import DataError, listed
+from tcs.errors import DataError, listed, number_of
 from tcs.extraction.counted import Counted, counted_of
 from tcs.extraction.decoding import Collate, DecodedBatch, cut
 from tcs.extraction.gate import add_gate
@@ -142,8 +142,8 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     }
     run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
     manifest = writer.close(provenance={"run": run, **counted.to_json()})
-    bad = len(manifest.quarantine)
-    say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
+    bad = number_of(len(manifest.quarantine), "bad image")
+    say(f"{config.out}: {manifest.rows:,} rows, {bad}, {run['images_per_second']} images/s.")
     tell_left_out(manifest.quarantine)
 
 

@@ -13,19 +13,23 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.config.pixels import PixelRules
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 from tcs.images.decode import BadImageError, decode_image
 from tcs.images.listing import ImageList, natural_key
 from tcs.images.stored import rules_of
 from tcs.runtime import progress_bar
 
 LISTED = 5
+# of one image, and of more
 WORDS = {
-    "added": "are new",
-    "changed": "have other content",
-    "moved": "are known under another name, and keep their features",
-    "mended": "could not be read before, and can now",
-    "relabelled": "have another class",
+    "added": ("is new", "are new"),
+    "changed": ("has other content", "have other content"),
+    "moved": (
+        "is known under another name, and keeps its features",
+        "are known under another name, and keep their features",
+    ),
+    "mended": ("could not be read before, and can now", "could not be read before, and can now"),
+    "relabelled": ("has another class", "have another class"),
 }
 
 
@@ -86,10 +90,11 @@ class StoreChanges:
 
     def describe(self, data: str) -> list[str]:
         """One line for each kind that there is, the first few keys named, and one for what stays."""
-        words = WORDS | {"gone": "are gone, and kept" if self.keeps_gone else "are gone, and left out"}
+        what = "kept" if self.keeps_gone else "left out"
+        words = WORDS | {"gone": (f"is gone, and {what}", f"are gone, and {what}")}
         told = [
-            f"{data}: {len(keys):,} images {text}: {listed(keys, LISTED)}."
-            for name, text in words.items()
+            f"{data}: {number_of(len(keys), 'image')} {texts[len(keys) != 1]}: {listed(keys, LISTED)}."
+            for name, texts in words.items()
             if (keys := getattr(self, name))
         ]
         lost, new = sorted(self.lost_classes), sorted(set(self.plan.classes) - self.classes_before)

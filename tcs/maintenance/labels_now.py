@@ -7,13 +7,13 @@ Rows that are kept though their images are gone keep their labels, too: nobody l
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cache
 from tcs.config.names import finder, same_form
 from tcs.config.update import UpdateConfig
-from tcs.errors import ConfigError, listed
+from tcs.errors import ConfigError, listed, number_of
 from tcs.images.listing import ImageList
 from tcs.maintenance.changes import LISTED, StoreChanges
 from tcs.runtime import say
@@ -109,7 +109,7 @@ def labels_now(
         told.append(_lost(path, go, is_planned))
     elif unnamed:
         told.append(
-            f"{_images(unnamed)} {'keeps' if len(unnamed) == 1 else 'keep'} a label that {path} does not have "
+            f"{number_of(len(unnamed), 'image')} {'keeps' if len(unnamed) == 1 else 'keep'} a label that {path} does not have "
             f"({listed(sorted(unnamed), LISTED)}): not all labels of {store.path} came from it; give others with tcs cache label, or "
             f"take them away in Python: cache.set_labels('{store.path}', {{KEY: None}}, source={{'by': ...}})."
         )
@@ -156,16 +156,11 @@ def tell_labels(labels: LabelsNow) -> None:
         say(line)
 
 
-def _images(keys: Iterable[str]) -> str:
-    count = len(list(keys))
-    return "1 image" if count == 1 else f"{count:,} images"
-
-
 def _lost(path: str, go: Mapping[str, str | None], is_planned: bool) -> str:
     """The line on labels that the file has no more."""
     has, lose = ("has", "loses") if len(go) == 1 else ("have", "lose")
     lose = "would lose" if is_planned else lose
-    return f"{path}: {_images(go)} {has} a label no more, and {lose} it: {listed(sorted(go), LISTED)}."
+    return f"{path}: {number_of(len(go), 'image')} {has} a label no more, and {lose} it: {listed(sorted(go), LISTED)}."
 
 
 def _changed(store: cache.Store, names: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -19,7 +19,7 @@ from tcs.artefact import differences, plain_json
 from tcs.config.extract import ExtractConfig
 from tcs.config.stage import takes
 from tcs.config.update import UpdateConfig
-from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.errors import ArtefactError, ConfigError, DataError, number_of
 from tcs.extraction.cost import Cost, estimate_cost
 from tcs.extraction.counted import counted_in
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
@@ -185,7 +185,7 @@ def _write(
         run = {"images": total, "seconds": round(seconds, 3)}
         counted = counted_in(writer.notes().values())
         manifest = writer.close(provenance={"run": run, **counts_of(store, changes, counted)})
-    say(f"{manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
+    say(f"{manifest.rows:,} rows, {number_of(len(manifest.quarantine), 'bad image')}.")
     tell_left_out(manifest.quarantine)
     for sentence in counted.pixels.sentences(options.rules):
         say(sentence)

@@ -14,7 +14,7 @@ import cache
 from tcs.config.labelling import LabelConfig
 from tcs.config.names import finder, same_form
 from tcs.config.stage import takes
-from tcs.errors import DataError, did_you_mean, either, listed
+from tcs.errors import DataError, did_you_mean, either, listed, number_of
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.followed import followed_in
@@ -102,17 +102,16 @@ def label_sentence(
     if not any(changes):
         return f"{store}: all {count:,} labels of {path} are there already."
     taken = f", {removed:,} taken away" if removed else ""
-    noun, would = "label" if added == 1 else "labels", " would be" if is_planned else ""
-    return f"{store}: {added:,} {noun}{would} added and {changed:,} corrected{taken} by {path}."
+    would = " would be" if is_planned else ""
+    return f"{store}: {number_of(added, 'label')}{would} added and {changed:,} corrected{taken} by {path}."
 
 
 def passed_over(path: str, keys: Iterable[str]) -> str:
     """The note on lines of a label file for images that have left the data set."""
     named = sorted(keys)
-    is_one = len(named) == 1
-    images = "1 image" if is_one else f"{len(named):,} images"
-    verb, lines = ("is", "its line is") if is_one else ("are", "their lines are")
-    return f"{path}: {images} that it names {verb} in the data no more; {lines} passed over: {listed(named, LISTED)}."
+    verb, lines = ("is", "its line is") if len(named) == 1 else ("are", "their lines are")
+    images = f"{number_of(len(named), 'image')} that it names"
+    return f"{path}: {images} {verb} in the data no more; {lines} passed over: {listed(named, LISTED)}."
 
 
 def as_spelled(names: Mapping[str, str], classes: Iterable[str]) -> dict[str, str]:

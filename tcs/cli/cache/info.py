@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 
 LISTED = 10
 Stamp = tuple[int, int] | None
@@ -114,7 +114,7 @@ def _state(found: Mapping[str, Any]) -> str:
 def _rows(found: Mapping[str, Any]) -> str:
     if found["rows"] is None:
         return f"{found['inputs']:,} inputs planned"
-    return f"{found['rows']:,} in {found['shards']} shards; {found['unlabelled']:,} without a label"
+    return f"{found['rows']:,} in {number_of(found['shards'], 'shard')}; {found['unlabelled']:,} without a label"
 
 
 def _classes(found: Mapping[str, Any]) -> str:
