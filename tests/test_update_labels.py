@@ -146,6 +146,11 @@ def test_a_line_of_an_image_that_has_gone_is_passed_over_by_every_update(
         assert {key: name for key, name in labels_by_key(labelled / "x.store").items() if name} == rest
     tcs.label_store(tcs.LabelConfig(store=labelled / "x.store", label_file=labelled / "labels.csv"))
     assert note in capsys.readouterr().err
+    (labelled / "data/c1/1.png").unlink()
+    follow(labelled, keep_labels=True)  # without a look at the file
+    follow(labelled)
+    told = capsys.readouterr().err
+    assert "2 images that it names are in the data no more; their lines are passed over: c0/2.png, c1/1.png.\n" in told
     (labelled / "x.store/shard-00001.h5").unlink()
     assert repair(RepairConfig(store=str(labelled / "x.store"))).is_sound
     with (labelled / "labels.csv").open("a") as file:

@@ -91,8 +91,7 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
     is_new = not was_finished
     if config.label_file is not None:
         recorded = cache.stored_provenance(out) or {}
-        followed = followed_in(recorded)
-        entries = followed.by(config.label_file, followed.gone).entries(recorded)
+        entries = followed_in(recorded).by(config.label_file).entries(recorded)
         found = give_labels(out, config.label_file, extraction.given, entries)
         is_new |= bool(found.added or found.changed)
     if is_new:

@@ -91,14 +91,14 @@ def labels_now(
     store: cache.Store, changes: StoreChanges, given: GivenLabels | None, *, is_planned: bool = False
 ) -> LabelsNow:
     """Which later labels of the store stay, which the label file has no more, and which it changes. `is_planned`: nothing is written."""
-    later, followed = _later_labels(store, changes), followed_in(store.manifest.provenance)
+    later, there = _later_labels(store, changes), set(changes.plan.keys)
+    followed = followed_in(store.manifest.provenance).without({*store.manifest.plan.keys} - there, there)
     if given is None:
         return LabelsNow(given=None, stay=later, followed=followed)
     path, found = given
-    there = set(changes.plan.keys)
     names, passed = ({key: found[key] for key in found if (key in there) is counts} for counts in (True, False))
     told = [passed_over(path, passed)] if passed else []
-    followed = followed.by(path, passed)
+    followed = followed.by(path).without(passed)
     kept = there.intersection(changes.gone)
     unnamed = {key for key, name in later.items() if name is not None and not (key in names or key in kept)}
     go: dict[str, str | None] = {}

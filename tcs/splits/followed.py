@@ -10,7 +10,8 @@ FOLLOWED = "label_files"  # entry of the provenance
 
 @dataclasses.dataclass(frozen=True)
 class Followed:
-    """`files` as they were named to the commands, the present one last; `gone` are images that it names and the data set has lost."""
+    """`files` as they were named to the commands, the present one last; `gone` are images that the data set has lost since, which these
+    files may name."""
 
     files: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
@@ -24,11 +25,15 @@ class Followed:
         """Whether this is one of the files, by its spelling or by its place."""
         return isinstance(file, str) and (file in self.files or _place(file) in set(map(_place, self.files)))
 
-    def by(self, path: str, gone: Iterable[str]) -> "Followed":
-        """The same once `path` has been read, which names `gone`; unchanged spellings of the present file leave it as it is."""
+    def by(self, path: str) -> "Followed":
+        """The same with `path` as the file that counts; another spelling of the present one changes nothing."""
         is_present = self.present is not None and _place(path) == _place(self.present)
         files = self.files if is_present else (*(file for file in self.files if file != path), path)
-        return Followed(files, tuple(sorted(gone)))
+        return Followed(files, self.gone)
+
+    def without(self, gone: Iterable[str], there: Iterable[str] = ()) -> "Followed":
+        """The same once these images have gone, and those are there (again); unchanged where no file is followed."""
+        return Followed(self.files, tuple(sorted({*self.gone, *gone}.difference(there)))) if self.files else self
 
     def entries(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """What a provenance has to say instead; empty where it says so already."""

@@ -100,7 +100,8 @@ def label_sentence(
     """What the `count` labels of a file change in a store: how many are added, corrected and taken away."""
     added, changed, removed = changes
     if not any(changes):
-        return f"{store}: all {count:,} labels of {path} are there already."
+        labels = "the label" if count == 1 else f"all {count:,} labels"
+        return f"{store}: {labels} of {path} {'is' if count == 1 else 'are'} there already."
     taken = f", {removed:,} taken away" if removed else ""
     would = " would be" if is_planned else ""
     return f"{store}: {number_of(added, 'label')}{would} added and {changed:,} corrected{taken} by {path}."
