@@ -33,6 +33,7 @@ from cache.files import write_error as write_error
 from cache.fingerprint import content_hash as content_hash
 from cache.fingerprint import digest_of_bytes as digest_of_bytes
 from cache.fingerprint import digest_of_json as digest_of_json
+from cache.inspection import standing_quarantine as standing_quarantine
 from cache.joining import join as join
 from cache.labels import LabelChanges as LabelChanges
 from cache.labels import LaterLabels as LaterLabels
@@ -120,6 +121,7 @@ __all__ = [
     "require_same_rows",
     "set_gate",
     "set_labels",
+    "standing_quarantine",
     "stored_labels",
     "stored_plan",
     "stored_provenance",

@@ -3,8 +3,10 @@
 Legend: N rows of the shard.
 """
 
+import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CorruptShardError
+from cache.errors import CorruptShardError, CorruptStoreError
 from cache.extents import (
     Extent,
     checked_attributes,
@@ -26,8 +28,8 @@ from cache.fields import require, require_type, shortened
 from cache.files import open_ordinary
 from cache.fingerprint import new_digest
 from cache.layout import Form, is_large
-from cache.manifest import Quarantined, quarantine_from_json
-from cache.schema import Plan
+from cache.manifest import Quarantined, quarantine_from_json, read_manifest
+from cache.schema import Plan, shard_name
 from cache.shard import content_digest, key_bytes, quarantine_limit, require_covered
 
 PIECE_BYTES = 4 << 20
@@ -72,6 +74,20 @@ def inspect_shard(path: Path, plan: Plan, index: int) -> Shard:
         if "images/offsets" in datasets:
             require_offsets(datasets["images/offsets"][()], extents["images/bytes"].shape[0])
     return shard
+
+
+def standing_quarantine(path: str | os.PathLike[str]) -> tuple[Quarantined, ...]:
+    """The quarantined inputs of the shards that stand in the folder of a store, which may be open; damaged shards tell of none.
+
+    Features are not read, and nothing is locked or written. Raises StoreNotFoundError and what else a manifest is refused for.
+    """
+    folder = Path(path)
+    plan = read_manifest(folder).plan
+    found: list[Quarantined] = []
+    for index in range(plan.shard_count):
+        with contextlib.suppress(CorruptStoreError, OSError):
+            found += inspect_shard(folder / shard_name(index), plan, index).quarantine
+    return tuple(found)
 
 
 def verify_shard(path: Path, plan: Plan, index: int) -> Shard:

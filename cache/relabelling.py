@@ -14,13 +14,18 @@ from cache.manifest import read_closed_manifest, read_manifest, write_manifest
 
 
 def set_labels(
-    path: str | os.PathLike[str], names: Mapping[str, str | None], *, source: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    names: Mapping[str, str | None],
+    *,
+    source: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None = None,
 ) -> LabelChanges:
     """Give the inputs (by key) of `names` these classes (None: none), in place of what they have or lack; returns what changed.
 
     The other inputs keep their labels. Identity, shards and features stay what they are, and all that was made of them stays
-    valid; a gate that was recorded is taken away, as it read labels. `source` is recorded with the change. The manifest is
-    replaced as a whole, and where no label changes nothing is written. Raises SchemaError for a key that the store lacks or a
+    valid; a gate that was recorded is taken away, as it read labels. `source` is recorded with the change; entries of
+    `provenance` take the place of those of their names. The manifest is replaced as a whole, and where neither a label nor an entry
+    changes nothing is written. Raises SchemaError for a key that the store lacks or a
     name that no class can have, StoreNotFoundError (for a packed store as well), IncompleteStoreError for an open store,
     LockedStoreError, StoreWriteError.
     """
@@ -31,12 +36,16 @@ def set_labels(
         remove_partials(folder)
         manifest = read_closed_manifest(folder)
         classes, labels, changes = with_names(manifest.plan, manifest.labels, manifest.classes, names)
+        told = {**manifest.provenance, **(provenance or {})}
+        after = dataclasses.replace(manifest, provenance=told)
         if changes.added or changes.changed or changes.removed:
             earlier = () if manifest.later_labels is None else manifest.later_labels.history
             entry = {**source, "added": changes.added, "changed": changes.changed}
             entry |= {"removed": changes.removed} if changes.removed else {}
             later = LaterLabels(classes=classes, labels=labels, history=(*earlier, entry))
-            write_manifest(folder, dataclasses.replace(manifest, later_labels=later, gate=None))
+            after = dataclasses.replace(after, later_labels=later, gate=None)
+        if after != manifest:
+            write_manifest(folder, after)
     finally:
         lock.release()
     return changes

@@ -71,6 +71,11 @@ def listed(names: Iterable[object], most: int | None = None) -> str:
     return (", ".join(shown) or "none") + more
 
 
+def number_of(count: int, noun: str) -> str:
+    """`1 image`, `2,000 images` for a message."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def either(names: Sequence[str]) -> str:
     """`a, b or c` for a message."""
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

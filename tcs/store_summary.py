@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 import cache
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 
 SEEN = "seen"  # entry of the provenance: what the pass counted (tcs.extraction.seen)
 PIXELS = "pixels"  # entry of the provenance: how many images were turned, are animations ...
 ENDS = 3  # classes named as the largest, and as the smallest
 LISTED = 10
+NOT_COUNTED = "not counted of the images that are there"
 NO_CONTENT = "of keys only"  # what the identity says of hashes that no image stands behind
 
 
@@ -68,12 +69,22 @@ def image_lines(found: Mapping[str, Any]) -> dict[str, str]:
         told["image sizes"] = f"width {_spread(seen['widths'])}, height {_spread(seen['heights'])}{_share(seen, found)}"
         told["formats"] = listed((f"{name} {count:,}" for name, count in _falling(seen["formats"])), LISTED)
         told["suspicious"] = _suspicious(seen)
-    counts = (found["pixels"] or {}).get("counts")
-    if isinstance(counts, Mapping) and counts:
-        told["pixels changed"] = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in _falling(counts))
-        if "images" in found["pixels"]:
-            told["pixels changed"] += _share(found["pixels"], found)
-    return told
+    elif found["rows"]:
+        told["image sizes"] = NOT_COUNTED
+    return told | _pixels_changed(found)
+
+
+def _pixels_changed(found: Mapping[str, Any]) -> dict[str, str]:
+    """What was done to make pixels; nothing where that was nothing and all images were counted."""
+    pixels = found["pixels"] or {}
+    counts = pixels.get("counts")
+    if not isinstance(counts, Mapping):
+        return {}
+    share = _share(pixels, found) if "images" in pixels else ""
+    if share and not pixels["images"]:
+        return {"pixels changed": NOT_COUNTED}
+    named = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in _falling(counts))
+    return {"pixels changed": f"{named or 'none'}{share}"} if named or share else {}
 
 
 def class_ends(rows_of_class: Mapping[str, int]) -> str:
@@ -101,7 +112,7 @@ def _copies(found: Mapping[str, int]) -> str:
     if not found["groups"]:
         return "no two files are equal"
     across = f", {found['across_classes']:,} of them with more than one class" if found["across_classes"] else ""
-    return f"{found['rows']:,} images in {found['groups']:,} groups of equal files{across}"
+    return f"{found['rows']:,} images in {number_of(found['groups'], 'group')} of equal files{across}"
 
 
 def _spread(counts: Mapping[str, int]) -> str:
@@ -112,12 +123,12 @@ def _spread(counts: Mapping[str, int]) -> str:
 
 
 def _share(seen: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Of how many images the last pass counted them, where it was not all."""
+    """Of how many images the counts are, where it is not all."""
     rows = found["rows"]
     return (
         ""
         if rows is None or seen["images"] >= rows
-        else f" (of {seen['images']:,} of the {rows:,} images: those of the last pass)"
+        else f" (of {seen['images']:,} of the {rows:,} images; the others were not counted)"
     )
 
 

@@ -43,7 +43,7 @@ SLOW = (
 # worker's: it alone starts a fork server, what the tests of such a file share is made once, and what is left for the end, when one
 # worker may find nothing more to take from another, is short.
 LONG = (
-    "update loading distill many_students streamed_run train grid_claims ranks "
+    "update update_labels loading distill many_students streamed_run train grid_claims ranks "
     "collectives train_refusals look_page teachers_compared training_log store_packing_kills pixel_stores store_exporting strictness "
     "trainer grid_datasets cell_scores excluded_rows docs_made"
 )

@@ -181,7 +181,7 @@ def test_cache_info_tells_the_same_to_people_and_programs(
     lines = dict(line.split("\t") for line in out.splitlines())
     found = json.loads(tcs(capsys, "cache", "info", store, "--json")[1])
     assert lines["identity"] == found["identity"] == cache.open(store).identity
-    assert (lines["rows"], lines["state"]) == ("6 in 1 shards; 0 without a label", "closed")
+    assert (lines["rows"], lines["state"]) == ("6 in 1 shard; 0 without a label", "closed")
     assert (lines["classes"], found["classes"]) == ("2 (3 rows each): c0, c1", ["c0", "c1"])
     assert lines["preprocessing"].startswith("32 x 32, interpolation ")
     assert lines["licence"] == "unknown (of the teacher's weights)"

@@ -132,6 +132,21 @@ def test_dry_run_prints_the_cost_and_writes_nothing(
     assert cost.minutes > 0
 
 
+def test_a_dry_run_says_which_files_are_left_out_and_which_names_clash(
+    teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fill(tmp_path / "data", 12)
+    (folder / "c0/notes.txt").write_text("x")
+    (folder / "c0/2.PNG").write_bytes(encoded(50))
+    extract(config(folder, tmp_path / "s", teacher, dry_run=True))
+    planned = capsys.readouterr().err
+    extract(config(folder, tmp_path / "s", teacher))
+    done = capsys.readouterr().err
+    for line in ("1 file left out that by", "the images 'c0/2"):
+        assert line in planned
+        assert line in done
+
+
 def test_images_are_kept_as_asked(data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert not cache.open(extract(config(data, tmp_path / "none", teacher, images="none"))).has_images
     small = cache.open(extract(config(data, tmp_path / "small", teacher, images="resized:24")))

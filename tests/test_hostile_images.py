@@ -153,6 +153,36 @@ def test_a_frame_that_its_bytes_can_hold_is_decoded() -> None:
     assert decode_image(scans(400), PixelRules()).size == (400, 400)
 
 
+STARTS = b"\xff\xda" * 700
+
+
+def progressive(**options: object) -> bytes:
+    return written("JPEG", progressive=True, **options)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        progressive() + STARTS,  # as of a phone that puts a film behind the photograph
+        progressive(comment=STARTS),
+        progressive(exif=b"Exif\0\0" + STARTS),
+        progressive()[:-2] + b"\xff\xfe" + struct.pack(">H", 2 + len(STARTS)) + STARTS + b"\xff\xd9",  # behind a scan
+        scans(400) + scans(400),
+    ],
+    ids=["behind the end", "comment", "EXIF", "between scans", "two images"],
+)
+def test_what_is_no_scan_of_the_image_is_not_counted(data: bytes) -> None:
+    assert decode_image(data, PixelRules()).mode == "RGB"
+
+
+@pytest.mark.parametrize("hidden", [b"\xff\xfe\0\x04\xff\xd9", b"\xff\xff\xff", b"\xff\xd0", b"ab"])
+def test_scans_behind_what_looks_like_an_end_are_counted(hidden: bytes) -> None:
+    data = scans(600)
+    place = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    with pytest.raises(BadImageError, match=r"610 scans, as decompression bombs have them"):
+        decode_image(data[:place] + hidden + data[place:], PixelRules())
+
+
 @pytest.mark.parametrize("rules", BOTH)
 @pytest.mark.parametrize("kind", BOMBS)
 def test_bombs_are_refused_before_memory_is_taken(kind: str, rules: PixelRules) -> None:

@@ -79,7 +79,7 @@ def test_changed_missing_and_new_images_are_named(origin, data):
     assert (drift.changed, drift.missing) == (("c1/1.png",), ("c1/3.png", "c1/5.png"))
     assert drift.new == tuple(f"c0/new{i}.png" for i in range(12))
     lines = drift.describe()
-    assert lines[0] == f"{data}: 1 images have changed: c1/1.png"
+    assert lines[0] == f"{data}: 1 image has changed: c1/1.png"
     assert lines[1] == f"{data}: 2 images are missing: c1/3.png, c1/5.png"
     assert lines[2].startswith(f"{data}: 12 images are new: c0/new0.png, ")
     assert lines[2].endswith("c0/new9.png and 2 more")

@@ -48,6 +48,35 @@ def test_an_open_store_shows_how_far_it_is(tmp_path):
     assert told["size"].endswith(" MB so far")
 
 
+def test_an_open_store_names_the_bad_images_of_the_shards_that_stand(tmp_path):
+    plan = cache.Plan(
+        identity={},
+        readouts=(cache.Readout(name="avg", dims=2, dtype="float32"),),
+        keys=tuple("abcdef"),
+        labels=(-1,) * 6,
+        classes=(),
+        images="none",
+        rows_per_shard=2,
+        batch_size=2,
+    )
+    with cache.StoreWriter(tmp_path / "x.store", plan, provenance={}) as writer:
+        assert lines(store_facts(tmp_path / "x.store"))["quarantine"] == "none so far"
+        bad = cache.Quarantined(key="d", position=3, reason="empty file")
+        rows = cache.ShardRows(
+            positions_N=np.array([2]),
+            hashes_N16=np.zeros((1, 16), np.uint8),
+            features={"avg": np.ones((1, 2), np.float32)},
+            quarantine=[bad],
+        )
+        writer.write_shard(1, rows)
+        assert cache.standing_quarantine(tmp_path / "x.store") == (bad,)
+        found = store_facts(tmp_path / "x.store")
+        assert (found["state"], found["quarantine"]) == ("open", [{"key": "d", "reason": "empty file"}])
+        assert lines(found)["quarantine"] == "1 so far: d (empty file)"
+        (tmp_path / "x.store/shard-00001.h5").write_bytes(b"x")
+        assert cache.standing_quarantine(tmp_path / "x.store") == ()
+
+
 def test_what_is_not_there_is_told_in_words(tmp_path):
     path = cache.create(
         tmp_path / "x.store",
@@ -58,7 +87,7 @@ def test_what_is_not_there_is_told_in_words(tmp_path):
     )
     told = lines(store_facts(path))
     assert told["classes"] == "none"
-    assert told["rows"] == "3 in 1 shards; 3 without a label"
+    assert told["rows"] == "3 in 1 shard; 3 without a label"
     assert told["readouts"] == "avg (2 x float32), map (1 x 2 x 2 x float32)"
     assert (told["teacher kwargs"], told["layers"], told["gate"], told["quarantine"]) == (
         "none",

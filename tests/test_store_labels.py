@@ -76,6 +76,19 @@ def test_nothing_is_written_where_nothing_changes(store):
     assert manifest_of(store.path)["format_version"] == 2
 
 
+def test_entries_of_the_provenance_are_written_with_the_labels_or_alone(store):
+    cache.set_gate(store.path, {"knn": 1.0})
+    cache.set_labels(store.path, {}, source={}, provenance={"file": "a.csv", "more": 1})
+    after = cache.open(store.path)
+    assert after.manifest.provenance == {**store.manifest.provenance, "file": "a.csv", "more": 1}
+    assert (after.identity, after.manifest.gate, after.manifest.later_labels) == (store.identity, {"knn": 1.0}, None)
+    before = (store.path / "manifest.json").read_bytes()
+    cache.set_labels(store.path, {"a": "ant"}, source={}, provenance={"file": "a.csv"})
+    assert (store.path / "manifest.json").read_bytes() == before
+    cache.set_labels(store.path, {"c": "yak"}, source={}, provenance={"file": "b.csv"})
+    assert cache.open(store.path).manifest.provenance["file"] == "b.csv"
+
+
 def test_a_gate_read_the_old_labels_so_it_goes(store):
     cache.set_gate(store.path, {"knn": 1.0})
     cache.set_labels(store.path, {"c": "ant"}, source={})

@@ -66,7 +66,7 @@ def test_facts_hold_what_the_pass_has_counted(folder: pathlib.Path) -> None:
     assert told["image sizes"] == "width 20 to 300, median 40, height 31 to 64, median 40"
     assert told["formats"] == "png 6, bmp 1, jpeg 1"
     assert told["suspicious"] == "2 tiny (b/5.png, b/6.bmp); 1 constant (a/3.png); 1 extreme aspect (a/4.png)"
-    assert told["copies"] == "3 images in 1 groups of equal files, 1 of them with more than one class"
+    assert told["copies"] == "3 images in 1 group of equal files, 1 of them with more than one class"
 
 
 def test_extraction_ends_with_the_summary(
@@ -76,7 +76,7 @@ def test_extraction_ends_with_the_summary(
     said = capsys.readouterr().err
     for line in (
         "image sizes: width 20 to 300, median 40, height 31 to 64, median 40.\n",
-        "copies: 3 images in 1 groups of equal files, 1 of them with more than one class.\n",
+        "copies: 3 images in 1 group of equal files, 1 of them with more than one class.\n",
     ):
         assert line in said
     extract(config(folder / "data", tmp_path / "y.store", teacher))
@@ -108,7 +108,7 @@ def test_a_repair_and_a_resumed_pass_count_the_whole_and_one_of_an_earlier_relea
     (tmp_path / "z.store/shard-00000.note").unlink()  # which no earlier release wrote
     found = store_facts(extract(config(folder / "data", tmp_path / "z.store", teacher, rows_per_shard=3)))
     assert found["seen"]["images"] == 5
-    assert lines(found)["image sizes"].endswith(" (of 5 of the 8 images: those of the last pass)")
+    assert lines(found)["image sizes"].endswith(" (of 5 of the 8 images; the others were not counted)")
 
 
 def test_an_update_counts_as_a_fresh_pass_would(
@@ -146,7 +146,7 @@ def test_an_update_of_a_store_without_images_says_of_how_many_its_counts_are(
     update(follow)
     found = store_facts(tmp_path / "x.store")
     assert (found["seen"]["images"], found["seen"]["formats"]) == (1, {"jpeg": 1})
-    assert lines(found)["image sizes"] == "width 81, height 90 (of 1 of the 9 images: those of the last pass)"
+    assert lines(found)["image sizes"] == "width 81, height 90 (of 1 of the 9 images; the others were not counted)"
 
 
 def test_stores_that_record_nothing_say_nothing(tmp_path: pathlib.Path) -> None:

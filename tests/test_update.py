@@ -101,7 +101,7 @@ def test_the_updated_store_is_the_freshly_extracted_one(
     said = capsys.readouterr().err
     assert f"{place / 'data'}: 2 images are new: b0/101.png, c1/100.png.\n" in said
     assert f"{place / 'data'}: 24 of 27 images keep the features they have.\n" in said
-    assert "to be extracted: 3 images in 1 shards: " in said
+    assert "to be extracted: 3 images in 1 shard: " in said
     assert (
         f"{place / 'x.store'} is updated; what it was before is {place / 'x.store.old'}, which may be deleted." in said
     )
@@ -141,9 +141,12 @@ def test_a_dry_run_tells_changes_and_cost_and_writes_nothing(
     place: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(place / "data")
+    (place / "data/c0/notes.txt").write_text("x")
     before = stood(place / "x.store")
     assert updated(place, dry_run=True).counts["added"] == 2
-    assert "to be extracted: 3 images in 1 shards: " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "to be extracted: 3 images in 1 shard: " in told
+    assert "1 file left out that by" in told
     assert stood(place / "x.store") == before
     assert sorted(path.name for path in place.iterdir()) == ["data", "x.store"]
 
@@ -190,6 +193,48 @@ def test_counts_of_pixels_are_those_of_all_images_and_a_bad_one_is_named(
     assert "left out: c1/202.png (not an image file)." in told
     pixels = cache.open(place / "x.store").manifest.provenance["pixels"]
     assert (pixels["images"], pixels["counts"]) == (28, {"turned_upright": 2})
+
+
+def turned(place: pathlib.Path) -> dict[str, Any]:
+    found: dict[str, Any] = cache.open(place / "x.store").manifest.provenance["pixels"]
+    return found
+
+
+def test_counts_of_pixels_follow_images_that_go_move_and_are_copied(
+    place: pathlib.Path, teacher: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (200, 201, 202):
+        sideways(place / f"data/c0/{number}.png", number)
+    updated(place)
+    (place / "data/c1/5.png").unlink()  # one of the others
+    (place / "data/c0/200.png").unlink()
+    (place / "data/c0/201.png").rename(place / "data/c1/201.png")
+    sideways(place / "data/c0/201.png", 203)  # another image by the name of one that has moved
+    shutil.copy(place / "data/c0/202.png", place / "data/c1/202.png")
+    updated(place)
+    wanted = ["c0/201.png", "c0/202.png", "c1/201.png", "c1/202.png"]
+    assert turned(place) == {"images": 29, "counts": {"turned_upright": 4}, "keys": {"turned_upright": wanted}}
+    assert "pixels changed: turned upright 4.\n" in capsys.readouterr().err
+    fresh = cache.open(extract(config(place / "data", place / "fresh.store", teacher))).manifest.provenance
+    found = cache.open(place / "x.store").manifest.provenance
+    assert [found[name] for name in ("pixels", "seen")] == [fresh[name] for name in ("pixels", "seen")]
+
+
+def test_counts_that_cannot_be_known_say_of_how_many_images_they_are(
+    origin: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(origin / "data", tmp_path / "data")
+    sideways(tmp_path / "data/c0/200.png", 200)
+    extract(config(tmp_path / "data", tmp_path / "x.store", teacher, images="none"))
+    (tmp_path / "data/c1/5.png").unlink()
+    (tmp_path / "data/c1/300.png").write_bytes(encoded(300))
+    updated(tmp_path)
+    assert turned(tmp_path) == {"images": 1, "counts": {}, "keys": {}}
+    assert "pixels changed: none (of 1 of the 27 images; the others were not counted).\n" in capsys.readouterr().err
+    (tmp_path / "data/c1/300.png").unlink()
+    updated(tmp_path)
+    told = lines(store_facts(tmp_path / "x.store"))
+    assert told["pixels changed"] == told["image sizes"] == "not counted of the images that are there"
 
 
 def test_out_leaves_the_store_alone(place: pathlib.Path, teacher: pathlib.Path) -> None:
@@ -340,101 +385,6 @@ def test_labels_that_came_later_stay_unless_the_data_says_otherwise(
     store = cache.open(tmp_path / "x.store")
     assert store.classes[store.labels_N[store.keys.index("data/c1/5.png")]] == "c0"
     assert store.manifest.gate is not None
-
-
-def labels_by_key(path: pathlib.Path) -> dict[str, str | None]:
-    store = cache.open(path)
-    return {
-        key: store.classes[label] if label >= 0 else None for key, label in zip(store.keys, store.labels_N, strict=True)
-    }
-
-
-@pytest.fixture
-def labelled(tmp_path: pathlib.Path, teacher: pathlib.Path) -> pathlib.Path:
-    """Images in class folders, a label file that says otherwise of some, and a store of both."""
-    fill(tmp_path / "data", 12)
-    (tmp_path / "labels.csv").write_text("key,class\nc0/0.jpg,mine\nc0/2.png,mine\nc1/1.png,other\nc1/3.jpg,c0\n")
-    extract(config(tmp_path / "data", tmp_path / "x.store", teacher, label_file=str(tmp_path / "labels.csv")))
-    return tmp_path
-
-
-FEWER = "key,class\nc0/0.jpg,mine\nc1/3.jpg,other\n"
-LOST = "labels.csv: 2 images have a label no more, and lose it: c0/2.png, c1/1.png."
-
-
-@pytest.mark.parametrize("grown", [False, True])
-def test_labels_that_the_label_file_has_no_more_go(
-    labelled: pathlib.Path, teacher: pathlib.Path, capsys: pytest.CaptureFixture[str], grown: bool
-) -> None:
-    identity = cache.open(labelled / "x.store").identity
-    (labelled / "labels.csv").write_text(FEWER)
-    if grown:
-        (labelled / "data/c1/100.png").write_bytes(encoded(100))
-    dry = update(UpdateConfig(store=str(labelled / "x.store"), dry_run=True))
-    told = capsys.readouterr().err
-    assert LOST in told
-    assert "nothing to do" not in told
-    assert labels_by_key(labelled / "x.store")["c0/2.png"] == "mine"
-    assert update(UpdateConfig(store=str(labelled / "x.store"))).is_none == dry.is_none == (not grown)
-    told = capsys.readouterr().err
-    assert LOST in told
-    if not grown:
-        assert "0 labels added and 1 corrected, 2 taken away by" in told
-        assert cache.open(labelled / "x.store").identity == identity
-    fresh = extract(
-        config(labelled / "data", labelled / "fresh.store", teacher, label_file=str(labelled / "labels.csv"))
-    )
-    assert labels_by_key(labelled / "x.store") == labels_by_key(fresh)
-    assert cache.open(labelled / "x.store").classes == cache.open(fresh).classes
-    assert cache.open(labelled / "x.store").manifest.gate is not None
-    assert update(UpdateConfig(store=str(labelled / "x.store"))).is_none
-    assert "nothing to do" in capsys.readouterr().err
-
-
-def test_labels_of_others_stay_and_it_is_told(labelled: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cache.set_labels(labelled / "x.store", {"c1/5.png": "theirs"}, source={"by": "them"})
-    (labelled / "labels.csv").write_text(FEWER)
-    update(UpdateConfig(store=str(labelled / "x.store")))
-    told = capsys.readouterr().err
-    assert "3 images keep a label that" in told
-    assert "(c0/2.png, c1/1.png, c1/5.png): not all labels of" in told
-    found = labels_by_key(labelled / "x.store")
-    assert [found[key] for key in ("c0/2.png", "c1/1.png", "c1/3.jpg", "c1/5.png")] == [
-        "mine",
-        "other",
-        "other",
-        "theirs",
-    ]
-
-
-def test_images_without_a_class_of_their_own_have_none_again(tmp_path: pathlib.Path, teacher: pathlib.Path) -> None:
-    fill(tmp_path / "data", 6)
-    labels = tmp_path / "labels.csv"
-    labels.write_text("key,class\nc0/0.jpg,a\nc0/2.png,b\n")
-    extract(config(tmp_path / "data", tmp_path / "x.store", teacher, labels="none", label_file=str(labels)))
-    labels.write_text("key,class\nc0/0.jpg,a\n")
-    update(UpdateConfig(store=str(tmp_path / "x.store")))
-    assert {key: name for key, name in labels_by_key(tmp_path / "x.store").items() if name} == {"c0/0.jpg": "a"}
-    later = cache.open(tmp_path / "x.store").manifest.later_labels
-    assert later is not None
-    assert (later.classes, later.history[-1]["removed"]) == (("a",), 1)
-
-
-@pytest.mark.parametrize("grown", [False, True])
-def test_a_recorded_label_file_that_is_gone_is_an_error_or_kept_out(labelled: pathlib.Path, grown: bool) -> None:
-    (labelled / "labels.csv").unlink()
-    if grown:
-        (labelled / "data/c1/100.png").write_bytes(encoded(100))
-    before = labels_by_key(labelled / "x.store")
-    with pytest.raises(
-        ConfigError,
-        match=r"x\.store was extracted with the labels in .*labels\.csv, which is not here; say where .*--label-file, or .*--keep-labels",
-    ):
-        update(UpdateConfig(store=str(labelled / "x.store")))
-    update(UpdateConfig(store=str(labelled / "x.store"), keep_labels=True))
-    assert labels_by_key(labelled / "x.store") == before | ({"c1/100.png": None} if grown else {})
-    with pytest.raises(ConfigError, match=r"--keep-labels goes without --label-file x\.csv"):
-        UpdateConfig(store="x", keep_labels=True, label_file="x.csv")
 
 
 def test_a_store_that_is_packed_is_updated_to_another_place(place: pathlib.Path, teacher: pathlib.Path) -> None:

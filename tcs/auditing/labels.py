@@ -2,7 +2,8 @@
 
 Both give every class a share: the probe (ridge regression of class indicators, Hoerl and Kennard 1970, each row by the fit on the
 other folds) about 1 for the class it sees, neighbours the part of them that carries the class. `score` is the weighted
-share of the likeliest other class less that of the label, from about -1 (surely right) to 1 (surely wrong).
+share of the likeliest other class less that of the label, from about -1 (surely right) to 1 (surely wrong). A regression's shares add
+up to 1 but are not held between 0 and 1, so a score may lie a little beyond.
 
 Legend: N rows of a store, L labelled ones, C classes, K coordinates, k neighbours.
 """

@@ -95,6 +95,7 @@ def _next(config: AuditConfig) -> str:
         return "All lines as a table: --out audit.csv; with pictures: --out audit.html."
     return (
         f"Look through {page or table}, take lines of what is right out of {table}, then: tcs cache subset {config.store} --exclude "
-        f"{table} --out NEW.store (copies, leaks and conflicts; wrong labels: tcs cache label)\n"
+        f"{table} --out NEW.store (exact copies, leaks and conflicts; near copies of one class stay, unless "
+        "--exclude-kind near-duplicate names them; wrong labels: tcs cache label)\n"
         "One pass: an audit of NEW.store ranks its labels and outliers anew, and there is always a first."
     )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import cache
+from tcs.errors import number_of
 from tcs.extraction.decoding import ImagePositions
 from tcs.images.listing import ImageList
 from tcs.teacher.model import Teacher
@@ -38,7 +39,7 @@ class Cost:
         """One line for the terminal, with a word on features that take more room than most disks have to spare."""
         parts = ", ".join(f"{name} {readable_bytes(size)}" for name, size in self.readout_bytes.items())
         line = (
-            f"{self.images:,} images in {self.shards} shards: {readable_bytes(self.feature_bytes)} of features"
+            f"{number_of(self.images, 'image')} in {number_of(self.shards, 'shard')}: {readable_bytes(self.feature_bytes)} of features"
             f"{f' ({parts})' if len(self.readout_bytes) > 1 else ''}, {readable_bytes(self.image_bytes)} of images, about"
             f" {readable_minutes(self.minutes)}."
         )

@@ -17,7 +17,7 @@ import cache
 from tcs.config.extract import ExtractConfig, as_json
 from tcs.config.stage import takes
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
-from tcs.errors import DataError, listed
+from tcs.errors import DataError, listed, number_of
 from tcs.extraction.counted import Counted, counted_of
 from tcs.extraction.decoding import Collate, DecodedBatch, cut
 from tcs.extraction.gate import add_gate
@@ -28,6 +28,7 @@ from tcs.extraction.rows import batch_rows, shard_rows
 from tcs.extraction.workers import decoded_batches, naming_lost_workers
 from tcs.runtime import Bar, environment, progress_bar, say
 from tcs.splits.counts import describe_labels
+from tcs.splits.followed import followed_in
 from tcs.splits.given_labels import give_labels
 from tcs.store_summary import image_lines, summary_of
 
@@ -52,6 +53,8 @@ def extract(config: ExtractConfig) -> pathlib.Path:
         extraction = prepare(config if ranks.leads else dataclasses.replace(config, dry_run=True))
         if config.dry_run:
             if ranks.leads:
+                for note in extraction.images.notes:
+                    say(note)
                 say(extraction.cost().among(ranks.world_size).describe())
                 say(describe_labels(*extraction.labels))
                 extraction.teacher.announce()
@@ -87,7 +90,9 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
             _run(extraction, writer, ranks)
     is_new = not was_finished
     if config.label_file is not None:
-        found = give_labels(out, config.label_file, extraction.given)
+        recorded = cache.stored_provenance(out) or {}
+        entries = followed_in(recorded).by(config.label_file).entries(recorded)
+        found = give_labels(out, config.label_file, extraction.given, entries)
         is_new |= bool(found.added or found.changed)
     if is_new:
         store = cache.open(out)
@@ -136,8 +141,8 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     }
     run |= {"teacher_seconds_per_image": extraction.forward.seconds_per_image, "device": config.device}
     manifest = writer.close(provenance={"run": run, **counted.to_json()})
-    bad = len(manifest.quarantine)
-    say(f"{config.out}: {manifest.rows:,} rows, {bad} bad images, {run['images_per_second']} images/s.")
+    bad = number_of(len(manifest.quarantine), "bad image")
+    say(f"{config.out}: {manifest.rows:,} rows, {bad}, {run['images_per_second']} images/s.")
     tell_left_out(manifest.quarantine)
 
 
@@ -152,7 +157,7 @@ def _tell_pixels(config: ExtractConfig, writer: cache.StoreWriter, counted: Coun
     sentences = counted.pixels.sentences(config.rules)
     rows = len(writer.plan.keys) - len(writer.quarantine)
     if sentences and counted.pixels.images < rows:
-        say(f"of {counted.pixels.images:,} of the {rows:,} images, as an earlier release decoded the others:")
+        say(f"of {counted.pixels.images:,} of the {rows:,} images; the others were not counted:")
     for sentence in sentences:
         say(sentence)
 

@@ -30,8 +30,12 @@ FRAMES, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 FRAME_SIZE = struct.Struct(">HH").unpack_from  # height, width
 PIXELS_A_BYTE = 8 * 8 * 8
 MOST_SCANS = 500  # of progressive files: cameras and programs make about ten, and each costs as much as an image
-SCAN_START = b"\xff\xda"  # never among coded pixels, where a zero follows 0xFF
+SCAN_START = (
+    b"\xff\xda"  # never among coded pixels, where a zero follows 0xFF; but anywhere in segments and behind the image
+)
 FILL = re.compile(rb"\xff+")
+# A marker that ends coded pixels, or follows a segment: no coded 0xFF (a zero follows), no restart, none without a length
+NEXT_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 
 
 class BadJpegError(Exception):
@@ -104,7 +108,22 @@ def _check_frame(data: bytes, place: int, kind: int) -> None:
     height, width = FRAME_SIZE(data, place + 5)
     if height * width > PIXELS_A_BYTE * len(data):
         raise BadJpegError(f"{width} x {height} pixels by its header, and {len(data):,} bytes, which cannot hold them")
-    if kind == PROGRESSIVE and (scans := data.count(SCAN_START)) > MOST_SCANS:
+    if kind != PROGRESSIVE or data.count(SCAN_START) <= MOST_SCANS:  # never fewer than there are scans
+        return
+    scans = _scans(data, place)
+    if scans > MOST_SCANS:
         raise BadJpegError(
             f"{scans:,} scans, as decompression bombs have them; {MOST_SCANS} are the most that are decoded"
         )
+
+
+def _scans(data: bytes, place: int) -> int:
+    """How many scans a decoder meets from the segment at `place` on, which goes by the lengths of segments and stops at the image's end."""
+    scans = 0
+    while (found := NEXT_MARKER.search(data, place)) is not None:
+        kind, place = data[found.start(1)], found.end()
+        if kind == END:
+            break
+        scans += kind == SCAN
+        place += int.from_bytes(data[place : place + 2], "big")
+    return scans

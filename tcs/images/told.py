@@ -37,6 +37,20 @@ class PixelCounts:
             for kind in done:
                 self._add(kind, 1, [key])
 
+    def remove(self, images: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Take images out of the counts."""
+        for key, done in images:
+            self.images -= 1
+            for kind in done:
+                self.counts[kind] -= 1
+                if key in self.keys[kind]:
+                    self.keys[kind].remove(key)
+        self.counts = +self.counts
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Name images by other keys than before."""
+        self.keys = {kind: [names.get(key, key) for key in keys] for kind, keys in self.keys.items()}
+
     def take(self, found: Mapping[str, Any]) -> None:
         """Add what another process counted."""
         self.images += found["images"]

@@ -13,19 +13,23 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.config.pixels import PixelRules
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 from tcs.images.decode import BadImageError, decode_image
 from tcs.images.listing import ImageList, natural_key
 from tcs.images.stored import rules_of
 from tcs.runtime import progress_bar
 
 LISTED = 5
+# of one image, and of more
 WORDS = {
-    "added": "are new",
-    "changed": "have other content",
-    "moved": "are known under another name, and keep their features",
-    "mended": "could not be read before, and can now",
-    "relabelled": "have another class",
+    "added": ("is new", "are new"),
+    "changed": ("has other content", "have other content"),
+    "moved": (
+        "is known under another name, and keeps its features",
+        "are known under another name, and keep their features",
+    ),
+    "mended": ("could not be read before, and can now", "could not be read before, and can now"),
+    "relabelled": ("has another class", "have another class"),
 }
 
 
@@ -36,7 +40,8 @@ class StoreChanges:
     `added` and `changed` have content that no row has, or (`changed`) that another row has; `moved` have the content of a row that goes
     by another key; `mended` were in quarantine and can be read now; `relabelled` have another class than they were extracted with;
     `gone` are in the store and not in the data set, under no name. `row_P` int64 is the row of the store that holds the features of an
-    input, -1 where the teacher has to see it. `inputs` is the digest of all this comes from.
+    input, -1 where the teacher has to see it. `inputs` is the digest of all this comes from. `labels_added`, `labels_corrected` and
+    `labels_removed` are the keys whose label the label file changes in the store.
     """
 
     added: tuple[str, ...]
@@ -52,6 +57,9 @@ class StoreChanges:
     inputs: str
     rows_before: int
     classes_before: frozenset[str]
+    labels_added: tuple[str, ...] = ()
+    labels_corrected: tuple[str, ...] = ()
+    labels_removed: tuple[str, ...] = ()
 
     @property
     def is_none(self) -> bool:
@@ -75,16 +83,18 @@ class StoreChanges:
         return {name: len(getattr(self, name)) for name in kinds} | {"kept": int((self.row_P >= 0).sum())}
 
     def to_json(self) -> dict[str, Any]:
-        """Every key by kind, and how many rows of the store go on."""
+        """Every key by kind, those whose label changes too, and how many rows of the store go on."""
         counts = self.counts
-        return {name: list(getattr(self, name)) for name in counts if name != "kept"} | {"kept": counts["kept"]}
+        names = (*(name for name in counts if name != "kept"), "labels_added", "labels_corrected", "labels_removed")
+        return {name: list(getattr(self, name)) for name in names} | {"kept": counts["kept"]}
 
     def describe(self, data: str) -> list[str]:
         """One line for each kind that there is, the first few keys named, and one for what stays."""
-        words = WORDS | {"gone": "are gone, and kept" if self.keeps_gone else "are gone, and left out"}
+        what = "kept" if self.keeps_gone else "left out"
+        words = WORDS | {"gone": (f"is gone, and {what}", f"are gone, and {what}")}
         told = [
-            f"{data}: {len(keys):,} images {text}: {listed(keys, LISTED)}."
-            for name, text in words.items()
+            f"{data}: {number_of(len(keys), 'image')} {texts[len(keys) != 1]}: {listed(keys, LISTED)}."
+            for name, texts in words.items()
             if (keys := getattr(self, name))
         ]
         lost, new = sorted(self.lost_classes), sorted(set(self.plan.classes) - self.classes_before)

@@ -50,6 +50,7 @@ def _open_facts(folder: pathlib.Path) -> dict[str, Any]:
         "feature_bytes": None,
         "image_bytes": None,
         "duplicates": None,
+        "quarantine": _as_json(cache.standing_quarantine(folder)),
         **recorded(manifest.provenance),
     }
 
@@ -88,6 +89,10 @@ def _planned(path: pathlib.Path, manifest: cache.Manifest, labels: Sequence[int]
         "shards": plan.shard_count,
         "made_from": dict(plan.identity),
         "gate": manifest.gate,
-        "quarantine": [{"key": entry.key, "reason": entry.reason} for entry in manifest.quarantine],
+        "quarantine": _as_json(manifest.quarantine),
         "provenance": dict(manifest.provenance),
     }
+
+
+def _as_json(quarantine: Sequence[cache.Quarantined]) -> list[dict[str, str]]:
+    return [{"key": entry.key, "reason": entry.reason} for entry in quarantine]

@@ -1,26 +1,31 @@
-"""What an update takes over from the store that it follows: options, provenance, counts of images."""
+"""What an update takes over from the store that it follows: options, provenance, counts of images.
+
+Legend: N rows of the store, n some of them, P inputs of the new plan.
+"""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import cache
 from tcs.config.extract import FITTED_PROJECTIONS, ExtractConfig, as_json
 from tcs.config.update import UpdateConfig
 from tcs.coordinates.lineage import earlier_rows
 from tcs.errors import ArtefactError
-from tcs.extraction.counted import Counted
+from tcs.extraction.counted import Counted, counted_in
 from tcs.extraction.plan import Extraction
 from tcs.extraction.seen import SeenImages, look_at
-from tcs.images.decode import decode_image
+from tcs.images.decode import BadImageError, decode_told
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_config, require_path
 from tcs.images.stored import rules_of
 from tcs.images.told import PixelCounts
 from tcs.maintenance.changes import StoreChanges
 from tcs.runtime import environment, progress_bar
-from tcs.store_summary import recorded
+from tcs.splits.followed import Followed
+from tcs.store_summary import PIXELS, SEEN
 from tcs.teacher.source import teacher_to_run
 
 
@@ -49,7 +54,7 @@ def recorded_options(config: UpdateConfig, store: cache.Store) -> ExtractConfig:
 
 
 def provenance_of(
-    config: UpdateConfig,
+    followed: Followed,
     options: ExtractConfig,
     store: cache.Store,
     images: ImageList,
@@ -59,8 +64,10 @@ def provenance_of(
     """As of an extraction, and beside it where the rows come from that were not extracted now."""
     before = store.manifest.provenance
     earlier = [{"identity": identity, "rows": rows} for identity, rows in earlier_rows(store).items()]
+    recorded = {"config": as_json(_recorded(options, changes.plan))}
     return {
-        "config": as_json(_recorded(config, options, changes.plan)),
+        **recorded,
+        **followed.entries(recorded),
         "data": dict(images.origin),
         "teacher": before.get("teacher", {}) if work is None else dict(work.teacher.provenance),
         "environment": environment(),
@@ -75,53 +82,61 @@ def provenance_of(
     }
 
 
-def _recorded(config: UpdateConfig, options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
+def _recorded(options: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
     """The options by which the store can be extracted again: a fitted projection is that of as many images as it was fitted to."""
-    if config.label_file is not None and options.label_file is not None:
-        options = dataclasses.replace(options, label_file=config.label_file)
     facts = [fact for fact in plan.identity.get("projections", {}).values() if fact["method"] in FITTED_PROJECTIONS]
     if not facts or options.projection_from is not None:
         return options
     return dataclasses.replace(options, projection_images=facts[0]["images"])
 
 
-def seen_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> dict[str, Any]:
-    """What was counted of the images: of those extracted for the update, and of all before, less those that went.
+def counts_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> dict[str, Any]:
+    """What was counted of the images, as entries of the provenance: of those extracted now, and of all before, less those that went.
 
-    Of the latter alone where the store keeps the original images, for they have to be looked at again; else, where some went, of those
-    extracted now.
+    Rows that went, or go by several names now, are looked at again, for which the store has to keep the original images, and all of
+    them have to be counted. Else the counts are of those extracted now alone; they say of how many images they are.
     """
-    found = SeenImages()
-    found.add_counts(counted.seen.to_json())
-    before = recorded(store.manifest.provenance)["seen"]
     uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
     odd_n = np.flatnonzero(uses_N != 1).tolist()
-    if before is None or before["images"] != len(store) or (odd_n and store.manifest.plan.images != "original"):
-        return found.to_json()
-    found.add_counts(before)
-    names = _names_by_row(store, changes)
-    with progress_bar(len(odd_n), "count images", "images") as bar:
-        for row in odd_n:
-            data = store.image_bytes(row)
-            seen = look_at(data, decode_image(data, rules_of(store)))
-            if uses_N[row]:
-                found.add((key, seen) for key in names[row][1:])
-            else:
-                found.remove([(store.keys[row], seen)])
-            bar.advance(1)
-    found.rename({store.keys[row]: keys[0] for row, keys in names.items()})
+    before, found = counted_in([store.manifest.provenance]), Counted()
+    keeps = store.manifest.plan.images == "original"
+    known = [part for part in (before.seen, before.pixels) if not odd_n or (keeps and part.images == len(store))]
+    facts = _looked_at(store, odd_n) if known else None
+    if facts is not None:
+        names = _names_by_row(store, changes)
+        for part in known:
+            _follow(part, store, uses_N, names, facts[type(part)])
+            found.take({SEEN if part is before.seen else PIXELS: part.to_json()})
+    found.take(counted.to_json())
     return found.to_json()
 
 
-def pixels_of(store: cache.Store, changes: StoreChanges, counted: Counted) -> PixelCounts:
-    """What was done to make pixels: of the images extracted for the update, and of all before where each of them is still there once."""
-    found = PixelCounts()
-    found.take(counted.pixels.to_json())
-    before = recorded(store.manifest.provenance)["pixels"]
-    uses_N = np.bincount(changes.row_P[changes.row_P >= 0], minlength=len(store))
-    if before is not None and before.keys() >= {"images", "counts", "keys"} and (uses_N == 1).all():
-        found.take(before)
-    return found
+def _looked_at(store: cache.Store, rows_n: list[int]) -> dict[type, dict[int, Any]] | None:
+    """What `SeenImages` and `PixelCounts` count of these rows; None where one of them cannot be decoded (any more)."""
+    seen, done = {}, {}
+    with progress_bar(len(rows_n), "count images", "images") as bar:
+        for row in rows_n:
+            data = store.image_bytes(row)
+            try:
+                decoded = decode_told(data, rules_of(store))
+            except BadImageError:
+                return None
+            seen[row], done[row] = look_at(data, decoded.image), decoded.done
+            bar.advance(1)
+    return {SeenImages: seen, PixelCounts: done}
+
+
+def _follow(
+    part: SeenImages | PixelCounts,
+    store: cache.Store,
+    uses_N: NDArray[np.int64],
+    names: dict[int, list[str]],
+    facts: dict[int, Any],
+) -> None:
+    """Take what went out of counts of all rows, name the rest as it is named now, and add rows that go by more names than one."""
+    part.remove((store.keys[row], fact) for row, fact in facts.items() if not uses_N[row])
+    part.rename({store.keys[row]: keys[0] for row, keys in names.items()})
+    part.add((key, fact) for row, fact in facts.items() for key in names.get(row, ())[1:])
 
 
 def _names_by_row(store: cache.Store, changes: StoreChanges) -> dict[int, list[str]]:

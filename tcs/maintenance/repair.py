@@ -41,7 +41,7 @@ def repair(config: RepairConfig) -> cache.Verification:
     if not (found.bad_shards or found.bad_manifest or found.state == "open"):
         return found  # only files that belong to no part of the store, which are not ours to delete
     value = manifest_value(store)
-    options = _extract_config(config, value)
+    options = _extract_config(config, value, is_closed=found.state == "closed")
     is_lost = found.state == "unreadable"  # then nothing of the plan on disk is believed
     extraction = prepare(dataclasses.replace(options, overwrite=is_lost))
     _discard(store, found, extraction, value)
@@ -76,7 +76,7 @@ def manifest_value(store: pathlib.Path) -> dict[str, Any]:
     return value
 
 
-def _extract_config(config: RepairConfig, value: dict[str, Any]) -> ExtractConfig:
+def _extract_config(config: RepairConfig, value: dict[str, Any], *, is_closed: bool) -> ExtractConfig:
     store = pathlib.Path(config.store)
     changes = {
         "data": config.data,
@@ -87,8 +87,9 @@ def _extract_config(config: RepairConfig, value: dict[str, Any]) -> ExtractConfi
     options = recorded_config(store, value.get("provenance"), changes)
     require_path(options.data, "--data", store)
     require_path(options.teacher_checkpoint, "--teacher-checkpoint", store)
-    if options.label_file is not None and not pathlib.Path(options.label_file).exists():
-        options = dataclasses.replace(options, label_file=None)  # its labels stand in the manifest
+    is_there = options.label_file is not None and pathlib.Path(options.label_file).exists()
+    if is_closed or not is_there:  # its labels stand in the manifest, and it may say others by now
+        options = dataclasses.replace(options, label_file=None)
     return dataclasses.replace(options, teacher=teacher_to_run(options.teacher, config.teacher))
 
 

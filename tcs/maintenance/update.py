@@ -19,7 +19,7 @@ from tcs.artefact import differences, plain_json
 from tcs.config.extract import ExtractConfig
 from tcs.config.stage import takes
 from tcs.config.update import UpdateConfig
-from tcs.errors import ArtefactError, ConfigError, DataError
+from tcs.errors import ArtefactError, ConfigError, DataError, number_of
 from tcs.extraction.cost import Cost, estimate_cost
 from tcs.extraction.counted import counted_in
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
@@ -31,7 +31,7 @@ from tcs.images.listing import ImageList
 from tcs.images.recorded import require_path
 from tcs.images.sources import open_images
 from tcs.maintenance.changes import StoreChanges, find_changes
-from tcs.maintenance.heritage import pixels_of, provenance_of, recorded_options, seen_of
+from tcs.maintenance.heritage import counts_of, provenance_of, recorded_options
 from tcs.maintenance.labels_now import (
     LabelsNow,
     follow_labels,
@@ -43,7 +43,7 @@ from tcs.maintenance.labels_now import (
 from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 from tcs.splits.counts import describe_labels
-from tcs.store_summary import PIXELS, SEEN, image_lines, summary_of
+from tcs.store_summary import image_lines, summary_of
 
 
 @takes(UpdateConfig)
@@ -68,15 +68,20 @@ def _updated(
 ) -> StoreChanges:
     options = recorded_options(config, store)
     images = open_images(options)
-    given = given_labels(config, options, images)
+    for note in images.notes:
+        say(note)
+    given = given_labels(config, store, images)
     changes = find_changes(store, images, keep_gone=config.keep_gone)
     images = dataclasses.replace(
         images, keys=changes.plan.keys, labels=changes.plan.labels, classes=changes.plan.classes
     )
     for line in changes.describe(options.data):
         say(line)
-    labels = labels_now(store, changes, given, options)
+    labels = labels_now(store, changes, given, is_planned=config.dry_run)
+    changes = labels.among(changes)
     tell_labels(labels)
+    if config.dry_run and labels.are_others:
+        say(*labels.sentence(config.store, is_planned=True))
     if changes.is_none:
         _leave(config, store, labels, replacement)
         return changes
@@ -90,7 +95,7 @@ def _updated(
         say(f"to be extracted: {_cost(work, changes).describe()}")
     if config.dry_run:
         return changes
-    _write(out, options, provenance_of(config, options, store, images, changes, work), store, changes, work)
+    _write(out, options, provenance_of(labels.followed, options, store, images, changes, work), store, changes, work)
     take_over_labels(out, store, labels, config)
     add_gate(out)
     done = cache.open(out)
@@ -110,11 +115,11 @@ def _leave(
     replacement: cache.Replacement | None,
 ) -> None:
     """Say that there is nothing to do, but for labels that a file has gained, changed or lost."""
-    rest = "but for their labels" if labels.are_fewer else "nothing to do"
+    rest = "but for their labels" if labels.are_others else "nothing to do"
     say(f"{store.path} is what would be made of these images now; {rest}.")
     if replacement is not None:
         replacement.release()
-        if follow_labels(store.path, labels):
+        if follow_labels(store, labels):
             add_gate(store.path)
     elif config.out is not None:
         say(f"{config.out} is not written.")
@@ -179,9 +184,8 @@ def _write(
         seconds = time.perf_counter() - start
         run = {"images": total, "seconds": round(seconds, 3)}
         counted = counted_in(writer.notes().values())
-        counts = {SEEN: seen_of(store, changes, counted), PIXELS: pixels_of(store, changes, counted).to_json()}
-        manifest = writer.close(provenance={"run": run, **counts})
-    say(f"{manifest.rows:,} rows, {len(manifest.quarantine)} bad images.")
+        manifest = writer.close(provenance={"run": run, **counts_of(store, changes, counted)})
+    say(f"{manifest.rows:,} rows, {number_of(len(manifest.quarantine), 'bad image')}.")
     tell_left_out(manifest.quarantine)
     for sentence in counted.pixels.sentences(options.rules):
         say(sentence)

@@ -11,7 +11,7 @@ from typing import Any
 import cache
 from tcs.config.extract import DataConfig
 from tcs.config.names import finder
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_data
 from tcs.images.sources import open_images
@@ -45,8 +45,12 @@ class Drift:
     def describe(self) -> list[str]:
         """The result in words: one line for each kind of difference, the first few keys named."""
         told = [
-            f"{self.data}: {len(keys)} images {what}: {listed(keys, LISTED)}"
-            for keys, what in ((self.changed, "have changed"), (self.missing, "are missing"), (self.new, "are new"))
+            f"{self.data}: {number_of(len(keys), 'image')} {verbs[len(keys) != 1]} {what}: {listed(keys, LISTED)}"
+            for keys, verbs, what in (
+                (self.changed, ("has", "have"), "changed"),
+                (self.missing, ("is", "are"), "missing"),
+                (self.new, ("is", "are"), "new"),
+            )
             if keys
         ]
         return told or [f"{self.data}: all {self.compared} images are those that the store was made from."]

@@ -14,34 +14,39 @@ import cache
 from tcs.config.labelling import LabelConfig
 from tcs.config.names import finder, same_form
 from tcs.config.stage import takes
-from tcs.errors import DataError, did_you_mean, either
+from tcs.errors import DataError, did_you_mean, either, listed, number_of
 from tcs.ordinary import read_ordinary
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
+from tcs.splits.followed import followed_in
 from tcs.splits.label_file import LabelLine, read_label_lines
 
 OPTION = "--label-file"
 NEAREST = 3
+LISTED = 5
 
 
-def read_given_labels(path: str, keys: Sequence[str], origin: Mapping[str, Any], where: str) -> dict[str, str]:
+def read_given_labels(
+    path: str, keys: Sequence[str], origin: Mapping[str, Any], where: str, former: Iterable[str] = ()
+) -> dict[str, str]:
     """Key -> class name of every image that the file labels, in its order; a line may stand there twice.
 
     An image is named by its key, by its key without the class folder, or by its path (`origin` says where the images lie, as
-    stores record it). DataError: the file cannot be read or labels nothing, a line names no image of `where`, an image has two
-    classes.
+    stores record it). What is none of `keys` may be one of the `former`. DataError: the file cannot be read or labels nothing, a line
+    names no image of `where`, an image has two classes.
     """
     lines = read_label_lines(path, OPTION)
     if not lines:
         raise DataError(
             f"{path} labels no image; write lines `class key`, or fill in the column class of a table with a column key or path."
         )
-    find, roots = finder(keys), roots_of(origin)
+    finders, roots = (finder(keys), finder(former)), roots_of(origin)
     spelling: dict[str, str] = {}
     found: dict[str, str] = {}
     first: dict[str, LabelLine] = {}
     for line in lines:
-        key = next((known for text in _spellings(line, roots) if (known := find(text)) is not None), None)
+        meant = (find(text) for find in finders for text in _spellings(line, roots))
+        key = next((known for known in meant if known is not None), None)
         name = spelling.setdefault(same_form(line.name), line.name)
         if key is None:
             raise DataError(f"{line.place} names '{line.key}', which is no image of {where}.{_nearest(line.key, keys)}")
@@ -64,24 +69,51 @@ def roots_of(origin: Mapping[str, Any]) -> dict[str, str]:
 
 
 def give_labels(
-    store: str | os.PathLike[str], path: str, names: Mapping[str, str], gone: Mapping[str, str | None] | None = None
+    store: str | os.PathLike[str], path: str, names: Mapping[str, str], provenance: Mapping[str, Any] | None = None
 ) -> cache.LabelChanges:
     """Label the images (by key) of a closed store as `names` says, read from the file `path`, and say what changed.
 
-    `gone` are images that the file labels no more, with what they are without it.
+    `provenance` are entries that the store is to record instead of those of the same names.
     """
+    found = set_given(store, path, names, provenance=provenance)
+    say(label_sentence(store, path, len(names), (found.added, found.changed, found.removed)))
+    return found
+
+
+def set_given(
+    store: str | os.PathLike[str],
+    path: str,
+    names: Mapping[str, str],
+    gone: Mapping[str, str | None] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> cache.LabelChanges:
+    """The same without a word. `gone` are images that the file labels no more, with what they are without it."""
     digest = cache.digest_of_bytes(read_ordinary(path))
     stored = cache.stored_labels(store)
     spelled = as_spelled(names, () if stored is None else stored[1])
-    found = cache.set_labels(
-        store, {**(gone or {}), **spelled}, source={"file": path, "digest": digest, "environment": environment()}
-    )
-    if found.added or found.changed or found.removed:
-        removed = f", {found.removed:,} taken away" if found.removed else ""
-        say(f"{store}: {found.added:,} labels added and {found.changed:,} corrected{removed} by {path}.")
-    else:
-        say(f"{store}: all {found.same:,} labels of {path} are there already.")
-    return found
+    source = {"file": path, "digest": digest, "environment": environment()}
+    return cache.set_labels(store, {**(gone or {}), **spelled}, source=source, provenance=provenance)
+
+
+def label_sentence(
+    store: str | os.PathLike[str], path: str, count: int, changes: tuple[int, int, int], *, is_planned: bool = False
+) -> str:
+    """What the `count` labels of a file change in a store: how many are added, corrected and taken away."""
+    added, changed, removed = changes
+    if not any(changes):
+        labels = "the label" if count == 1 else f"all {count:,} labels"
+        return f"{store}: {labels} of {path} {'is' if count == 1 else 'are'} there already."
+    taken = f", {removed:,} taken away" if removed else ""
+    would = " would be" if is_planned else ""
+    return f"{store}: {number_of(added, 'label')}{would} added and {changed:,} corrected{taken} by {path}."
+
+
+def passed_over(path: str, keys: Iterable[str]) -> str:
+    """The note on lines of a label file for images that have left the data set."""
+    named = sorted(keys)
+    verb, lines = ("is", "its line is") if len(named) == 1 else ("are", "their lines are")
+    images = f"{number_of(len(named), 'image')} that it names"
+    return f"{path}: {images} {verb} in the data no more; {lines} passed over: {listed(named, LISTED)}."
 
 
 def as_spelled(names: Mapping[str, str], classes: Iterable[str]) -> dict[str, str]:
@@ -100,8 +132,13 @@ def label_store(config: LabelConfig) -> cache.LabelChanges:
     """
     opened = cache.open(config.store)
     origin = opened.manifest.provenance.get("data")
-    keys = opened.manifest.plan.keys
-    names = read_given_labels(config.label_file, keys, origin if isinstance(origin, Mapping) else {}, config.store)
+    keys, gone = opened.manifest.plan.keys, followed_in(opened.manifest.provenance).gone
+    roots = origin if isinstance(origin, Mapping) else {}
+    named = read_given_labels(config.label_file, keys, roots, config.store, gone)
+    passed = set(named).difference(keys)
+    if passed:
+        say(passed_over(config.label_file, passed))
+    names = {key: name for key, name in named.items() if key not in passed}
     found = give_labels(config.store, config.label_file, names)
     after = cache.open(config.store)
     say(f"{config.store}: {describe_labels(after.labels_N, after.classes)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tcs.errors import listed
+from tcs.errors import listed, number_of
 
 LISTED = 10
 Stamp = tuple[int, int] | None
@@ -100,7 +100,8 @@ def lines(found: Mapping[str, Any]) -> dict[str, str]:
         "gate": "not run"
     }
     bad = [f"{entry['key']} ({entry['reason']})" for entry in found["quarantine"]]
-    told["quarantine"] = f"{len(bad)}: {listed(bad, LISTED)}" if bad else "none"
+    so_far = "" if found["state"] == "closed" else " so far"
+    told["quarantine"] = f"{len(bad)}{so_far}: {listed(bad, LISTED)}" if bad else f"none{so_far}"
     return told | ({"quarantine by reason": by_reason(found["quarantine"])} if len(bad) > 1 else {})
 
 
@@ -113,7 +114,7 @@ def _state(found: Mapping[str, Any]) -> str:
 def _rows(found: Mapping[str, Any]) -> str:
     if found["rows"] is None:
         return f"{found['inputs']:,} inputs planned"
-    return f"{found['rows']:,} in {found['shards']} shards; {found['unlabelled']:,} without a label"
+    return f"{found['rows']:,} in {number_of(found['shards'], 'shard')}; {found['unlabelled']:,} without a label"
 
 
 def _classes(found: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ def _without(
     store: str, keys: list[str] | None, exclude: str | None, kinds: tuple[str, ...], top: int | None
 ) -> list[str] | None:
     """`keys` (None: all of the store) less those that a table of an audit names; one line says how many that are."""
-    from tcs.errors import DataError, require
+    from tcs.errors import DataError, number_of, require
 
     if exclude is None:
         require(not kinds and top is None, "--exclude-kind and --exclude-top have no effect without --exclude.")
@@ -111,7 +111,9 @@ def _without(
     kept = [key for key in (opened.keys if keys is None else keys) if key not in dropped]
     if not kept:
         raise DataError(f"--exclude {exclude} names every image; nothing would be left. Exclude fewer.")
-    say(f"{len(dropped):,} images are left out by {exclude} ({', '.join(config.kinds)}).")
+    say(
+        f"{number_of(len(dropped), 'image')} {'is' if len(dropped) == 1 else 'are'} left out by {exclude} ({', '.join(config.kinds)})."
+    )
     return kept
 
 
