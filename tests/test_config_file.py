@@ -231,7 +231,7 @@ def test_a_missing_file_a_folder_and_a_second_file_are_named(tmp_path: pathlib.P
 
 
 def test_a_file_that_goes_away_is_named(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_path: str) -> bytes:
+    def refuse(_path: str, _most_bytes: int) -> bytes:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("tcs.ordinary.read_ordinary", refuse)

@@ -138,7 +138,10 @@ def source(name: str, size: int, kwargs: dict[str, Any]) -> torch.nn.Module:
 
 
 def loaded(name: str, path: pathlib.Path | None, size: int, **options: Any) -> Teacher:
-    options = {"readouts": ("avg", "pool")} | options
+    options = {
+        "readouts": ("avg", "pool"),
+        "teacher_channels_last": False,
+    } | options  # the other layout rounds otherwise
     file = None if path is None else str(path)
     return load_teacher(
         ExtractConfig(data="d", out="o", teacher=name, teacher_checkpoint=file, img_size=size, **options)
