@@ -184,6 +184,8 @@ def test_images_are_named_by_key_by_path_or_without_their_class(tmp_path, monkey
     }
     found = {"a/1.png": "x", "pool/7.png": "y"}
     assert given(tmp_path, "key,class\na/1.png,x\npool/7.png,y\n", origin) == found
+    joined = "path,class\na/1.png,x\nkey,rank,reason,class\npool/7.png,1,stands for 2 images,y\npool/8.png,2,far,\n"
+    assert given(tmp_path, joined, origin) == found
     assert given(tmp_path, "path,class\r\nmy/data//a/1.png,x\r\nmore/pool/7.png,y\r\n", origin) == found
     for between in ",;\t":
         lines = (("class", "path"), ("x", f"{tmp_path}/my/data/a/1.png"), ("y", "./more/pool/7.png"))

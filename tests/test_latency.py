@@ -90,6 +90,8 @@ def test_comparisons_divide_the_right_way() -> None:
             "against": against,
             "device": device,
             "latency_ms": milliseconds,
+            "latency_ms_low": 0.9 * milliseconds,
+            "latency_ms_high": 1.8 * milliseconds,
             "infer_samples_per_sec": rate,
             "infer_gmacs": None if against else 0.5,
             "param_count": 10.0 if against else 2.0,
@@ -98,6 +100,11 @@ def test_comparisons_divide_the_right_way() -> None:
     rows = [row("s", False, 2.0, 300.0), row("s", False, 1.0, 900.0, "H200"), row("t", True, 10.0, 50.0)]
     assert comparison(rows) == [
         "s against t (cpu): 5.0 times as fast for one image, 6.0 times in batches, 1 / 5.0 of its parameters."
+    ]
+    shaken = [rows[0] | {"latency_ms_high": 2.0}, rows[1], rows[2] | {"latency_ms_high": 400.0}]
+    assert comparison(shaken)[1:] == [
+        "Not to be quoted: the quartiles of t lie more than 2 times apart, as on a busy machine. Close other programs, or ask for "
+        "--threads 1 and more --seconds."
     ]
     # A student and what was exported of it have one name, and two places.
     twins = [rows[0], rows[0] | {"path": "s.onnx"}, *rows[1:]]

@@ -140,6 +140,7 @@ def test_from_a_folder_to_files_that_others_load(
     (next_line,) = [line for line in closing.splitlines() if line.startswith("  tcs suggest ")]
     assert tcs(capsys, *shlex.split(next_line)[1:])[0] == 0
     assert len(table((work / "next.csv").read_text())) == 20
+    assert (work / "next.jpg").exists()
 
     # More labels: no second pass of the teacher, another student.
     before = cache.open(work / "train.store")

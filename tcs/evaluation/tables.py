@@ -23,7 +23,9 @@ def shown(row: dict[str, Any]) -> list[str]:
 
 
 def _summary(row: dict[str, Any]) -> str:
-    seen = f"; {row['seen']:,} of them SEEN in training or fitting" if row["seen"] else ""
+    seen = (
+        f"; {row['seen']:,} of them SEEN in training or fitting" if row["seen"] else "; none of them seen in training"
+    )
     if row["seen"] is None:
         seen = "; whether any of them were seen in training only its run could tell"
     by = f" (ridge probe of {row['probe_rows']:,} images of {row['probe']})" if "probe" in row else ""

@@ -22,7 +22,7 @@ from torch import nn
 
 from tcs.config.inference import LatencyConfig
 from tcs.config.stage import takes
-from tcs.errors import ConfigError, ModelError
+from tcs.errors import ConfigError, ModelError, listed
 from tcs.images.stored import cores
 from tcs.inference.card import Card
 from tcs.inference.model import UsableModel, of_module
@@ -182,6 +182,9 @@ def names_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [row["model"] if len(places[row["model"]]) == 1 else row["path"] for row in rows]
 
 
+UNSTEADY = 2  # upper quartile by lower one
+
+
 def comparison(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A sentence for every model and each it is held against, on one device: how many times as fast, with how much arithmetic."""
     lines, called = [], names_of(rows)
@@ -197,6 +200,16 @@ def comparison(rows: Sequence[dict[str, Any]]) -> list[str]:
                 f"{name} against {other['model']} ({row['device']}): {latency:.1f} times as fast for one image, "
                 f"{throughput:.1f} times in batches{macs}{parameters}."
             )
+    unsteady = [
+        name
+        for row, name in zip(rows, called, strict=True)
+        if row["latency_ms_high"] > UNSTEADY * row["latency_ms_low"]
+    ]
+    if lines and unsteady:
+        lines.append(
+            f"Not to be quoted: the quartiles of {listed(unsteady)} lie more than {UNSTEADY} times apart, as on a busy machine. "
+            "Close other programs, or ask for --threads 1 and more --seconds."
+        )
     return lines
 
 

@@ -1,6 +1,7 @@
 """`tcs distill`: images in, students and a table out. Every stage is the function of its own command, and is resumed by a rerun."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import shlex
@@ -151,6 +152,12 @@ def _names(config: DistillConfig, plan: ChainPlan) -> tuple[str, ...]:
     return tuple(name for name, is_asked in asked.items() if is_asked)
 
 
+def _next_table(folder: pathlib.Path) -> pathlib.Path:
+    """A name for the next table of images to label: those of earlier rounds hold somebody's classes."""
+    names = (f"next{'' if number == 1 else number}.csv" for number in itertools.count(1))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
 def _closing(config: DistillConfig, stages: Stages) -> str:
     """What it took, where the files are, and what to run next."""
     places, store = config.places, cache.open(config.places.train_store)
@@ -169,9 +176,9 @@ def _closing(config: DistillConfig, stages: Stages) -> str:
             "",
             f"Next, label what helps most of the {unlabelled:,} images without a label, and run this again with them:",
         ]
-        lines += [
-            f"  tcs suggest {_quoted(asked)} --n {min(20, unlabelled)}{given} --out {_quoted(places.out / 'next.csv')}"
-        ]
+        table = _next_table(places.out)
+        sheet = f"--sheet {_quoted(table.with_suffix('.jpg'))}"
+        lines += [f"  tcs suggest {_quoted(asked)} --n {min(20, unlabelled)}{given} --out {_quoted(table)} {sheet}"]
     else:
         lines += ["", "Next, score the students on other images:", f"  tcs eval {_quoted(places.run)} DATA"]
     return "\n".join(lines)

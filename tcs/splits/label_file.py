@@ -2,9 +2,9 @@
 of CoOp's splits, of whose entries `[path, number, class]` the list `train` is read.
 
 The form is told by the first line. In a table, which a spreadsheet may have saved (with commas, semicolons or tabs, with or without
-a byte-order mark, with the line ends of any system), rows without a class are not labelled yet and are passed over, as are further
-header lines: files of several rounds may be joined end to end. A `class key` line is cut at its first tab, or without a tab at its
-first space.
+a byte-order mark, with the line ends of any system), rows without a class are not labelled yet and are passed over. A further header
+line begins another table, with columns of its own: files of several rounds may be joined end to end. A `class key` line is cut at its
+first tab, or without a tab at its first space.
 """
 
 import codecs
@@ -179,9 +179,13 @@ def _table_lines(path: str | pathlib.Path, text: str, delimiter: str) -> Iterato
     header = next(table)
     key_column, class_column = header.index(KEY if KEY in header else PATH), header.index(CLASS)
     for values in table:
+        if CLASS in values and not {KEY, PATH}.isdisjoint(values):  # of the next table, whose columns may be others
+            header = values
+            key_column, class_column = header.index(KEY if KEY in header else PATH), header.index(CLASS)
+            continue
         cells = values + [""] * (len(header) - len(values))
         name, key, number = cells[class_column].strip(), cells[key_column], table.line_num
-        if not name or values == header:
+        if not name:
             continue
         if not key:
             raise DataError(
