@@ -269,7 +269,9 @@ def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
                 axes.plot(*zip(*points, strict=True), marker="o", label=stage, color=f"C{stages.index(stage)}")
         axes.set(xscale="log", yscale="log", xlabel="rows", ylabel=unit)
         axes.tick_params(axis="x", which="minor", labelbottom=False)
-    figure.axes[0].legend(fontsize=7)
+    named = next((axes for axes in figure.axes if axes.get_legend_handles_labels()[0]), None)
+    if named is not None:  # of tiny stores all seconds may be 0.0
+        named.legend(fontsize=7)
     save_figure(figure, path)
 
 

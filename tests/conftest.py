@@ -32,20 +32,20 @@ def pytest_configure(config: pytest.Config) -> None:
 # Files that kill, launch, compile or read every source file, most of them by starting processes: `make test-slow`. `make test` is the
 # others. Longest first.
 SLOW = (
-    "store_faults docs_run doors wheel notebook first_lines train_distributed torchrun export students_trained export_int8 "
-    "whole_use trainer_benchmarks speed_benchmarks online_teacher memory_layout on_gpu_benchmark "
+    "store_faults docs_run doors wheel notebook first_lines train_distributed torchrun export students_trained "
+    "export_int8 whole_use trainer_benchmarks speed_benchmarks online_teacher memory_layout on_gpu_benchmark "
     "pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
     "extract_cut_short many_students_killed honesty submodules pretrain training_options grid_cells compression "
-    "cospress readme"
+    "cospress readme store_packing_kills many_students"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one
 # worker's: it alone starts a fork server, what the tests of such a file share is made once, and what is left for the end, when one
 # worker may find nothing more to take from another, is short.
 LONG = (
-    "update update_labels loading distill many_students streamed_run train grid_claims ranks "
-    "collectives train_refusals look_page teachers_compared training_log store_packing_kills pixel_stores store_exporting strictness "
-    "trainer grid_datasets cell_scores excluded_rows docs_made"
+    "update update_labels loading distill streamed_run train grid_claims ranks collectives train_refusals look_page "
+    "teachers_compared training_log pixel_stores store_exporting strictness trainer grid_datasets cell_scores "
+    "excluded_rows docs_made"
 )
 
 
