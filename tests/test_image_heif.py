@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tcs.images.formats as image_formats
 from tcs.config.pixels import PixelRules
 from tcs.images.decode import BadImageError, decode_image, decode_told
 from tcs.images.folder import list_images
@@ -53,3 +54,29 @@ def test_damaged_heic_ends_in_one_line() -> None:
     data = heic(smooth())
     with pytest.raises(BadImageError, match=r"\S"):
         decode_image(data[: len(data) // 2], PixelRules())
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("libx265.so: failed to map segment from shared object", MemoryError),
+        ("libx265.so: cannot open shared object file", None),
+    ],
+)
+def test_a_library_that_does_not_load_is_blamed_on_no_image(
+    monkeypatch: pytest.MonkeyPatch, said: str, expected: type[Exception] | None
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ImportError(said)
+
+    monkeypatch.setattr(pillow_heif, "register_heif_opener", refuse)
+    registered = image_formats._register_heif.__wrapped__
+    if expected is None:
+        assert registered() is False
+        return
+    monkeypatch.setattr(image_formats, "_register_heif", registered)
+    monkeypatch.setattr("tcs.images.decode.formats", image_formats.formats.__wrapped__)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    with pytest.raises(expected, match="failed to map segment"):
+        decode_image(buffer.getvalue(), PixelRules())

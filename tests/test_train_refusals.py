@@ -15,6 +15,7 @@ from together import CIFAR, CNN, VIT, config
 
 from tcs.cli import main
 from tcs.errors import ResourceError
+from tcs.images.formats import formats
 from tcs.training.memory import naming_memory
 from tcs.training.train import train
 
@@ -215,6 +216,7 @@ def test_other_errors_are_not_taken_for_memory(data: pathlib.Path, error: Except
 
 def train_large(data: pathlib.Path, out: pathlib.Path) -> tuple[int, str, str]:
     """`tcs train` on large images, under a limit of 256 MiB more than the process has."""
+    formats()  # libraries of decoders are there, so that what runs out is the memory of the step
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + 2**28
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

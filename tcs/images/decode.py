@@ -115,8 +115,9 @@ def decode_told(data: bytes, rules: PixelRules) -> Decoded:
         height, width, _ = pixels_HW3.shape
         _check_shape(width, height)
         return _finished_jpeg(markers, Image.fromarray(pixels_HW3), rules)
+    known = formats()  # here, so that no image is blamed for a library that does not load
     try:
-        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats()) as image:
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=known) as image:
             _check_shape(*image.size)
             _check_size(image, len(data))
             return _by_pillow(data, image, rules)

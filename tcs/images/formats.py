@@ -42,6 +42,7 @@ STARTS: Mapping[bytes, str] = {
     b"FUJIFILMCCD-RAW": "a raw photograph",
 }
 
+NO_ROOM = ("failed to map segment", "annot allocate memory")  # what the loader of libraries says where memory is short
 NAMED, KINDS = 3, 8  # files of each kind, kinds of what is no image
 
 
@@ -63,12 +64,17 @@ def extensions() -> frozenset[str]:
 
 @functools.cache
 def _register_heif() -> bool:
-    """Let Pillow read HEIF, by pillow-heif where it is installed."""
+    """Let Pillow read HEIF, by pillow-heif where it is installed. MemoryError where its libraries find no room."""
     try:
         import pillow_heif
-    except ImportError:
+
+        pillow_heif.register_heif_opener(thumbnails=False)  # where a library of it does not load, its first use says so
+    except ModuleNotFoundError:
         return False
-    pillow_heif.register_heif_opener(thumbnails=False)
+    except ImportError as error:
+        if any(map(str(error).count, NO_ROOM)):
+            raise MemoryError(str(error)) from error
+        return False
     return True
 
 
