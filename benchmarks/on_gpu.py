@@ -30,6 +30,18 @@ RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = "12"
 LEAST_SECONDS = 5.0
 TEACHER, WEIGHTS = "vit_small_patch16_224", "teacher.safetensors"
+EXTRACTION = (
+    "--teacher",
+    "vit_base_patch16_224",
+    "--images",
+    "4096",
+    "--batch-size",
+    "256",
+    "--compute-dtype",
+    "bfloat16",
+)
+SIZES = ("--setting", "224x128", "--setting", "64x512", "--setting", "32x1024")
+ONLINE = ("--images", "2048", "--student", "resnet18", "--teacher", "vit_base_patch14_dinov2", "-b", "128")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,80 +61,31 @@ class Part:
 
 def parts(photos: str, scratch: str) -> list[Part]:
     """What is measured, most wanted first."""
-    store, run = f"{scratch}/photos.store", f"{scratch}/run"
-    step = ("--device", "cuda", "--batch-size", "256", "--steps", "10", "--rounds", "5", "--no-small")
-    sizes = ("--setting", "224x128", "--setting", "64x512", "--setting", "32x1024")
-    extraction = ("--teacher", "vit_base_patch16_224", "--device", "cuda", "--images", "4096", "--batch-size", "256")
-    online = ("--images", "2048", "--student", "resnet18", "--teacher", "vit_base_patch14_dinov2", "-b", "128")
-    teacher = ("--teacher", TEACHER, "--teacher-checkpoint", f"{scratch}/{WEIGHTS}", "--device", "cuda")
-    extract = ("extract", photos, "--out", store, *teacher)
-    train = ("train", store, "--model", "resnet18", "--out", run, "--shots", "4", "--steps", "50", "--img-size", "64")
-    ranks = ("--standalone", "--nproc-per-node", "1", "-m", "tcs")
+    store = f"{scratch}/photos.store"
+    teacher = ("--teacher", TEACHER, "--teacher-checkpoint", f"{scratch}/{WEIGHTS}")
+    train = ("--model", "resnet18", "--shots", "4", "--steps", "50", "--img-size", "64", "--out", f"{scratch}/run")
     return [
         Part(name="tests", seconds=120, module="pytest", arguments=("-q", "-m", "gpu", "tests")),
-        Part(
-            name="training-step",
-            seconds=90,
-            module="benchmarks.training_step",
-            arguments=(*step, "--name", "gpu-training-step"),
-        ),
-        Part(
-            name="extraction",
-            seconds=100,
-            module="benchmarks.extraction",
-            arguments=(
-                photos,
-                *extraction,
-                "--compute-dtype",
-                "bfloat16",
-                "--workers",
-                WORKERS,
-                "--name",
-                "gpu-extraction",
-            ),
-        ),
-        Part(
-            name="extract-rank",
-            seconds=60,
-            module="torch.distributed.run",
-            arguments=(*ranks, *extract, "--workers", WORKERS),
-        ),
-        Part(
-            name="train-rank",
-            seconds=60,
-            module="torch.distributed.run",
-            arguments=(*ranks, *train, "--device", "cuda"),
-        ),
-        Part(
-            name="augmentation",
-            seconds=60,
-            module="benchmarks.augmentation",
-            arguments=(*sizes, "--rounds", "7", "--device", "cuda", "--name", "gpu-augmentation"),
-        ),
-        Part(
-            name="online-teacher",
-            seconds=150,
-            module="benchmarks.online_teacher",
-            arguments=(
-                photos,
-                *online,
-                "--device",
-                "cuda",
-                "-j",
-                WORKERS,
-                "--rounds",
-                "2",
-                "--name",
-                "gpu-online-teacher",
-            ),
-        ),
-        Part(
-            name="one-stream",
-            seconds=120,
-            module="benchmarks.one_stream",
-            arguments=(store, "--device", "cuda", "--img-size", "64", "--rounds", "2", "--name", "gpu-one-stream"),
-        ),
+        _benchmark("training-step", 90, "--batch-size", "256", "--steps", "10", "--rounds", "5", "--no-small"),
+        _benchmark("extraction", 100, photos, *EXTRACTION, "--workers", WORKERS),
+        _rank("extract-rank", 60, "extract", photos, "--out", store, *teacher, "--workers", WORKERS),
+        _rank("train-rank", 60, "train", store, *train),
+        _benchmark("augmentation", 60, *SIZES, "--rounds", "7"),
+        _benchmark("online-teacher", 150, photos, *ONLINE, "-j", WORKERS, "--rounds", "2"),
+        _benchmark("one-stream", 120, store, "--img-size", "64", "--rounds", "2"),
     ]
+
+
+def _benchmark(name: str, seconds: float, *arguments: str) -> Part:
+    """A script beside this one; its results are of a name of their own."""
+    given = (*arguments, "--device", "cuda", "--name", f"gpu-{name}")
+    return Part(name=name, seconds=seconds, module=f"benchmarks.{name.replace('-', '_')}", arguments=given)
+
+
+def _rank(name: str, seconds: float, *arguments: str) -> Part:
+    """A command of tcs in the one process of a torchrun."""
+    given = ("--standalone", "--nproc-per-node", "1", "-m", "tcs", *arguments, "--device", "cuda")
+    return Part(name=name, seconds=seconds, module="torch.distributed.run", arguments=given)
 
 
 def save_teacher(path: pathlib.Path) -> None:

@@ -40,8 +40,8 @@ from cache.labels import LaterLabels as LaterLabels
 from cache.manifest import Manifest as Manifest
 from cache.manifest import Quarantined as Quarantined
 from cache.manifest import read_manifest as read_manifest
+from cache.manifest import stored_manifest as stored_manifest
 from cache.manifest import stored_plan as stored_plan
-from cache.manifest import stored_provenance as stored_provenance
 from cache.merging import merge as merge
 from cache.packing import pack as pack
 from cache.packing import unpack as unpack
@@ -123,8 +123,8 @@ __all__ = [
     "set_labels",
     "standing_quarantine",
     "stored_labels",
+    "stored_manifest",
     "stored_plan",
-    "stored_provenance",
     "subset",
     "unpack",
     "verify",

@@ -16,8 +16,7 @@ import numpy as np
 
 from cache.derivation import DerivedFrom
 from cache.errors import ForeignFolderError, IdentityError, SchemaError
-from cache.files import StreamedFile, atomic_write_bytes, write_error
-from cache.folder import remove_file
+from cache.files import StreamedFile, atomic_write_bytes, remove_file, write_error
 from cache.reader import Store
 from cache.reader import open as open_store
 from cache.schema import READOUT_PATTERN

@@ -170,6 +170,14 @@ def locked_file(target: Path) -> Iterator[None]:
         _unlock(path, descriptor)
 
 
+def remove_file(path: Path) -> None:
+    """Delete a file that may be gone already; raises StoreWriteError when the system refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
 def remove_partials(folder: Path, name: str = "*") -> None:
     """Remove what writers that were killed left of files in `folder` (a pattern of names); for whoever holds the lock on them."""
     for path in folder.glob(f"{name}.{'[0-9a-f]' * 8}.partial"):

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from cache.errors import CorruptStoreError, ForeignFolderError
-from cache.files import LOCK_NAME, open_ordinary, write_error
+from cache.files import LOCK_NAME, open_ordinary, remove_file, write_error
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, manifest_bytes
 from cache.notes import NOTE_PATTERN, remove_notes
 from cache.schema import FORMAT
@@ -59,14 +59,6 @@ def remove_partials(folder: Path) -> None:
     for name in _names(folder):
         if _PARTIAL_PATTERN.fullmatch(name):
             remove_file(folder / name)
-
-
-def remove_file(path: Path) -> None:
-    """Delete a file that may be gone already; raises StoreWriteError when the system refuses."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def _names(folder: Path) -> list[str]:

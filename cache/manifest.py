@@ -206,16 +206,16 @@ def manifest_bytes(folder: Path) -> bytes:
         return file.read()
 
 
+def stored_manifest(path: str | os.PathLike[str]) -> Manifest | None:
+    """The manifest of the store in the folder `path`, finished or not; None where none is begun. Raises as `read_manifest`."""
+    folder = Path(path)
+    return read_manifest(folder) if (folder / MANIFEST_NAME).is_file() else None
+
+
 def stored_plan(path: str | os.PathLike[str]) -> Plan | None:
-    """The plan of the store in the folder `path`, finished or not; None where none is begun. Raises as `read_manifest`."""
-    folder = Path(path)
-    return read_manifest(folder).plan if (folder / MANIFEST_NAME).is_file() else None
-
-
-def stored_provenance(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
-    """The provenance of the store in the folder `path`, finished or not; None where none is begun. Raises as `read_manifest`."""
-    folder = Path(path)
-    return read_manifest(folder).provenance if (folder / MANIFEST_NAME).is_file() else None
+    """The plan of that store."""
+    found = stored_manifest(path)
+    return None if found is None else found.plan
 
 
 def manifest_text(manifest: Manifest) -> bytes:

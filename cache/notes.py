@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.fields import json_object
-from cache.files import atomic_write_bytes, open_ordinary, write_error
+from cache.files import atomic_write_bytes, open_ordinary, remove_file
 from cache.schema import Plan, shard_name
 
 NOTE_PATTERN = re.compile(r"shard-[0-9]{5}\.note")
@@ -26,7 +26,7 @@ def write_note(folder: Path, plan: Plan, index: int, note: Mapping[str, Any] | N
         content = {"plan_identity": plan.plan_identity, "note": json_object(note, "note")}
         atomic_write_bytes(path, json.dumps(content).encode())
     elif path.exists():
-        _remove(path)
+        remove_file(path)
 
 
 def read_notes(folder: Path, plan: Plan, indexes: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -39,7 +39,7 @@ def remove_notes(folder: Path) -> None:
     """Delete all notes in `folder`; raises StoreWriteError when the system refuses."""
     for path in sorted(folder.iterdir()):
         if NOTE_PATTERN.fullmatch(path.name):
-            _remove(path)
+            remove_file(path)
 
 
 def _path(folder: Path, index: int) -> Path:
@@ -55,10 +55,3 @@ def _read(path: Path, plan: Plan) -> dict[str, Any] | None:
     is_ours = isinstance(content, dict) and content.get("plan_identity") == plan.plan_identity
     note = content.get("note") if is_ours else None
     return note if isinstance(note, dict) else None
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise write_error(path, error) from error

@@ -10,9 +10,8 @@ from typing import Any
 
 from cache.comparison import require_same_plan
 from cache.errors import IdentityError, SchemaError
-from cache.files import FolderLock
+from cache.files import FolderLock, remove_file
 from cache.fingerprint import store_identity
-from cache.folder import remove_file
 from cache.inspection import inspect_shard
 from cache.labels import LaterLabels
 from cache.manifest import Manifest, read_closed_manifest, read_manifest, write_manifest

@@ -12,8 +12,8 @@ import types
 from pathlib import Path
 
 from cache.errors import CacheError, ForeignFolderError
-from cache.files import LOCK_NAME, FolderLock, sync_folder, write_error
-from cache.folder import remove_file, remove_partials, remove_shards
+from cache.files import LOCK_NAME, FolderLock, remove_file, sync_folder, write_error
+from cache.folder import remove_partials, remove_shards
 from cache.manifest import MANIFEST_NAME, Manifest, read_closed_manifest, read_manifest
 
 NEW, FORMER = ".update", ".old"

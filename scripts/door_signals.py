@@ -9,10 +9,8 @@ what the undisturbed run leaves, bit for bit but for fields that say when and ho
 stopped it. A case is a function of (seed, number); times are not.
 """
 
-import argparse
 import collections
 import dataclasses
-import json
 import os
 import pathlib
 import random
@@ -24,7 +22,7 @@ import time
 from typing import Any
 
 from door_writers import TEACHER, WRITERS, Writer, state_of
-from doors import CLASSES, call, preload, prepare
+from doors import CLASSES, call, command_line, preload, prepare
 from fault_harness import fork
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -195,17 +193,8 @@ def _undisturbed_or_told(writer: Writer, sound: pathlib.Path, work: pathlib.Path
 
 
 def main() -> None:
-    """Run the cases, print what is wrong as it is found, and the tally."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cases", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="commands whose name holds this")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--verbose", action="store_true")
-    options = parser.parse_args()
-    tally = run_cases(options.cases, options.seed, options.only, options.verbose)
-    print(json.dumps(tally) if options.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items())))
-    sys.exit(any(name not in FINE for name in tally))
+    """The cases of stopped commands."""
+    command_line(__doc__ or "", run_cases, FINE, cases=100, only="commands whose name holds this")
 
 
 if __name__ == "__main__":

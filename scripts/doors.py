@@ -25,7 +25,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import yaml
@@ -208,19 +208,24 @@ def cases(folder: pathlib.Path, seed: int, only: str) -> Iterator[tuple[Door, st
 
 
 def main() -> None:
-    """Run the cases, print what is wrong as it is found, and the tally."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cases", type=int, default=200)
+    """The cases of damaged files."""
+    command_line(__doc__ or "", run_cases, FINE, cases=200, only="files whose path holds this")
+
+
+def command_line(
+    told: str, run: Callable[[int, int, str, bool], Mapping[str, int]], fine: Sequence[str], *, cases: int, only: str
+) -> None:
+    """Run the cases that are asked for, which print what is wrong as it is found, and print the tally; exits 1 where one is not `fine`."""
+    parser = argparse.ArgumentParser(description=told.partition("\n")[0])
+    parser.add_argument("--cases", type=int, default=cases)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="files whose path holds this")
+    parser.add_argument("--only", default="", help=only)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true")
-    arguments = parser.parse_args()
-    tally = run_cases(arguments.cases, arguments.seed, arguments.only, arguments.verbose)
-    print(
-        json.dumps(tally) if arguments.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items()))
-    )
-    sys.exit(any(name not in FINE for name in tally))
+    asked = parser.parse_args()
+    tally = run(asked.cases, asked.seed, asked.only, asked.verbose)
+    print(json.dumps(tally) if asked.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items())))
+    sys.exit(any(name not in fine for name in tally))
 
 
 def _put(path: pathlib.Path, data: bytes | None) -> None:

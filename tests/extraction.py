@@ -1,12 +1,17 @@
 """Extraction from folders of small noisy images by a tiny ViT, and images that cannot be read."""
 
+import contextlib
 import io
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+import cache
+from cache.errors import StoreWriteError
 from tcs.config.extract import ExtractConfig
 
 SIDE = 32
@@ -44,3 +49,19 @@ def break_some(data: pathlib.Path) -> dict[str, str]:
     (data / "c1/25.png").unlink()
     (data / "c1/25.png").symlink_to("nowhere.png")
     return {"c0/4.png": "", "c0/6.jpg": "not an image file", "c1/7.png": "empty file", "c1/25.png": "cannot be read"}
+
+
+@contextlib.contextmanager
+def full_at(index: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The system refuses the write of shard `index`, and that is told."""
+    write = cache.StoreWriter.write_shard
+
+    def full(self: cache.StoreWriter, at: int, rows: cache.ShardRows) -> None:
+        if at == index:
+            raise StoreWriteError("no space left; free some and run again.")
+        write(self, at, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.StoreWriter, "write_shard", full)
+        with pytest.raises(StoreWriteError, match="no space left"):
+            yield

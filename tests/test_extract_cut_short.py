@@ -11,12 +11,12 @@ import time
 
 import pytest
 import torch
-from extraction import SIDE, config, fill
+from extraction import SIDE, config, fill, full_at
 from forks import forked, tcs_command
 from store_folders import shard_files, stood
 
 import cache
-from cache.errors import LockedStoreError, StoreWriteError
+from cache.errors import LockedStoreError
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import PixelRules
 from tcs.errors import DataError
@@ -34,17 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_refused_write_passes_through_and_the_same_call_resumes(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = cache.StoreWriter.write_shard
-
-    def full_after_two(self: cache.StoreWriter, index: int, rows: cache.ShardRows) -> None:
-        if index == 2:
-            raise StoreWriteError("no space left; free some and run again.")
-        write(self, index, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache.StoreWriter, "write_shard", full_after_two)
-        with pytest.raises(StoreWriteError, match="no space left"):
-            extract(config(data, tmp_path / "s", teacher))
+    with full_at(2, monkeypatch):
+        extract(config(data, tmp_path / "s", teacher))
     before = stood(tmp_path / "s")
     assert len(before) == 2
     after = stood(extract(config(data, tmp_path / "s", teacher)))

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import timm
 import torch
-from extraction import config, fill
+from extraction import config, fill, full_at
 from safetensors.torch import load_file, save_file
 from store_folders import shard_files
 
 import cache
 from benchmarks.memory_layout import RESULTS
-from cache.errors import StoreWriteError
 from tcs.config.extract import ExtractConfig, RecomputeConfig, RepairConfig
 from tcs.config.update import UpdateConfig
 from tcs.extraction.extract import extract
+from tcs.images.decode import decode_image
+from tcs.images.stored import rules_of
 from tcs.maintenance.recompute import recompute
 from tcs.maintenance.repair import repair
 from tcs.maintenance.update import update
@@ -56,21 +57,6 @@ def as_of_earlier_release(path: pathlib.Path) -> pathlib.Path:
     del manifest["provenance"]["config"]["teacher_channels_last"]
     (path / "manifest.json").write_text(json.dumps(manifest))
     return path
-
-
-def cut_short(wanted: ExtractConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extraction stopped after its second shard."""
-    write = cache.StoreWriter.write_shard
-
-    def full_after_two(self: cache.StoreWriter, index: int, rows: cache.ShardRows) -> None:
-        if index == 2:
-            raise StoreWriteError("no space left; free some and run again.")
-        write(self, index, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache.StoreWriter, "write_shard", full_after_two)
-        with pytest.raises(StoreWriteError, match="no space left"):
-            extract(wanted)
 
 
 def test_the_families_of_the_table_are_those_that_gained_in_every_row_that_was_measured() -> None:
@@ -114,9 +100,6 @@ def test_features_are_those_of_a_plain_loop_in_the_layout_that_is_recorded(
 
 
 def images_of(store: cache.Store) -> list[Any]:
-    from tcs.images.decode import decode_image
-    from tcs.images.stored import rules_of
-
     return [decode_image(store.image_bytes(row), rules_of(store)) for row in range(len(store))]
 
 
@@ -130,7 +113,8 @@ def test_a_pass_goes_on_in_the_layout_it_was_begun_in(
 ) -> None:
     whole = extract(wanted(place, tmp_path / "whole", teacher_channels_last=begun))
     for name, later in (("unasked", None), ("other", not begun)):
-        cut_short(wanted(place, tmp_path / name, teacher_channels_last=begun), monkeypatch)
+        with full_at(2, monkeypatch):
+            extract(wanted(place, tmp_path / name, teacher_channels_last=begun))
         capsys.readouterr()
         out = extract(wanted(place, tmp_path / name, teacher_channels_last=later))
         assert (f"{out} was begun in " in capsys.readouterr().err) == (name == "other")
@@ -145,7 +129,8 @@ def test_a_pass_of_an_earlier_release_goes_on_in_the_default_layout(
     place: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = extract(wanted(place, tmp_path / "whole", teacher_channels_last=False))
-    cut_short(wanted(place, tmp_path / "s", teacher_channels_last=False), monkeypatch)
+    with full_at(2, monkeypatch):
+        extract(wanted(place, tmp_path / "s", teacher_channels_last=False))
     as_of_earlier_release(tmp_path / "s")
     assert shard_files(extract(wanted(place, tmp_path / "s"))) == shard_files(whole)
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from extraction import SIDE
+from extraction import SIDE, full_at
 from PIL import Image
 from store_folders import shard_files
 
 import cache
-from cache.errors import IdentityError, StoreWriteError
+from cache.errors import IdentityError
 from tcs.artefact import teacher_identity_of
 from tcs.config.extract import ExtractConfig
 from tcs.errors import ConfigError, DataError
@@ -116,17 +116,8 @@ def test_a_resumed_store_keeps_its_arrays_and_a_rerun_gives_the_same_bytes(
     data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(data, tmp_path / "s", teacher, project={"map": 8}, projection="pca")
-    write = cache.StoreWriter.write_shard
-
-    def full_disk(self: cache.StoreWriter, index: int, rows: cache.ShardRows) -> None:
-        if index == 1:
-            raise StoreWriteError("no space left; free some and run again.")
-        write(self, index, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache.StoreWriter, "write_shard", full_disk)
-        with pytest.raises(StoreWriteError, match="no space left"):
-            extract(settings)
+    with full_at(1, monkeypatch):
+        extract(settings)
     with monkeypatch.context() as patch:  # a device on which the PCA comes out otherwise: the stored one counts
         patch.setattr("tcs.extraction.projections._made", lambda *arguments: pytest.fail("fitted again"))
         extract(settings)

@@ -121,22 +121,19 @@ def fit_targets(config: TargetsConfig) -> pathlib.Path:
     _tell_growth(system, store, old, config)
     recipe = _recipe(config, store, system, old)
     out = pathlib.Path(config.out)
-    return made_once(
-        out,
-        lambda: out if _is_kept(config, out, store, recipe) else None,
-        lambda: _written(config, store, system, old, recipe),
-    )
+    return made_once(out, lambda: _kept(config, store, recipe), lambda: _written(config, store, system, old, recipe))
 
 
-def _is_kept(config: TargetsConfig, out: pathlib.Path, store: cache.Store, recipe: Mapping[str, Any]) -> bool:
-    """Whether these very targets are at `out` and are to be kept, which is said. ArtefactError where others are there."""
+def _kept(config: TargetsConfig, store: cache.Store, recipe: Mapping[str, Any]) -> pathlib.Path | None:
+    """`config.out` where these very targets are there, to be kept, which is said. ArtefactError where others are there."""
+    out = pathlib.Path(config.out)
     if not out.exists():
-        return False
+        return None
     require_targets_file(out)
     if config.overwrite or not _is_there(out, store, recipe):
-        return False
+        return None
     say(f"{out} is already there, made with the same options; nothing to do.")
-    return True
+    return out
 
 
 def _written(

@@ -90,15 +90,12 @@ def _lead(extraction: Extraction, ranks: Ranks) -> None:
             _run(extraction, writer, ranks)
     is_new = not was_finished
     if config.label_file is not None:
-        recorded = cache.stored_provenance(out) or {}
+        recorded = cache.read_manifest(out).provenance
         entries = followed_in(recorded).by(config.label_file).entries(recorded)
         found = give_labels(out, config.label_file, extraction.given, entries)
         is_new |= bool(found.added or found.changed)
     if is_new:
-        store = cache.open(out)
-        say(f"{out}: {describe_labels(store.labels_N, store.classes)}")
-        for name, text in image_lines({"rows": len(store), **summary_of(store)}).items():
-            say(f"{name}: {text}.")
+        tell_summary(cache.open(out))
     add_gate(out)
 
 
@@ -144,6 +141,13 @@ def _run(extraction: Extraction, writer: cache.StoreWriter, ranks: Ranks) -> Non
     bad = number_of(len(manifest.quarantine), "bad image")
     say(f"{config.out}: {manifest.rows:,} rows, {bad}, {run['images_per_second']} images/s.")
     tell_left_out(manifest.quarantine)
+
+
+def tell_summary(store: cache.Store) -> None:
+    """The labels and the images of a finished store."""
+    say(f"{store.path}: {describe_labels(store.labels_N, store.classes)}")
+    for name, text in image_lines({"rows": len(store), **summary_of(store)}).items():
+        say(f"{name}: {text}.")
 
 
 def tell_left_out(bad: Sequence[cache.Quarantined]) -> None:

@@ -73,7 +73,7 @@ def prepare(config: ExtractConfig, images: ImageList | None = None, like: cache.
 
     `like` is the plan of a store whose projections are taken over, as they stand there: those fitted to other images would be others.
     """
-    config = _as_begun(_with_rules(with_card(config)))
+    config = _as_begun(with_card(config))
     rules = config.rules
     choose_source(config)
     require_obtainable(config)
@@ -109,25 +109,30 @@ def prepare(config: ExtractConfig, images: ImageList | None = None, like: cache.
     return Extraction(config=config, images=images, teacher=teacher, plan=plan, positions=positions, given=given)
 
 
-def _with_rules(config: ExtractConfig) -> ExtractConfig:
-    """The configuration with its pixel rules named. What was begun by rules 1 goes on by them, unless others are asked for."""
-    if config.pixel_rules is None and not config.overwrite and config.rules == PixelRules():
-        stored = cache.stored_plan(config.out)
-        if stored is not None and rules_in(stored.identity, config.out).version == FIRST:
-            say(
-                f"{config.out} was begun by pixel rules 1 of an earlier release, and goes on by them: EXIF orientation is not applied, "
-                "transparency dropped (--overwrite extracts it anew by the present rules)."
-            )
-            return dataclasses.replace(config, pixel_rules=FIRST)
+def _as_begun(config: ExtractConfig) -> ExtractConfig:
+    """The configuration with its pixel rules named, and of a store that it goes on with the rules and the memory layout: all its shards
+    are of one."""
+    stored = None if config.overwrite else cache.stored_manifest(config.out)
+    if stored is not None:
+        config = _in_its_layout(_by_its_rules(config, stored.plan), stored.provenance)
     return dataclasses.replace(config, pixel_rules=config.rules.version)
 
 
-def _as_begun(config: ExtractConfig) -> ExtractConfig:
-    """The configuration with the memory layout of the store that it goes on with, so that all its shards are of one."""
-    stored = None if config.overwrite else cache.stored_provenance(config.out)
-    if stored is None:
+def _by_its_rules(config: ExtractConfig, plan: cache.Plan) -> ExtractConfig:
+    """What was begun by rules 1 goes on by them, unless others are asked for."""
+    is_asked = config.pixel_rules is not None or config.rules != PixelRules()
+    if is_asked or rules_in(plan.identity, config.out).version != FIRST:
         return config
-    recorded = stored.get("config")
+    say(
+        f"{config.out} was begun by pixel rules 1 of an earlier release, and goes on by them: EXIF orientation is not applied, "
+        "transparency dropped (--overwrite extracts it anew by the present rules)."
+    )
+    return dataclasses.replace(config, pixel_rules=FIRST)
+
+
+def _in_its_layout(config: ExtractConfig, provenance: Mapping[str, Any]) -> ExtractConfig:
+    """What was begun in a memory layout goes on in it, whatever is asked for."""
+    recorded = provenance.get("config")
     begun = isinstance(recorded, Mapping) and recorded.get("teacher_channels_last") is True
     if config.teacher_channels_last not in (None, begun):
         layout = "channels_last" if begun else "the default memory layout"

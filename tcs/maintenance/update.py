@@ -23,7 +23,7 @@ from tcs.errors import ArtefactError, ConfigError, DataError, number_of
 from tcs.extraction.cost import Cost, estimate_cost
 from tcs.extraction.counted import counted_in
 from tcs.extraction.decoding import ImagePositions, cut, inputs_maker
-from tcs.extraction.extract import batch_features, require_good, tell_left_out
+from tcs.extraction.extract import batch_features, require_good, tell_left_out, tell_summary
 from tcs.extraction.gate import add_gate
 from tcs.extraction.plan import Extraction, prepare
 from tcs.extraction.rows import shard_rows
@@ -42,8 +42,6 @@ from tcs.maintenance.labels_now import (
 )
 from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
-from tcs.splits.counts import describe_labels
-from tcs.store_summary import image_lines, summary_of
 
 
 @takes(UpdateConfig)
@@ -102,9 +100,7 @@ def _updated(
     if replacement is not None:
         done = cache.open(replacement.commit())
         say(f"{done.path} is updated; what it was before is {replacement.former}, which may be deleted.")
-    say(f"{done.path}: {describe_labels(done.labels_N, done.classes)}")
-    for name, text in image_lines({"rows": len(done), **summary_of(done)}).items():
-        say(f"{name}: {text}.")
+    tell_summary(done)
     return changes
 
 
