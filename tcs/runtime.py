@@ -156,9 +156,12 @@ def _commit() -> str | None:
     root = pathlib.Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    result = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-    )
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # a checkout on a machine without git, as in a slim container
+        return None
     return result.stdout.strip() or None
 
 

@@ -13,7 +13,7 @@ from tcs.config.evaluate import FewshotConfig
 from tcs.errors import ConfigError
 from tcs.grid.jobs import threads_of, worker_environment
 from tcs.grid.run import fewshot, run_task
-from tcs.grid.submitit_engine import run_array
+from tcs.grid.submitit_engine import Part, run_array
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,9 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
 class Executor:
     """What the toolkit asks of submitit.AutoExecutor."""
 
-    def __init__(self, folder: Any, cluster: str | None) -> None:
+    def __init__(self, folder: Any, cluster: str | None, slurm_max_num_timeout: int) -> None:
         self.folder, self.cluster, self.parameters = folder, cluster, dict[str, Any]()
+        self.requeues = slurm_max_num_timeout
 
     def update_parameters(self, **parameters: Any) -> None:
         if "slurm_wrong" in parameters:
@@ -70,19 +71,29 @@ class Executor:
         self.parameters |= parameters
 
     def map_array(self, work: Any, given: Any) -> list[Any]:
+        if self.parameters.get("slurm_partition") == "gone":
+            raise RuntimeError(
+                "sbatch: error: invalid partition specified: gone\nsbatch: error: Batch job submission failed"
+            )
         return [types.SimpleNamespace(job_id=f"77_{at}", work=work, given=one, by=self) for at, one in enumerate(given)]
 
 
-def test_an_array_has_a_part_of_the_grid_in_each_job(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=Executor))
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that submits SLURM jobs, as far as the toolkit sees of it."""
+    helpers = types.SimpleNamespace(DelayedSubmission=lambda *given: ("queue again", *given))
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=Executor, helpers=helpers))
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_array_has_a_part_of_the_grid_in_each_job(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     slurm = ("partition=gpu", "timeout_min=120", "array_parallelism=2")
     config = FewshotConfig(recipe="r.yaml", out=str(tmp_path), engine="submitit", jobs=3, slurm=slurm, device="cuda")
     jobs = run_array(config, fewshot)
     plain = dataclasses.replace(config, engine="local", jobs=1, slurm=())
     assert [job.given for job in jobs] == [dataclasses.replace(plain, cells=f"{part}/3") for part in (1, 2, 3)]
-    assert {job.work for job in jobs} == {fewshot}
+    assert {job.work for job in jobs} == {Part(fewshot)}
     assert jobs[0].by.parameters == {
         "name": "tcs-fewshot",
         "slurm_partition": "gpu",
@@ -90,9 +101,41 @@ def test_an_array_has_a_part_of_the_grid_in_each_job(
         "slurm_array_parallelism": 2,
     }
     assert jobs[0].by.folder == tmp_path / "logs" / "slurm"
+    assert jobs[0].by.requeues == 100
     assert "3 parts are submitted as job 77; their logs are in " in capsys.readouterr().err
-    with pytest.raises(ConfigError, match=r"cannot submit with --slurm wrong=1: Unknown argument\(s\): slurm_wrong"):
-        run_array(dataclasses.replace(config, slurm=("wrong=1",)), fewshot)
+    assert run_array(dataclasses.replace(config, slurm=()), fewshot)[0].by.parameters["timeout_min"] == 240
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("slurm", "message"),
+    [
+        ("wrong=1", r"cannot submit with --slurm wrong=1: Unknown argument\(s\): slurm_wrong"),
+        (
+            "partition=gone",
+            r"--slurm partition=gone: sbatch: error: invalid partition specified: gone sbatch: error: Batch ",
+        ),
+    ],
+)
+def test_what_slurm_refuses_is_one_line(tmp_path: Any, slurm: str, message: str) -> None:
+    config = FewshotConfig(recipe="r.yaml", out=str(tmp_path), engine="submitit", slurm=(slurm,))
+    with pytest.raises(ConfigError, match=message):
+        run_array(config, fewshot)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_without_slurm_nothing_is_started(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"finds no sbatch on this machine; .* or use --jobs N"):
+        run_array(FewshotConfig(recipe="r.yaml", out=str(tmp_path), engine="submitit"), fewshot)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_job_that_is_told_to_end_has_its_part_queued_again() -> None:
+    config = FewshotConfig(recipe="r.yaml", out="grid", cells="2/3")
+    part = Part(lambda given: 7 if given == config else -1)
+    assert part(config) == 7
+    assert part.checkpoint(config) == ("queue again", part, config)
 
 
 def test_a_task_runs_the_cells_that_it_is_given_and_no_others(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

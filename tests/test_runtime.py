@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tcs.errors import ConfigError
-from tcs.runtime import Place, Rate, pick_device, place, progress_bar, say
+from tcs.runtime import Place, Rate, _commit, pick_device, place, progress_bar, say
 
 
 def be(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
@@ -125,3 +125,8 @@ def test_the_bar_of_a_terminal_shows_all_units_and_this_processes_rate(
         bar.advance(50, "loss 1.5")
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "950/1000 10 steps/s 0:00:05 loss 1.5" in shown
+
+
+def test_a_checkout_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert _commit.__wrapped__() is None
