@@ -233,6 +233,7 @@ def test_the_cheap_references_are_rows_by_default_and_labels_among_them(folder: 
     without_pool = load_grid(write_recipe(folder, references=None, unlabelled=["none"]))
     assert set(grid.references) - set(without_pool.references) == {"teacher-transductive", "same-pixels"}
     assert [row.label for row in without_pool.methods] == ["labels", "tcs-probe"]  # named by the recipe: not twice
+    assert load_grid(write_recipe(folder, references=None, unlabelled=None)).unlabelled == ("all",)  # as of tcs train
     on_request = load_grid(write_recipe(folder, references=["bottleneck", "ibm2", "all-labels"]))
     assert [row.label for row in on_request.methods] == ["bottleneck", "labels", "tcs-probe"]
 

@@ -57,7 +57,7 @@ def load_grid(path: pathlib.Path) -> Grid:
     recipe, where = load_mapping(path, RECIPE_KEYS, ("students", "methods", "shots")), f"recipe {path}"
     pairs = load_pairs(recipe, where)
     options = checked_keys(recipe.get("options"), train_options(), f"options of {where}")
-    unlabelled = pools(recipe.get("unlabelled", ["none"]), "unlabelled", where)
+    unlabelled = pools(recipe.get("unlabelled", ["all"]), "unlabelled", where)
     names = [pair.name for pair in pairs]
     not_methods = [name for name in REFERENCES if name not in METHOD_REFERENCES]
     rows = [method_row(entry, where, names, not_methods) for entry in entries(recipe["methods"], "methods", where)]
