@@ -141,14 +141,11 @@ def _markers(data: bytes, rules: PixelRules) -> Markers:
 
 def _draft(image: ImageFile.ImageFile, least: int | None) -> int:
     """Let Pillow decode a JPEG at a fraction, the one that `quick_pixels` chooses; returns its divisor."""
-    divisor = divisor_for(image.size, least)
-    if (
-        divisor == 1
-        or not isinstance(image, JpegImagePlugin.JpegImageFile)
-        or image.draft(None, (least, least)) is None
-    ):
+    if least is None or not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 1
-    return divisor
+    divisor = divisor_for(image.size, least)
+    is_drafted = divisor > 1 and image.draft(None, (least, least)) is not None
+    return divisor if is_drafted else 1
 
 
 def _told(image: Image.Image, done: set[str], size: tuple[int, int], divisor: int, orientation: int) -> Decoded:
