@@ -134,8 +134,11 @@ def test_a_run_that_broke_off_goes_on_to_the_same_weights(
         patch.setattr(Trainer, "train_step", stop)
         with pytest.raises(RuntimeError, match="of the step"):
             train(broken)
+    assert next(tmp_path.rglob("resume.pt")).is_file()
+    steps = []
+    monkeypatch.setattr(Trainer, "train_step", lambda *given: (steps.append(1), step(*given))[1])
     (path,) = train(broken)
-    assert next(taken) == 5  # the first process took four steps, this one was not patched
+    assert len(steps) == 2  # of six: the others are those of the run that broke off
     assert equal(path, of(folder, "scaled"))
 
 
@@ -193,6 +196,24 @@ def test_a_student_is_scored_as_it_was_trained(
         path = tmp_path / "images" / pathlib.Path(key).with_suffix(".jpg")
         assert by_path[str(path)] == pytest.approx(float(likeliest_N[number]), abs=1e-4)
     assert ("12 images decoded at" in capsys.readouterr().err) == (run == "scaled")
+
+
+def test_what_is_watched_and_calibrated_on_are_those_pixels(
+    folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_store(tmp_path / "more.store", rows=220)
+    asked: list[tuple[int, bool]] = []
+
+    def record(*given: Any, **more: Any) -> torch.Tensor:
+        asked.append((given[2], more["scaled"]))
+        return decode_rows(*given, **more)
+
+    for module in ("monitor", "calibration"):
+        monkeypatch.setattr(f"tcs.training.{module}.decode_rows", record)
+    options = {"store": str(tmp_path / "more.store"), "shots": None, "held_out": 110, "steps": 2, "scale": (0.5, 1.0)}
+    (path,) = train(config(folder, tmp_path / "run", **options))
+    assert asked == [(round(SIZE / 0.875), True), (SIZE, True)]
+    assert json.loads((path / "config.json").read_text())["calibration"]["rows"] == 110
 
 
 def test_an_export_says_how_its_images_are_decoded(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
