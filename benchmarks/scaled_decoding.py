@@ -6,15 +6,20 @@
 The photographs of 0.2 megapixels are files as they are. The larger ones are mosaics of 4 x 3 and 9 x 8 of them, each cropped to 500 x
 333 pixels and saved at quality 90: photographs that are enlarged instead would have no detail, so less to decode and to lose. Frames
 are made as training streams them (`StreamedImages` of a store, without workers: on the calling thread), in turns, whole and scaled;
-speeds are images per second of processor time, ratios those inside a round. Changes of frames are in levels of 255, over all pixels.
+speeds are images per second of processor time, ratios those inside a round. Changes of frames are in levels of 255, over all pixels;
+those of other choices that could have been made (how much larger than the frame an image has to be, and the box of its pixels
+rounded) over the photographs whose pixels change at all by the choice that was made.
 """
 
 import argparse
 import io
+import math
 import pathlib
 import tempfile
 import time
-from collections.abc import Sequence
+import unittest.mock
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +28,7 @@ from PIL import Image
 
 import cache
 from benchmarks.turns import Table, report, seconds_in_turns
+from tcs.images.scaled import Extent
 from tcs.images.stored import decode, stored_images
 from tcs.training.images import StreamedImages
 
@@ -111,6 +117,33 @@ def compare(store: cache.Store, title: str, sizes: Sequence[int], rounds: int) -
     return tables, changes
 
 
+def rounded_box(size: tuple[int, int], divisor: int, _orientation: int) -> Extent:
+    """All of an upright image that was decoded at a fraction, with the part of a pixel that lies beyond the file's."""
+    return Extent(size, (0, 0, math.ceil(size[0] / divisor), math.ceil(size[1] / divisor)))
+
+
+def choices(store: cache.Store, title: str, sizes: Sequence[int]) -> list[str]:
+    """A Markdown table: how much frames change by this and other choices."""
+    others: Mapping[str, Mapping[str, Any]] = {
+        "2 x the frame, exact box": {"SCALED_MARGIN": 2},
+        "1 x": {"SCALED_MARGIN": 1},
+        "3 x": {"SCALED_MARGIN": 3},
+        "2 x, rounded box": {"SCALED_MARGIN": 2, "extent_of": rounded_box},
+    }
+    lines = ["", f"| mean change, {title} | {' | '.join(others)} |", f"|---|{'---:|' * len(others)}"]
+    for size in sizes:
+        whole = frames(store, size, scaled=False).astype(np.int16)
+        gaps = []
+        for changes in others.values():
+            with unittest.mock.patch.multiple("tcs.images.decode", **changes):
+                gaps.append(np.abs(frames(store, size, scaled=True) - whole).mean(axis=(1, 2, 3)))
+        changed = gaps[0] > 0
+        if changed.any():
+            cells = " | ".join(f"{gap[changed].mean():.2f}" for gap in gaps)
+            lines.append(f"| {changed.sum()} at {size} px | {cells} |")
+    return lines
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,17 +160,18 @@ def main(arguments: list[str] | None = None) -> None:
     for columns, rows in MOSAICS:
         kinds[f"mosaics of {columns} x {rows}"] = [mosaic(photos, columns, rows, n) for n in range(options.large)]
     tables: list[Table] = []
+    others: list[str] = []
     changes = ["| frames | mean change | of the frame that changes most | greatest |", "|---|---:|---:|---:|"]
     with tempfile.TemporaryDirectory() as folder:
         for number, (kind, files) in enumerate(kinds.items()):
             pixels = [np.prod(Image.open(io.BytesIO(data)).size) for data in files]
             title = f"{len(files)} {kind}, {np.mean(pixels) / 1e6:.2f} MP, {np.mean([*map(len, files)]) / 1e3:.0f} kB"
-            found, lines = compare(
-                store_of(pathlib.Path(folder, f"{number}.store"), files), title, options.sizes, options.rounds
-            )
+            store = store_of(pathlib.Path(folder, f"{number}.store"), files)
+            found, lines = compare(store, title, options.sizes, options.rounds)
             tables += found
             changes += lines
-    report(options.name, tables, "benchmarks.scaled_decoding", arguments, more="\n".join(changes))
+            others += choices(store, title, options.sizes) if kind == "photographs" else []
+    report(options.name, tables, "benchmarks.scaled_decoding", arguments, more="\n".join([*changes, *others]))
 
 
 if __name__ == "__main__":
