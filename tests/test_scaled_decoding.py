@@ -20,7 +20,7 @@ from tcs.images.told import PixelCounts
 WHOLE, FRACTION = PixelRules(), PixelRules(scaled=True)
 SIDE = 24  # of photographs of 277 x 203; a quarter: 51 x 70 pixels, of which 50.75 x 69.25 are the image's
 # What a frame may change by, of 255 levels: 1.6 and 10 here, 6 and 29 from half as many pixels, 5 and 26 if the box is left out. On
-# photographs, which are smoother, it is 0.4 and 11 (benchmarks/RESULTS.md, 18).
+# photographs, which are smoother, it is 0.5 and 14 (benchmarks/RESULTS.md, 18).
 LEVELS = {"mean": 2.0, "most": 16}
 
 # EXIF 2.32, 4.6.4: stored pixels -> upright ones
