@@ -41,7 +41,7 @@ WAYS = {"whole": False, "scaled": True}
 
 def photographs(folder: pathlib.Path, most: int) -> list[bytes]:
     """The files of up to `most` photographs that a tile can be cut from, landscape."""
-    found = []
+    found: list[bytes] = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in (".jpg", ".jpeg") or len(found) == most:
             continue
