@@ -44,7 +44,7 @@ SLOW = (
 # worker may find nothing more to take from another, is short.
 LONG = (
     "update update_labels loading distill streamed_run train grid_claims ranks collectives train_refusals look_page "
-    "teachers_compared training_log pixel_stores store_exporting strictness trainer grid_datasets cell_scores "
+    "teachers_compared training_log scaled_students pixel_stores store_exporting strictness trainer grid_datasets cell_scores "
     "excluded_rows docs_made"
 )
 

@@ -15,6 +15,7 @@ import tcs.doctor.diagnose
 import tcs.doctor.folder
 import tcs.doctor.machine
 from tcs.cli import main
+from tcs.config.pixels import PixelRules
 from tcs.doctor import libraries, packages
 from tcs.doctor.diagnose import diagnose
 from tcs.doctor.finding import ERROR, OK, WARNING, Finding
@@ -219,9 +220,15 @@ def test_a_faiss_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jpeg, "simplejpeg", None)
     assert libraries.check_decoder().text.startswith("Pillow (simplejpeg takes a tenth less time")
-    whole = decode.decode_image
-    monkeypatch.setattr(decode, "decode_image", lambda data, rules: whole(data, rules).rotate(180))
-    assert (libraries.check_decoder().level, "differently" in libraries.check_decoder().text) == (WARNING, True)
+    told = decode.decode_told
+    for wrong in (None, 24):  # whole, and at a half
+
+        def turned(data: bytes, rules: PixelRules, least: int | None, wrong: int | None = wrong) -> decode.Decoded:
+            found = told(data, rules, least)
+            return found._replace(image=found.image.rotate(180)) if least == wrong else found
+
+        monkeypatch.setattr(decode, "decode_told", turned)
+        assert (libraries.check_decoder().level, "differently" in libraries.check_decoder().text) == (WARNING, True)
 
 
 def test_disk_and_memory_that_run_out(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,9 @@ def test_images_are_scored_in_turns_of_whole_batches(
     most: list[int] = []
     whole = evaluation.decode_quietly
     monkeypatch.setattr(evaluation, "TURN_BYTES", turn_bytes)
-    monkeypatch.setattr(evaluation, "decode_quietly", lambda *given: (most.append(len(given[1])), whole(*given))[1])
+    monkeypatch.setattr(
+        evaluation, "decode_quietly", lambda *given, **more: (most.append(len(given[1])), whole(*given, **more))[1]
+    )
     logits_NC, seconds = predict_rows(student, store, rows_N, config)
     assert np.array_equal(logits_NC, expected_NC)
     assert seconds > 0

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tables import read_rows
 
-from benchmarks import augmentation, decoding, extraction, gather, turns, writing
+from benchmarks import augmentation, decoding, extraction, gather, scaled_decoding, turns, writing
 
 
 def test_contestants_take_turns():
@@ -108,6 +108,28 @@ def test_decoding_compares_speeds_and_pixels(results, photos, capsys, monkeypatc
     assert f"| {decoding.BASE} | 0, 0.0000 | 100% | 0, 0.0000 | 0.0e+00 |" in printed
     assert "| torchvision, timm's transform | 0, 0.0000 | 100% |" in printed
     assert len({row["contestant"] for row in read_rows(results / "decoding" / "decoding.csv")}) == 6
+
+
+def test_scaled_decoding_compares_speeds_and_tells_what_changes(results, photos, capsys, monkeypatch):
+    monkeypatch.setattr(scaled_decoding, "time", types.SimpleNamespace(process_time=itertools.count().__next__))
+    monkeypatch.setattr(scaled_decoding, "TILE", (256, 256))
+    monkeypatch.setattr(scaled_decoding, "MOSAICS", ((3, 2),))
+    scaled_decoding.main([str(photos), "--rounds", "2", "--large", "1", "--sizes", "40", "150"])
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    changes = [line for line in lines if len(line) == 4 and " MP, " in line[0] and "images/s" not in line[1]]
+    assert [line[0].partition(", ")[0] for line in changes] == ["| 3 photographs"] * 2 + ["| 1 mosaics of 3 x 2"] * 2
+    assert [float(line[1]) > 0 for line in changes] == [
+        True,
+        False,
+        True,
+        False,
+    ]  # a half of 256 or 512 is too small for 150
+    (chosen,) = [[float(cell.strip(" |")) for cell in line[1:]] for line in lines if line[0] == "| 3 at 40 px"]
+    assert chosen[2] <= chosen[0] < chosen[1]
+    assert chosen[3] == chosen[0]  # sides of these photographs are even: there is nothing to round
+    rows = read_rows(results / "scaled-decoding" / "scaled-decoding.csv")
+    assert [row["contestant"] for row in rows] == ["whole", "whole", "scaled", "scaled"] * 4
+    assert {float(row["ratio"]) for row in rows} == {1.0}
 
 
 class Mean(torch.nn.Module):

@@ -217,6 +217,10 @@ OPTIONS: tuple[Decorator, ...] = (
             WHOLE
             | {"help": "Side of the frames that boxes are cut from.  [default: --img-size / 0.875; / 0.5 for views]"},
         ),
+        (
+            "--scaled-decoding/--no-scaled-decoding",
+            {"help": "Decode JPEGs far larger than a frame at 1/2, 1/4 or 1/8: faster, pixels change a little."},
+        ),
         ("--hflip", NUMBER | {"help": "Probability of a horizontal flip."}),
         ("--vflip", NUMBER | {"help": "Probability of a vertical flip."}),
         ("--color-jitter", NUMBER | {"help": "Strength of the colour jitter."}),

@@ -26,6 +26,9 @@ class AugmentConfig:
     does (timm leaves the hue alone and shuffles the order), for a share `color_jitter_prob` of the images. `reprob`, `remode` and
     `recount` are random erasing (`tcs.augmentation.erasing`), `mixup` and what follows it `tcs.augmentation.mixing`.
 
+    `scaled_decoding` is about the frames themselves: JPEGs far larger than a frame are decoded at a half, a quarter or an eighth, at
+    least twice the frame's side (`tcs.images.scaled`), which changes pixels a little. The finished student sees images so as well.
+
     Cached views are replayed instead of all that (tcs.training.views). ConfigError, naming the option, for a value that makes no
     sense.
     """
@@ -35,6 +38,7 @@ class AugmentConfig:
     ratio: tuple[float, float] = (0.75, 4 / 3)
     train_interpolation: str = "bicubic"
     decode_size: int | None = None
+    scaled_decoding: bool = False
     hflip: float = 0.5
     vflip: float = 0.0
     color_jitter: float = 0.0

@@ -100,6 +100,7 @@ class DistillOptions:
     ratio: tuple[float, float] = (0.75, 1.3333333333333333)
     train_interpolation: str = "bicubic"
     decode_size: int | None = None
+    scaled_decoding: bool = False
     student_hflip: float = 0.5
     vflip: float = 0.0
     student_color_jitter: float = 0.0

@@ -15,6 +15,10 @@ FIELD = "pixels"  # of a store's identity, of a student's record, and of the tra
 FIRST, NEWEST = 1, 2
 VERSIONS = (FIRST, NEWEST)
 WHITE = "#ffffff"
+# A JPEG that is decoded at a fraction for a frame keeps this many times the frame's side at least. Recorded, as it decides pixels:
+# at 2 frames change by 0.4 to 0.5 levels of 255 on average, at 1 by 1.5 (benchmarks/RESULTS.md, 18).
+SCALED_MARGIN = 2
+SCALED = "scaled"  # in what is recorded
 
 # The names of CSS 1 and three more that people use; all others are written as #rrggbb.
 COLOURS: Mapping[str, str] = {
@@ -43,17 +47,27 @@ COLOURS: Mapping[str, str] = {
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelRules:
     """`version` 2: EXIF orientation is applied where `orientation` says so, transparency lies on the `background` (#rrggbb), and
-    colour profiles are followed. `version` 1 does nothing of that, whatever else stands here: see `EARLIER`."""
+    colour profiles are followed. `version` 1 does nothing of that, whatever else stands here: see `EARLIER`.
+
+    `scaled` is of students alone, by either version: a large JPEG may be decoded at a half, a quarter or an eighth of its size, no
+    smaller than SCALED_MARGIN times the frame that is made of it. What needs a whole image gets one.
+    """
 
     version: int = NEWEST
     orientation: bool = True
     background: str = WHITE
+    scaled: bool = False
 
     def to_json(self) -> dict[str, Any] | None:
-        """What is recorded; None for rules 1, which nobody ever recorded."""
+        """What is recorded; None for rules 1 of whole images, which nobody ever recorded."""
+        scaled = {SCALED: SCALED_MARGIN} if self.scaled else {}
         if self.version == FIRST:
-            return None
-        return {"rules": self.version, "orientation": self.orientation, "background": self.background}
+            return {"rules": FIRST, **scaled} if scaled else None
+        return {"rules": self.version, "orientation": self.orientation, "background": self.background, **scaled}
+
+    def scaled_if(self, scaled: bool) -> "PixelRules":
+        """The rules of a store as a student follows them, which is trained with scaled decoding or without."""
+        return dataclasses.replace(self, scaled=scaled)
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -63,10 +77,11 @@ class PixelRules:
 
     def describe(self) -> str:
         """A few words for a message."""
+        scaled = ", large JPEGs decoded at a half, a quarter or an eighth" if self.scaled else ""
         if self.version == FIRST:
-            return "rules 1: EXIF orientation not applied, transparency dropped"
+            return f"rules 1: EXIF orientation not applied, transparency dropped{scaled}"
         applied = "applied" if self.orientation else "not applied"
-        return f"rules {self.version}: EXIF orientation {applied}, transparency on {self.background}"
+        return f"rules {self.version}: EXIF orientation {applied}, transparency on {self.background}{scaled}"
 
 
 EARLIER = PixelRules(version=FIRST, orientation=False)
@@ -83,7 +98,7 @@ def hex_colour(text: str, option: str = "--background") -> str:
 
 
 def rules_in(recorded: Mapping[str, Any], where: str) -> PixelRules:
-    """The rules in the field `pixels` of an identity or record; rules 1 where there is none.
+    """The rules in the field `pixels` of an identity or record of a store; rules 1 where there is none.
 
     ArtefactError, naming `where`, for rules that this release does not know.
     """
@@ -103,6 +118,21 @@ def rules_in(recorded: Mapping[str, Any], where: str) -> PixelRules:
             "and #rrggbb; the file is damaged, make it again."
         )
     return PixelRules(version=NEWEST, orientation=orientation, background=background)
+
+
+def student_rules_in(recorded: Mapping[str, Any], where: str) -> PixelRules:
+    """The same of what is recorded of a student, which may be trained with scaled decoding: no store is."""
+    value = recorded.get(FIELD)
+    if not isinstance(value, Mapping) or SCALED not in value:
+        return rules_in(recorded, where)
+    if value[SCALED] != SCALED_MARGIN or isinstance(value[SCALED], bool):
+        raise ArtefactError(
+            f"{where} has images that are decoded at {str(value[SCALED])[:40]} times the frame or more, and this release knows "
+            f"{SCALED_MARGIN}; use the release that made it."
+        )
+    others = {name: item for name, item in value.items() if name != SCALED}
+    rules = EARLIER if others == {"rules": FIRST} else rules_in({FIELD: others}, where)
+    return rules.scaled_if(True)
 
 
 def other_rules(mine: PixelRules, theirs: PixelRules, here: str, there: str) -> str | None:

@@ -55,6 +55,7 @@ LATER = (
     "pool_temperature",
     "student_checkpoint",
     *("exclude", "exclude_kind", "exclude_top"),
+    "scaled_decoding",
 )
 
 
@@ -250,6 +251,12 @@ def may_score_labels(config: TrainConfig) -> bool:
     In a few-shot run they lie outside the split; a score of them would leak labels into whatever is decided by it.
     """
     return config.shots is None and config.split_file is None
+
+
+def without_later(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without those of LATER that are at their defaults, which tell no run from those that were made before them."""
+    defaults = option_defaults()
+    return {name: value for name, value in options.items() if not (name in LATER and value == defaults[name])}
 
 
 def option_defaults() -> dict[str, Any]:

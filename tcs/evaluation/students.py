@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import cache
 from tcs.artefact import tell_other_rules
 from tcs.config.evaluate import EvalConfig
-from tcs.config.pixels import other_rules
+from tcs.config.pixels import other_rules, student_rules_in
 from tcs.config.stage import takes
 from tcs.errors import ConfigError, DataError
 from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
@@ -60,7 +60,9 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     models = [opener(device) for opener in openers]
     for model in models:  # all of them, before the first is scored
         _require_scorable(model, config)
-    for line in dict.fromkeys(_other_rules(model, data) for model in models):
+    for line in dict.fromkeys(
+        line for model in models for line in (_other_rules(model, data), _told_scaled(model, data))
+    ):
         if line is not None:
             say(line)
     judged = [(model, _judge(model, data, config)) for model in models]
@@ -120,7 +122,15 @@ def _other_rules(model: UsableModel, data: cache.Store | Labelled) -> str | None
     """A line where a store shows its images otherwise than the student will see images in use."""
     if isinstance(data, Labelled):
         return None
-    return other_rules(rules_of(data), model.card.rules, str(data.path), str(model.path))
+    as_shown = rules_of(data).scaled_if(model.card.rules.scaled)
+    return other_rules(as_shown, model.card.rules, str(data.path), str(model.path))
+
+
+def _told_scaled(model: UsableModel, data: cache.Store | Labelled) -> str | None:
+    """A line for a student that sees large JPEGs of a store at a fraction; images of other kinds are counted by what was done to them."""
+    if not model.card.rules.scaled or isinstance(data, Labelled):
+        return None
+    return f"{model.path} was trained with --scaled-decoding, and is scored so: on large JPEGs at a half, a quarter or an eighth."
 
 
 def _row(model: UsableModel, judged: Judged, config: EvalConfig) -> dict[str, Any]:
@@ -243,12 +253,13 @@ def predict_rows(
     """
     details, read = student.record["student"], find_images(store, config.data)
     size, device = details["image_size"], pick_device(config.device)
+    scaled = student_rules_in(details, str(student.folder)).scaled
     turn = config.batch_size * max(1, TURN_BYTES // (3 * size * size * config.batch_size))
     logits, seconds = [], 0.0
     with progress_bar(len(rows_N), "scoring", "images") as bar:
         for start in range(0, len(rows_N), turn):
             part_n = rows_N[start : start + turn]
-            images_n3HW = decode_quietly(store, part_n, size, read, lambda _: None)
+            images_n3HW = decode_quietly(store, part_n, size, read, lambda _: None, scaled=scaled)
             started = time.perf_counter()
             logits.append(
                 logits_of(student.model, images_n3HW, details["mean"], details["std"], device, config.batch_size)

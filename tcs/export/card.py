@@ -7,7 +7,7 @@ from typing import Any
 import huggingface_hub
 import timm
 
-from tcs.config.pixels import rules_in
+from tcs.config.pixels import student_rules_in
 from tcs.errors import listed
 from tcs.evaluation.scores import wilson
 from tcs.export.opening_lines import IMPORTS, open_image_lines
@@ -129,7 +129,7 @@ def _use(metadata: Mapping[str, Any]) -> str:
         f"## Use\n\n```python\nimport timm\nimport torch\n{IMPORTS}{ours}\n"
         'model = timm.create_model("local-dir:PATH", pretrained=True).eval()  # or hf-hub:OWNER/NAME\n'
         "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\n\n"
-        f"{open_image_lines(rules_in(metadata['transform'], TRANSFORM))}\n\n"
+        f"{open_image_lines(student_rules_in(metadata['transform'], TRANSFORM), metadata['transform']['img_size'])}\n\n"
         'with torch.inference_mode():\n    outputs = model(transform(open_image("photo.jpg"))[None])\n```\n\n'
         "`tcs predict PATH photo.jpg` does the same, and more for rarer files (colour profiles, 16 bits, CMYK)."
     )
@@ -180,7 +180,7 @@ def _start(run: Mapping[str, Any]) -> str:
 def _image_rows(metadata: Mapping[str, Any]) -> dict[str, Any]:
     transform = metadata["transform"]
     return {
-        "from file to pixels": rules_in(transform, TRANSFORM).describe(),
+        "from file to pixels": student_rules_in(transform, TRANSFORM).describe(),
         "side": f"{transform['img_size']} px",
         "square": transform["crop"],
         "interpolation": transform["interpolation"],

@@ -11,7 +11,7 @@ import timm.models
 from safetensors import SafetensorError
 
 from tcs.checkpoint import load_weights
-from tcs.config.pixels import rules_in
+from tcs.config.pixels import student_rules_in
 from tcs.config.plain import with_tuples
 from tcs.errors import ModelError, first_line
 from tcs.export.metadata import reconstruction, to_text
@@ -87,7 +87,7 @@ def load_script(metadata: Mapping[str, Any]) -> str:
         f"model = timm.create_model({metadata['architecture']!r}, checkpoint_path=str(weights){given}).eval()\n"
         f"transform = create_transform(\n{transform})\n"
         f"classes = {tuple(metadata['classes'])!r}\n\n\n"
-        f"{open_image_lines(rules_in(metadata['transform'], SCRIPT))}"
+        f"{open_image_lines(student_rules_in(metadata['transform'], SCRIPT), metadata['transform']['img_size'])}"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcs.config.export import ExportConfig
-from tcs.config.pixels import rules_in
+from tcs.config.pixels import student_rules_in
 from tcs.errors import ArtefactError
 from tcs.export import int8
 from tcs.export.check import CHECKED_IMAGES, Claim, differences
@@ -33,7 +33,7 @@ def write_int8(config: ExportConfig, order: Order) -> dict[str, Any]:
     ArtefactError where there is a file of such a name that is no 8-bit export, or, without `overwrite`, one made otherwise.
     """
     pictures = open_pictures(
-        str(config.int8), order.metadata["classes"], rules_in(order.metadata["transform"], str(order.out))
+        str(config.int8), order.metadata["classes"], student_rules_in(order.metadata["transform"], str(order.out))
     )
     accepted, refused = (order.out.with_suffix(f".{kind}.onnx") for kind in ("int8", "int8-refused"))
     standing = _standing((accepted, refused), order, pictures, config.overwrite)

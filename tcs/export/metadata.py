@@ -14,7 +14,7 @@ import timm
 from timm.models import get_model_args
 
 import cache
-from tcs.config.pixels import rules_in
+from tcs.config.pixels import student_rules_in
 from tcs.inference.card import CROP, FILE, FORMAT, INTERPOLATION, KEY
 from tcs.inference.runs import FinishedStudent
 from tcs.methods.named import name_of
@@ -38,7 +38,7 @@ def describe(student: FinishedStudent, teacher: Mapping[str, Any], preprocess_in
             "img_size": details["image_size"],
             "mean": list(details["mean"]),
             "std": list(details["std"]),
-            **rules_in(details, str(student.folder)).entry,
+            **student_rules_in(details, str(student.folder)).entry,
             "interpolation": INTERPOLATION,
             "crop": CROP,
         },

@@ -107,11 +107,11 @@ class Pictures:
 def open_pictures(data: str, classes: Sequence[str], rules: PixelRules) -> Pictures:
     """The images of a store, a folder, a tar or a table, whichever `data` names, with labels matched to `classes` by name.
 
-    `rules` are for images that are in no store, which has its own."""
+    `rules` are for images that are in no store, which has its own; whether they are `scaled` counts for both."""
     if is_store(pathlib.Path(data)):
         store = cache.open(pathlib.Path(data))
         keys, names, labels, read = list(store.keys), store.classes, store.labels_N, find_images(store, None)
-        identity, rules = store.labelled_identity, rules_of(store)
+        identity, rules = store.labelled_identity, rules_of(store).scaled_if(rules.scaled)
     else:
         images = open_images(DataConfig(data=data))
         keys, names, labels = list(images.keys), images.classes, np.array(images.labels, np.int64)

@@ -33,7 +33,7 @@ from tcs.training.data import POOL_LABELS, RunData, open_data
 
 @dataclasses.dataclass(kw_only=True)
 class Bench:
-    """What the cells of a grid share: the stores, what runs read by targets file, test images by size, splits by (data set,
+    """What the cells of a grid share: the stores, what runs read by targets file, test images by size and decoding, splits by (data set,
     shots, seed), the environment."""
 
     grid: Grid
@@ -48,7 +48,7 @@ class Bench:
     scorer: Scorer
     costs: Costs
     data: dict[str | None, RunData] = dataclasses.field(default_factory=dict)
-    test_images: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    test_images: dict[tuple[int, bool], Tensor] = dataclasses.field(default_factory=dict)
     splits: dict[tuple[str, int, int], Split] = dataclasses.field(default_factory=dict)
 
     def data_of(self, targets: str | None) -> RunData:
@@ -59,12 +59,12 @@ class Bench:
             self.data[targets].pool_labels_folder = self.out / POOL_LABELS
         return self.data[targets]
 
-    def images(self, size: int) -> Tensor:
-        """The labelled test images at `size`, uint8 (N, 3, size, size)."""
-        if size not in self.test_images:
-            read = find_images(self.test, self.grid.test_data)
-            self.test_images[size] = decode_rows(self.test, np.flatnonzero(self.test.labels_N >= 0), size, read)
-        return self.test_images[size]
+    def images(self, size: int, *, scaled: bool = False) -> Tensor:
+        """The labelled test images at `size`, uint8 (N, 3, size, size), decoded as the student was trained."""
+        if (size, scaled) not in self.test_images:
+            read, rows_N = find_images(self.test, self.grid.test_data), np.flatnonzero(self.test.labels_N >= 0)
+            self.test_images[size, scaled] = decode_rows(self.test, rows_N, size, read, scaled=scaled)
+        return self.test_images[size, scaled]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

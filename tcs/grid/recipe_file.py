@@ -10,6 +10,7 @@ import itertools
 import pathlib
 from typing import Any
 
+from tcs.config.train import TrainConfig
 from tcs.errors import ConfigError, did_you_mean, require
 from tcs.grid.method_rows import MethodRow, crossed, method_row, train_options
 from tcs.grid.pairs import PAIR_KEYS, load_pairs
@@ -152,10 +153,21 @@ def _check_runs(grid: Grid, where: str) -> None:
                 f"exclude is {config.exclude}, and the cells and references of a grid read the same rows; make a store without those "
                 "images: tcs cache subset --exclude.",
             )
+            _require_same_pixels(config, grid.of(dataset))
             method_of(config)
         except ConfigError as error:
             of = f", dataset {dataset}" if dataset else ""
             raise ConfigError(f"{where}, method '{row.label}'{of}: {error}") from error
+
+
+def _require_same_pixels(config: TrainConfig, grid: Grid) -> None:
+    """ConfigError for a method that would see images otherwise than the references and the other rows of its table."""
+    mine, theirs = config.augment.scaled_decoding, grid.options.get("scaled_decoding", False)
+    require(
+        mine == theirs,
+        f"scaled_decoding is {mine}, and {theirs} under options; all rows of a table see the same pixels: write it under options "
+        "alone, or make two grids.",
+    )
 
 
 def _check_references(grid: Grid, path: pathlib.Path) -> None:

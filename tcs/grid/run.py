@@ -18,6 +18,7 @@ import cache
 from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
 from tcs.config.evaluate import FewshotConfig
+from tcs.config.pixels import student_rules_in
 from tcs.config.stage import takes
 from tcs.config.train import TrainConfig
 from tcs.errors import DivergedError, TcsError
@@ -214,7 +215,8 @@ def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps | None) -> 
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     seconds = cost.get("share_seconds", cost["wall_seconds"])  # runs of earlier releases had streams of their own
-    images_N3SS, device = bench.images(details["image_size"]), pick_device(bench.device)
+    scaled = student_rules_in(details, str(folder)).scaled
+    images_N3SS, device = bench.images(details["image_size"], scaled=scaled), pick_device(bench.device)
     batch_size = scored_at_once(details["image_size"], device)
     logits_NC = logits_of(student.model, images_N3SS, details["mean"], details["std"], device, batch_size)
     temperature = (student.record.get("calibration") or {}).get("temperature")
@@ -239,10 +241,10 @@ def _decode_once(data: RunData, config: TrainConfig) -> None:
     """Decode every training image before the first cell, where they fit: cells draw other rows, but from the same store."""
     if config.img_size is None:
         return
-    whole, rows = data.has_views, len(data.store)
+    whole, scaled, rows = data.has_views, config.augment.scaled_decoding, len(data.store)
     size = frame_size(config.augment, config.img_size, views=whole)
-    if (size, whole) not in data.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
-        data.resident(np.arange(rows), size, whole=whole)
+    if (size, whole, scaled) not in data.decoded and fits(rows, size, pick_device("cpu"), config.resident_share):
+        data.resident(np.arange(rows), size, whole=whole, scaled=scaled)
 
 
 def _reference(bench: Bench, cell: Cell, split: Split) -> dict[str, Any]:

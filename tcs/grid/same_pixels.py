@@ -28,7 +28,7 @@ import torch
 from tcs.artefact import plain_json
 from tcs.checkpoint import save_weights
 from tcs.config.optimiser import OptimiserConfig
-from tcs.config.train import TrainConfig
+from tcs.config.train import TrainConfig, without_later
 from tcs.errors import ConfigError, option_name
 from tcs.grid.pixel_trainer import TEMPERATURE, PixelRun, PixelTrainer, train_pixels
 from tcs.methods.named import Method
@@ -73,7 +73,7 @@ def train_same_pixels(
     if is_finished(job):
         say(f"{job.folder} is finished; nothing to do.")
         return job.folder
-    images_n3HW = data.resident(job.rows.rows_n, job.size)
+    images_n3HW = data.resident(job.rows.rows_n, job.size, scaled=config.augment.scaled_decoding)
     trainer = PixelTrainer(job, images_n3HW, pick_device(config.device))
     begin(job)
     say(
@@ -129,7 +129,7 @@ def _identity(
     """All that decides the weights, as JSON."""
     numbers = plain_json(numbers_of(config, steps, gates=None))
     parts = [numbers.pop(part) for part in ("optimiser", "augment")]
-    return {**numbers, **parts[0], **parts[1]} | {
+    return without_later({**numbers, **parts[0], **parts[1]}) | {
         "reference": "same-pixels",
         "semantics": SEMANTICS,
         "temperature": TEMPERATURE,

@@ -11,7 +11,6 @@ Legend: S side of a square.
 
 import contextlib
 import io
-import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,14 +18,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from tcs.config.pixels import FIRST, PixelRules
+from tcs.config.pixels import FIRST, SCALED_MARGIN, PixelRules
 from tcs.images import earlier
 from tcs.images.colour import FIRST_FRAME, TURNED, follow_profile, to_rgb
-from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, exif_in_text, orientation_in, upright
+from tcs.images.exif import ORIENTATION, TURNS, UPRIGHT, as_stored, orientation_in, upright
 from tcs.images.formats import formats, unread
+from tcs.images.headers import SIXTEEN, depth_of, exif_of, mend_transparency, tiff_value
 from tcs.images.jpeg import NO_MARKERS, START, BadJpegError, Markers, markers_of, quick_pixels
+from tcs.images.scaled import SCALED, Extent, divisor_for, extent_of
 
 # A 1 x 5000 strip, its shorter side resized to 224, would take 750 MB; no photograph is that long.
 MAX_ASPECT_RATIO = 1000
@@ -39,14 +40,6 @@ MOST_UNFOLDING = 200
 BYTES_A_PIXEL = {"1": 1 / 8, "L": 1, "P": 1, "LA": 2, "I;16": 2, "I;16B": 2, "RGB": 3}  # any other mode: 4
 
 OF_FRAMES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # whose further frames or pages are not looked at
-SIXTEEN = 16
-PNG_DEPTH_AT = 24  # in the file: signature, length and name of IHDR, width, height
-PNG_START = b"\x89PNG\r\n\x1a\n"
-BITS_PER_SAMPLE = 258  # TIFF 6.0, 8
-# Netpbm's pgm(5) and ppm(5): kind, width, height, largest value, with spaces and comments between; two bytes a value above 255.
-PNM_HEAD_BYTES = 4096
-PNM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
-PNM_HEAD = re.compile(rb"P[2356]" + (PNM_GAP + rb"\d{1,10}") * 2 + PNM_GAP + rb"(\d{1,5})\s")
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -55,10 +48,14 @@ class BadImageError(Exception):
 
 
 class Decoded(NamedTuple):
-    """An image of mode RGB with nothing but its pixels, and what was done to make it (names of `tcs.images.colour`)."""
+    """An image of mode RGB with nothing but its pixels, and what was done to make it (names of `tcs.images.colour`).
+
+    `extent` is there where it is at a fraction of its size.
+    """
 
     image: Image.Image
     done: frozenset[str]
+    extent: Extent | None = None
 
 
 class Square(NamedTuple):
@@ -104,23 +101,28 @@ def decode_image(data: bytes, rules: PixelRules) -> Image.Image:
     return decode_told(data, rules).image
 
 
-def decode_told(data: bytes, rules: PixelRules) -> Decoded:
-    """The same with what was done; of rules 1 nothing is told."""
+def decode_told(data: bytes, rules: PixelRules, least: int | None = None) -> Decoded:
+    """The same with what was done; of rules 1 nothing is told but SCALED.
+
+    With `least` a large JPEG is decoded at a half, a quarter or an eighth, its shorter side no shorter than that.
+    """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have switched it on; half an image is no image
     if not data:
         raise BadImageError("empty file")
     markers = _markers(data, rules)
-    pixels_HW3 = quick_pixels(data)
-    if pixels_HW3 is not None:
-        height, width, _ = pixels_HW3.shape
-        _check_shape(width, height)
-        return _finished_jpeg(markers, Image.fromarray(pixels_HW3), rules)
+    quick = quick_pixels(data, least)
+    if quick is not None:
+        _check_shape(*quick.size)
+        image, done, orientation = _finished_jpeg(markers, Image.fromarray(quick.pixels_HW3), rules)
+        return _told(image, done, quick.size, quick.divisor, orientation)
     known = formats()  # here, so that no image is blamed for a library that does not load
     try:
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=known) as image:
             _check_shape(*image.size)
             _check_size(image, len(data))
-            return _by_pillow(data, image, rules)
+            size, divisor = image.size, _draft(image, least)
+            shown, done, orientation = _by_pillow(data, image, rules)
+            return _told(shown, done, size, divisor, orientation)
     except BadImageError:
         raise
     except Exception as error:  # PIL's decoders raise nearly every built-in type on damaged bytes
@@ -137,10 +139,26 @@ def _markers(data: bytes, rules: PixelRules) -> Markers:
         raise BadImageError(str(error)) from None
 
 
-def _finished_jpeg(markers: Markers, image: Image.Image, rules: PixelRules) -> Decoded:
-    """What is left to do for the decoded pixels of an ordinary colour JPEG."""
+def _draft(image: ImageFile.ImageFile, least: int | None) -> int:
+    """Let Pillow decode a JPEG at a fraction, the one that `quick_pixels` chooses; returns its divisor."""
+    if least is None or not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return 1
+    divisor = divisor_for(image.size, least)
+    is_drafted = divisor > 1 and image.draft(None, (least, least)) is not None
+    return divisor if is_drafted else 1
+
+
+def _told(image: Image.Image, done: set[str], size: tuple[int, int], divisor: int, orientation: int) -> Decoded:
+    """An image as it is handed out: of a file of `size`, decoded at 1 / `divisor` and then turned as `orientation` asks."""
+    if divisor == 1:
+        return Decoded(image, frozenset(done))
+    return Decoded(image, frozenset(done | {SCALED}), extent_of(size, divisor, orientation))
+
+
+def _finished_jpeg(markers: Markers, image: Image.Image, rules: PixelRules) -> tuple[Image.Image, set[str], int]:
+    """What is left to do for the decoded pixels of an ordinary colour JPEG; returns what was done, and the orientation it was turned by."""
     if markers is NO_MARKERS:
-        return Decoded(image, NOTHING)
+        return image, set(), UPRIGHT
     done: set[str] = set()
     if markers.profile:
         image, done = follow_profile(image, markers.profile)
@@ -148,74 +166,39 @@ def _finished_jpeg(markers: Markers, image: Image.Image, rules: PixelRules) -> D
     orientation = orientation_in(markers.exif) if rules.orientation else UPRIGHT
     if orientation in TURNS:
         image, done = upright(image, orientation), done | {TURNED}
-    return Decoded(image, frozenset(done))
+    return image, done, orientation
 
 
-def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> Decoded:
-    """An opened image as its rules have it."""
+def _by_pillow(data: bytes, image: ImageFile.ImageFile, rules: PixelRules) -> tuple[Image.Image, set[str], int]:
+    """An opened image as its rules have it, what was done, and the orientation that it was turned by."""
     if rules.version == FIRST:
         image.load()
-        return Decoded(earlier.to_rgb(image), NOTHING)
+        return earlier.to_rgb(image), set(), UPRIGHT
     has_more = image.format in OF_FRAMES and bool(getattr(image, "is_animated", False))
-    depth = _depth(data, image)
+    depth = depth_of(data, image)
     orientation, is_turned = _load(image)
-    _mend_transparency(image, depth)
+    mend_transparency(image, depth)
     shown, done = to_rgb(image, rules.background, depth == SIXTEEN)
     if shown is image and image.format != "JPEG":  # which keeps a decoder for further frames
         shown = image.copy()
     if orientation in TURNS and is_turned != rules.orientation:
         shown = upright(shown, orientation) if rules.orientation else as_stored(shown, orientation)
-    done |= {TURNED} if orientation in TURNS and rules.orientation else set()
+    orientation = orientation if rules.orientation else UPRIGHT
+    done |= {TURNED} if orientation in TURNS else set()
     done |= {FIRST_FRAME} if has_more else set()
     shown.info = {}  # or a profile that was followed would be written into a copy, and followed again
-    return Decoded(shown, frozenset(done))
-
-
-def _depth(data: bytes, image: ImageFile.ImageFile) -> int:
-    """Bits of a value in the file, where that is one of which Pillow's pixels do not tell; else 0."""
-    if data.startswith(PNG_START):
-        return data[PNG_DEPTH_AT]
-    if image.format == "PPM":
-        found = PNM_HEAD.match(data[:PNM_HEAD_BYTES])
-        return SIXTEEN if found is not None and int(found[1]) > 255 else 0
-    return _tiff_value(image, BITS_PER_SAMPLE)
+    return shown, done, orientation
 
 
 def _load(image: ImageFile.ImageFile) -> tuple[int, bool]:
     """Decode the pixels; returns their orientation, and whether Pillow has applied it, as it does for TIFF."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         image.load()
-        return orientation_in(_exif_of(image)), False
-    orientation = _tiff_value(image, ORIENTATION)
+        return orientation_in(exif_of(image)), False
+    orientation = tiff_value(image, ORIENTATION)
     image.info.pop("xmp", None)  # or Pillow would turn a TIFF by its XMP, and no other file
     image.load()
     return orientation, ORIENTATION not in image.tag_v2
-
-
-def _tiff_value(image: ImageFile.ImageFile, tag: int) -> int:
-    """A whole number in the first directory of a TIFF, of several the first; 0 where it is none, or no TIFF."""
-    value = image.tag_v2.get(tag, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
-    value = value[0] if isinstance(value, tuple) and value else value
-    return value if isinstance(value, int) else 0
-
-
-def _exif_of(image: ImageFile.ImageFile) -> bytes:
-    """The EXIF data of a loaded image, which may have come behind its pixels."""
-    exif, text = image.info.get("exif"), image.info.get("Raw profile type exif")
-    if isinstance(exif, bytes):
-        return exif
-    return exif_in_text(text) if isinstance(text, str) else b""
-
-
-def _mend_transparency(image: ImageFile.ImageFile, depth: int) -> None:
-    """PNG (third edition, 11.3.2.1) tells the one transparent colour in the file's own depth; Pillow's pixels have 8 bits."""
-    clear = image.info.get("transparency")
-    if image.format != "PNG" or image.mode not in ("L", "RGB"):
-        return
-    if depth == SIXTEEN and isinstance(clear, tuple):
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
-    elif depth in (2, 4) and isinstance(clear, int):
-        image.info["transparency"] = clear * 255 // (2**depth - 1)
 
 
 def _check_shape(width: int, height: int) -> None:
@@ -241,14 +224,17 @@ def _reason(error: Exception, data: bytes, rules: PixelRules) -> str:
 
 
 def decode_square(data: bytes, size: int, rules: PixelRules) -> NDArray[np.uint8]:
-    """uint8 (size, size, 3): shorter side resized to `size` (bicubic; untouched if equal), then the centre crop."""
+    """uint8 (size, size, 3): shorter side resized to `size` (bicubic; untouched if equal), then the centre crop.
+
+    By rules that are `scaled` from no more of a large JPEG than that takes.
+    """
     return square_told(data, size, rules).pixels_SS3
 
 
 def square_told(data: bytes, size: int, rules: PixelRules) -> Square:
     """The same with what was done."""
-    decoded = decode_told(data, rules)
-    image = _shorter_side(decoded.image, size)
+    decoded = decode_told(data, rules, _least(size, rules))
+    image = _shorter_side(decoded.image, size, decoded.extent)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     pixels_SS3 = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8).copy()
     return Square(pixels_SS3, decoded.done)
@@ -256,16 +242,24 @@ def square_told(data: bytes, size: int, rules: PixelRules) -> Square:
 
 def decode_whole(data: bytes, size: int, rules: PixelRules) -> np.ndarray:
     """uint8 (size, size, 3): the whole image squashed to a square (bicubic), so that shares of its sides stay what they are."""
-    image = decode_image(data, rules).resize((size, size), Image.Resampling.BICUBIC)
+    decoded = decode_told(data, rules, _least(size, rules))
+    box = None if decoded.extent is None else decoded.extent.box
+    image = decoded.image.resize((size, size), Image.Resampling.BICUBIC, box)
     return np.asarray(image, dtype=np.uint8).copy()
 
 
-def _shorter_side(image: Image.Image, size: int) -> Image.Image:
-    shorter = min(image.size)
+def _least(size: int, rules: PixelRules) -> int | None:
+    """The shorter side that an image of which a frame of `size` is made has to have at least; None for the whole image."""
+    return SCALED_MARGIN * size if rules.scaled else None
+
+
+def _shorter_side(image: Image.Image, size: int, extent: Extent | None = None) -> Image.Image:
+    sides, box = (image.size, None) if extent is None else extent
+    shorter = min(sides)
     if shorter == size:
         return image
-    width, height = (max(size, round(side * size / shorter)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    width, height = (max(size, round(side * size / shorter)) for side in sides)
+    return image.resize((width, height), Image.Resampling.BICUBIC, box)
 
 
 def shrink(data: bytes, image: Image.Image, size: int) -> bytes:

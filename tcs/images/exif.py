@@ -27,6 +27,9 @@ TURNS: Mapping[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 OPPOSITE = {6: 8, 8: 6}  # of the others each is its own
+QUARTER_TURNS = (5, 6, 7, 8)
+# Where the first column or row of the stored pixels, whichever of them is upright, ends up at the right; and at the bottom
+MIRRORED_ACROSS, MIRRORED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 def orientation_in(exif: bytes) -> int:

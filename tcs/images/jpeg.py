@@ -7,9 +7,12 @@ simplejpeg is the same library as Pillow's (libjpeg-turbo, accurate settings) wi
 import dataclasses
 import re
 import struct
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tcs.images.scaled import divisor_for
 
 try:
     import simplejpeg
@@ -53,18 +56,37 @@ class Markers:
 NO_MARKERS = Markers()
 
 
-def quick_pixels(data: bytes) -> NDArray[np.uint8] | None:
-    """uint8 (H, W, 3) of an ordinary colour JPEG; None where it is another file, or has anything odd about it."""
+class Quick(NamedTuple):
+    """Decoded pixels, uint8 (H, W, 3), of a file whose image has `size`, width and height, at 1 / `divisor` of it."""
+
+    pixels_HW3: NDArray[np.uint8]
+    size: tuple[int, int]
+    divisor: int
+
+
+def quick_pixels(data: bytes, least: int | None = None) -> Quick | None:
+    """An ordinary colour JPEG; None where it is another file, or has anything odd about it. `least`: as of `divisor_for`."""
     if simplejpeg is None or not data.startswith(START):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours != "YCbCr" or height * width > MOST_QUICK_PIXELS:
             return None
-        pixels_HW3: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+        size = (width, height)
+        divisor = divisor_for(size, least)
+        pixels_HW3 = _at_fraction(data, size, divisor) if divisor > 1 else simplejpeg.decode_jpeg(data, "RGB")
     except ValueError:  # also for what can be recovered from: Pillow decides, as it would alone
         return None
-    return pixels_HW3
+    return None if pixels_HW3 is None else Quick(pixels_HW3, size, divisor)
+
+
+def _at_fraction(data: bytes, size: tuple[int, int], divisor: int) -> NDArray[np.uint8] | None:
+    """The pixels at 1 / `divisor`; None where simplejpeg, which is told the least sides alone, chose another fraction."""
+    width, height = (-(-side // divisor) for side in size)  # libjpeg rounds up
+    pixels_HW3: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data, "RGB", min_width=width, min_height=height, min_factor=divisor
+    )
+    return pixels_HW3 if pixels_HW3.shape[:2] == (height, width) else None
 
 
 def markers_of(data: bytes) -> Markers:

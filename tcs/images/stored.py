@@ -70,9 +70,14 @@ def rules_of(store: cache.Store) -> PixelRules:
     return rules_in(store.manifest.plan.identity, str(store.path))
 
 
-def decode(store: cache.Store, read: ReadRow, row: int, size: int, *, whole: bool = False) -> NDArray[np.uint8]:
-    """The image of a row as uint8 (size, size, 3), its centre or, squashed, the `whole`; DataError names a broken one."""
-    rules = rules_of(store)
+def decode(
+    store: cache.Store, read: ReadRow, row: int, size: int, *, whole: bool = False, scaled: bool = False
+) -> NDArray[np.uint8]:
+    """The image of a row as uint8 (size, size, 3), its centre or, squashed, the `whole`; DataError names a broken one.
+
+    `scaled` decodes no more of a large JPEG than the frame takes, for students that are trained so.
+    """
+    rules = rules_of(store).scaled_if(scaled)
     try:
         return decode_whole(read(row), size, rules) if whole else decode_square(read(row), size, rules)
     except BadImageError as error:
@@ -82,11 +87,18 @@ def decode(store: cache.Store, read: ReadRow, row: int, size: int, *, whole: boo
 
 
 def decode_rows(
-    store: cache.Store, rows_n: NDArray[np.int64], size: int, read: ReadRow | None = None, *, whole: bool = False
+    store: cache.Store,
+    rows_n: NDArray[np.int64],
+    size: int,
+    read: ReadRow | None = None,
+    *,
+    whole: bool = False,
+    scaled: bool = False,
 ) -> Tensor:
     """The images of `rows_n` as one uint8 tensor (n, 3, size, size), decoded in threads. DataError for one that cannot be."""
+    read = read or stored_images(store)
     with progress_bar(len(rows_n), "decoding", "images") as bar:
-        return decode_quietly(store, rows_n, size, read or stored_images(store), bar.advance, whole=whole)
+        return decode_quietly(store, rows_n, size, read, bar.advance, whole=whole, scaled=scaled)
 
 
 def decode_quietly(
@@ -97,6 +109,7 @@ def decode_quietly(
     advance: Callable[[int], None],
     *,
     whole: bool = False,
+    scaled: bool = False,
 ) -> Tensor:
     """The same without a bar; `advance` is told how many images were decoded. Whatever ends it, threads end with it."""
     images_n3HW = np.empty((len(rows_n), 3, size, size), np.uint8)
@@ -107,7 +120,8 @@ def decode_quietly(
         for at in chunk:
             if is_over.is_set():  # nobody waits for the rest
                 break
-            images_n3HW[at] = decode(store, read, int(rows_n[at]), size, whole=whole).transpose(2, 0, 1)
+            frame_HW3 = decode(store, read, int(rows_n[at]), size, whole=whole, scaled=scaled)
+            images_n3HW[at] = frame_HW3.transpose(2, 0, 1)
         return len(chunk)
 
     with quiet_pillow(), concurrent.futures.ThreadPoolExecutor(cores(), thread_name_prefix=THREAD_NAME) as pool:

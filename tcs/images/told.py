@@ -7,6 +7,7 @@ from typing import Any
 from tcs.config.pixels import PixelRules
 from tcs.errors import listed
 from tcs.images.colour import CONVERTED, FIRST_FRAME, IGNORED, NARROW, TRANSPARENT, TURNED
+from tcs.images.scaled import SCALED
 
 KEPT_KEYS = 10  # of each kind, by name
 
@@ -19,6 +20,7 @@ SENTENCES: Mapping[str, str] = {
     IGNORED: "{images} with a colour profile that cannot be followed: it is ignored ({keys}).",
     NARROW: "{images} of 16 bits with less than a quarter of that range in use, so nearly black: {keys}. If that is not meant, stretch "
     "the values to 0 to 65535, or save 8 bits.",
+    SCALED: "{images} decoded at a half, a quarter or an eighth of {their} size, as the student was trained (--scaled-decoding).",
 }
 
 

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.config.pixels import EARLIER, PixelRules, rules_in
+from tcs.config.pixels import EARLIER, PixelRules, student_rules_in
 from tcs.errors import ArtefactError, listed
 from tcs.plain_files import require_parts
 from tcs.schemas.check import require_schema
@@ -74,7 +74,7 @@ def read_card(text: str | bytes, path: pathlib.Path) -> Card:
         size=transform["img_size"],
         mean=tuple(transform["mean"]),
         std=tuple(transform["std"]),
-        rules=rules_in(transform, str(path)),
+        rules=student_rules_in(transform, str(path)),
         temperature=temperature,
         preprocess_in_graph=bool(content.get("preprocess_in_graph")),
         teacher=content.get("teacher") or {},

@@ -37,8 +37,11 @@ class UsableModel:
     student: FinishedStudent | None = None
 
     def pixels(self, rules: PixelRules | None = None) -> Pixels:
-        """How files become its pixels: by its own rules, or, for the images of a store, by those of the store."""
-        own = self.card.rules if rules is None else rules
+        """How files become its pixels: by its own rules, or, for the images of a store, by those of the store.
+
+        Whether large JPEGs are decoded at a fraction is the student's own affair always.
+        """
+        own = self.card.rules if rules is None else rules.scaled_if(self.card.rules.scaled)
         return lambda data: self.make_pixels(data, own)
 
     @property

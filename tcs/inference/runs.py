@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from tcs.checkpoint import load_weights
-from tcs.config.pixels import rules_in
+from tcs.config.pixels import student_rules_in
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError, first_line
 from tcs.hub import cached_alone
@@ -121,7 +121,7 @@ def card_of(student: FinishedStudent) -> Card:
         size=details["image_size"],
         mean=tuple(details["mean"]),
         std=tuple(details["std"]),
-        rules=rules_in(details, str(student.folder)),
+        rules=student_rules_in(details, str(student.folder)),
         temperature=calibration.get("temperature"),
         run={"model": record["identity"]["model"], "method": record["config"]["method"]},
     )

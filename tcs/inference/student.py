@@ -79,10 +79,10 @@ class Student:
         """The likeliest classes of `images`, one `Prediction` an image, in order: what `tcs predict` says of the same images.
 
         An image is a path, an image of PIL, or pixels uint8 (H, W, 3) or (H, W); a path may also be a folder, a tar or a table of
-        images. They become pixels by the rules that the student was trained by, whatever their size. A prediction names `topk`
-        classes, or as many as there are. Probabilities are softmax(logits / temperature), with the student's own temperature where
-        None is given (Guo et al. 2017, arXiv 1706.04599), else 1. `workers` threads decode (None: one a core), the model gets
-        `batch_size` images at once, whose number may change the last bits.
+        images. They become pixels by the rules that the student was trained by, whatever their size; only what is in memory is never
+        decoded at a fraction. A prediction names `topk` classes, or as many as there are. Probabilities are softmax(logits /
+        temperature), with the student's own temperature where None is given (Guo et al. 2017, arXiv 1706.04599), else 1. `workers`
+        threads decode (None: one a core), the model gets `batch_size` images at once, whose number may change the last bits.
 
         DataError for what is no image, and for the first image that cannot be read (`tcs.predict` names these and goes on);
         ArtefactError for a student without classes, ConfigError for options out of range, DivergedError for logits that are not finite.

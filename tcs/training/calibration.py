@@ -34,9 +34,8 @@ def calibration_of(trainer: Trainer, data: RunData) -> dict[str, Any] | None:
         return None
     labels_N = np.asarray(data.store.labels_N[rows_N], np.int64)
     student = trainer.final.eval()
-    images_N3HW = decode_rows(
-        data.store, rows_N, job.size, data.read
-    )  # the pixels that a finished student is scored on
+    scaled = job.config.augment.scaled_decoding  # the pixels that a finished student is scored on
+    images_N3HW = decode_rows(data.store, rows_N, job.size, data.read, scaled=scaled)
     parts = torch.split(images_N3HW, EVAL_BATCH)
     logits_NC = np.concatenate([student(trainer.normalised(part)).logits_BC.float().cpu().numpy() for part in parts])
     temperature = fit_temperature(logits_NC, labels_N)

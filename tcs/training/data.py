@@ -36,7 +36,8 @@ class RunData:
     """A store with its targets (None where none are given), how its images are read, and those decoded so far.
 
     `pool_labels_folder` is where runs that share this data find and leave spread labels; None: each in its own folder. `excluded` is
-    the digest of the keys that `store` is seen without (tcs.training.exclusion), None where it is seen whole.
+    the digest of the keys that `store` is seen without (tcs.training.exclusion), None where it is seen whole. `decoded` has sorted
+    rows and their images by (size, whole, scaled), the arguments of `resident`.
     """
 
     store: cache.Store
@@ -45,7 +46,7 @@ class RunData:
     pool_labels_folder: pathlib.Path | None = None
     excluded: str | None = None
     fitted: dict[str, StoreCoordinates] = dataclasses.field(default_factory=dict)
-    decoded: dict[tuple[int, bool], tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
+    decoded: dict[tuple[int, bool, bool], tuple[NDArray[np.int64], Tensor]] = dataclasses.field(default_factory=dict)
 
     @property
     def has_views(self) -> bool:
@@ -84,32 +85,35 @@ class RunData:
         """DataError where no images can be had: before anything is trained."""
         _ = self.read
 
-    def has_decoded(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> bool:
-        """Whether all of `rows_n` were decoded before, at this size."""
-        known = self.decoded.get((size, whole))
+    def has_decoded(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False, scaled: bool = False) -> bool:
+        """Whether all of `rows_n` were decoded before, at this size and in this way."""
+        known = self.decoded.get((size, whole, scaled))
         return known is not None and bool(np.isin(rows_n, known[0], assume_unique=True).all())
 
-    def resident(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False) -> Tensor:
+    def resident(self, rows_n: NDArray[np.int64], size: int, *, whole: bool = False, scaled: bool = False) -> Tensor:
         """uint8 (n, 3, size, size) of sorted `rows_n`, decoded on first use; a superset decoded before is reused.
 
-        Images are cropped to their centre, or squashed as a `whole`.
+        Images are cropped to their centre, or squashed as a `whole`; `scaled` as of `tcs.images.stored.decode`.
         """
-        if not self.has_decoded(rows_n, size, whole=whole):
-            self.decoded[size, whole] = (rows_n, decode_rows(self.store, rows_n, size, self.read, whole=whole))
-        known = self.decoded[size, whole]
+        if not self.has_decoded(rows_n, size, whole=whole, scaled=scaled):
+            images_n3HW = decode_rows(self.store, rows_n, size, self.read, whole=whole, scaled=scaled)
+            self.decoded[size, whole, scaled] = (rows_n, images_n3HW)
+        known = self.decoded[size, whole, scaled]
         if len(known[0]) == len(rows_n):
             return known[1]
         return known[1][torch.from_numpy(np.searchsorted(known[0], rows_n))]
 
     def images(self, rows_n: NDArray[np.int64], size: int, device: torch.device, config: TrainConfig) -> Images:
         """The images of a run: resident where they fit --resident-share of the device's free memory, else streamed."""
-        read, whole = self.read, self.has_views
-        if self.has_decoded(rows_n, size, whole=whole) or fits(len(rows_n), size, device, config.resident_share):
-            return ResidentImages(self.resident(rows_n, size, whole=whole).to(device))
-        workers = cores() if config.workers is None else config.workers
-        return StreamedImages(
-            lambda at: decode(self.store, read, int(rows_n[at]), size, whole=whole), size, workers, device
-        )
+        read, whole, scaled = self.read, self.has_views, config.augment.scaled_decoding
+        is_decoded = self.has_decoded(rows_n, size, whole=whole, scaled=scaled)
+        if is_decoded or fits(len(rows_n), size, device, config.resident_share):
+            return ResidentImages(self.resident(rows_n, size, whole=whole, scaled=scaled).to(device))
+
+        def decode_row(at: int) -> NDArray[np.uint8]:
+            return decode(self.store, read, int(rows_n[at]), size, whole=whole, scaled=scaled)
+
+        return StreamedImages(decode_row, size, cores() if config.workers is None else config.workers, device)
 
 
 def open_data(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tcs.config.train import LATER, PLACES, TrainConfig, option_defaults
+from tcs.config.train import PLACES, TrainConfig, without_later
 from tcs.coordinates.from_store import StoreCoordinates
 from tcs.coordinates.selection import Selection
 from tcs.methods.named import DEFAULT, METHODS, Method
@@ -21,12 +21,7 @@ def run_identity(
     selection: Selection | None,
 ) -> dict[str, Any]:
     """All that decides a student's weights, and nothing that only says where things lie. A run is resumed where this is equal."""
-    defaults = option_defaults()
-    kept = {
-        key: value
-        for key, value in config.options().items()
-        if key not in PLACES and not (key in LATER and value == defaults[key])
-    }
+    kept = {key: value for key, value in without_later(config.options()).items() if key not in PLACES}
     reads = reads_targets(method) or reads_coordinates(method, config)
     return kept | {
         "model": spec.text,

@@ -113,7 +113,8 @@ def _shown(job: Job, data: RunData, rows_N: NDArray[np.int64]) -> Tensor:
     """The images of the rows as they are without augmentation: the first of their cached views where there are several."""
     views = cached_views(data.store, rows_N, job.config)
     side = frame_size(job.config.augment, job.size, views=views is not None)
-    frames_N3HW = decode_rows(data.store, rows_N, side, data.read, whole=views is not None)
+    scaled = job.config.augment.scaled_decoding
+    frames_N3HW = decode_rows(data.store, rows_N, side, data.read, whole=views is not None, scaled=scaled)
     if views is None:
         return show_clean(frames_N3HW, job.size)
     return views.show(frames_N3HW, torch.arange(len(rows_N)), views.first(len(rows_N)), job.size)

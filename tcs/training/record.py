@@ -158,7 +158,7 @@ def run_record(
             "image_size": job.size,
             "mean": list(mean),
             "std": list(std),
-            **rules_of(data.store).entry,
+            **rules_of(data.store).scaled_if(job.config.augment.scaled_decoding).entry,
             "parameters": sum(parameter.numel() for parameter in student.backbone.parameters()),
             "weights": weights,
         },

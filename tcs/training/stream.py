@@ -97,6 +97,11 @@ class Stream:
             )
         if not feed.images.is_resident:
             say("The decoded images do not fit --resident-share of the memory: they are streamed.")
+        if self.job.config.augment.scaled_decoding:
+            say(
+                f"JPEGs far larger than frames of {feed.images.size} pixels are decoded at a half, a quarter or an eighth "
+                "(--scaled-decoding); so they are when the student is scored or used."
+            )
         if feed.views is not None:
             say(
                 f"The store holds {feed.views.count} views of each image: every step replays one of them, drawn anew; crops, flips "
