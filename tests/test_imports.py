@@ -59,7 +59,7 @@ ROOMS = {
     "maintenance": "store_summary artefact coordinates extraction images splits teacher",
     "grid": "artefact augmentation calibration checkpoint plain_files coordinates criteria evaluation functional images inference "
     "methods metrics pool_labels probes reporting schemas simclr splits students training",
-    "pretraining": "artefact augmentation checkpoint functional images plain_files probes simclr splits students training",
+    "pretraining": "artefact augmentation checkpoint functional images plain_files probes schemas simclr splits students training",
     "verifying": "checkpoint coordinates grid images inference maintenance metrics plain_files reporting schemas splits training",
     "pipeline": "artefact coordinates evaluation export extraction grid images inference methods plain_files reporting splits students "
     "training",
