@@ -1,12 +1,12 @@
 """Stop every command that writes by SIGINT, SIGTERM or SIGKILL at a random moment, run it again, and compare with the undisturbed result.
 
-    python scripts/door_signals.py --cases 200 [--seed 0] [--only fit] [--json] [--verbose]
+    python scripts/door_signals.py --cases 200 [--seed 0] [--part 1/10] [--tally FILE.csv] [--only fit] [--json] [--verbose]
 
 A case is one command and one signal, after a random time or at a random one of the moments at which the process opens, renames or
 removes a file. It is fine where the command ends in time without a traceback, and the same command run again ends with 0 and leaves
-what the undisturbed run leaves, bit for bit but for fields that say when and how fast it ran. `leftover`: the same, and a
-`*.partial` of the stopped run is still there; `unsound`: the command failed, or left other files in a second run, though nobody
-stopped it. A case is a function of (seed, number); times are not.
+what the undisturbed run leaves, bit for bit but for fields that say when and how fast it ran. `leftover`: a `*.partial` of the
+stopped run is still there; `unsound`: the command failed, or left other files in a second run, though nobody stopped it. A case is a
+function of (seed, number); times are not.
 """
 
 import collections
@@ -21,14 +21,15 @@ import tempfile
 import time
 from typing import Any
 
+from door_tally import Asked, command_line
 from door_writers import TEACHER, WRITERS, Writer, state_of
-from doors import CLASSES, call, command_line, preload, prepare
+from doors import CLASSES, call, preload, prepare
 from fault_harness import fork
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 STOPPED = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGKILL: (-signal.SIGKILL,)}
 SECONDS_TO_END = 60
-FINE = ("same", "leftover", "finished")
+FINE = ("same", "finished")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ def judged(writer: Writer, work: pathlib.Path, whole: Undisturbed, what: str, *,
     return ("leftover" if left else "finished" if finished else "same"), what
 
 
-def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) -> dict[str, int]:
+def run_cases(asked: Asked) -> dict[str, int]:
     """Verdict -> how many cases; the faults are told on stderr as they are found."""
     preload()
     for module in (
@@ -156,7 +157,7 @@ def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) 
         "tcs.evaluation.probe",
     ):
         __import__(module)
-    names = [name for name in WRITERS if only in name]
+    names = [name for name in WRITERS if asked.only in name]
     tally: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as scratch:
         sound, work = pathlib.Path(scratch) / "sound", pathlib.Path(scratch) / "work"
@@ -164,7 +165,7 @@ def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) 
         prepare(sound)
         prepare_more(sound)
         known: dict[str, Undisturbed | None] = {}
-        for case in range(count):
+        for case in range(asked.first, asked.last):
             name = names[case % len(names)]
             writer = WRITERS[name]
             if name not in known:
@@ -174,10 +175,10 @@ def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) 
                 tally["unsound"] += 1
                 continue
             shutil.copytree(sound, work)
-            found, what = strike(writer, work, whole, random.Random(f"{seed} {case}"))
+            found, what = strike(writer, work, whole, random.Random(f"{asked.seed} {case}"))
             shutil.rmtree(work)
             tally[found] += 1
-            if found not in FINE or verbose:
+            if found not in FINE or asked.verbose:
                 print(f"{case} {found}: {name}, {what}", file=sys.stderr, flush=True)
     return dict(tally)
 
@@ -194,7 +195,7 @@ def _undisturbed_or_told(writer: Writer, sound: pathlib.Path, work: pathlib.Path
 
 def main() -> None:
     """The cases of stopped commands."""
-    command_line(__doc__ or "", run_cases, FINE, cases=100, only="commands whose name holds this")
+    command_line(__doc__ or "", "signals", run_cases, FINE, "commands whose name holds this")
 
 
 if __name__ == "__main__":
