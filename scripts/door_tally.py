@@ -2,8 +2,8 @@
 
     python scripts/doors.py --cases 5000 --seed 1 --part 3/10 --tally benchmarks/results/doors/tally.csv
 
-A part is an unbroken stretch of the cases, which are a function of (seed, number), so that all parts together are the whole. A part that the
-table has of this commit is not run again: the loop over all parts resumes.
+A part is an unbroken stretch of the cases, which are a function of (seed, number), so that all parts together are the whole. A part that
+the table has of this commit is not run again: the loop over all parts resumes.
 """
 
 import argparse
@@ -34,7 +34,9 @@ class Asked:
     verbose: bool = False
 
 
-def command_line(told: str, harness: str, run: Callable[[Asked], Mapping[str, int]], fine: Sequence[str], only: str) -> None:
+def command_line(
+    told: str, harness: str, run: Callable[[Asked], Mapping[str, int]], fine: Sequence[str], only: str
+) -> None:
     """Run the cases that are asked for, which print what is wrong as it is found, and print the tally; exits 1 where one is not `fine`."""
     parser = argparse.ArgumentParser(description=told.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=200)
@@ -48,7 +50,7 @@ def command_line(told: str, harness: str, run: Callable[[Asked], Mapping[str, in
     asked = stretch(given.cases, given.part, given.seed, given.only, given.verbose)
     key = {"harness": harness, "cases": given.cases, "seed": given.seed, "part": given.part, "only": given.only}
     key = {name: str(value) for name, value in key.items()} | {"commit": str(environment()["commit"])}
-    tally = None if given.tally is None else counted(load_table(given.tally), key)
+    tally: Mapping[str, int] | None = None if given.tally is None else counted(load_table(given.tally), key)
     if tally is None:
         began = time.perf_counter(), _processor_seconds()
         tally = run(asked)
@@ -80,7 +82,10 @@ def counted(rows: Sequence[Mapping[str, str]], key: Mapping[str, str]) -> dict[s
 def append(path: pathlib.Path, key: Mapping[str, str], tally: Mapping[str, int], cost: Mapping[str, float]) -> None:
     """Write the table anew with a row for each verdict of this part."""
     told = {**key, "date": datetime.date.today().isoformat(), **{name: f"{value:.0f}" for name, value in cost.items()}}
-    rows = [*load_table(path), *({**told, "verdict": name, "count": str(count)} for name, count in sorted(tally.items()))]
+    rows = [
+        *load_table(path),
+        *({**told, "verdict": name, "count": str(count)} for name, count in sorted(tally.items())),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_table(path, rows, COLUMNS)
 

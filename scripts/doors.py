@@ -220,19 +220,34 @@ def _put(path: pathlib.Path, data: bytes | None) -> None:
         path.write_bytes(data)
 
 
+# What commands import when they run: a child that imported it anew would take longer than its case
+PRELOADED = (
+    "torch._dynamo",  # of every optimiser, at its first step
+    "timm",
+    "tcs.training.train",
+    "tcs.grid.run",
+    "tcs.evaluation.students",
+    "tcs.export.stage",
+    "tcs.inference.prediction",
+    "tcs.inference.latency",
+    "tcs.coordinates.targets",
+    "tcs.reporting.written",
+    "tcs.reporting.run_page",
+    "tcs.reporting.probe_page",
+    "tcs.verifying.files",
+    "tcs.verifying.folders",
+    "tcs.verifying.verify",
+)
+
+
 def preload() -> None:
-    """Import what the commands import, once, here: a child that imported torch anew would take seconds."""
+    """Import all that once, here, with one thread."""
     import torch
+    from PIL import Image
 
     torch.set_num_threads(1)
-    for module in (
-        "tcs.training.train",
-        "tcs.grid.run",
-        "tcs.evaluation.students",
-        "tcs.export.stage",
-        "tcs.inference.prediction",
-        "timm",
-    ):
+    Image.init()
+    for module in PRELOADED:
         __import__(module)
 
 
