@@ -28,7 +28,6 @@ from fault_harness import fork
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 STOPPED = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGKILL: (-signal.SIGKILL,)}
-SECONDS_TO_END = 60
 FINE = ("same", "finished")
 
 
@@ -41,7 +40,7 @@ class Undisturbed:
     moments: int
 
 
-def prepare_more(folder: pathlib.Path) -> None:
+def prepare_more(folder: pathlib.Path, seconds: int) -> None:
     """What the writers read beside what the doors read."""
     import timm
     import torch
@@ -59,7 +58,7 @@ def prepare_more(folder: pathlib.Path) -> None:
         ("cache", "export", "train.store", "--out", "plain"),
         ("extract", "few", "--out", "grown.store", *TEACHER),
     ):
-        code, said = call(folder, arguments)
+        code, said = call(folder, arguments, seconds)
         assert code == 0, (arguments, said)
     first = sorted((folder / "few" / CLASSES[0]).iterdir())[0]
     first.rename(first.with_name("renamed.png"))
@@ -77,14 +76,14 @@ def run_writer(arguments: tuple[str, ...]) -> None:
     main(list(arguments))
 
 
-def undisturbed(writer: Writer, sound: pathlib.Path, work: pathlib.Path) -> Undisturbed:
+def undisturbed(writer: Writer, sound: pathlib.Path, work: pathlib.Path, limit: int) -> Undisturbed:
     """The command in a copy of `sound`, twice: AssertionError where two runs that nobody stopped differ."""
     states, seconds, moments = [], 0.0, 0
     for _ in range(2):
         shutil.copytree(sound, work)
         reader, channel = os.pipe()
         began = time.perf_counter()
-        code = waited(fork(work, lambda: run_writer(writer.arguments), channel=channel))
+        code = waited(fork(work, lambda: run_writer(writer.arguments), channel=channel), limit)
         seconds = time.perf_counter() - began
         os.close(channel)
         moments = int(os.read(reader, 20) or b"1")
@@ -98,7 +97,7 @@ def undisturbed(writer: Writer, sound: pathlib.Path, work: pathlib.Path) -> Undi
     return Undisturbed(state=states[0], seconds=seconds, moments=moments)
 
 
-def waited(child: int, seconds: float = SECONDS_TO_END) -> int | None:
+def waited(child: int, seconds: float) -> int | None:
     """The exit code of the child, minus the signal where it died of one; None where it was still there after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -111,7 +110,9 @@ def waited(child: int, seconds: float = SECONDS_TO_END) -> int | None:
     return None
 
 
-def strike(writer: Writer, work: pathlib.Path, whole: Undisturbed, chance: random.Random) -> tuple[str, str]:
+def strike(
+    writer: Writer, work: pathlib.Path, whole: Undisturbed, chance: random.Random, limit: int
+) -> tuple[str, str]:
     """(verdict, what was done in words) of one case in the folder `work`."""
     number, by_moment = chance.choice(SIGNALS), chance.random() < 0.5
     moment = chance.randint(1, whole.moments) if by_moment else None
@@ -120,7 +121,7 @@ def strike(writer: Writer, work: pathlib.Path, whole: Undisturbed, chance: rando
     if moment is None:
         time.sleep(delay)
         os.kill(child, number)
-    code = waited(child)
+    code = waited(child, limit)
     what = f"{signal.Signals(number).name} {f'at moment {moment}' if by_moment else f'after {delay:.2f} s'}"
     said = (work / "stderr.txt").read_text(errors="replace")
     if code is None:
@@ -129,12 +130,14 @@ def strike(writer: Writer, work: pathlib.Path, whole: Undisturbed, chance: rando
         return "traceback", f"{what}: {said.strip().splitlines()[-1][:200]}"
     if code not in (0, *STOPPED[number]):
         return "untold", f"{what}: exit code {code}: {said.strip()[-200:]}"
-    return judged(writer, work, whole, what, finished=code == 0)
+    return judged(writer, work, whole, what, limit, finished=code == 0)
 
 
-def judged(writer: Writer, work: pathlib.Path, whole: Undisturbed, what: str, *, finished: bool) -> tuple[str, str]:
+def judged(
+    writer: Writer, work: pathlib.Path, whole: Undisturbed, what: str, limit: int, *, finished: bool
+) -> tuple[str, str]:
     """The verdict after the same command was run again."""
-    again = waited(fork(work, lambda: run_writer(writer.arguments)))
+    again = waited(fork(work, lambda: run_writer(writer.arguments)), limit)
     if again != 0:
         said = (work / "stderr.txt").read_text(errors="replace").strip()
         return "no rerun", f"{what}, then exit code {again}: {said[-300:]}"
@@ -162,20 +165,20 @@ def run_cases(asked: Asked) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as scratch:
         sound, work = pathlib.Path(scratch) / "sound", pathlib.Path(scratch) / "work"
         sound.mkdir()
-        prepare(sound)
-        prepare_more(sound)
+        prepare(sound, asked.seconds)
+        prepare_more(sound, asked.seconds)
         known: dict[str, Undisturbed | None] = {}
         for case in range(asked.first, asked.last):
             name = names[case % len(names)]
             writer = WRITERS[name]
             if name not in known:
-                known[name] = _undisturbed_or_told(writer, sound, work)
+                known[name] = _undisturbed_or_told(writer, sound, work, asked.seconds)
             whole = known[name]
             if whole is None:
                 tally["unsound"] += 1
                 continue
             shutil.copytree(sound, work)
-            found, what = strike(writer, work, whole, random.Random(f"{asked.seed} {case}"))
+            found, what = strike(writer, work, whole, random.Random(f"{asked.seed} {case}"), asked.seconds)
             shutil.rmtree(work)
             tally[found] += 1
             if found not in FINE or asked.verbose:
@@ -183,10 +186,10 @@ def run_cases(asked: Asked) -> dict[str, int]:
     return dict(tally)
 
 
-def _undisturbed_or_told(writer: Writer, sound: pathlib.Path, work: pathlib.Path) -> Undisturbed | None:
+def _undisturbed_or_told(writer: Writer, sound: pathlib.Path, work: pathlib.Path, limit: int) -> Undisturbed | None:
     """None, and a line, where the command fails though nobody stops it, or leaves something else each time."""
     try:
-        return undisturbed(writer, sound, work)
+        return undisturbed(writer, sound, work, limit)
     except AssertionError as error:
         print(f"unsound: {str(error)[-600:]}", file=sys.stderr, flush=True)
         shutil.rmtree(work, ignore_errors=True)

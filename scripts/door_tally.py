@@ -25,12 +25,14 @@ COLUMNS = ("harness", "cases", "seed", "part", "only", "commit", "date", "proces
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Cases `first` to `last` - 1 of those of `seed`; of the files or commands whose name holds `only`."""
+    """Cases `first` to `last` - 1 of those of `seed`; of the files or commands whose name holds `only`. A command that is there after
+    `seconds` hangs."""
 
     first: int
     last: int
     seed: int = 0
     only: str = ""
+    seconds: int = 60
     verbose: bool = False
 
 
@@ -44,10 +46,14 @@ def command_line(
     parser.add_argument("--part", default="1/1", metavar="K/N", help="the K-th of N equal parts of the cases")
     parser.add_argument("--tally", type=pathlib.Path, metavar="FILE.csv", help="append the counts to this table")
     parser.add_argument("--only", default="", help=only)
+    parser.add_argument("--seconds", type=int, default=60, help="after which a command hangs; more on a busy machine")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="a line for each case")
     given = parser.parse_args()
-    asked = stretch(given.cases, given.part, given.seed, given.only, given.verbose)
+    first, last = stretch(given.cases, given.part)
+    asked = Asked(
+        first=first, last=last, seed=given.seed, only=given.only, seconds=given.seconds, verbose=given.verbose
+    )
     key = {"harness": harness, "cases": given.cases, "seed": given.seed, "part": given.part, "only": given.only}
     key = {name: str(value) for name, value in key.items()} | {"commit": str(environment()["commit"])}
     tally: Mapping[str, int] | None = None if given.tally is None else counted(load_table(given.tally), key)
@@ -61,14 +67,13 @@ def command_line(
     sys.exit(any(name not in fine for name in tally))
 
 
-def stretch(cases: int, part: str, seed: int, only: str, verbose: bool) -> Asked:
-    """The cases of part `K/N`; SystemExit where that is no part."""
+def stretch(cases: int, part: str) -> tuple[int, int]:
+    """The first case of part `K/N`, and the first behind it; SystemExit where that is no part."""
     found = re.fullmatch(r"(\d+)/(\d+)", part)
     number, parts = (int(text) for text in found.groups()) if found else (0, 0)
     if not 1 <= number <= parts:
         sys.exit(f"--part is '{part}'; it must be K/N with K from 1 to N, as 3/10.")
-    first, last = (cases * end // parts for end in (number - 1, number))
-    return Asked(first=first, last=last, seed=seed, only=only, verbose=verbose)
+    return cases * (number - 1) // parts, cases * number // parts
 
 
 def counted(rows: Sequence[Mapping[str, str]], key: Mapping[str, str]) -> dict[str, int] | None:

@@ -33,13 +33,13 @@ from door_tally import Asked, command_line
 
 import cache
 
-SECONDS_A_CASE, MEMORY_BYTES = 60, 16 << 30
+MEMORY_BYTES = 16 << 30
 CLASSES = ("ant", "bee")
 LISTED = re.compile(r": \d+ problems?; sound: [^\n]*\n\Z")
 FINE = ("refused", "same", "changed")
 
 
-def prepare(folder: pathlib.Path) -> None:
+def prepare(folder: pathlib.Path, seconds: int) -> None:
     """One sound specimen of every file, made by the commands themselves."""
     for name, seed in (("train", 0), ("test", 1)):
         _store(folder / f"{name}.store", seed)
@@ -69,9 +69,9 @@ def prepare(folder: pathlib.Path) -> None:
             "probed",
         ),
     ):
-        code, said = call(folder, arguments)
+        code, said = call(folder, arguments, seconds)
         assert code == 0, (arguments, said)
-    code, _ = call(folder, ("train", "train.store", "--out", "half", *TRAIN), stops=True)
+    code, _ = call(folder, ("train", "train.store", "--out", "half", *TRAIN), seconds, stops=True)
     assert code == STOPPED
     assert (folder / "half" / FOLDER / "resume.pt").exists()
 
@@ -126,14 +126,14 @@ def _store(path: pathlib.Path, seed: int) -> None:
 STOPPED = 9
 
 
-def call(folder: pathlib.Path, arguments: Sequence[str], stops: bool = False) -> tuple[int | None, str]:
-    """(exit code, stdout and stderr) of a command in a child; None where it hung, minus the signal where it was killed.
+def call(folder: pathlib.Path, arguments: Sequence[str], seconds: int, stops: bool = False) -> tuple[int | None, str]:
+    """(exit code, stdout and stderr) of a command in a child; None after `seconds`, minus the signal where it was killed.
     `stops`: the child ends as by a kill before the student's last files are written."""
     told = folder.parent / f"{folder.name}.told"
     child = os.fork()
     if not child:
         _run(folder, told, arguments, stops)
-    deadline = time.monotonic() + SECONDS_A_CASE
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -258,14 +258,14 @@ def run_cases(asked: Asked) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as scratch:
         sound, work = pathlib.Path(scratch) / "sound", pathlib.Path(scratch) / "work"
         sound.mkdir()
-        prepare(sound)
+        prepare(sound, asked.seconds)
         said_of: dict[Door, str] = {}
         stream = itertools.islice(cases(sound, asked.seed, asked.only), asked.first, asked.last)
         for number, (door, what, data) in enumerate(stream, asked.first):
             began = time.perf_counter()
             if door not in said_of:
-                said_of[door] = _said_of_sound(door, sound, work)
-            found, last = _opened(door, data, sound, work, said_of[door])
+                said_of[door] = _said_of_sound(door, sound, work, asked.seconds)
+            found, last = _opened(door, data, sound, work, said_of[door], asked.seconds)
             tally[found] += 1
             if found not in FINE or asked.verbose:
                 where = f"{door.file} ({what}) by {door.arguments[0]}, {time.perf_counter() - began:.1f} s"
@@ -273,22 +273,22 @@ def run_cases(asked: Asked) -> dict[str, int]:
     return dict(tally)
 
 
-def _said_of_sound(door: Door, sound: pathlib.Path, work: pathlib.Path) -> str:
+def _said_of_sound(door: Door, sound: pathlib.Path, work: pathlib.Path, seconds: int) -> str:
     """What the command says of the sound file."""
     shutil.copytree(sound, work)
-    code, said = call(work, door.arguments)
+    code, said = call(work, door.arguments, seconds)
     assert code == 0, (door, said)
     shutil.rmtree(work)
     return said
 
 
 def _opened(
-    door: Door, data: bytes | None, sound: pathlib.Path, work: pathlib.Path, said_of_sound: str
+    door: Door, data: bytes | None, sound: pathlib.Path, work: pathlib.Path, said_of_sound: str, seconds: int
 ) -> tuple[str, str]:
     """The verdict on the command with `data` in the place of the file, and the last line that it said."""
     shutil.copytree(sound, work)
     _put(work / door.file, data)
-    code, said = call(work, door.arguments)
+    code, said = call(work, door.arguments, seconds)
     shutil.rmtree(work)
     return verdict(code, said, said_of_sound), (said.strip().splitlines() or [""])[-1][:300]
 

@@ -21,14 +21,14 @@ def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_the_parts_are_the_whole(script: dict[str, Any]) -> None:
     for cases, parts in ((10, 3), (5000, 7), (2, 5), (6, 1)):
-        asked = [script["stretch"](cases, f"{number + 1}/{parts}", 1, "", False) for number in range(parts)]
-        assert [number for part in asked for number in range(part.first, part.last)] == list(range(cases))
+        found = [script["stretch"](cases, f"{number + 1}/{parts}") for number in range(parts)]
+        assert [number for first, last in found for number in range(first, last)] == list(range(cases))
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
 def test_what_is_no_part_is_told(script: dict[str, Any], part: str) -> None:
     with pytest.raises(SystemExit, match=r"--part is '.*'; it must be K/N with K from 1 to N, as 3/10\."):
-        script["stretch"](10, part, 0, "", False)
+        script["stretch"](10, part)
 
 
 def test_a_part_is_run_once_a_commit_and_the_table_keeps_the_others(
