@@ -88,7 +88,7 @@ def undisturbed(writer: Writer, sound: pathlib.Path, work: pathlib.Path, limit: 
         os.close(channel)
         moments = int(os.read(reader, 20) or b"1")
         os.close(reader)
-        assert code == 0, (writer.arguments, (work / "stderr.txt").read_text())
+        assert code == 0, (writer.arguments, _said(work))
         states.append(state_of(work, writer.outputs))
         shutil.rmtree(work)
     odd = [name for name in states[0] if states[0][name] != states[1].get(name)]
@@ -123,7 +123,7 @@ def strike(
         os.kill(child, number)
     code = waited(child, limit)
     what = f"{signal.Signals(number).name} {f'at moment {moment}' if by_moment else f'after {delay:.2f} s'}"
-    said = (work / "stderr.txt").read_text(errors="replace")
+    said = _said(work)
     if code is None:
         return "hang", what
     if "Traceback" in said:
@@ -133,13 +133,19 @@ def strike(
     return judged(writer, work, whole, what, limit, finished=code == 0)
 
 
+def _said(work: pathlib.Path) -> str:
+    """What the last command said on stderr: nothing where it was stopped before it had one."""
+    path = work / "stderr.txt"
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
 def judged(
     writer: Writer, work: pathlib.Path, whole: Undisturbed, what: str, limit: int, *, finished: bool
 ) -> tuple[str, str]:
     """The verdict after the same command was run again."""
     again = waited(fork(work, lambda: run_writer(writer.arguments)), limit)
     if again != 0:
-        said = (work / "stderr.txt").read_text(errors="replace").strip()
+        said = _said(work).strip()
         return "no rerun", f"{what}, then exit code {again}: {said[-300:]}"
     state = state_of(work, writer.outputs)
     odd = sorted(name for name in state.keys() | whole.state.keys() if state.get(name) != whole.state.get(name))
