@@ -4,7 +4,7 @@ import contextlib
 import errno
 import glob
 import os
-import secrets
+import shutil
 import stat
 import types
 from collections.abc import Iterable, Iterator
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.errors import LockedStoreError, StoreWriteError, UnreadableFileError
+from cache.partials import claim
 
 try:
     import fcntl
@@ -43,7 +44,8 @@ def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -
     """Write `data` to `path` so that at every moment the old file or the whole new one stands there.
 
     The bytes go to `NAME.<8 hex>.partial` beside it, are fsynced and renamed, and the folder is fsynced. Raises
-    StoreWriteError when the system refuses; the .partial file is removed then.
+    StoreWriteError when the system refuses; the .partial file is removed then, and where the process is killed by the next writer
+    of `path` on this machine.
     """
     atomic_write_pieces(path, [data])
 
@@ -51,16 +53,11 @@ def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -
 def atomic_write_pieces(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview]) -> None:
     """Write `pieces`, one after the other, as `atomic_write_bytes` does."""
     target = Path(path)
-    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        _write_and_sync(partial, pieces)
-        partial.replace(target)
+        _write_and_rename(target, pieces)
         sync_folder(target.parent)
     except OSError as error:
         raise write_error(target, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def open_ordinary(path: Path) -> BinaryIO:
@@ -97,11 +94,20 @@ def unreadable(path: Path, error: OSError | MemoryError) -> UnreadableFileError 
     return UnreadableFileError(f"{path} cannot be read ({what}), which says nothing of its content; {remedy}.")
 
 
-def _write_and_sync(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    with path.open("xb") as file:
-        file.writelines(pieces)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_and_rename(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    partial, descriptor = claim(target)
+    with os.fdopen(descriptor, "wb") as file:
+        try:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(descriptor)
+            if fcntl is None:  # Windows renames no open file; elsewhere it is this writer's until it has its name
+                file.close()
+            partial.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -179,10 +185,14 @@ def remove_file(path: Path) -> None:
 
 
 def remove_partials(folder: Path, name: str = "*") -> None:
-    """Remove what writers that were killed left of files in `folder` (a pattern of names); for whoever holds the lock on them."""
+    """Remove what writers that were killed left of files and folders in `folder` (a pattern of names); for whoever holds the lock on
+    them."""
     for path in folder.glob(f"{name}.{'[0-9a-f]' * 8}.partial"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _locked_for(output: Path, path: Path) -> int:

@@ -1,6 +1,6 @@
 """Damage every file that tcs writes and reads back, and open it by every command that reads it: one line an error, nothing hangs.
 
-    python scripts/doors.py --cases 500 [--seed 0] [--only config.json] [--json] [--verbose]
+    python scripts/doors.py --cases 500 [--seed 0] [--part 1/10] [--tally FILE.csv] [--only config.json] [--json] [--verbose]
 
 A case is one damage of one file, or a pipe in its place, and one command, in a process of its own with a limit of memory and of time. It
 is fine where the command ends with 0, or with 1 and one line of error (tcs verify: and its list of faults). Counted as faults: a
@@ -9,12 +9,10 @@ and told something else than of the sound file, as it must where a number of the
 is a function of (seed, number). `door_signals.py` stops commands that write.
 """
 
-import argparse
 import collections
 import contextlib
 import io
 import itertools
-import json
 import os
 import pathlib
 import random
@@ -25,22 +23,23 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import yaml
 from door_mutations import mutations
 from door_table import FOLDER, STUDENT, TRAIN, Door, doors
+from door_tally import Asked, command_line
 
 import cache
 
-SECONDS_A_CASE, MEMORY_BYTES = 60, 16 << 30
+MEMORY_BYTES = 16 << 30
 CLASSES = ("ant", "bee")
 LISTED = re.compile(r": \d+ problems?; sound: [^\n]*\n\Z")
 FINE = ("refused", "same", "changed")
 
 
-def prepare(folder: pathlib.Path) -> None:
+def prepare(folder: pathlib.Path, seconds: int) -> None:
     """One sound specimen of every file, made by the commands themselves."""
     for name, seed in (("train", 0), ("test", 1)):
         _store(folder / f"{name}.store", seed)
@@ -70,9 +69,9 @@ def prepare(folder: pathlib.Path) -> None:
             "probed",
         ),
     ):
-        code, said = call(folder, arguments)
+        code, said = call(folder, arguments, seconds)
         assert code == 0, (arguments, said)
-    code, _ = call(folder, ("train", "train.store", "--out", "half", *TRAIN), stops=True)
+    code, _ = call(folder, ("train", "train.store", "--out", "half", *TRAIN), seconds, stops=True)
     assert code == STOPPED
     assert (folder / "half" / FOLDER / "resume.pt").exists()
 
@@ -127,14 +126,14 @@ def _store(path: pathlib.Path, seed: int) -> None:
 STOPPED = 9
 
 
-def call(folder: pathlib.Path, arguments: Sequence[str], stops: bool = False) -> tuple[int | None, str]:
-    """(exit code, stdout and stderr) of a command in a child; None where it hung, minus the signal where it was killed.
+def call(folder: pathlib.Path, arguments: Sequence[str], seconds: int, stops: bool = False) -> tuple[int | None, str]:
+    """(exit code, stdout and stderr) of a command in a child; None after `seconds`, minus the signal where it was killed.
     `stops`: the child ends as by a kill before the student's last files are written."""
     told = folder.parent / f"{folder.name}.told"
     child = os.fork()
     if not child:
         _run(folder, told, arguments, stops)
-    deadline = time.monotonic() + SECONDS_A_CASE
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -209,23 +208,7 @@ def cases(folder: pathlib.Path, seed: int, only: str) -> Iterator[tuple[Door, st
 
 def main() -> None:
     """The cases of damaged files."""
-    command_line(__doc__ or "", run_cases, FINE, cases=200, only="files whose path holds this")
-
-
-def command_line(
-    told: str, run: Callable[[int, int, str, bool], Mapping[str, int]], fine: Sequence[str], *, cases: int, only: str
-) -> None:
-    """Run the cases that are asked for, which print what is wrong as it is found, and print the tally; exits 1 where one is not `fine`."""
-    parser = argparse.ArgumentParser(description=told.partition("\n")[0])
-    parser.add_argument("--cases", type=int, default=cases)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help=only)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--verbose", action="store_true")
-    asked = parser.parse_args()
-    tally = run(asked.cases, asked.seed, asked.only, asked.verbose)
-    print(json.dumps(tally) if asked.json else ", ".join(f"{name} {count}" for name, count in sorted(tally.items())))
-    sys.exit(any(name not in fine for name in tally))
+    command_line(__doc__ or "", "damages", run_cases, FINE, "files whose path holds this")
 
 
 def _put(path: pathlib.Path, data: bytes | None) -> None:
@@ -237,52 +220,77 @@ def _put(path: pathlib.Path, data: bytes | None) -> None:
         path.write_bytes(data)
 
 
+# What commands import when they run: a child that imported it anew would take longer than its case
+PRELOADED = (
+    "torch._dynamo",  # of every optimiser, at its first step
+    "timm",
+    "tcs.training.train",
+    "tcs.grid.run",
+    "tcs.evaluation.students",
+    "tcs.export.stage",
+    "tcs.inference.prediction",
+    "tcs.inference.latency",
+    "tcs.coordinates.targets",
+    "tcs.reporting.written",
+    "tcs.reporting.run_page",
+    "tcs.reporting.probe_page",
+    "tcs.verifying.files",
+    "tcs.verifying.folders",
+    "tcs.verifying.verify",
+)
+
+
 def preload() -> None:
-    """Import what the commands import, once, here: a child that imported torch anew would take seconds."""
+    """Import all that once, here, with one thread."""
     import torch
+    from PIL import Image
 
     torch.set_num_threads(1)
-    for module in (
-        "tcs.training.train",
-        "tcs.grid.run",
-        "tcs.evaluation.students",
-        "tcs.export.stage",
-        "tcs.inference.prediction",
-        "timm",
-    ):
+    Image.init()
+    for module in PRELOADED:
         __import__(module)
 
 
-def run_cases(count: int, seed: int = 0, only: str = "", verbose: bool = False) -> dict[str, int]:
+def run_cases(asked: Asked) -> dict[str, int]:
     """Verdict -> how many cases; the faults are told on stderr as they are found."""
     preload()
     tally: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as scratch:
-        sound = pathlib.Path(scratch) / "sound"
+        sound, work = pathlib.Path(scratch) / "sound", pathlib.Path(scratch) / "work"
         sound.mkdir()
-        prepare(sound)
+        prepare(sound, asked.seconds)
         said_of: dict[Door, str] = {}
-        for number, (door, what, data) in enumerate(itertools.islice(cases(sound, seed, only), count)):
-            work = pathlib.Path(scratch) / "work"
+        stream = itertools.islice(cases(sound, asked.seed, asked.only), asked.first, asked.last)
+        for number, (door, what, data) in enumerate(stream, asked.first):
+            began = time.perf_counter()
             if door not in said_of:
-                shutil.copytree(sound, work)
-                code, said_of[door] = call(work, door.arguments)
-                assert code == 0, (door, said_of[door])
-                shutil.rmtree(work)
-            shutil.copytree(sound, work)
-            _put(work / door.file, data)
-            code, said = call(work, door.arguments)
-            found = verdict(code, said, said_of[door])
+                said_of[door] = _said_of_sound(door, sound, work, asked.seconds)
+            found, last = _opened(door, data, sound, work, said_of[door], asked.seconds)
             tally[found] += 1
-            if found not in FINE or verbose:
-                last = (said.strip().splitlines() or [""])[-1][:300]
-                print(
-                    f"{number} {found}: {door.file} ({what}) by {door.arguments[0]}: {last}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            shutil.rmtree(work)
+            if found not in FINE or asked.verbose:
+                where = f"{door.file} ({what}) by {door.arguments[0]}, {time.perf_counter() - began:.1f} s"
+                print(f"{number} {found}: {where}: {last}", file=sys.stderr, flush=True)
     return dict(tally)
+
+
+def _said_of_sound(door: Door, sound: pathlib.Path, work: pathlib.Path, seconds: int) -> str:
+    """What the command says of the sound file."""
+    shutil.copytree(sound, work)
+    code, said = call(work, door.arguments, seconds)
+    assert code == 0, (door, said)
+    shutil.rmtree(work)
+    return said
+
+
+def _opened(
+    door: Door, data: bytes | None, sound: pathlib.Path, work: pathlib.Path, said_of_sound: str, seconds: int
+) -> tuple[str, str]:
+    """The verdict on the command with `data` in the place of the file, and the last line that it said."""
+    shutil.copytree(sound, work)
+    _put(work / door.file, data)
+    code, said = call(work, door.arguments, seconds)
+    shutil.rmtree(work)
+    return verdict(code, said, said_of_sound), (said.strip().splitlines() or [""])[-1][:300]
 
 
 if __name__ == "__main__":

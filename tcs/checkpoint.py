@@ -59,16 +59,17 @@ def fitting(path: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def load_resume(path: pathlib.Path) -> dict[str, Any]:
-    """Read the resume state with weights_only=True; ArtefactError where it is broken, or of a format of a later release."""
+def load_resume(path: pathlib.Path, remedy: str = START_AGAIN) -> dict[str, Any]:
+    """Read the resume state with weights_only=True; ArtefactError where it is broken, with the `remedy` of the caller, or of a format of
+    a later release."""
     try:
         require_ordinary(path)
         _require_held(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ArtefactError(f"resume file {path} cannot be read; {START_AGAIN}.") from error
+        raise ArtefactError(f"resume file {path} cannot be read; {remedy}.") from error
     if not isinstance(state, dict):
-        raise ArtefactError(f"resume file {path} holds no state; {START_AGAIN}.")
+        raise ArtefactError(f"resume file {path} holds no state; {remedy}.")
     check_format(path, state)
     return state
 

@@ -8,7 +8,7 @@ import pytest
 import cache
 from tcs.config.distill import DistillConfig, Places
 from tcs.errors import ArtefactError, DataError
-from tcs.pipeline.division import NEAR_COPY, TEST, TRAIN, choose_parts, copies_of, divide
+from tcs.pipeline.division import NEAR_COPY, TEST, TRAIN, choose_parts, copies_of, divide, divided
 from tcs.splits.shots import read_split_file
 
 DIMS = 16
@@ -104,6 +104,75 @@ def test_each_class_keeps_an_image_to_train_on(tmp_path):
     lonely = write_store(tmp_path / "y.store", distinct(2), ["a", "b"], [b"0", b"1"])
     with pytest.raises(DataError, match=r"no class of .* has two labelled images that are no copies of each other"):
         choose_parts(lonely, 0.2, 0)
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory):
+    """36 rows of either class: two circles, on which each image has a cosine of 0.94 to the next, so that all chain; and of two images a
+    near copy, 72 and 73, of another a true one, 74."""
+    turns = np.arange(18) * 2 * np.pi / 18
+    features_ND = np.zeros((72, DIMS))
+    for circle in range(4):
+        features_ND[18 * circle : 18 * circle + 18, 2 * circle : 2 * circle + 2] = np.stack(
+            [np.cos(turns), np.sin(turns)], 1
+        )
+    copies_ND = features_ND[[0, 40, 60]] + 0.002 * distinct(3, 1)
+    images = [f"image {60 if row == 74 else row}".encode() for row in range(75)]
+    path = tmp_path_factory.mktemp("alike") / "x.store"
+    return write_store(
+        path, np.concatenate([features_ND, copies_ND]), ["a"] * 36 + ["b"] * 36 + ["a", "b", "b"], images
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_images_that_chain_do_not_take_the_share_far_beyond_what_was_asked(alike, seed, capsys):
+    chained = divided(alike, 0.2, seed, NEAR_COPY)
+    assert sorted(chained.linked) == [18, 19, 19, 19]
+    assert chained.images in (37, 38)
+    parts = choose_parts(alike, 0.2, seed)
+    held = parts.count(TEST)
+    assert 15 <= held <= 18  # 7 of 37 and 8 of 38 are asked for; a group more than the share at most in each class
+    assert parts == divided(alike, 0.2, seed, 0.95).parts
+    for one, other in ((0, 72), (40, 73), (60, 74)):
+        assert parts[one] == parts[other]
+    told = capsys.readouterr().err
+    assert (
+        f"19 images are one group of copies by a cosine above 0.85, and {chained.images} would be held out in place of 15; so copies are "
+        f"linked otherwise (cosine above 0.95), and {held} are held out.\n"
+        "6 images are copies of each other (3 groups, cosine above 0.95); none straddles.\n"
+    ) in told
+
+
+def test_exact_copies_stay_together_however_many_and_are_held_out_only_where_nothing_else_is(tmp_path):
+    images = [b"same"] * 30 + [f"{row}".encode() for row in range(10)]
+    store = write_store(tmp_path / "x.store", distinct(40), ["a"] * 40, images)
+    for seed in range(6):
+        parts = choose_parts(store, 0.2, seed)
+        assert parts[:30] == [TRAIN] * 30
+        assert parts.count(TEST) == 8  # all asked for: what is left is passed over until it fits
+    forced = write_store(tmp_path / "y.store", distinct(33), ["a"] * 33, [b"0"] * 11 + [b"1"] * 11 + [b"2"] * 11)
+    parts = choose_parts(forced, 0.2, 0)
+    assert sorted(tuple({*parts[start : start + 11]}) for start in (0, 11, 22)) == [(TEST,), (TRAIN,), (TRAIN,)]
+
+
+# Rows held out by releases whose links were above 0.85 whatever came of it: as long as that is the share, by this one as well
+HELD = [
+    [9, 10, 14, 19, 23, 24],
+    [3, 4, 8, 14, 24, 29],
+    [3, 4, 8, 13, 23, 24],
+    [0, 1, 7, 17, 23, 24],
+    [3, 4, 9, 15, 21, 28],
+    [0, 1, 8, 9, 20, 22],
+    [3, 4, 16, 18, 21, 22],
+    [0, 1, 6, 15, 22, 23],
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_share_that_was_kept_is_of_the_same_rows_as_ever(places, seed, capsys):
+    parts = choose_parts(cache.open(places.whole_store), 0.2, seed)
+    assert [row for row, part in enumerate(parts) if part == TEST] == HELD[seed]
+    assert "would be held out" not in capsys.readouterr().err
 
 
 def test_the_file_says_what_is_where_and_is_a_split_file(places):

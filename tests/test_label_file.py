@@ -121,6 +121,81 @@ def test_cache_label_corrects_runs_the_gate_again_and_targets_stay_valid(labelle
     assert tcs.fit_targets(options)  # finds its own output, made with the same options
 
 
+def history(store):
+    return cache.open(store).manifest.later_labels.history
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["3.png\n", "\n3.png\r\n7.png", "rank,key\n1,3.png\n2,7.png\n", 'path;note\nFLAT/3.png;"a\nb"\nFLAT/7.png;\n'],
+)
+def test_labels_are_taken_away_and_no_update_brings_them_back(labelled, data, tmp_path, capsys, text):
+    """Of images by key or by path, in lines or in a table; those without a label stay without."""
+    opened = cache.open(labelled.out)
+    (tmp_path / "gone.txt").write_text(text.replace("FLAT", str(data / "flat")), newline="")
+    asked = [labelled.out, "--remove-file", str(tmp_path / "gone.txt"), "--json"]
+    done = CliRunner().invoke(label_command, asked, catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert (found["added"], found["changed"], found["removed"], found["labelled"]) == (0, 0, 1, 1)
+    had_none = "; 1 had none" if "7.png" in text else ""
+    assert f"x.store: 1 label taken away by {tmp_path / 'gone.txt'}{had_none}." in done.stderr
+    assert names(labelled.out) == {"pool/2.png": "dog"}
+    after = cache.open(labelled.out)
+    assert (after.identity, after.classes) == (opened.identity, ("dog",))
+    assert after.manifest.gate is not None
+    entry = history(labelled.out)[-1]
+    assert (entry["removed_by"]["file"], entry["added"], entry["changed"], entry["removed"]) == (asked[2], 0, 0, 1)
+    again = CliRunner().invoke(label_command, asked, catch_exceptions=False)
+    assert json.loads(again.stdout)["removed"] == 0
+    assert [entry for entry in history(labelled.out) if "removed_by" in entry] == [entry]
+    table(tmp_path / "l.csv", {"pool/2.png": "dog", "1.png": "cat"})
+    tcs.update(tcs.UpdateConfig(store=labelled.out, label_file=str(tmp_path / "l.csv")))
+    assert names(labelled.out) == {"pool/2.png": "dog", "1.png": "cat"}
+
+
+def test_one_command_gives_and_takes_in_one_write(labelled, tmp_path, capsys):
+    file = table(tmp_path / "more.csv", {"1.png": "dog", "pool/2.png": "cat"})
+    (tmp_path / "gone.txt").write_text("3.png\n")
+    before = len(history(labelled.out)) if cache.open(labelled.out).manifest.later_labels else 0
+    found = tcs.label_store(tcs.LabelConfig(store=labelled.out, label_file=file, remove_file=tmp_path / "gone.txt"))
+    assert found == cache.LabelChanges(added=1, changed=1, same=0, removed=1)
+    assert names(labelled.out) == {"1.png": "dog", "pool/2.png": "cat"}
+    assert len(history(labelled.out)) == before + 1
+    told = capsys.readouterr().err
+    assert f"1 label added and 1 corrected by {file}." in told
+    assert "1 label taken away by" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"gone\.txt names no image; write keys, one a line, or a table with a column key or path"),
+        ("key,note\n", "names no image; write keys"),
+        ("3.png\n30.png\n", r"gone\.txt line 2 names '30\.png', which is no image of .*x\.store\."),
+        ("key,note\n3.png,\n,x\n", r"gone\.txt line 3 has no key; give it, or delete the line"),
+        ("1.png", r"gone\.txt takes the label of '1\.png' away, and .*more\.csv gives it the class 'dog'; keep one of"),
+    ],
+)
+def test_what_a_file_of_labels_to_be_taken_away_may_not_say(labelled, tmp_path, text, message):
+    (tmp_path / "gone.txt").write_text(text)
+    file = table(tmp_path / "more.csv", {"1.png": "dog"})
+    before = (tmp_path / "x.store" / "manifest.json").read_bytes()
+    with pytest.raises(DataError, match=message):
+        tcs.label_store(tcs.LabelConfig(store=labelled.out, label_file=file, remove_file=tmp_path / "gone.txt"))
+    assert (tmp_path / "x.store" / "manifest.json").read_bytes() == before
+
+
+def test_a_command_that_says_nothing_of_labels_is_refused(labelled, tmp_path):
+    with pytest.raises(
+        ConfigError, match="nothing says which labels to give; pass --label-file FILE, or --remove-file"
+    ):
+        tcs.LabelConfig(store=labelled.out)
+    with pytest.raises(
+        DataError, match=r"remove file .*none\.txt cannot be read \(No such file or directory\); check --remove-file"
+    ):
+        tcs.label_store(tcs.LabelConfig(store=labelled.out, remove_file=tmp_path / "none.txt"))
+
+
 def test_coordinates_stay_and_a_line_says_that_their_ceiling_is_of_other_labels(labelled, tmp_path, capsys):
     options = tcs.FitConfig(store=labelled.out, out=str(tmp_path / "c.safetensors"), components=4)
     before = tcs.fit(options)

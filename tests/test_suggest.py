@@ -141,6 +141,10 @@ def test_a_folder_with_other_files_is_not_replaced_even_when_asked(folder, tmp_p
     run(folder, tmp_path / "out.csv", folder=copies)
     run(folder, tmp_path / "out.csv", n=4, folder=copies, overwrite=True)
     assert len(list(copies.iterdir())) == 4
+    (tmp_path / "copies.0123abcd.partial").mkdir()  # of one that was killed
+    (tmp_path / "copies.0123abcd.partial" / "0001-a.png").write_bytes(b"half")
+    run(folder, tmp_path / "out.csv", n=4, folder=copies, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "out.csv"]
     (copies / "notes.txt").write_text("mine")
     with pytest.raises(ArtefactError, match=r"holds 'notes.txt', which is no copy of a suggested image"):
         run(folder, tmp_path / "out.csv", n=4, folder=copies, overwrite=True)

@@ -11,13 +11,19 @@ SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelConfig:
-    """`tcs cache label`: labels for images of a closed store, from a split file or a table as `tcs suggest` writes it."""
+    """`tcs cache label`: labels for images of a closed store, from a split file or a table as `tcs suggest` writes it. Images that
+    `remove_file` names lose theirs: keys or paths, one a line, or a table with such a column."""
 
     store: str = dataclasses.field(kw_only=False)
-    label_file: str
+    label_file: str | None = None
+    remove_file: str | None = None
 
     def __post_init__(self) -> None:
         take_plain(self)
+        require(
+            self.label_file is not None or self.remove_file is not None,
+            "nothing says which labels to give; pass --label-file FILE, or --remove-file FILE to take labels away.",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

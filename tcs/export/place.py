@@ -1,4 +1,4 @@
-"""Where an export goes: written under a name of its own beside the final one, and renamed when it has been checked."""
+"""Where an export goes: written in a folder of its own beside the final one, and renamed when it has been checked."""
 
 import contextlib
 import pathlib
@@ -7,19 +7,24 @@ import shutil
 import types
 from collections.abc import Mapping
 
-from cache import atomic_write_bytes
+from cache import atomic_write_bytes, locked_file
 from tcs.errors import ArtefactError
 
 Contents = bytes | Mapping[str, bytes]  # of a file, or of the files of a folder
 
 
 class Draft:
-    """An export on its way to `final`, a file or a folder. Without `commit` it is removed again, whatever ends the block."""
+    """An export on its way to `final`, a file or a folder. Without `commit` it is removed again, whatever ends the block; where the
+    process is killed, by the next export to `final`.
+
+    From `write` on there is a lock on `final`: LockedStoreError at once where another process has it.
+    """
 
     def __init__(self, final: pathlib.Path) -> None:
         self.final = final
-        # The ending stays: readers go by it.
-        self.path = final.with_name(f"{final.stem}.{secrets.token_hex(4)}.partial{final.suffix}")
+        self._place = final.with_name(f"{final.name}.{secrets.token_hex(4)}.partial")
+        self.path = self._place / final.name  # as it will be called: readers go by the ending
+        self._lock = contextlib.ExitStack()
 
     def __enter__(self) -> "Draft":
         return self
@@ -30,12 +35,15 @@ class Draft:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        _remove(self.path)
+        shutil.rmtree(self._place, ignore_errors=True)
+        self._lock.close()
 
     def write(self, contents: Contents) -> None:
-        """Put the contents there. cache's StoreWriteError, one line, where the system refuses."""
+        """Put the contents there, once. cache's StoreWriteError, one line, where the system refuses."""
+        _make_folder(self.final.parent)
+        self._lock.enter_context(locked_file(self.final))
         if isinstance(contents, bytes):
-            _make_folder(self.path.parent)
+            _make_folder(self._place)
             atomic_write_bytes(self.path, contents)
             return
         _make_folder(self.path)
@@ -44,16 +52,9 @@ class Draft:
 
     def commit(self) -> None:
         """Let it appear as `final`, in place of an earlier export."""
-        old = self.final.with_name(f"{self.path.name}.old")
         if self.final.is_dir():  # a folder that holds something cannot be renamed over
-            self.final.rename(old)
+            self.final.rename(self._place / "old")
         self.path.replace(self.final)
-        _remove(old)
-
-    def keep_as(self, final: pathlib.Path) -> None:
-        """Let it appear under another name than it was meant to have."""
-        self.final = final
-        self.commit()
 
 
 def _make_folder(folder: pathlib.Path) -> None:
@@ -63,11 +64,3 @@ def _make_folder(folder: pathlib.Path) -> None:
         raise ArtefactError(
             f"folder {folder} cannot be made ({error.strerror or error}); name another --out."
         ) from error
-
-
-def _remove(path: pathlib.Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()

@@ -38,19 +38,23 @@ def _decoded(item: Suggestion, read: ReadRow, rules: PixelRules) -> Image.Image:
 
 
 def write_folder(folder: pathlib.Path, suggestions: Sequence[Suggestion], read: ReadRow) -> None:
-    """Write the bytes of every image as `RANK-NAME`, into a new folder that is renamed when it is whole, in place of an earlier one."""
+    """Write the bytes of every image as `RANK-NAME`, into a new folder that is renamed when it is whole, in place of an earlier one;
+    under a lock on `folder`."""
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     try:
-        partial.mkdir(parents=True)
-        for item in suggestions:
-            cache.atomic_write_bytes(partial / _copy_name(item), read(item.row))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with cache.locked_file(folder):
+            try:
+                partial.mkdir()
+                for item in suggestions:
+                    cache.atomic_write_bytes(partial / _copy_name(item), read(item.row))
+                if folder.exists():
+                    shutil.rmtree(folder)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise cache.write_error(folder, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def require_copies(folder: pathlib.Path) -> None:

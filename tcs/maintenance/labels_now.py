@@ -110,8 +110,8 @@ def labels_now(
     elif unnamed:
         told.append(
             f"{number_of(len(unnamed), 'image')} {'keeps' if len(unnamed) == 1 else 'keep'} a label that {path} does not have "
-            f"({listed(sorted(unnamed), LISTED)}): not all labels of {store.path} came from it; give others with tcs cache label, or "
-            f"take them away in Python: cache.set_labels('{store.path}', {{KEY: None}}, source={{'by': ...}})."
+            f"({listed(sorted(unnamed), LISTED)}): not all labels of {store.path} came from it; give others, or take "
+            f"them away, with tcs cache label {store.path}."
         )
     added, corrected = _changed(store, names)
     return LabelsNow(
@@ -185,10 +185,11 @@ def _later_labels(store: cache.Store, changes: StoreChanges) -> dict[str, str | 
 
 
 def _sources(store: cache.Store) -> list[object]:
-    """The files that gave later labels; None for what was no file."""
+    """The files that gave later labels; None for what was no file. What took labels away alone gave none."""
     later = store.manifest.later_labels
     entries = [] if later is None else list(_flat(later.history))
-    return [entry.get("file") for entry in entries if "store" not in entry]  # that an update took over
+    given = (entry for entry in entries if entry.get("added", 1) or entry.get("changed"))
+    return [entry.get("file") for entry in given if "store" not in entry]  # that an update took over
 
 
 def _flat(history: tuple[Mapping[str, Any], ...]) -> Iterator[Mapping[str, Any]]:

@@ -1,15 +1,18 @@
 """A part of the labelled images held out for scoring, from one store: `--val-split`. Copies of an image stay on one side.
 
 Exact copies have one content hash; near copies (another size, another compression) have features that point the same way, once the
-mean of all features is taken off. Whatever is linked so, by way of others too, is one group, and a group goes to one side whole.
+mean of all features is taken off. Whatever is linked so, by way of others too, is one group, and a group goes to one side whole. Where
+groups are so large that the share is missed by far, images must be more alike to be linked.
 
 Legend: N rows of the whole store, L labelled ones, B of a block, D teacher dims.
 """
 
 import csv
+import dataclasses
 import io
 import pathlib
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +27,16 @@ from tcs.splits.ranking import hash_rank
 
 # Cosine of centred features above which two images count as copies. Of 50 flowers (EfficientNet-Lite0, 128 px) copies in JPEG of
 # quality 40 had 0.83 to 1, mirrored ones 0.86, without a margin of 5 % 0.78, of half the size 0.68 (least of 50; medians 0.93, 0.94,
-# 0.91, 0.86); of 500 different flowers 0.5 % had such a neighbour. A wrong link costs nothing but the choice of the side.
+# 0.91, 0.86); of 500 different flowers 0.5 % had such a neighbour. A wrong link costs nothing but the choice of the side, as long as
+# links do not chain: where all images of a class are alike (handwritten digits), they end in groups of half of it, and whole groups are
+# no share any more. Then features tell copies only from higher up on, None: content hashes alone tell them.
 NEAR_COPY = 0.85
+COSINES = (NEAR_COPY, 0.9, 0.95, 0.98, 0.99, None)
+ATTEMPTS = (
+    *((cosine, False) for cosine in COSINES),
+    (None, True),
+)  # the last passes over groups that are larger than what is left
+MOST_OFF = 0.25  # of the images asked for, or one a class where that is more
 BLOCK_ROWS = 256
 TRAIN, TEST = "train", "test"
 COLUMNS = ("key", "part", "class")
@@ -49,15 +60,81 @@ def divide(places: Places, share: float, seed: int) -> None:
         _write_store(store, path, [key for key, own in zip(store.keys, parts, strict=True) if own == part])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Division:
+    """A choice of groups to hold out: the group of each row, those held, how many labelled images that are, and above which cosine images
+    were linked."""
+
+    group_N: NDArray[np.int64]
+    held: frozenset[int]
+    images: int
+    cosine: float | None
+
+    @property
+    def parts(self) -> list[str]:
+        """`train` or `test` for each row."""
+        return [TEST if int(group) in self.held else TRAIN for group in self.group_N]
+
+    @property
+    def linked(self) -> list[int]:
+        """The sizes of groups of more than one image."""
+        return [size for size in Counter(self.group_N.tolist()).values() if size > 1]
+
+
 def choose_parts(store: cache.Store, share: float, seed: int) -> list[str]:
-    """`train` or `test` for each row of a store: a pure function of keys, labels, copies, share and seed."""
-    group_N = copies_of(store)
-    sizes = Counter(group_N.tolist())
-    linked = [size for size in sizes.values() if size > 1]
-    if linked:
-        say(
-            f"{sum(linked):,} images are copies of each other ({len(linked):,} groups, cosine above {NEAR_COPY}); none straddles."
+    """`train` or `test` for each row of a store: a pure function of keys, labels, copies, share and seed.
+
+    Near copies are linked above NEAR_COPY. Where whole groups are off the share by more than a quarter, and by more than an image a class,
+    the first of ATTEMPTS counts with which they are not; where there is none, the one that is off least. DataError where no class has
+    images enough.
+    """
+    asked, classes = _asked(store, share)
+    divisions: list[Division] = []
+    for cosine, passes_over in ATTEMPTS:
+        divisions.append(divided(store, share, seed, cosine, passes_over=passes_over))
+        if abs(divisions[-1].images - asked) <= max(MOST_OFF * asked, classes):
+            break
+    chosen = min(divisions, key=lambda division: abs(division.images - asked))  # of equals the first
+    if not chosen.held:
+        raise DataError(
+            f"no class of {store.path} has two labelled images that are no copies of each other, so none can be held out; label "
+            "more, or give test images of their own: --test DATA."
         )
+    _tell(divisions[0], chosen, asked)
+    return chosen.parts
+
+
+def _asked(store: cache.Store, share: float) -> tuple[int, int]:
+    """How many labelled images `share` asks for, and of how many classes: of each one at least, and never the last."""
+    counts = np.bincount(store.labels_N[store.labels_N >= 0], minlength=1).tolist()
+    wanted = [min(_wanted(share, count), count - 1) for count in counts if count > 1]
+    return sum(wanted), len(wanted)
+
+
+def _wanted(share: float, images: int) -> int:
+    return max(1, round(share * images))
+
+
+def _tell(first: Division, chosen: Division, asked: int) -> None:
+    """One line on copies, and one where images were so much alike that other links had to be chosen."""
+    by = "by content alone" if chosen.cosine is None else f"cosine above {chosen.cosine}"
+    if chosen is not first:
+        say(
+            f"{max(first.linked):,} images are one group of copies by a cosine above {first.cosine}, and {first.images:,} would be held "
+            f"out in place of {asked:,}; so copies are linked otherwise ({by}), and {chosen.images:,} are held out."
+        )
+    if chosen.linked:
+        say(
+            f"{sum(chosen.linked):,} images are copies of each other ({len(chosen.linked):,} groups, {by}); none straddles."
+        )
+
+
+def divided(
+    store: cache.Store, share: float, seed: int, cosine: float | None, *, passes_over: bool = False
+) -> Division:
+    """Hold out groups of images that are linked above `cosine` (None: by content alone); with `passes_over` none that takes a class a
+    quarter beyond its share."""
+    group_N = copies_of(store, cosine)
     members: dict[int, list[int]] = {}
     for row, group in enumerate(group_N.tolist()):
         members.setdefault(group, []).append(row)
@@ -65,39 +142,33 @@ def choose_parts(store: cache.Store, share: float, seed: int) -> list[str]:
     for label, name in enumerate(store.classes):
         rows = np.flatnonzero(store.labels_N == label).tolist()
         ranked = sorted(rows, key=lambda row: hash_rank(seed, f"val {name}", store.keys[row]))
-        _hold(ranked, group_N, members, store.labels_N, label, share, held)
-    if not held:
-        raise DataError(
-            f"no class of {store.path} has two labelled images that are no copies of each other, so none can be held out; label "
-            "more, or give test images of their own: --test DATA."
-        )
-    return [TEST if int(group) in held else TRAIN for group in group_N]
+        groups = [members[group] for group in dict.fromkeys(group_N[ranked].tolist())]
+        held |= _held(groups, store.labels_N, label, _wanted(share, len(rows)), passes_over)
+    images = sum(int(store.labels_N[row]) >= 0 for group in held for row in members[group])
+    return Division(group_N=group_N, held=frozenset(held), images=images, cosine=cosine)
 
 
-def _hold(
-    ranked: list[int],
-    group_N: NDArray[np.int64],
-    members: dict[int, list[int]],
-    labels_N: NDArray[np.int64],
-    label: int,
-    share: float,
-    held: set[int],
-) -> None:
-    """Hold out whole groups of one class until its share is reached: at least one image, and never the last group of it."""
-    groups = list(dict.fromkeys(int(group_N[row]) for row in ranked))
-    wanted, taken = max(1, round(share * len(ranked))), 0
-    for group in groups[:-1]:
-        labels = {int(labels_N[row]) for row in members[group]} - {-1}
+def _held(groups: list[list[int]], labels_N: NDArray[np.int64], label: int, wanted: int, passes_over: bool) -> set[int]:
+    """Whole groups (their lowest row) of one class, in the order given, until `wanted` of its images are held out: at least one image, and
+    never the last group of it."""
+    held: set[int] = set()
+    taken = 0
+    for members in groups[:-1]:
+        labels = labels_N[members]
+        size = int((labels == label).sum())
         if taken >= wanted:
-            return
-        if labels == {label}:  # copies under two classes are nobody's truth to be scored by
-            held.add(group)
-            taken += sum(int(labels_N[row]) == label for row in members[group])
+            break
+        if set(labels.tolist()) - {-1} != {label}:  # copies under two classes are nobody's truth to be scored by
+            continue
+        if not passes_over or taken + size <= (1 + MOST_OFF) * wanted:
+            held.add(members[0])
+            taken += size
+    return held
 
 
-def copies_of(store: cache.Store) -> NDArray[np.int64]:
-    """The group of each row, int64 (N,): the lowest row of all that are linked as copies. Links of unlabelled rows among themselves
-    do not matter, and are not looked for."""
+def copies_of(store: cache.Store, cosine: float | None = NEAR_COPY) -> NDArray[np.int64]:
+    """The group of each row, int64 (N,): the lowest row of all that are linked as copies, by content or above `cosine`. Links of unlabelled
+    rows among themselves do not matter, and are not looked for."""
     parent = list(range(len(store)))
 
     def root(row: int) -> int:
@@ -113,27 +184,25 @@ def copies_of(store: cache.Store) -> NDArray[np.int64]:
     first: dict[bytes, int] = {}
     for row, digest in enumerate(store.hashes_N16):
         link(first.setdefault(digest.tobytes(), row), row)
-    for one, other in _near_pairs(store):
+    for one, other in () if cosine is None else _near_pairs(store, cosine):
         link(one, other)
     return np.array([root(row) for row in range(len(store))], np.int64)
 
 
-def _near_pairs(store: cache.Store) -> list[tuple[int, int]]:
-    """(labelled row, any row) of a cosine above NEAR_COPY between centred features of the first readout."""
+def _near_pairs(store: cache.Store, cosine: float) -> Iterator[tuple[int, int]]:
+    """(labelled row, any row) of a cosine above `cosine` between centred features of the first readout. They are never all in memory: of
+    images that are alike there are as many as rows squared."""
     features_ND = row_vectors(store, next(iter(store.readouts)))[np.arange(len(store))].astype(np.float32)
     features_ND -= features_ND.mean(axis=0)
     features_ND /= np.linalg.norm(features_ND, axis=1, keepdims=True).clip(1e-12)
     labelled_L = np.flatnonzero(store.labels_N >= 0)
-    pairs = []
     with progress_bar(len(labelled_L), "looking for copies", "images") as bar:
         for start in range(0, len(labelled_L), BLOCK_ROWS):
             block_B = labelled_L[start : start + BLOCK_ROWS]
-            near_BN = features_ND[block_B] @ features_ND.T > NEAR_COPY
-            pairs += [
-                (int(block_B[one]), int(other)) for one, other in np.argwhere(near_BN).tolist() if block_B[one] != other
-            ]
+            for one, other in np.argwhere(features_ND[block_B] @ features_ND.T > cosine).tolist():
+                if block_B[one] != other:
+                    yield int(block_B[one]), int(other)
             bar.advance(len(block_B))
-    return pairs
 
 
 def _write_parts(path: pathlib.Path, store: cache.Store, parts: list[str]) -> None:

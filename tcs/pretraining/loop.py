@@ -3,7 +3,7 @@
 Legend: B images in a batch, S image side, V = 2 views.
 """
 
-import json
+import dataclasses
 import math
 import pathlib
 from typing import Any
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from cache import digest_of_json
 from tcs.artefact import plain_json
 from tcs.augmentation.pixels import normalise
-from tcs.checkpoint import load_resume, save_resume, save_weights
+from tcs.checkpoint import save_resume, save_weights
 from tcs.config.pretrain import SimclrConfig
 from tcs.errors import ArtefactError, DataError
 from tcs.images.listing import ImageList
@@ -29,6 +29,7 @@ from tcs.pretraining.simclr import (
     collate,
     encoder_dims,
 )
+from tcs.pretraining.state import load_state
 from tcs.runtime import progress_bar
 from tcs.simclr import PairLearner, PairTask, run_steps
 
@@ -111,25 +112,20 @@ class Pretraining:
             },
         )
 
-    def load(self, path: pathlib.Path) -> None:
-        """Go on from a checkpoint; ArtefactError naming the settings that differ."""
-        state = load_resume(path)
-        refuse_other(path, state["identity"], self.identity)
+    def load(self, path: pathlib.Path, steps_per_epoch: int) -> None:
+        """Go on from a checkpoint; ArtefactError where it is broken or another's, naming the settings that differ."""
+        state = load_state(path, self.identity, steps_per_epoch, self._after_one_step)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.pairs.step, self.epochs, self._sums = state["step"], state["epochs"], state["sums"]
 
-
-def refuse_other(path: pathlib.Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """ArtefactError, naming each difference, unless the file at `path` was made with the settings of this call."""
-    found, wanted = (
-        {key: json.dumps(value, sort_keys=True) for key, value in side.items()} for side in (found, wanted)
-    )
-    odd = [f"{key} {found.get(key)} (now {wanted.get(key)})" for key in wanted if found.get(key) != wanted[key]]
-    if odd:
-        raise ArtefactError(
-            f"{path} was made with {', '.join(odd)}; give the same settings, another --out, or --overwrite."
-        )
+    def _after_one_step(self) -> dict[str, Any]:
+        """Network and optimiser of a run of these settings that has made an update: what a checkpoint has, in other numbers."""
+        twin, size = Pretraining(self.config, self.identity, torch.device("cpu")), self.config.img_size
+        shape_BVCHW = (2, 2, 3, size, size)
+        twin.network.train()
+        twin.train_step(torch.arange(math.prod(shape_BVCHW)).to(torch.uint8).view(shape_BVCHW), 1)
+        return {"network": twin.network.state_dict(), "optimizer": twin.optimizer.state_dict()}
 
 
 def train_encoder(
@@ -147,9 +143,11 @@ def train_encoder(
     """
     require_several(images)
     run = Pretraining(config, identity_of(images, config), device)
+    rows = len(images.keys)
+    order = BatchOrder(rows, min(config.batch_size, rows), config.epochs, config.seed)
     if resume.exists():
-        run.load(resume)
-    order = BatchOrder(len(images.keys), min(config.batch_size, len(images.keys)), config.epochs, config.seed, run.step)
+        run.load(resume, order.steps_per_epoch)
+        order = dataclasses.replace(order, start=run.step)
     loader = DataLoader(
         ViewPairs(images, VIEWS[config.views](config.img_size)),
         batch_sampler=order,

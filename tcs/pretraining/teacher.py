@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cache import digest_of_bytes
+from cache import digest_of_bytes, locked_file
 from tcs.config.extract import DataConfig
 from tcs.config.pretrain import PretrainConfig
 from tcs.config.stage import takes
@@ -15,8 +15,9 @@ from tcs.images.sources import open_images
 from tcs.ordinary import read_ordinary
 from tcs.plain_files import load_mapping, save_json
 from tcs.pretraining.cost import estimate_cost
-from tcs.pretraining.loop import Pretraining, identity_of, refuse_other, require_several, save_encoder, train_encoder
+from tcs.pretraining.loop import Pretraining, identity_of, require_several, save_encoder, train_encoder
 from tcs.pretraining.scores import require_scorable, score
+from tcs.pretraining.state import refuse_other
 from tcs.runtime import environment, pick_device, say
 
 FORMAT = 1  # of the card
@@ -34,7 +35,7 @@ def pretrain(config: PretrainConfig) -> pathlib.Path:
 
     Raises DataError for images that cannot be listed or read and for fewer than 2, ModelError for an architecture that timm cannot
     build or that takes no such images, ArtefactError for a teacher there that was made otherwise (unless `overwrite`),
-    DivergedError for a loss that is not finite.
+    DivergedError for a loss that is not finite, LockedStoreError where another process is at `out`.
     """
     images = open_images(DataConfig(config.data))
     require_several(images)
@@ -47,8 +48,12 @@ def pretrain(config: PretrainConfig) -> pathlib.Path:
     say(estimate_cost(images, config, device, config.workers).describe())
     if config.dry_run:
         say("Nothing was written.")
-    else:
-        _make(config, images, scored_on, device)
+        return config.card
+    out = pathlib.Path(config.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked_file(out):
+        if not _is_finished(config, images):  # by another process, while this one came so far
+            _make(config, images, scored_on, device)
     return config.card
 
 
@@ -69,7 +74,6 @@ def _make(config: PretrainConfig, images: ImageList, scored_on: ImageList | None
     if config.overwrite:
         for path in (config.card, out, config.resume):
             path.unlink(missing_ok=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     run = train_encoder(
         images, config, config.resume, device=device, workers=config.workers, checkpoint_every=config.checkpoint_every

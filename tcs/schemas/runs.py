@@ -1,10 +1,10 @@
-"""Files of a run of tcs train: config.json of a student, the plain part of its resume.pt, a line of metrics.jsonl."""
+"""Files of a run of tcs train: config.json of a student, the plain part of its resume.pt, a line of metrics.jsonl; tcs pretrain's state."""
 
 from typing import Any, Literal
 
 import msgspec
 
-from tcs.schemas.values import Count, Format, Seconds, Side, Temperature, Three, ThreePositive
+from tcs.schemas.values import Count, Format, Positive, Seconds, Side, Temperature, Three, ThreePositive, Two
 
 
 class RunIdentity(msgspec.Struct):
@@ -85,6 +85,19 @@ class ResumeState(msgspec.Struct):
     scaler: dict[str, Any]
     fingerprint: str
     averaged: dict[str, Any] | None = None
+    format: Format = 1
+
+
+class PretrainState(msgspec.Struct):
+    """What the state of an unfinished teacher holds: its settings, the updates made so far, mean loss and match of each finished epoch and
+    their sums in the current one. Network and optimiser are held against those of a new teacher after one update."""
+
+    identity: dict[str, Any]
+    network: dict[str, Any]
+    optimizer: dict[str, Any]
+    step: Positive
+    epochs: list[Two]
+    sums: Two
     format: Format = 1
 
 

@@ -8,13 +8,14 @@ from tcs.schemas.coordinates import CoordinateFacts, TargetFacts
 from tcs.schemas.exports import ExportCard
 from tcs.schemas.grids import CellLine, Ledger
 from tcs.schemas.probes import ProbeRecord, TeachersRecord
-from tcs.schemas.runs import FinishedRun, MetricsRow, ResumeState
+from tcs.schemas.runs import FinishedRun, MetricsRow, PretrainState, ResumeState
 
 # Where it lies, as the heading has it -> what it holds
 SCHEMAS: Mapping[str, type[msgspec.Struct]] = {
     "RUN/STUDENT/config.json": FinishedRun,
     "RUN/STUDENT/metrics.jsonl": MetricsRow,
     "RUN/STUDENT/resume.pt": ResumeState,
+    "TEACHER.resume.pt": PretrainState,
     "coordinates.safetensors": CoordinateFacts,
     "targets.h5": TargetFacts,
     "GRID/ledger.json": Ledger,

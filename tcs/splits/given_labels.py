@@ -7,7 +7,7 @@ import contextlib
 import os
 import pathlib
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cache
@@ -19,9 +19,9 @@ from tcs.ordinary import read_ordinary
 from tcs.runtime import environment, say
 from tcs.splits.counts import describe_labels
 from tcs.splits.followed import followed_in
-from tcs.splits.label_file import LabelLine, read_label_lines
+from tcs.splits.label_file import LabelLine, read_key_lines, read_label_lines
 
-OPTION = "--label-file"
+OPTION, REMOVE = "--label-file", "--remove-file"
 NEAREST = 3
 LISTED = 5
 
@@ -40,16 +40,12 @@ def read_given_labels(
         raise DataError(
             f"{path} labels no image; write lines `class key`, or fill in the column class of a table with a column key or path."
         )
-    finders, roots = (finder(keys), finder(former)), roots_of(origin)
+    key_of = _resolver(keys, origin, where, former)
     spelling: dict[str, str] = {}
     found: dict[str, str] = {}
     first: dict[str, LabelLine] = {}
     for line in lines:
-        meant = (find(text) for find in finders for text in _spellings(line, roots))
-        key = next((known for known in meant if known is not None), None)
-        name = spelling.setdefault(same_form(line.name), line.name)
-        if key is None:
-            raise DataError(f"{line.place} names '{line.key}', which is no image of {where}.{_nearest(line.key, keys)}")
+        key, name = key_of(line), spelling.setdefault(same_form(line.name), line.name)
         if found.setdefault(key, name) != name:
             raise DataError(
                 f"{line.place} gives '{key}' the class '{line.name}', and line {first[key].number} gives it '{found[key]}'; "
@@ -57,6 +53,31 @@ def read_given_labels(
             )
         first.setdefault(key, line)
     return found
+
+
+def read_removed(path: str, keys: Sequence[str], origin: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The keys of the images that the file names, each once, in its order. DataError: it cannot be read or names none, or a line names no
+    image of `where`."""
+    lines = read_key_lines(path, REMOVE)
+    if not lines:
+        raise DataError(f"{path} names no image; write keys, one a line, or a table with a column key or path.")
+    return tuple(dict.fromkeys(map(_resolver(keys, origin, where), lines)))
+
+
+def _resolver(
+    keys: Sequence[str], origin: Mapping[str, Any], where: str, former: Iterable[str] = ()
+) -> Callable[[LabelLine], str]:
+    """The key that a line means; DataError where it means none."""
+    finders, roots = (finder(keys), finder(former)), roots_of(origin)
+
+    def key_of(line: LabelLine) -> str:
+        meant = (find(text) for find in finders for text in _spellings(line, roots))
+        key = next((known for known in meant if known is not None), None)
+        if key is None:
+            raise DataError(f"{line.place} names '{line.key}', which is no image of {where}.{_nearest(line.key, keys)}")
+        return key
+
+    return key_of
 
 
 def roots_of(origin: Mapping[str, Any]) -> dict[str, str]:
@@ -86,13 +107,14 @@ def set_given(
     names: Mapping[str, str],
     gone: Mapping[str, str | None] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> cache.LabelChanges:
-    """The same without a word. `gone` are images that the file labels no more, with what they are without it."""
-    digest = cache.digest_of_bytes(read_ordinary(path))
+    """The same without a word. `gone` are images that the file labels no more, with what they are without it; `source` is recorded of the
+    change beside the file."""
     stored = cache.stored_labels(store)
     spelled = as_spelled(names, () if stored is None else stored[1])
-    source = {"file": path, "digest": digest, "environment": environment()}
-    return cache.set_labels(store, {**(gone or {}), **spelled}, source=source, provenance=provenance)
+    told = {**_origin(path), "environment": environment(), **(source or {})}
+    return cache.set_labels(store, {**(gone or {}), **spelled}, source=told, provenance=provenance)
 
 
 def label_sentence(
@@ -124,25 +146,56 @@ def as_spelled(names: Mapping[str, str], classes: Iterable[str]) -> dict[str, st
 
 @takes(LabelConfig)
 def label_store(config: LabelConfig) -> cache.LabelChanges:
-    """Give images of a closed store labels, or correct them, without a teacher; returns how many were added and changed.
+    """Give images of a closed store labels, correct them, or take them away, without a teacher; returns how many of each.
 
-    Images that the file does not name keep their labels. The store keeps its identity, so coordinates and targets stay valid;
+    Images that the files do not name keep their labels. The store keeps its identity, so coordinates and targets stay valid;
     splits, spread labels and results that read labels are others. DataError for a file that cannot be read, an image that the store
-    lacks, two classes for one image; CacheError for a store that is open, packed or in use.
+    lacks, two classes for one image, or a class and none; CacheError for a store that is open, packed or in use.
     """
     opened = cache.open(config.store)
     origin = opened.manifest.provenance.get("data")
-    keys, gone = opened.manifest.plan.keys, followed_in(opened.manifest.provenance).gone
-    roots = origin if isinstance(origin, Mapping) else {}
-    named = read_given_labels(config.label_file, keys, roots, config.store, gone)
-    passed = set(named).difference(keys)
-    if passed:
-        say(passed_over(config.label_file, passed))
-    names = {key: name for key, name in named.items() if key not in passed}
-    found = give_labels(config.store, config.label_file, names)
+    keys, roots = opened.manifest.plan.keys, origin if isinstance(origin, Mapping) else {}
+    removed = () if config.remove_file is None else read_removed(config.remove_file, keys, roots, config.store)
+    names = {} if config.label_file is None else _present(opened, config.label_file, roots, config.store)
+    both = sorted(names.keys() & set(removed))
+    if both:
+        raise DataError(
+            f"{config.remove_file} takes the label of '{both[0]}' away, and {config.label_file} gives it the class "
+            f"'{names[both[0]]}'; keep one of the two lines."
+        )
+    found = _set(config, names, removed)
     after = cache.open(config.store)
     say(f"{config.store}: {describe_labels(after.labels_N, after.classes)}")
     return found
+
+
+def _present(store: cache.Store, path: str, roots: Mapping[str, Any], where: str) -> dict[str, str]:
+    """What the file says of images that the store has; a line is said of those that have left it."""
+    keys, gone = store.manifest.plan.keys, followed_in(store.manifest.provenance).gone
+    named = read_given_labels(path, keys, roots, where, gone)
+    passed = set(named).difference(keys)
+    if passed:
+        say(passed_over(path, passed))
+    return {key: name for key, name in named.items() if key not in passed}
+
+
+def _set(config: LabelConfig, names: Mapping[str, str], removed: Sequence[str]) -> cache.LabelChanges:
+    """All changes in one write, and a sentence for each file."""
+    gone = dict.fromkeys(removed)
+    taken = {} if config.remove_file is None else {"removed_by": _origin(config.remove_file)}
+    if config.label_file is None:
+        found = cache.set_labels(config.store, gone, source={**taken, "environment": environment()})
+    else:
+        found = set_given(config.store, config.label_file, names, gone, source=taken)
+        say(label_sentence(config.store, config.label_file, len(names), (found.added, found.changed, 0)))
+    if removed:
+        without = f"; {len(removed) - found.removed:,} had none" if found.removed < len(removed) else ""
+        say(f"{config.store}: {number_of(found.removed, 'label')} taken away by {config.remove_file}{without}.")
+    return found
+
+
+def _origin(path: str) -> dict[str, str]:
+    return {"file": path, "digest": cache.digest_of_bytes(read_ordinary(path))}
 
 
 def _spellings(line: LabelLine, roots: Mapping[str, str]) -> Iterator[str]:

@@ -58,6 +58,46 @@ class GivenLabels:
 
 def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> list[LabelLine]:
     """The labelled lines of a file, in its order; DataError where it cannot be read, is no text, or a line is of neither form."""
+    text = _text_of(path, option)
+    if text.lstrip().startswith("{"):
+        lines = list(_json_lines(path, text))
+        for line in lines:
+            _require_text(line)
+        return lines
+    try:
+        delimiter = _table_delimiter(text)
+        lines = list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table ({error}); {IN_UTF_8}, one image a line.") from error
+    for line in lines:
+        _require_text(line)
+    return lines
+
+
+def read_key_lines(path: str | pathlib.Path, option: str) -> list[LabelLine]:
+    """The images that a file names, one a line or in the column `key` or `path` of a table, in its order; their `name` is empty. Other
+    columns are passed over. DataError where it cannot be read, or a line of the table has no key."""
+    lines = LINE_END.split(_text_of(path, option))
+    for delimiter in DELIMITERS:
+        columns = next(csv.reader(lines[:1], delimiter=delimiter), [])
+        column = next((columns.index(name) for name in (KEY, PATH) if name in columns), None)
+        if column is not None:
+            table = csv.reader(io.StringIO("\n".join(lines[1:]), newline=""), delimiter=delimiter)
+            keys = [
+                (number, values[column] if column < len(values) else "")
+                for number, values in enumerate(table, 2)
+                if values
+            ]
+            break
+    else:
+        keys = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, key in keys:
+        if not key:
+            raise DataError(f"{path} line {number} has no key; give it, or delete the line.")
+    return [LabelLine(place=f"{path} line {number}", number=number, name="", key=key) for number, key in keys]
+
+
+def _text_of(path: str | pathlib.Path, option: str) -> str:
     try:
         content = read_ordinary(path)
     except OSError as error:
@@ -74,20 +114,7 @@ def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> 
             f"{path} is a pickle, which could run any program, and is not opened. Where you trust it, write its entries as lines: "
             "for x in pickle.load(open(path, 'rb'))['train']: print(x.classname, x.impath, sep='\\t')."
         )
-    text = content.decode("utf-8-sig", "surrogateescape")  # keys may be file names in no encoding at all
-    if text.lstrip().startswith("{"):
-        lines = list(_json_lines(path, text))
-        for line in lines:
-            _require_text(line)
-        return lines
-    try:
-        delimiter = _table_delimiter(text)
-        lines = list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
-    except csv.Error as error:
-        raise DataError(f"{path} is no table ({error}); {IN_UTF_8}, one image a line.") from error
-    for line in lines:
-        _require_text(line)
-    return lines
+    return content.decode("utf-8-sig", "surrogateescape")  # keys may be file names in no encoding at all
 
 
 def _require_text(line: LabelLine) -> None:

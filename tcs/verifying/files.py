@@ -28,7 +28,7 @@ from tcs.reporting.rows import load_rows
 from tcs.schemas.check import broken_rule, load_checked, require_schema
 from tcs.schemas.grids import CellLine
 from tcs.schemas.probes import ProbeRecord, TeachersRecord
-from tcs.schemas.runs import ResumeState
+from tcs.schemas.runs import PretrainState, ResumeState
 from tcs.splits.label_file import read_label_lines
 from tcs.training.metrics import load_metrics
 from tcs.verifying.outcome import Notes
@@ -76,6 +76,13 @@ def check_resume(path: pathlib.Path, notes: Notes) -> None:
     """The plain part of a resume state."""
     with notes.part("state"):
         require_schema(path, load_resume(path), ResumeState, START_AGAIN)
+
+
+def check_pretraining(path: pathlib.Path, notes: Notes) -> None:
+    """The plain part of the state of an unfinished teacher."""
+    with notes.part("state"):
+        again = "delete it to start this teacher again"
+        require_schema(path, load_resume(path, again), PretrainState, again)
 
 
 def check_seen(path: pathlib.Path, notes: Notes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import h5py
 
+from tcs.config.pretrain import RESUME
 from tcs.images.stored import is_store
 from tcs.ordinary import open_ordinary, require_ordinary
 from tcs.verifying.outcome import Notes
@@ -54,6 +55,7 @@ BY_NAME = {  # of files that are called so wherever they lie
     "teachers.json": Kind("results of tcs probe of several stores", FILES, "check_teachers"),
     "args.yaml": Kind("options of a run", FILES, "check_args"),
 }
+UNFINISHED_TEACHER = Kind("the state of an unfinished teacher", FILES, "check_pretraining")
 RECIPE = Kind("a recipe of tcs fewshot", FILES, "check_recipe")
 
 
@@ -106,6 +108,8 @@ def _of_file(path: pathlib.Path) -> Kind | None:
         head = file.read(HEAD_BYTES)
     if path.name in BY_NAME:
         return BY_NAME[path.name]
+    if path.name.endswith(RESUME):
+        return UNFINISHED_TEACHER
     if head.startswith(HDF5):
         return TARGETS if _holds_facts(path, head) else STORE
     if path.suffix == ".safetensors":
