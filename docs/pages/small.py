@@ -10,6 +10,7 @@ from typing import Any
 
 from tcs.plain_files import load_table
 from tcs.reporting.tables import markdown
+from tcs.runtime import readable_seconds
 
 RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
 IMAGES = (1_000, 10_000, 50_000)
@@ -54,7 +55,7 @@ def passes_table() -> str:
     lines = []
     for title, folder, contestant, dims in PASSES:
         speed = _pass(folder, contestant)
-        minutes = [f"{readable_minutes(count / speed)}, {2 * dims * count / 1e6:.0f} MB" for count in IMAGES]
+        minutes = [f"{readable_seconds(count / speed)}, {2 * dims * count / 1e6:.0f} MB" for count in IMAGES]
         lines.append([f"{title}, 224 px", f"{speed:.0f}", *minutes])
     return markdown(["teacher", "images/s", *(f"{count:,} images" for count in IMAGES)], lines)
 
@@ -83,7 +84,7 @@ def whole_table() -> str:
     timed = load_table(RESULTS / "online-teacher" / "online-teacher.csv")
     teacher, training = _pass(folder, contestant), STEPS[0] * BATCH / _labels_only(timed, ONLINE[0][1])
     lines = [
-        [f"{count:,}", *map(readable_minutes, (count / teacher, training, count / teacher + training))]
+        [f"{count:,}", *map(readable_seconds, (count / teacher, training, count / teacher + training))]
         for count in IMAGES
     ]
     return markdown(["images", "teacher's pass", "training", "together"], lines)
@@ -103,13 +104,6 @@ def fits_table() -> str:
     return markdown(["", *(f"{size:,} rows" for size in sizes)], lines)
 
 
-def readable_minutes(seconds: float) -> str:
-    """`32 s`, `12 min` or `1.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _pass(folder: str, contestant: str) -> float:
     """Images a second of an extraction, the median of its rounds."""
     speeds = [row for row in load_table(RESULTS / folder / f"{folder}.csv") if row["unit"] == "images/s"]
@@ -117,7 +111,7 @@ def _pass(folder: str, contestant: str) -> float:
 
 
 def _of_steps(speed: float) -> list[str]:
-    return [readable_minutes(count * BATCH / speed) for count in STEPS]
+    return [readable_seconds(count * BATCH / speed) for count in STEPS]
 
 
 def _labels_only(timed: Sequence[Row], student: str) -> float:
