@@ -23,7 +23,7 @@ def chromium() -> str | None:
 
 
 class Browser:
-    """One tab. `with Browser() as browser: browser.show(address, 390); browser.value("document.title")`."""
+    """One tab. `with Browser() as browser: browser.resize(390); browser.show(address); browser.value("document.title")`."""
 
     def __enter__(self) -> Self:
         program = chromium()
@@ -45,9 +45,12 @@ class Browser:
         self._process.communicate()
         self._profile.cleanup()
 
-    def show(self, address: str, width: int, height: int = 900) -> None:
-        """Load the page into a window of this many CSS pixels, and wait until all of it is there."""
+    def resize(self, width: int, height: int = 900) -> None:
+        """Make the window this many CSS pixels wide and high; the page that is shown is laid out anew."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def show(self, address: str) -> None:
+        """Load the page, and wait until all of it is there. FileNotFoundError where it cannot be loaded."""
         failed = self.call("Page.navigate", url=address).get("errorText")
         if failed:
             raise FileNotFoundError(f"{address}: {failed}")

@@ -19,18 +19,27 @@ from devtools import Browser
 WIDTHS = (390, 1280)  # CSS pixels: a telephone, a laptop
 TALLEST = 15_000  # Chromium draws no taller picture in one piece
 
-# What stands out of the window, the innermost elements alone; parts of boxes that scroll by themselves do not.
+# Code, tables and equations may be wider than their boxes, which scroll; drawers are off the page until they are opened. Anything else that
+# is wider than its box, be it the page, a box that scrolls or one that cuts off, is told with the innermost elements that stand out.
 TOO_WIDE = """
 (() => {
-  const wide = document.documentElement.clientWidth;
-  const scrolls = (node) => node && (getComputedStyle(node).overflowX !== "visible" || scrolls(node.parentElement));
-  const inside = (node) => node.parentElement && scrolls(node.parentElement);
-  const out = [...document.body.querySelectorAll("*")].filter(
-    (node) => node.getBoundingClientRect().right > wide + 1 && !inside(node) && getComputedStyle(node).position !== "fixed");
-  const told = out.filter((node) => !out.some((other) => other !== node && node.contains(other)));
-  const names = told.slice(0, 3).map((node) => `<${node.tagName.toLowerCase()}> ${node.textContent.trim().slice(0, 60)}`);
-  return [document.documentElement.scrollWidth - wide, names.join("; ")];
+  const mayScroll = "pre, .table-wrapper, div.math, .sidebar-drawer, .toc-drawer";
+  const page = document.documentElement;
+  const nodes = [...document.body.querySelectorAll("*")].filter((node) => !node.closest(mayScroll));
+  const boxes = nodes.filter((node) => getComputedStyle(node).overflowX !== "visible" && node.clientWidth > 2);
+  const pixels = Math.max(...[page, ...boxes].map((box) => box.scrollWidth - box.clientWidth));
+  const out = nodes.filter((node) => node.getBoundingClientRect().right > page.clientWidth + 1);
+  const inner = out.filter((node) => !out.some((other) => other !== node && node.contains(other)));
+  const names = inner.slice(0, 3).map((node) => `<${node.tagName.toLowerCase()}> ${node.textContent.trim().slice(0, 60)}`);
+  return [pixels, names.join("; ")];
 })()
+"""
+
+
+# Pictures that this width shows and another did not are loaded now, and not when one scrolls to them.
+SHOWN = """
+Promise.all([...document.images].filter((image) => image.offsetParent).map(
+  (image) => { image.loading = "eager"; return image.decode().catch(() => null); }))
 """
 
 
@@ -41,13 +50,14 @@ def pages_of(site: pathlib.Path, part: str = "") -> Iterator[str]:
 
 
 def wider_than_window(browser: Browser) -> str | None:
-    """How many pixels the page that is shown scrolls sideways, and which elements make it; None where it does not."""
+    """How many pixels the page, or a box that must not, scrolls sideways, and which elements make it; None where none does."""
     pixels, names = browser.value(TOO_WIDE)
-    return f"{pixels} px too wide: {names}" if pixels > 0 else None
+    return f"{pixels} px too wide: {names}" if pixels > 1 else None
 
 
 def picture(browser: Browser, path: pathlib.Path) -> None:
     """Write the whole page that is shown as a PNG."""
+    browser.value(SHOWN)
     size = browser.call("Page.getLayoutMetrics")["cssContentSize"]
     clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], TALLEST), "scale": 1}
     drawn = browser.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
@@ -60,8 +70,9 @@ def look(site: pathlib.Path, out: pathlib.Path | None, part: str) -> list[str]:
     complaints = []
     with Browser() as browser:
         for name in pages_of(site, part):
+            browser.show((site / name).as_uri())
             for width in WIDTHS:
-                browser.show((site / name).as_uri(), width)
+                browser.resize(width)
                 wide = wider_than_window(browser)
                 if wide:
                     complaints.append(f"{name} at {width} px: {wide}")

@@ -11,7 +11,7 @@ from pages import ROOT, code_blocks
 
 import cache
 import tcs
-from docs.pages import commands, python_api, results, small
+from docs.pages import commands, python_api, results, small, words
 from docs.pages.writing import escaped, plain_docstring, write_pages
 from tcs import functional
 from tcs.cli import COMMANDS, group
@@ -45,6 +45,13 @@ def test_every_command_has_a_page_with_its_options() -> None:
                 )
         assert f"- [`tcs {name}`]({name}.md): " in pages["index.md"]
         assert re.search(rf"^{name}$", pages["index.md"], re.MULTILINE)
+
+
+def test_names_of_options_in_the_help_are_code() -> None:
+    page = commands.command_pages()["train.md"]
+    assert "Training steps (2000 without `--steps` and `--epochs`)." in page
+    assert re.search(r"``--|[^`\w-]--[a-z-]+`", page) is None
+    assert re.search(r"````\{option\} \S+\n\n````", page) is None
 
 
 def test_every_public_name_has_a_place() -> None:
@@ -118,6 +125,20 @@ def test_minutes_of_a_small_machine_are_those_of_the_committed_speeds(parts: dic
     together = [cells_of(line)[1] for line in parts["small-whole.md"].splitlines()[2:]]
     assert [cells[1] for cells in together] == [together[0][1]] * 3  # training costs steps, whatever the images are
     assert len(parts["small-students.md"].splitlines()) == 2 + len(small.TRAINED) + len(small.ONLINE)
+
+
+def test_long_words_of_code_may_break_and_no_others() -> None:
+    whole, long = "--student-img-size", "resnet18,layers=(1,1,1,1),channels=(16,32,48,64)"
+    html = (
+        f'<span class="pre">{whole}</span> <span class="pre">{long}</span> <span class="pre">&lt;{"x" * 28}&gt;</span>'
+    )
+    assert words.marked(html) == html.replace(f'"pre">{long}', f'"pre long">{long}')
+
+
+def test_cells_of_sentences_keep_some_width_and_numbers_do_not() -> None:
+    sentence = "<p>share of each row&apos;s <em>nearest</em> rows</p>"
+    html = f'<tr><td>{sentence}</td><td><p>11.23</p></td>\n<td class="text-right">{sentence}</td></tr>'
+    assert words.marked(html) == html.replace("<td>", '<td class="sentence">', 1)
 
 
 def test_a_second_build_writes_nothing_and_takes_away_what_is_gone(tmp_path: pathlib.Path) -> None:
