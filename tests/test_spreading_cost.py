@@ -54,6 +54,24 @@ def test_seconds_are_told_exactly_where_a_clock_runs_by_the_operations() -> None
     assert expected_seconds(whole, sizes, OPTIONS, timed) == pytest.approx(sum(timed(whole, size) for size in sizes))
 
 
+def test_where_both_timed_heads_are_one_the_seconds_grow_with_the_operations() -> None:
+    whole = pool(500, dims=300)
+    taken = expected_seconds(whole, [300, 300], OPTIONS, lambda *_: 3.0)
+    assert taken == pytest.approx(2 * 3.0 * operations(whole, 300) / operations(whole, 256))
+    assert expected_seconds(whole, [20, 20], OPTIONS, lambda *_: 3.0) == pytest.approx(6.0)
+
+
+def test_no_timed_head_is_as_dear_as_the_dearest_that_is_asked_for() -> None:
+    asked: list[int] = []
+
+    def timed(part: SplitPool, size: int) -> float:
+        asked.append(size)
+        return operations(part, size)
+
+    expected_seconds(pool(3_000, dims=600), [600, 300], OPTIONS, timed)
+    assert asked == [256, 256, 256]
+
+
 def test_a_clock_that_stumbles_gives_no_negative_seconds() -> None:
     spent = iter([1.0, 2.0, 1.0])
     assert expected_seconds(pool(2_000), [12], OPTIONS, lambda *_: next(spent)) == pytest.approx(2.0)

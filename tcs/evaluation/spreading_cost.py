@@ -1,7 +1,7 @@
 """How long the heads `transductive` of `tcs probe` will take: two of them are fitted to a part of the pool first, and thrown away.
 
 The seconds of a head are taken for a + b times its multiply-adds, which the sizes tell; a small head of few coordinates and a larger one
-of all dims say what a and b are on this machine.
+of more say what a and b are on this machine.
 
 Legend: N rows of the pool, M labelled rows, S rows of a sample, D features, K coordinates, C classes, G rows of the graph.
 """
@@ -23,6 +23,7 @@ from tcs.probes.heads import HeadOptions
 from tcs.runtime import seed_for
 
 FEW_ROWS, MANY_ROWS = 1024, 4096  # of the two heads that are timed
+MOST_TIMED = 256  # coordinates of either; a head of 1,280 would take as long as those that are asked for
 PICKING = (
     64  # to keep a row's nearest among the cosines of a block takes as long as so many multiply-adds for each of them
 )
@@ -39,21 +40,21 @@ def expected_seconds(pool: SplitPool, sizes: Sequence[int], options: HeadOptions
     if timed is None:
         timed = _stopwatch(options)
     few, many = (part_of(pool, rows) for rows in (FEW_ROWS, MANY_ROWS))
-    least, most = min(sizes), max(sizes)
+    least, most = min(*sizes, MOST_TIMED), min(max(sizes), MOST_TIMED)
     timed(few, least)  # the first one also waits for what is done once a process
     spent = [(operations(part, size), timed(part, size)) for part, size in ((few, least), (many, most))]
-    (less, short), (more, long) = spent
-    rate = max(0.0, long - short) / max(1.0, more - less)
-    fixed = max(0.0, short - rate * less)
+    fixed, rate = _line(*spent)
     return sum(fixed + rate * operations(pool, size) for size in sizes)
 
 
 def operations(pool: SplitPool, components: int) -> float:
     """Multiply-adds of one head of K coordinates, its check included (tcs.pool_labels: `average`, then `safety`)."""
-    rows = len(pool.vectors)
-    folds, checked = folds_of(pool), min(rows, CHECK_ROWS)
-    check = _graph(checked, components) + folds * _spread(checked, components, pool.n_classes) if folds else 0.0
-    return _graph(rows, components) + _spread(rows, components, pool.n_classes) + check
+    rows, folds = len(pool.vectors), folds_of(pool)
+    graphs = _graph(rows, components)
+    if folds and rows > CHECK_ROWS:  # the check has a graph of its own, of a draw of rows
+        graphs += _graph(CHECK_ROWS, components)
+    checks = folds * _spread(min(rows, CHECK_ROWS), components, pool.n_classes)
+    return graphs + _spread(rows, components, pool.n_classes) + checks
 
 
 def folds_of(pool: SplitPool) -> int:
@@ -75,6 +76,15 @@ def part_of(pool: SplitPool, rows: int) -> SplitPool:
         labels_M=pool.labels_M,
         n_classes=pool.n_classes,
     )
+
+
+def _line(few: tuple[float, float], many: tuple[float, float]) -> tuple[float, float]:
+    """a and b through two points (multiply-adds, seconds), neither below 0; through 0 where both points are the same head."""
+    (less, short), (more, long) = few, many
+    if more <= less:
+        return 0.0, long / more
+    rate = max(0.0, long - short) / (more - less)
+    return max(0.0, short - rate * less), rate
 
 
 def _graph(rows: int, components: int) -> float:
