@@ -64,7 +64,7 @@ def _described(context: click.Context, level: str = "##") -> Iterator[str]:
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and record[1]:  # an argument is told by the usage line
+        if record is not None and (record[1] or isinstance(parameter, click.Option)):  # arguments are in the usage
             groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
     for heading in sorted(groups, key=lambda heading: heading in ("Other", "Options")):
         if len(groups) > 1:
