@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 from sphinx.application import Sphinx  # noqa: E402
 
 import tcs  # noqa: E402
-from docs.pages import commands, mathml, python_api, results  # noqa: E402
+from docs.pages import commands, mathml, python_api, results, words  # noqa: E402
 from docs.pages.writing import plain_docstring, write_pages  # noqa: E402
 
 project = "tcs-distill"
@@ -41,8 +41,9 @@ napoleon_numpy_docstring = False
 
 
 def setup(app: Sphinx) -> None:
-    """Make the pages, and let Sphinx know the renderer of equations."""
+    """Make the pages, and let Sphinx know the renderer of equations and which words of code may break."""
     mathml.setup(app)
+    words.setup(app)
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)  # before napoleon reads its sections
     docs = ROOT / "docs"
     write_pages(docs / "reference" / "commands", commands.command_pages())

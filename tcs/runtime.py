@@ -284,6 +284,13 @@ def progress_bar(total: int, title: str, unit: str) -> Iterator[ResumableBar]:
         yield _RichBar(progress, task, Rate(total), unit)
 
 
+def readable_seconds(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def say(message: str) -> None:
     """One line for the person at the terminal, on stderr, so that stdout stays machine-readable; said by rank 0 only."""
     if place().rank > 0:

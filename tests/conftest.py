@@ -36,7 +36,7 @@ SLOW = (
     "export_int8 whole_use trainer_benchmarks speed_benchmarks online_teacher memory_layout on_gpu_benchmark "
     "pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
     "extract_cut_short many_students_killed honesty submodules pretrain loading streamed_run training_options grid_cells "
-    "compression cospress readme store_packing_kills many_students pretrain_state"
+    "compression cospress readme store_packing_kills many_students pretrain_state docs_browser"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one

@@ -11,10 +11,13 @@ from pages import ROOT, code_blocks
 
 import cache
 import tcs
-from docs.pages import commands, python_api, results
+from docs.pages import commands, python_api, results, small, words
 from docs.pages.writing import escaped, plain_docstring, write_pages
 from tcs import functional
 from tcs.cli import COMMANDS, group
+from tcs.plain_files import load_table
+
+TELEPHONE_TEXT = 358  # pixels of text in a window of 390
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,13 @@ def test_every_command_has_a_page_with_its_options() -> None:
                 )
         assert f"- [`tcs {name}`]({name}.md): " in pages["index.md"]
         assert re.search(rf"^{name}$", pages["index.md"], re.MULTILINE)
+
+
+def test_names_of_options_in_the_help_are_code() -> None:
+    page = commands.command_pages()["train.md"]
+    assert "Training steps (2000 without `--steps` and `--epochs`)." in page
+    assert re.search(r"``--|[^`\w-]--[a-z-]+`", page) is None
+    assert re.search(r"^````\{option\} [^-]", page, re.MULTILINE) is None
 
 
 def test_every_public_name_has_a_place() -> None:
@@ -81,12 +91,54 @@ def cells_of(line: str) -> tuple[str, list[str]]:
     return first, rest
 
 
-def test_the_figure_of_the_readme_is_of_the_committed_rows(parts: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", ["students.svg", "students-phone.svg"])
+def test_the_figures_of_the_readme_are_of_the_committed_rows(parts: dict[str, str], name: str) -> None:
     told = re.compile(r"<!-- rows (\w+) -->")
-    drawn, wanted = (told.search(text) for text in (results.FIGURE.read_text(encoding="utf-8"), parts["students.svg"]))
+    drawn, wanted = (told.search(text) for text in ((results.STATIC / name).read_text(encoding="utf-8"), parts[name]))
     assert drawn is not None
     assert wanted is not None
     assert drawn[1] == wanted[1], "rows of students were added: python -m docs.pages.results draws the figure anew"
+
+
+@pytest.mark.parametrize("name", ["students-phone.svg", "heads-phone.svg"])
+def test_the_letters_of_a_telephones_figure_can_be_read_on_one(parts: dict[str, str], name: str) -> None:
+    points = re.search(r'<svg [^>]*width="([\d.]+)pt"', parts[name])
+    sizes = [
+        float(size)
+        for size in re.findall(r"font: ([\d.]+)px|font-size: ([\d.]+)px", parts[name])
+        for size in size
+        if size
+    ]
+    assert points is not None
+    assert len(sizes) > 30
+    assert min(sizes) * TELEPHONE_TEXT / float(points[1]) >= 10
+    below = "labelled images a class</text>"
+    assert parts[name].count(below) == parts[name.replace("-phone", "")].count(below) >= 4
+
+
+def test_minutes_of_a_small_machine_are_those_of_the_committed_speeds(parts: dict[str, str]) -> None:
+    rows = load_table(results.RESULTS / "extraction-vit" / "extraction-vit.csv")
+    first, second = (float(row["value"]) for row in rows if row["contestant"] == "extract")
+    minutes = 50_000 / ((first + second) / 2) / 60
+    (line,) = [line for line in parts["small-passes.md"].splitlines() if line.startswith("| ViT-S/16, 224 px |")]
+    assert cells_of(line)[1][-1] == f"{minutes:.0f} min, {50_000 * 384 * 2 / 1e6:.0f} MB"
+    together = [cells_of(line)[1] for line in parts["small-whole.md"].splitlines()[2:]]
+    assert [cells[1] for cells in together] == [together[0][1]] * 3  # training costs steps, whatever the images are
+    assert len(parts["small-students.md"].splitlines()) == 2 + len(small.TRAINED) + len(small.ONLINE)
+
+
+def test_long_words_of_code_may_break_and_no_others() -> None:
+    whole, long = "--student-img-size", "resnet18,layers=(1,1,1,1),channels=(16,32,48,64)"
+    html = (
+        f'<span class="pre">{whole}</span> <span class="pre">{long}</span> <span class="pre">&lt;{"x" * 28}&gt;</span>'
+    )
+    assert words.marked(html) == html.replace(f'"pre">{long}', f'"pre long">{long}')
+
+
+def test_cells_of_sentences_keep_some_width_and_numbers_do_not() -> None:
+    sentence = "<p>share of each row&apos;s <em>nearest</em> rows</p>"
+    html = f'<tr><td>{sentence}</td><td><p>11.23</p></td>\n<td class="text-right">{sentence}</td></tr>'
+    assert words.marked(html) == html.replace("<td>", '<td class="sentence">', 1)
 
 
 def test_a_second_build_writes_nothing_and_takes_away_what_is_gone(tmp_path: pathlib.Path) -> None:

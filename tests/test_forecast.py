@@ -19,7 +19,8 @@ from tcs.cli import main
 from tcs.config.extract import ExtractConfig
 from tcs.config.train import TrainConfig
 from tcs.extraction.extract import extract
-from tcs.training.forecast import BreakEven, describe_break_even, extraction_costs, readable_seconds
+from tcs.runtime import readable_seconds
+from tcs.training.forecast import BreakEven, describe_break_even, extraction_costs
 from tcs.training.train import forecast, train
 
 TINY = "resnet18,layers=(1,1,1,1),channels=(4,4,8,8)"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,11 @@ def test_command(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> No
         ("jl", "average", 160),
     ]
     assert "2 transductive heads (each spreads the labels over the rows that have none in use)" in err
+    assert re.search(
+        r"^these heads take about \d+ (s|min) in all, by two that were fitted to a part of the pool.$",
+        err,
+        re.MULTILINE,
+    )
     code, out, err = run(capsys, *stores)
     assert (code, out) == (1, "")
     assert err.startswith("Error: all 160 rows of ")

@@ -1,6 +1,7 @@
 """The reference of commands, made of what click knows: a page for each command, with all its options."""
 
 import inspect
+import re
 from collections.abc import Iterator
 
 import click
@@ -8,6 +9,7 @@ import click
 from docs.pages.writing import escaped
 from tcs.cli import COMMANDS, SECTIONS, group
 
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*[a-z0-9])(?![\w-])")
 INDEX = """\
 # Commands
 
@@ -62,16 +64,22 @@ def _described(context: click.Context, level: str = "##") -> Iterator[str]:
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and (record[1] or isinstance(parameter, click.Option)):  # arguments are in the usage
             groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
     for heading in sorted(groups, key=lambda heading: heading in ("Other", "Options")):
         if len(groups) > 1:
             yield f"\n{level} {escaped(heading)}{f' ({context.command.name})' * (level == '###')}"
         for names, text in groups[heading]:
-            yield f"\n````{{option}} {names}\n{escaped(text)}\n````"
+            yield f"\n````{{option}} {names}\n{escaped(_options_as_code(text))}\n````"
 
 
 def _help(command: click.Command) -> str:
     """Its paragraphs; click's marks for blocks that are not wrapped are taken off."""
     text = inspect.cleandoc(command.help or "").replace("\b\n", "").partition("\f")[0]
-    return escaped(text)
+    return escaped(_options_as_code(text))
+
+
+def _options_as_code(text: str) -> str:
+    """Names of options in running text between backticks, unless they stand between some already."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else OPTION.sub(r"`\1`", part) for part in parts)

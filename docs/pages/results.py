@@ -2,7 +2,8 @@
 
     python -m docs.pages.results
 
-draws the figure of README.md, docs/static/students.svg, anew. It alone is committed, because README.md is read where nothing is built.
+draws the figure of README.md anew, docs/static/students.svg and, for telephones, students-phone.svg. These alone are committed, because
+README.md is read where nothing is built.
 """
 
 import pathlib
@@ -13,8 +14,8 @@ from benchmarks import students_tables
 from benchmarks.students import CACHES, PARTS, recipe_of
 from benchmarks.turns import Table
 from cache import digest_of_json
-from docs.pages import heads
-from docs.pages.figure import accuracy_figure
+from docs.pages import heads, small
+from docs.pages.figure import NARROW, WIDE, accuracy_figure
 from docs.pages.heads import shots_words
 from tcs.plain_files import load_table
 from tcs.reporting.grid_report import plain
@@ -22,7 +23,8 @@ from tcs.reporting.intervals import t_interval
 from tcs.reporting.tables import markdown
 
 RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
-FIGURE = RESULTS.parents[1] / "docs" / "static" / "students.svg"
+STATIC = RESULTS.parents[1] / "docs" / "static"
+LAYOUTS = {"": WIDE, "-phone": NARROW}  # behind the names of figures
 Row = Mapping[str, Any]
 SHOWN = ("labels", "kd", "tcs-pool", "teacher-probe", "teacher-transductive")  # in the figure
 TURNS = (  # folders whose CSV is of contestants that took turns
@@ -52,9 +54,7 @@ def result_parts() -> dict[str, str]:
         **{name: turns_tables(load_table(RESULTS / name / f"{name}.csv")) for name in TURNS},
     }
     tables["parts"] = "\n".join(f"\n### {part}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:])
-    figure = students_figure(students)
-    figures = {"students.svg": figure, "heads.svg": accuracy_figure(heads.heads_curves())}
-    return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | figures
+    return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | students_figures(students) | heads_figures()
 
 
 def students_rows() -> list[Row]:
@@ -62,10 +62,19 @@ def students_rows() -> list[Row]:
     return [row for row in load_table(RESULTS / "students" / "results.csv") if row["status"] == "ok"]
 
 
-def students_figure(students: Sequence[Row]) -> str:
-    """SVG of part A, with the digest of what it shows in a comment."""
+def students_figures(students: Sequence[Row]) -> dict[str, str]:
+    """File name -> SVG of part A, with the digest of what it shows in a comment."""
     curves = {name: students_curves(students, name) for name in CACHES}
-    return accuracy_figure(curves).replace("<svg", f"<!-- rows {digest_of_json(curves)} -->\n<svg", 1)
+    comment = f"<!-- rows {digest_of_json(curves)} -->\n<svg"
+    return {
+        f"students{end}.svg": accuracy_figure(curves, layout).replace("<svg", comment, 1)
+        for end, layout in LAYOUTS.items()
+    }
+
+
+def heads_figures() -> dict[str, str]:
+    """File name -> SVG of the frozen teacher's heads."""
+    return {f"heads{end}.svg": accuracy_figure(heads.heads_curves(), layout) for end, layout in LAYOUTS.items()}
 
 
 def told_parts(students: Sequence[Row]) -> list[str]:
@@ -210,6 +219,7 @@ SINGLE: Mapping[str, Callable[[], str]] = {
     "all-labels": all_labels_table,
     "cifar10": grid_table("cifar10"),
     "cifar10-long": grid_table("cifar10-long"),
+    **small.small_tables(),
 }
 
 
@@ -223,4 +233,5 @@ def _losses_of(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    FIGURE.write_text(students_figure(students_rows()), encoding="utf-8")
+    for file_name, svg in students_figures(students_rows()).items():
+        (STATIC / file_name).write_text(svg, encoding="utf-8")

@@ -27,12 +27,12 @@ from tcs.coordinates.axes import jl_projection, principal_axes, random_axes
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import rank_from_gram
 from tcs.errors import require
+from tcs.evaluation.probe_cost import planned_curves, planned_sizes, say_cost
 from tcs.evaluation.probe_stores import ProbedStores, count_hits, open_stores, read_rows
 from tcs.evaluation.transductive import SplitPool, TransductiveHead, fit_transductive, pools_of, spreading_recipe
 from tcs.probes.gram import Gram
 from tcs.probes.heads import READS_ROWS, HeadOptions, LinearHead, SplitRows, fit_head
 from tcs.reporting.compression import (
-    DRAWN,
     UNCOMPRESSED,
     Compression,
     head_parameters,
@@ -44,7 +44,6 @@ from tcs.splits.shots import Split, choose_split
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
-SEEDED_HEADS = ("ibm2", TRANSDUCTIVE)  # a seed draws noise, or rows of the pool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +76,7 @@ def measure_compression(config: ProbeConfig) -> Compression:
         return Compression(rows=finished["rows"], recipe=recipe, environment=finished["environment"])
     pick_device(config.device)
     pools = pools_of(stores, splits) if config.head == TRANSDUCTIVE else {}
-    _say_cost(config, stores, sizes, splits)
+    say_cost(config, stores, sizes, splits, pools)
     fitted = list(_fit_heads(config, stores, sizes, splits, pools))
     hits_H2 = count_hits(stores, [entry.head for entry in fitted])
     facts = environment()
@@ -151,37 +150,6 @@ def _recipe(config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], spl
     return recipe | ({"copies": config.copies} if config.head == "ibm2" else {})
 
 
-def _planned(config: ProbeConfig, splits: Sequence[Split]) -> list[tuple[str, int, Split]]:
-    """(projection, seed, split) of every curve; once where no seed can change it."""
-    one_split = all(split is splits[0] for split in splits)
-    curves = []
-    for projection in (UNCOMPRESSED, *config.projections):
-        is_fixed = one_split and projection not in DRAWN and config.head not in SEEDED_HEADS
-        pairs = list(zip(config.seeds, splits, strict=True))
-        curves += [(projection, seed, split) for seed, split in (pairs[:1] if is_fixed else pairs)]
-    return sorted(curves, key=lambda curve: config.seeds.index(curve[1]))  # split by split
-
-
-def _heads(config: ProbeConfig, sizes: Sequence[int], splits: Sequence[Split]) -> int:
-    return sum(1 if projection == UNCOMPRESSED else len(sizes) for projection, _, _ in _planned(config, splits))
-
-
-def _say_cost(config: ProbeConfig, stores: ProbedStores, sizes: Sequence[int], splits: Sequence[Split]) -> None:
-    labelled, scored = len(splits[0].rows_n), len(stores.scored_M)
-    fits = f"{_heads(config, sizes, splits)} {config.head} heads"
-    if config.head == "ibm2":
-        fits += f" (each 260 epochs of {labelled:,} rows x {config.copies} noisy copies)"
-    if config.head == TRANSDUCTIVE:
-        fits += " (each spreads the labels over the rows that have none in use)"
-    say(
-        f"{len(stores.train):,} rows x {stores.dims} dims of readout {stores.readout} to read, {labelled:,} of them with a"
-        f" label in use; {fits}; {scored:,} rows to score."
-    )
-    grid = stores.train.readouts[stores.readout].grid
-    if grid is not None:
-        say(f"readout {stores.readout} is a map of {grid[0]} x {grid[1]} positions: their average is probed.")
-
-
 def _fit_heads(
     config: ProbeConfig,
     stores: ProbedStores,
@@ -192,8 +160,8 @@ def _fit_heads(
     """Every head, split by split; `pools` has those of the head `transductive`, by the digest of their split."""
     basis_DD = _principal_basis(config, stores)
     held: tuple[Split, SplitRows] | None = None
-    with progress_bar(_heads(config, sizes, splits), "fitting heads", "heads") as bar:
-        for projection, seed, split in _planned(config, splits):
+    with progress_bar(len(planned_sizes(config, stores.dims, sizes, splits)), "fitting heads", "heads") as bar:
+        for projection, seed, split in planned_curves(config, splits):
             if held is None or held[0] is not split:
                 held = split, read_rows(stores, split, config.head in READS_ROWS)
             rows, pool = held[1], pools.get(split.digest)

@@ -22,10 +22,9 @@ from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
 from tcs.grid.same_pixels import plan_same_pixels
 from tcs.grid.streams import Group
 from tcs.reporting.rows import RESULTS
-from tcs.runtime import say
+from tcs.runtime import readable_seconds, say
 from tcs.students.backbone import is_known, parse_student
 from tcs.students.student import StudentPlan, build_student
-from tcs.training.forecast import readable_seconds
 from tcs.training.jobs import image_size, plan_jobs
 from tcs.training.train import timed
 

@@ -4,8 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from tcs.runtime import say
-from tcs.training.forecast import readable_seconds
+from tcs.runtime import readable_seconds, say
 
 
 class Stages:

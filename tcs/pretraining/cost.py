@@ -13,7 +13,7 @@ from tcs.errors import DataError
 from tcs.images.listing import ImageList
 from tcs.pretraining.loop import Pretraining
 from tcs.pretraining.simclr import VIEWS, BatchOrder, ViewPairs, collate
-from tcs.training.forecast import readable_seconds
+from tcs.runtime import readable_seconds
 
 TIMED_STEPS = 2  # after one that warms up
 TIMED_IMAGES = 32  # are decoded, at most

@@ -13,7 +13,7 @@ from typing import Any
 
 import cache
 from tcs.errors import listed
-from tcs.runtime import say
+from tcs.runtime import readable_seconds, say
 from tcs.training.feed import Feed
 from tcs.training.stream import Stream
 from tcs.training.trainer import Trainer
@@ -152,10 +152,3 @@ def _row(trainer: Trainer, feed: Feed, step: float, batch: float, wait_share: fl
         "parameters": sum(parameter.numel() for parameter in trainer.student.backbone.parameters()),
         "state_mib": state_bytes / 2**20,
     }
-
-
-def readable_seconds(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
