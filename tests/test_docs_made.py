@@ -100,6 +100,19 @@ def test_the_figures_of_the_readme_are_of_the_committed_rows(parts: dict[str, st
     assert drawn[1] == wanted[1], "rows of students were added: python -m docs.pages.results draws the figure anew"
 
 
+def test_the_table_of_the_readme_is_of_the_committed_rows() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    for row in results.readme_rows(results.students_rows()):
+        assert row in lines, "rows of students were added: python -m docs.pages.results writes the table anew"
+
+
+def test_a_line_of_a_table_is_found_by_its_first_cell() -> None:
+    text = "x\n| a (b) | 1 |\n| c | 2 |\n"
+    assert results.with_rows(text, ["| c | 3 / **4** |"]) == "x\n| a (b) | 1 |\n| c | 3 / **4** |\n"
+    with pytest.raises(ValueError, match="not enough values"):
+        results.with_rows(text, ["| d | 3 |"])
+
+
 @pytest.mark.parametrize("name", ["students-phone.svg", "heads-phone.svg"])
 def test_the_letters_of_a_telephones_figure_can_be_read_on_one(parts: dict[str, str], name: str) -> None:
     points = re.search(r'<svg [^>]*width="([\d.]+)pt"', parts[name])

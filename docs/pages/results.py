@@ -2,11 +2,12 @@
 
     python -m docs.pages.results
 
-draws the figure of README.md anew, docs/static/students.svg and, for telephones, students-phone.svg. These alone are committed, because
-README.md is read where nothing is built.
+draws the figure of README.md anew, docs/static/students.svg and, for telephones, students-phone.svg, and writes its table of students.
+These alone are committed, because README.md is read where nothing is built.
 """
 
 import pathlib
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,9 +25,17 @@ from tcs.reporting.tables import markdown
 
 RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
 STATIC = RESULTS.parents[1] / "docs" / "static"
+README = RESULTS.parents[1] / "README.md"
 LAYOUTS = {"": WIDE, "-phone": NARROW}  # behind the names of figures
 Row = Mapping[str, Any]
 SHOWN = ("labels", "kd", "tcs-pool", "teacher-probe", "teacher-transductive")  # in the figure
+README_TEACHERS = {  # in its table, whose columns are these methods at these shots
+    "cifar10-simclr": "CIFAR-10 (SimCLR ResNet-10)",
+    "cifar10-lite2": "CIFAR-10 (EfficientNet-Lite2)",
+    "flowers5": "flowers5 (EfficientNet-Lite2)",
+    "pbc8": "pbc8 (EfficientNet-Lite2)",
+}
+README_METHODS, README_SHOTS = SHOWN[:4], (1, 4)
 TURNS = (  # folders whose CSV is of contestants that took turns
     "gather",
     "writing",
@@ -103,6 +112,30 @@ def students_curves(students: Sequence[Row], name: str) -> dict[str, dict[int, l
         }
         for label in SHOWN
     }
+
+
+def readme_rows(students: Sequence[Row]) -> list[str]:
+    """The lines of README's table of students: a cache each, means of top-1 over seeds at 1 / 4 shots, what is ours in bold."""
+    return [
+        "| "
+        + " | ".join([title, *(_means(students_curves(students, name)[label], label) for label in README_METHODS)])
+        + " |"
+        for name, title in README_TEACHERS.items()
+    ]
+
+
+def with_rows(text: str, rows: Sequence[str]) -> str:
+    """`text` with each line that has the first cell of one of `rows` in its place. ValueError where there is none."""
+    for row in rows:
+        start = row[: row.index("|", 1)]
+        (line,) = [line for line in text.splitlines() if line.startswith(start)]
+        text = text.replace(line, row)
+    return text
+
+
+def _means(by_shots: Mapping[int, Sequence[float]], label: str) -> str:
+    told = " / ".join(f"{statistics.fmean(by_shots[shots]):.1f}" for shots in README_SHOTS)
+    return f"**{told}**" if label == "tcs-pool" else told
 
 
 def pivot(
@@ -233,5 +266,7 @@ def _losses_of(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    for file_name, svg in students_figures(students_rows()).items():
+    finished = students_rows()
+    for file_name, svg in students_figures(finished).items():
         (STATIC / file_name).write_text(svg, encoding="utf-8")
+    README.write_text(with_rows(README.read_text(encoding="utf-8"), readme_rows(finished)), encoding="utf-8")
