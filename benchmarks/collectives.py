@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import HashStore  # torch.distributed has it without telling type checkers
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=tuple(BACKENDS), default="cpu")
     device = parser.parse_args(arguments).device
-    dist.init_process_group(BACKENDS[device], store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1)
     try:
         generator = torch.Generator().manual_seed(0)
         for sent in (torch.randn(1 << 20, generator=generator), torch.arange(1000)):

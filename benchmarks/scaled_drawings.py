@@ -85,7 +85,9 @@ def main() -> None:
     for row in rows:
         row["commit"] = commit
         print(*row.values())
-    save_table(turns.RESULTS / "scaled-decoding" / "drawings.csv", rows)
+    folder = turns.RESULTS / "scaled-decoding"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_table(folder / "drawings.csv", rows)
 
 
 if __name__ == "__main__":
