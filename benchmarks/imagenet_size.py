@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cache
+from benchmarks.growth import draw
 from benchmarks.tables import Done, append_rows
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import ProbeConfig
 from tcs.plain_files import load_table
-from tcs.reporting.figures import new_figure, save_figure
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.shots import k_shot_split
 
@@ -253,28 +253,6 @@ def measure_size(size: Size, stages: Sequence[str]) -> Iterator[dict[str, Any]]:
         shutil.rmtree(size.folder, ignore_errors=True)
 
 
-def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
-    """Seconds and memory over rows, of the most classes, both axes logarithmic: a slope of one is linear."""
-    most, stages = max(int(row["classes"]) for row in rows), ["write", *STAGES]
-    figure = new_figure(path, 9, 4)
-    for place, (column, unit) in enumerate({"seconds": "processor seconds", "peak_mib": "peak memory, MiB"}.items()):
-        axes = figure.add_subplot(1, 2, place + 1)
-        for stage in stages:
-            points = sorted(
-                (int(row["rows"]), float(row[column]))
-                for row in rows
-                if row["stage"] == stage and int(row["classes"]) == most and row[column] not in ("", "0.0")
-            )
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", label=stage, color=f"C{stages.index(stage)}")
-        axes.set(xscale="log", yscale="log", xlabel="rows", ylabel=unit)
-        axes.tick_params(axis="x", which="minor", labelbottom=False)
-    named = next((axes for axes in figure.axes if axes.get_legend_handles_labels()[0]), None)
-    if named is not None:  # of tiny stores all seconds may be 0.0
-        named.legend(fontsize=7)
-    save_figure(figure, path)
-
-
 def main(given: list[str] | None = None) -> None:
     """Measure, and draw all that the table holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -292,7 +270,7 @@ def main(given: list[str] | None = None) -> None:
         return
     table = options.out / "imagenet-size.csv"
     append_rows(table, KEY, lambda done: measure(options, done))
-    draw(load_table(table), options.out / "imagenet-size.png")
+    draw(load_table(table), ("write", *STAGES), options.out / "imagenet-size.png")
 
 
 if __name__ == "__main__":

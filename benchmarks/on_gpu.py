@@ -1,10 +1,12 @@
-"""Everything that only a GPU can tell, in one go of under ten minutes: tests marked `gpu`, speeds, memory, one process of torchrun.
+"""Everything that only a GPU can tell, in one go of under ten minutes: tests marked `gpu`, speeds, memory, NCCL, torchrun's one process.
 
-    python -m benchmarks.on_gpu PHOTOS --out OUT [--seconds 540] [--plan]
+    python -m benchmarks.on_gpu PHOTOS --out OUT [--seconds 540] [--lightly LIGHTLY] [--plan]
 
 PHOTOS is a folder of JPEG photographs in class folders. The parts run one after the other, each in a process of its own that is ended
-when its share of the time is over, most wanted first; a part that fails or is late takes nothing from the next. OUT gets a log a part,
-summary.csv (part, state, seconds) and what the parts write themselves is copied to OUT/results. `--plan` prints the commands alone.
+when its share of the time is over, most wanted first; a part that fails or is late takes nothing from the next, and all limits together
+are within `--seconds`. OUT gets a log a part, in which the parts that take turns write each one's seconds as it ends, summary.csv (part,
+state, seconds), and what the parts write themselves is copied to OUT/results. LIGHTLY is the environment that
+benchmarks/lightly_train_loop.py tells how to make; without it lightly-train is left out. `--plan` prints the commands alone.
 """
 
 import argparse
@@ -41,7 +43,9 @@ EXTRACTION = (
     "bfloat16",
 )
 SIZES = ("--setting", "224x128", "--setting", "64x512", "--setting", "32x1024")
-ONLINE = ("--images", "2048", "--student", "resnet18", "--teacher", "vit_base_patch14_dinov2", "-b", "128")
+STEPS = ("--batch-size", "256", "--steps", "10", "--rounds", "5", "--no-small")
+ONLINE = ("--images", "1024", "--student", "resnet18", "--teacher", "vit_base_patch14_dinov2", "-b", "128")
+STREAM_SIZE = "32"  # pixels of the frames that one_stream.STUDENTS are built for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,20 +63,23 @@ class Part:
         return [sys.executable, "-m", self.module, *self.arguments]
 
 
-def parts(photos: str, scratch: str) -> list[Part]:
-    """What is measured, most wanted first."""
+def parts(photos: str, scratch: str, lightly: str | None = None) -> list[Part]:
+    """What is measured, most wanted first, but that `extract-rank` makes the store of those after it."""
     store = f"{scratch}/photos.store"
     teacher = ("--teacher", TEACHER, "--teacher-checkpoint", f"{scratch}/{WEIGHTS}")
     train = ("--model", "resnet18", "--shots", "4", "--steps", "50", "--img-size", "64", "--out", f"{scratch}/run")
+    online = () if lightly is None else ("--lightly", lightly)
+    collectives = Part(name="nccl", seconds=25, module="benchmarks.collectives", arguments=("--device", "cuda"))
     return [
-        Part(name="tests", seconds=120, module="pytest", arguments=("-q", "-m", "gpu", "tests")),
-        _benchmark("training-step", 90, "--batch-size", "256", "--steps", "10", "--rounds", "5", "--no-small"),
-        _benchmark("extraction", 100, photos, *EXTRACTION, "--workers", WORKERS),
-        _rank("extract-rank", 60, "extract", photos, "--out", store, *teacher, "--workers", WORKERS),
-        _rank("train-rank", 60, "train", store, *train),
-        _benchmark("augmentation", 60, *SIZES, "--rounds", "7"),
-        _benchmark("online-teacher", 150, photos, *ONLINE, "-j", WORKERS, "--rounds", "2"),
-        _benchmark("one-stream", 120, store, "--img-size", "64", "--rounds", "2"),
+        Part(name="tests", seconds=80, module="pytest", arguments=("-q", "-m", "gpu", "tests")),
+        _benchmark("training-step", 80, *STEPS),
+        collectives,
+        _benchmark("extraction", 75, photos, *EXTRACTION, "--workers", WORKERS),
+        _rank("extract-rank", 40, "extract", photos, "--out", store, *teacher, "--workers", WORKERS),
+        _rank("train-rank", 35, "train", store, *train),
+        _benchmark("online-teacher", 100, photos, *ONLINE, *online, "-j", WORKERS, "--rounds", "2"),
+        _benchmark("one-stream", 65, store, "--img-size", STREAM_SIZE, "--steps", "100", "--rounds", "2"),
+        _benchmark("augmentation", 35, *SIZES, "--rounds", "7"),
     ]
 
 
@@ -83,7 +90,7 @@ def _benchmark(name: str, seconds: float, *arguments: str) -> Part:
 
 
 def _rank(name: str, seconds: float, *arguments: str) -> Part:
-    """A command of tcs in the one process of a torchrun."""
+    """A command of tcs in the one process of a torchrun: its launcher, and no NCCL, which `nccl` is for."""
     given = ("--standalone", "--nproc-per-node", "1", "-m", "tcs", *arguments, "--device", "cuda")
     return Part(name=name, seconds=seconds, module="torch.distributed.run", arguments=given)
 
@@ -99,16 +106,19 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("photos", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seconds", type=float, default=540, help="for all parts together")
+    parser.add_argument("--lightly", type=pathlib.Path, help="virtual environment of lightly-train, where there is one")
     parser.add_argument("--plan", action="store_true", help="print the commands, and run nothing")
     options = parser.parse_args(given)
-    wanted = parts(str(options.photos.resolve()), str(options.out.resolve() / "scratch"))
+    end = time.monotonic() + options.seconds
+    lightly = None if options.lightly is None else str(options.lightly.resolve())
+    wanted = parts(str(options.photos.resolve()), str(options.out.resolve() / "scratch"), lightly)
     if options.plan:
         for part in wanted:
             print(f"{part.seconds:.0f} s  {shlex.join(part.command)}")
         return
     (options.out / "scratch").mkdir(parents=True, exist_ok=True)
     save_teacher(options.out / "scratch" / WEIGHTS)
-    run_all(wanted, options.out, time.monotonic() + options.seconds)
+    run_all(wanted, options.out, end)
     shutil.rmtree(options.out / "scratch", ignore_errors=True)
 
 

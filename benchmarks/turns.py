@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cache import atomic_write_bytes
-from tcs.runtime import environment
+from tcs.runtime import environment, say
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -54,14 +54,18 @@ def spread(values: Sequence[float], digits: int | None = None) -> str:
 def seconds_in_turns(
     contestants: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds by `clock` (None: of the wall) of every contestant in every round: A B C, A B C ... Warming up is the caller's affair."""
+    """Seconds by `clock` (None: of the wall) of every contestant in every round: A B C, A B C ... Warming up is the caller's affair.
+
+    Each is said as it is known, so that a run that is cut short leaves the rounds that it had.
+    """
     clock = time.perf_counter if clock is None else clock
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, contestant in contestants.items():
             start = clock()
             contestant()
             seconds[name].append(clock() - start)
+            say(f"round {number + 1} of {rounds}: {name}, {seconds[name][-1]:.4g} s")
     return seconds
 
 

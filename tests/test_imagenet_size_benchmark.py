@@ -3,7 +3,7 @@
 import numpy as np
 
 import cache
-from benchmarks import imagenet_size
+from benchmarks import growth, imagenet_size
 from benchmarks.imagenet_size import RandomRows, Size, run_stage, write_stores
 from tcs.plain_files import load_table
 
@@ -25,6 +25,31 @@ def test_a_store_is_what_was_drawn(tmp_path):
     np.testing.assert_array_equal(store.features()[:], expected_ND)
     assert np.bincount(store.labels_N).tolist() == [12] * 5
     assert not set(store.keys) & set(cache.open(tmp_path / "test.store").keys)
+
+
+def test_every_stage_has_a_colour_of_its_own():
+    assert len(set(growth.COLOURS)) == len(growth.COLOURS) == len(imagenet_size.STAGES) + 1
+
+
+def test_memory_of_several_commits_is_not_joined():
+    facts = [(30, "3.0", "900", "b"), (10, "1.0", "700", "a"), (20, "0.0", "800", "a"), (40, "4.0", "", "b")]
+    rows = [dict(zip(("rows", "seconds", "peak_mib", "commit"), fact, strict=True)) for fact in facts]
+    assert growth.lines_of(rows, "seconds", apart=False) == [[(10, 1.0), (30, 3.0), (40, 4.0)]]
+    assert growth.lines_of(rows, "peak_mib", apart=True) == [[(10, 700.0), (20, 800.0)], [(30, 900.0)]]
+
+
+def test_the_figure_has_one_legend_that_names_every_stage(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(growth, "save_figure", lambda figure, path: drawn.append(figure))
+    growth.draw(
+        load_table(imagenet_size.OUT / "imagenet-size.csv"), ("write", *imagenet_size.STAGES), tmp_path / "x.png"
+    )
+    (legend,) = drawn[0].legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == [
+        "write",
+        *(stage for stage in imagenet_size.STAGES if stage != "transductive probe"),
+    ]  # not measured
 
 
 def test_stages_are_rows_of_a_table_that_grows(tmp_path, monkeypatch, capsys):

@@ -199,6 +199,21 @@ def test_a_foreign_file_beside_a_report_is_not_overwritten_and_nothing_is_writte
     assert write_report(folder, tmp_path / "mine" / "all.html").exists()  # which writes one file
 
 
+@pytest.mark.parametrize("name", ["report.csv", "accuracy.png"])
+def test_what_is_advised_about_a_foreign_file_in_a_copied_grid_is_true(tmp_path, name):
+    folder = write_grid(tmp_path, small_grid())
+    (folder / name).write_bytes(b"of another release")
+    advice = r"in another folder or with another end than .md, or move that file: a report in Markdown writes it\."
+    for out in (None, folder / "other.md"):  # another name in the same folder changes nothing
+        with pytest.raises(ArtefactError, match=rf"{name} exists and is no report of tcs; give another --out {advice}"):
+            write_report(folder, out)
+    assert write_report(folder, tmp_path / "elsewhere" / "report.md").exists()
+    assert write_report(folder, folder / "report.html").exists()
+    (folder / name).rename(folder / "moved")
+    assert write_report(folder, None).exists()
+    assert (folder / "moved").read_bytes() == b"of another release"
+
+
 @pytest.mark.parametrize(
     ("recipe", "error", "message"),
     [

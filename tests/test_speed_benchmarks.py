@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tables import read_rows
 
-from benchmarks import augmentation, decoding, extraction, gather, scaled_decoding, turns, writing
+from benchmarks import augmentation, decoding, extraction, gather, scaled_decoding, scaled_drawings, turns, writing
 
 
 def test_contestants_take_turns():
@@ -24,6 +24,16 @@ def test_a_table_compares_inside_each_round():
     table = turns.Table(title="t", unit="rows/s", base="a", values={"a": [1.0, 10.0, 4.0], "b": [2.0, 5.0, 4.0]})
     assert table.ratios("b") == [2.0, 0.5, 1.0]
     assert "| b | 4.00 [2.00 - 5.00] | 3 | 1.00 [0.50 - 2.00] |" in table.markdown()
+
+
+def test_drawings_change_most_by_scaled_decoding(results, monkeypatch):
+    monkeypatch.setattr(scaled_drawings, "PAGES", 1)
+    monkeypatch.setattr(scaled_drawings, "SIZES", (64,))
+    scaled_drawings.main()
+    rows = read_rows(results / "scaled-decoding" / "drawings.csv")
+    assert [(row["kind"], row["px"]) for row in rows] == [("text", "64"), ("coloured lines", "64")]
+    for row in rows:  # of photographs it is 0.44 and 14
+        assert 1 < float(row["mean"]) == float(row["mean_most"]) < int(row["greatest"])
 
 
 def test_gather_compares_stores_with_one_map(results, capsys, monkeypatch):

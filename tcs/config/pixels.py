@@ -16,7 +16,8 @@ FIRST, NEWEST = 1, 2
 VERSIONS = (FIRST, NEWEST)
 WHITE = "#ffffff"
 # A JPEG that is decoded at a fraction for a frame keeps this many times the frame's side at least. Recorded, as it decides pixels:
-# at 2 frames change by 0.4 to 0.5 levels of 255 on average, at 1 by 1.5 (benchmarks/RESULTS.md, 18).
+# of 40 photographs frames change at 2 by 0.4 to 0.5 levels of 255 on average, at 1 by 1.5 to 1.6; of mosaics of them at 2 by 0.1 to
+# 0.6, of text and line drawings at 2 by 1.8 to 7.5 (benchmarks/RESULTS.md, 18).
 SCALED_MARGIN = 2
 SCALED = "scaled"  # in what is recorded
 

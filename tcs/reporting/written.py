@@ -41,8 +41,11 @@ def write_grid_report(
     out = folder / "report.md" if out is None else pathlib.Path(out)
     write = WRITERS[require_kind(out)]
     grid = open_grid(folder, beside)
-    for path in (out, *_siblings(out)):
-        require_own(path)
+    require_own(out)
+    for path in _siblings(out):
+        require_own(
+            path, "in another folder or with another end than .md, or move that file: a report in Markdown writes it"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     write(grid, out)
     return out
@@ -85,12 +88,12 @@ def require_kind(out: pathlib.Path) -> str:
     return kind
 
 
-def require_own(out: pathlib.Path) -> None:
-    """ArtefactError where `out` is there and no report of its kind."""
+def require_own(out: pathlib.Path, which: str = "") -> None:
+    """ArtefactError where `out` is there and no report of its kind; `which` says what other --out there could be."""
     if not out.exists():
         return
     if out.is_dir() or MARKS[require_kind(out)].encode() not in read_ordinary(out)[:MARKED_BYTES]:
-        raise ArtefactError(f"{out} exists and is no report of tcs; give another --out.")
+        raise ArtefactError(f"{out} exists and is no report of tcs; give another --out{f' {which}' if which else ''}.")
 
 
 def _siblings(out: pathlib.Path) -> tuple[pathlib.Path, ...]:

@@ -2,7 +2,8 @@
 
 The table is made from `benchmarks/results/memory-layout/results.csv` (python -m benchmarks.memory_layout), a row an architecture:
 processor time of a forward pass in the default layout by that in channels_last. A family, the module of `timm.models` that an
-architecture is of, stands here where each of its rows gained at least `LEAST_GAIN`. What was not measured keeps the default layout.
+architecture is of, stands here where each of its rows gained at least `LEAST_GAIN`. A family is judged by the rows there are, most by one:
+its other architectures follow it unmeasured. A family without a row keeps the default layout.
 """
 
 import torch
@@ -17,7 +18,7 @@ CHANNELS_LAST_FAMILIES = frozenset(FAMILIES.split())
 
 
 def is_faster_channels_last(model: nn.Module, device: torch.device) -> bool:
-    """Whether channels_last was measured to be faster for the architecture. False on devices other than the CPU: not measured."""
+    """Whether channels_last was measured to be faster for the architecture's family. False on devices other than the CPU: not measured."""
     return device.type == "cpu" and family_of(model) in CHANNELS_LAST_FAMILIES
 
 
