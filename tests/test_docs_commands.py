@@ -193,3 +193,22 @@ def test_links_lead_somewhere(page: pathlib.Path) -> None:
             assert anchor in anchors_of(ROOT / INCLUDED[place] if place in INCLUDED else place), (
                 f"{name_of(page)}: {target}"
             )
+
+
+def test_links_of_the_notebook_lead_somewhere() -> None:
+    notebook = ROOT / "docs" / "notebooks" / "first-student.py"
+    lines = notebook.read_text(encoding="utf-8").splitlines()
+    links = links_of("\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")))
+    assert len(links) >= 4
+    assert [target for _, target in links if not (notebook.parent / target).exists()] == []
+
+
+def test_pages_that_sources_name_are_there() -> None:
+    named = {
+        name
+        for folder in ("tcs", "cache", "tests", "benchmarks", "scripts", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"(?<![\w/])docs/[\w/-]+\.md\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import timm
 from artefacts import make_store
-from pages import PAGES, ROOT, name_of
+from pages import PAGES, ROOT, name_of, prose_of
 from safetensors.torch import save_file
 
 import cache
 
 OF_THE_READER = {"my_encoder"}  # modules that a page says are one's own
+FILES = {"tcs.json", "tcs.py", "cache.py"}
+DOTTED = re.compile(r"(?<![\w./-])(?:tcs|cache)(?:\.[A-Za-z_]\w*)+(?![\w/-])")
 
 
 def blocks_of(text: str) -> list[str]:
@@ -77,6 +79,45 @@ def test_every_name_of_a_block_is_made_on_its_page(page: pathlib.Path) -> None:
         if module not in OF_THE_READER:
             assert name is None or hasattr(importlib.import_module(module), name), f"{module}.{name}"
             assert importlib.util.find_spec(module) is not None
+
+
+def named_in_prose(text: str) -> set[str]:
+    """Names of `tcs` and `cache` with dots, in code within sentences."""
+    spans = re.findall(r"`([^`\n]+)`", prose_of(text))
+    return {name for span in spans for name in DOTTED.findall(span)} - FILES
+
+
+def is_there(name: str) -> bool:
+    """Whether the longest part that is a module has the rest; a module counts before a function of its name."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_name_with_dots_in_prose_is_there(page: pathlib.Path) -> None:
+    assert [name for name in sorted(named_in_prose(page.read_text(encoding="utf-8"))) if not is_there(name)] == []
+
+
+def test_a_name_that_is_not_there_is_seen() -> None:
+    assert named_in_prose(
+        "Raises `cache.CacheError`, see `tcs.train(store)` and `tcs.json`; tcs.nothing is no code."
+    ) == {
+        "cache.CacheError",
+        "tcs.train",
+    }
+    assert not is_there("cache.CacheError")
+    assert is_there("cache.errors.CacheError")
+    assert is_there("tcs.functional.lsh.lshl2")
 
 
 def test_pages_have_blocks() -> None:

@@ -7,6 +7,7 @@ by the embedded one, students by tiny ones, sizes and steps by small ones, and p
 import csv
 import dataclasses
 import pathlib
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -252,15 +253,27 @@ def test_the_python_of_the_first_pages_runs(
     options = {"teacher_checkpoint": str(weights), "teacher_kwargs": card["teacher_kwargs"], "img_size": card["img_size"],
                "workers": 0, "steps": 4, "student_img_size": 32, "student_batch_size": 8, "held_out": 0}  # fmt: skip
     (first,) = python_of("docs/start/first-student.md")
-    models = '{"models": ("mobilenetv3_small_100",), "pretrained": True, "val_split": 0.2}'
-    here = {"models": (STUDENT,), "val_split": 0.2} | options
-    run_with(first, [('"tf_efficientnet_lite0.in1k"', repr(card["teacher"])), (models, repr(here))])
+    lines = [line for line in first.splitlines() if line.startswith(("teacher = ", "student = "))]
+    here = {"teacher": {"teacher": card["teacher"]}, "student": {"models": (STUDENT,)} | options}
+    run_with(first, [(line, f"{name} = {here[name]!r}") for line, name in zip(lines, here, strict=True)])
     assert capsys.readouterr().out.startswith(STUDENT)
     (readme,) = python_of("README.md")
-    run_with(
-        readme, [('models=("resnet18",)', f'models=("{STUDENT}",), img_size=32, steps=4, batch_size=8, held_out=0')]
-    )
+    (line,) = [line for line in readme.splitlines() if line.startswith("options = ")]
+    shorter = {"models": (STUDENT,), "img_size": 32, "steps": 4, "batch_size": 8, "held_out": 0}
+    run_with(readme, [(line, f"options = {shorter!r}")])
     assert pathlib.Path("run4", STUDENT, "folded.safetensors").exists()
+
+
+def test_the_first_page_has_one_run_twice() -> None:
+    """What its command says, its Python says."""
+    (words,) = [words for words in commands_to_run("docs/start/first-student.md") if words[0] == "distill"]
+    (block,) = python_of("docs/start/first-student.md")
+    given = {"--data": words[1]} | {
+        name: value for name, value in zip(words, [*words[1:], "--"], strict=True) if name[:2] == "--"
+    }
+    named = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
+    written = {name.replace("models", "model"): value for name, value in re.findall(r'"(\w+)": \(?"?([^",}]+)', block)}
+    assert written == {name: "True" if value.startswith("--") else value for name, value in named.items()}
 
 
 def run_with(block: str, replaced: list[tuple[str, str]]) -> None:

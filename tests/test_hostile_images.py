@@ -228,7 +228,7 @@ def test_the_memory_that_bombs_take_is_small() -> None:
     assert refused == len(BOMBS)
     assert kilobytes < 50_000
     assert lies == len(LIES)
-    assert of_lies < 13 * SIDE * SIDE / 1000  # what an image of that size takes, as docs/data.md has it
+    assert of_lies < 13 * SIDE * SIDE / 1000  # what an image of that size takes, as docs/reference/data.md has it
 
 
 def test_what_is_large_for_its_bytes_is_decoded_where_it_is_not_too_large() -> None:

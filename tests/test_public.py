@@ -106,6 +106,16 @@ def test_every_command_has_its_functions():
                 assert parameter.annotation.__name__ in tcs.__all__
 
 
+def test_the_table_of_the_page_has_every_command_with_its_functions():
+    page = (ROOT / "docs" / "reference" / "python.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `tcs ")]
+    shown = "\n".join(row[1].replace("`, `", "`, `tcs cache " if " cache " in row[1] else "`, `") for row in rows)
+    functions = set(re.findall(r"`((?:tcs|cache)\.\w+)[`(]", "\n".join(row[2] for row in rows)))
+    assert [command for command in FUNCTIONS if f"`tcs {command}" not in shown] == []
+    named = {f"{function.__module__.partition('.')[0]}.{function.__name__}" for function in sum(FUNCTIONS.values(), ())}
+    assert named - functions == set()
+
+
 def test_every_error_is_public():
     kinds = {
         name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.TcsError)

@@ -157,6 +157,14 @@ def test_help_shows_options_and_the_configuration() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"), [("train", "data, split, show"), ("forecast", "data"), ("predict", "tell")]
+)
+def test_help_says_what_is_taken_beside_a_configuration_alone(name: str, beside: str) -> None:
+    text = str(inspect.getdoc(getattr(tcs, name)))
+    assert f"as its first argument.\nAfter a configuration, and only there, it takes {beside} too.\n" in text
+
+
 FUNCTIONS = [name for name in tcs.__all__ if inspect.isfunction(getattr(tcs, name))]
 WITHOUT_ERRORS = {"loss_facts", "method_facts", "other_facts"}  # they take nothing
 RETURNS = re.compile(r"\b[Rr]eturn|^(The|One|A|What) ", re.MULTILINE)

@@ -5,8 +5,10 @@ editable install, which is a file for start-up, has no effect.
 """
 
 import email
+import importlib.util
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import venv
 import zipfile
 
 import pytest
+from pages import SHELL, code_blocks
 
 import tcs
 
@@ -71,16 +74,21 @@ def run(*command: object, folder: pathlib.Path) -> str:
     return done.stdout
 
 
+def copy_sources(folder: pathlib.Path) -> None:
+    """What a release holds; pip and setuptools write beside it."""
+    folder.mkdir()
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with the sdist, and the wheel that was built from it."""
     pytest.importorskip("setuptools")
     folder = tmp_path_factory.mktemp("built")
     sources, out = folder / "sources", folder / "dist"
-    sources.mkdir()
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, sources / name)
+    copy_sources(sources)
     run(sys.executable, "-c", BUILD.format("sdist", str(out)), folder=sources)
     (sdist,) = out.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -162,3 +170,21 @@ def test_type_checkers_see_the_types_of_what_is_installed(python: pathlib.Path, 
     for number, message in enumerate(WRONG.values(), 1):
         told = [line for line in lines if line.startswith(f"wrong.py:{number}:")]
         assert any(message in line for line in told) if message else not told, done.stdout
+
+
+def test_the_commands_for_a_machine_without_a_network_make_a_wheel_and_install_it(tmp_path: pathlib.Path) -> None:
+    """As the page has them, but for what they would fetch."""
+    if importlib.util.find_spec("pip") is None or importlib.util.find_spec("setuptools") is None:
+        pytest.skip("pip and setuptools make wheels")  # importing both into one process confuses them
+    page = (ROOT / "docs" / "how-to" / "offline.md").read_text(encoding="utf-8")
+    lines = [line for language, block in code_blocks(page) if language in SHELL for line in block.splitlines()]
+    make, install = (shlex.split(line) for line in lines if line.startswith("pip "))
+    sources = tmp_path / "sources"
+    copy_sources(sources)
+    shutil.copy(ROOT / "constraints.txt", sources)
+    pip = (sys.executable, "-m", "pip", "--no-cache-dir", "--disable-pip-version-check")
+    run(*pip, *make[1:], "--no-index", "--no-build-isolation", "--no-deps", folder=sources)
+    assert [path.name for path in (sources / "wheels").iterdir()] == [f"tcs_distill-{tcs.__version__}-py3-none-any.whl"]
+    (sources / "wheels").rename(tmp_path / "wheels")
+    run(*pip, *install[1:], "--no-deps", "--target", "installed", folder=tmp_path)
+    assert (tmp_path / "installed" / "tcs" / "__init__.py").is_file()

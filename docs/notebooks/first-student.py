@@ -17,7 +17,8 @@
 # teacher. It takes a minute on two cores, and no network. With your own images only the first two cells change: a folder with one
 # sub-folder a class, and the teacher that you name.
 #
-# Open it in Jupyter with `jupytext --to notebook first-student.py`, or run it as a script: `python first-student.py`.
+# It runs as a script, with matplotlib (the extra `plots`): `python first-student.py`. For Jupyter, `pip install jupytext` and
+# `jupytext --to notebook first-student.py` make `first-student.ipynb` of it; VS Code and others open the cells as they are.
 
 # %%
 import importlib.resources
@@ -192,7 +193,7 @@ print(
 # %% [markdown]
 # ## What to read next
 #
-# - Your own images: `tcs distill` does all of this in one command (docs/distill.md).
-# - Which images to label next: `tcs suggest` (docs/how-to/labelling.md). What is wrong with the data: `tcs audit` (docs/how-to/audit.md).
-# - This page for your own store, as one file: `tcs look` (docs/look.md).
-# - Is one method better than another? docs/benchmark.md.
+# - Your own images: `tcs distill` does all of this [in one command](../how-to/distill.md).
+# - [Which images to label next](../how-to/labelling.md): `tcs suggest`. [What is wrong with the data](../how-to/audit.md): `tcs audit`.
+# - [This page for your own store](../how-to/look.md), as one file: `tcs look`.
+# - Is one method better than another? [The few-shot benchmark](../how-to/benchmark.md).

@@ -94,8 +94,10 @@ def _refuse(name: str, signature: inspect.Signature, given: Sequence[Any], named
 
 
 def _told(stage: Callable[..., Any], kind: type) -> str:
-    """The docstring of a stage with what both ways to call it have in common."""
+    """The docstring of a stage with what both ways to call it have in common; names what only a configuration has room for."""
+    _, *beside = inspect.signature(stage).parameters
+    room = f"After a configuration, and only there, it takes {listed(beside)} too.\n" if beside else ""
     return (
         f"{inspect.getdoc(stage)}\n\nTakes the options above, which are those of tcs.{kind.__name__}, or one such configuration as "
-        "its only argument.\nWhat each option does is told by the --help of the command."
+        f"{'its first' if beside else 'its only'} argument.\n{room}What each option does is told by the --help of the command."
     )

@@ -36,8 +36,11 @@ def train(
     have alone. A folder holds last.safetensors (unfolded), folded.safetensors (a plain timm state dict), metrics.jsonl,
     summary.csv, config.json and seen.npy (content hashes of the images trained or fitted on). Finished students are left
     alone; unfinished ones resume. With `dry_run` the folders are those that would be: a few steps are timed, as `forecast` does,
-    and nothing is written. `data` shares an open store and its decoded images between calls; `split` is the one that
-    `config` names, where it has been drawn already; `show` shows the steps of a stream as they are made.
+    and nothing is written.
+
+    Beside a configuration, `data` shares an open store and its decoded images between calls (the option of that name is where the
+    images lie); `split` is the one that the configuration names, where it has been drawn already; `show` shows the steps of a
+    stream as they are made.
 
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder, or another command that trains there now; DivergedError after the others are done, where a
@@ -64,7 +67,8 @@ def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str,
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
-    of the extraction. Raises the TcsError or CacheError that `train` raises before the first step.
+    of the extraction. `data` beside a configuration is as in `train`. Raises the TcsError or CacheError that `train` raises before
+    the first step.
     """
     with _streams(config, data, None) as (_, streams, _):
         return say_forecast(streams)
