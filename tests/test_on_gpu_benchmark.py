@@ -10,6 +10,7 @@ import click
 import pytest
 import timm
 import torch
+import torch.distributed as dist
 
 import benchmarks.on_gpu
 from benchmarks import collectives, one_stream, online_teacher, training_step
@@ -101,14 +102,14 @@ def test_every_teacher_takes_images_of_its_size() -> None:
 def test_collectives_of_one_rank_give_back_what_went_in(capsys: pytest.CaptureFixture[str]) -> None:
     collectives.main(["--device", "cpu"])
     assert capsys.readouterr().out == "gloo: all_reduce, broadcast and all_gather of one rank give back what went in.\n"
-    assert not torch.distributed.is_initialized()
+    assert not dist.is_initialized()
 
 
 def test_a_collective_that_changes_its_values_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: tensor.add_(1))
+    monkeypatch.setattr(dist, "broadcast", lambda tensor, src: tensor.add_(1))
     with pytest.raises(AssertionError, match=r"broadcast of one rank changed what went in, torch.float32 on cpu"):
         collectives.main(["--device", "cpu"])
-    assert not torch.distributed.is_initialized()
+    assert not dist.is_initialized()
 
 
 def test_a_part_that_fails_or_is_late_takes_nothing_from_the_next(
