@@ -79,8 +79,8 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[dict[str, str]] = []
     for kind in KINDS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows += changes(kind, pathlib.Path(folder))
+        with tempfile.TemporaryDirectory() as scratch:
+            rows += changes(kind, pathlib.Path(scratch))
     commit = str(environment()["commit"])
     for row in rows:
         row["commit"] = commit
