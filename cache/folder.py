@@ -31,11 +31,20 @@ def require_ours(folder: Path) -> None:
     """Raise ForeignFolderError unless `folder` has a manifest or a shard of ours, or only what a killed start leaves."""
     if _has_manifest(folder):
         return
-    others = [name for name in _names(folder) if name != LOCK_NAME and not _PARTIAL_PATTERN.fullmatch(name)]
+    others = _beyond_a_start(folder)
     if others and not any(_is_our_shard(folder / name) for name in others):
         raise ForeignFolderError(
             f"{folder} is not empty ({others[0]}) and has no manifest.json of a feature store; name another --out."
         )
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Whether a folder is there with no more in it than a killed start or a killed removal of a store leaves."""
+    return folder.is_dir() and not _beyond_a_start(folder)
+
+
+def _beyond_a_start(folder: Path) -> list[str]:
+    return [name for name in _names(folder) if name != LOCK_NAME and not _PARTIAL_PATTERN.fullmatch(name)]
 
 
 def remove_shards(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cache.errors import CacheError, ForeignFolderError
 from cache.files import LOCK_NAME, FolderLock, remove_file, sync_folder, write_error
-from cache.folder import remove_partials, remove_shards
+from cache.folder import holds_nothing, remove_partials, remove_shards
 from cache.manifest import MANIFEST_NAME, Manifest, read_closed_manifest, read_manifest
 
 NEW, FORMER = ".update", ".old"
@@ -96,12 +96,12 @@ class Replacement:
 
     def _require_ours(self, manifest: Manifest) -> None:
         """Raise ForeignFolderError, before anything is written, for a folder that must not be replaced later."""
-        is_former = _is_empty(self.former) or _identity(self.former) == parent_identity(manifest) is not None
+        is_former = holds_nothing(self.former) or _identity(self.former) == parent_identity(manifest) is not None
         if os.path.lexists(self.former) and not is_former:
             raise ForeignFolderError(
                 f"{self.former} is there, and is not what {self.path} was before its last update; move it away, and run again."
             )
-        if os.path.lexists(self.new) and not _is_empty(self.new) and _parent_of(self.new) is None:
+        if os.path.lexists(self.new) and not holds_nothing(self.new) and _parent_of(self.new) is None:
             raise ForeignFolderError(
                 f"{self.new} is there, and no update of {self.path} began it; move it away, and run again."
             )
@@ -144,11 +144,6 @@ def _parent_of(folder: Path) -> str | None:
     with contextlib.suppress(OSError, CacheError):
         return parent_identity(read_manifest(folder))
     return None
-
-
-def _is_empty(folder: Path) -> bool:
-    """Whether a folder is there and holds nothing that counts: what a killed start or a killed removal leaves."""
-    return folder.is_dir() and all(entry.name == LOCK_NAME for entry in folder.iterdir())
 
 
 def _discard(folder: Path) -> None:

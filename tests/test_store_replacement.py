@@ -105,6 +105,20 @@ def test_folders_of_others_are_not_replaced(place: pathlib.Path) -> None:
     assert not (place / "x.store/.lock").exists()
 
 
+@pytest.mark.parametrize("ending", ["update", "old"])
+def test_what_a_kill_leaves_before_the_first_manifest_is_nobodys(place: pathlib.Path, ending: str) -> None:
+    """Killed while the manifest was on its way to its name; for the old state: while its last file was removed."""
+    left = place / f"x.store.{ending}"
+    left.mkdir()
+    (left / ".lock").touch()
+    (left / "manifest.json.0123abcd.partial").write_bytes(b'{"format"')
+    with cache.Replacement(place / "x.store") as found:
+        plan = cache.open(place / "x.store").manifest.plan
+        with cache.StoreWriter(found.new, plan, provenance={"parent": {"identity": "x"}}):
+            pass
+    assert not list((place / "x.store.update").glob("*.partial"))
+
+
 def test_what_is_no_closed_store_in_a_folder_is_refused(place: pathlib.Path) -> None:
     cache.pack(place / "x.store", place / "x.h5")
     with pytest.raises(StoreNotFoundError, match=r"x\.h5 is a file, not the folder of a store"):
