@@ -1,7 +1,10 @@
 """Arrays of .npy and .npz files that were read whole: what a header claims is held against what is there before it is allocated."""
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,10 @@ BROKEN = (
     TypeError,
     OverflowError,
     RecursionError,
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
+    zlib.error,
 )  # as readers tell it
 
 

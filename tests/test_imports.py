@@ -49,7 +49,7 @@ ROOMS = {
     "labelling": "coordinates images pool_labels splits",
     "auditing": "artefact coordinates images labelling reporting",
     "looking": "artefact coordinates images probes reporting",
-    "exchange": "",
+    "exchange": "array_files",
     "teacher": "coordinates hub plain_files students",
     "extraction": "store_summary augmentation coordinates distributed images probes splits teacher",
     "training": "artefact auditing augmentation calibration checkpoint plain_files coordinates criteria distributed functional images "

@@ -226,6 +226,13 @@ def test_a_student_of_impossible_facts_is_one_line(runs: pathlib.Path, changes: 
         load_student(changed(runs, **changes))
 
 
+def test_stores_that_a_run_has_read_are_names(runs: pathlib.Path) -> None:
+    path = student_of(runs / "finished") / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stores_read": [-1]}))
+    with pytest.raises(ArtefactError, match=r"Expected `str`, got `int` - at `\$\.stores_read\[0\]`"):
+        load_student(path.parent)
+
+
 def test_a_pipe_in_the_place_of_a_record_is_not_waited_for(tmp_path: pathlib.Path) -> None:
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(

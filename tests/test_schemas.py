@@ -7,6 +7,7 @@ import re
 import runpy
 import shutil
 import struct
+import warnings
 import zipfile
 
 import h5py
@@ -233,6 +234,20 @@ def test_an_array_is_held_against_its_header():
     np.save(buffer, np.array([{}], object), allow_pickle=True)
     with pytest.raises(ValueError, match="claims object"):
         array_in(buffer.getvalue())
+
+
+def test_no_bit_of_a_header_makes_an_error_that_nobody_foresaw():
+    whole = npy(np.arange(12, dtype=np.int32).reshape(3, 4))
+    told = set()
+    for bit in range(8 * 128):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of names of types that NumPy reads, but no more likes
+                array_in(bytes(data))
+        except BROKEN as error:
+            told.add(type(error).__name__)
+    assert {"ValueError", "TokenError"} <= told
 
 
 def test_an_archive_of_arrays_is_held_against_its_directory():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcs.array_files import BROKEN
 from tcs.config.exchange import ImportConfig
 from tcs.errors import DataError
 from tcs.ordinary import read_ordinary, require_ordinary
@@ -93,7 +94,7 @@ def load_array(path: str) -> NDArray[Any]:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); name an .npy file.") from error
-    except (ValueError, EOFError) as error:
+    except BROKEN as error:
         reason = str(error).splitlines()[0].partition("If you trust")[0].rstrip(" .")  # no advice to load pickles
         raise DataError(f"{path} is no .npy file of plain numbers ({reason}); save it again.") from error
     if not isinstance(found, np.ndarray) or found.ndim == 0:

@@ -70,6 +70,7 @@ class FinishedRun(msgspec.Struct):
     calibration: RunCalibration | None = None
     coordinates: dict[str, Any] | None = None
     selection: dict[str, Any] | None = None
+    stores_read: list[str] = msgspec.field(default_factory=list)
     environment: dict[str, Any] = msgspec.field(default_factory=dict)
     format: Format = 1
 
