@@ -79,3 +79,13 @@ def results(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.
     """The folder that benchmarks write their tables into, for this test alone."""
     monkeypatch.setattr("benchmarks.turns.RESULTS", tmp_path / "results")
     return tmp_path / "results"
+
+
+@pytest.fixture(params=["simplejpeg", "Pillow alone"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to decode a JPEG."""
+    if request.param == "Pillow alone":
+        monkeypatch.setattr("tcs.images.jpeg.simplejpeg", None)
+    else:
+        pytest.importorskip("simplejpeg")
+    return str(request.param)

@@ -6,6 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from image_files import encoded
 from PIL import Image, ImageFile
 
 from tcs.config.pixels import EARLIER
@@ -15,12 +16,6 @@ from tcs.images.jpeg import quick_pixels
 
 def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def test_plain_formats_decode_to_their_pixels() -> None:
@@ -164,16 +159,6 @@ def jpegs() -> dict[str, bytes]:
         "EXIF orientation": encoded(image, "JPEG", exif=exif),
         "multi-picture": encoded(image, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]),
     }
-
-
-@pytest.fixture(params=["simplejpeg", "Pillow alone"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to decode a JPEG."""
-    if request.param == "Pillow alone":
-        monkeypatch.setattr("tcs.images.jpeg.simplejpeg", None)
-    else:
-        pytest.importorskip("simplejpeg")
-    return str(request.param)
 
 
 PHOTOS = pathlib.Path(__file__).parents[2] / "shared" / "data" / "photos.tar"

@@ -205,3 +205,15 @@ def test_a_second_export_to_one_place_is_refused_and_takes_nothing_away(tmp_path
         first.commit()
     assert (tmp_path / "a.onnx").read_bytes() == b"first"
     assert names(tmp_path) == ["a.onnx"]
+
+
+def test_an_earlier_export_is_put_back_where_the_new_one_cannot_appear(tmp_path: pathlib.Path) -> None:
+    with Draft(tmp_path / "student") as first:
+        first.write({"config.json": b"first"})
+        first.commit()
+    with Draft(tmp_path / "student") as second:
+        second.write({"config.json": b"second"})
+        second.path.rename(tmp_path / "taken")
+        with pytest.raises(FileNotFoundError):
+            second.commit()
+    assert (tmp_path / "student" / "config.json").read_bytes() == b"first"

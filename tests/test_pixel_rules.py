@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 import pytest
+from image_files import UPRIGHT, encoded, oriented
 from PIL import Image, ImageCms
 
 from tcs.config.pixels import COLOURS, EARLIER, PixelRules, hex_colour, other_rules, rules_in
@@ -23,17 +24,6 @@ from tcs.images.jpeg import markers_of
 
 RULES, RAW = PixelRules(), PixelRules(orientation=False)
 
-# EXIF 2.32, 4.6.4 (TIFF 6.0, Orientation): where the 0th row and column of the stored pixels are in the upright image.
-UPRIGHT = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a[::-1].swapaxes(0, 1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a[:, ::-1].swapaxes(0, 1),
-}
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 
 
@@ -41,29 +31,8 @@ def pixels(seed: int, height: int = 12, width: int = 10, bands: int = 3) -> np.n
     return np.random.default_rng(seed).integers(0, 256, (height, width, bands), dtype=np.uint8)
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def oriented(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
 def shown(data: bytes, rules: PixelRules = RULES) -> np.ndarray:
     return np.asarray(decode_image(data, rules))
-
-
-@pytest.fixture(params=["simplejpeg", "Pillow alone"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "Pillow alone":
-        monkeypatch.setattr("tcs.images.jpeg.simplejpeg", None)
-    else:
-        pytest.importorskip("simplejpeg")
-    return str(request.param)
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from image_files import UPRIGHT, oriented
 from photographs import encoded, photograph
 from PIL import Image, ImageCms, JpegImagePlugin
 
@@ -22,33 +23,6 @@ SIDE = 24  # of photographs of 277 x 203; a quarter: 51 x 70 pixels, of which 50
 # What a frame may change by, of 255 levels: 1.6 and 10 here, 6 and 29 from half as many pixels, 5 and 26 if the box is left out. On
 # photographs, which are smoother, it is 0.5 and 14 (benchmarks/RESULTS.md, 18).
 LEVELS = {"mean": 2.0, "most": 16}
-
-# EXIF 2.32, 4.6.4: stored pixels -> upright ones
-UPRIGHT = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a[::-1].swapaxes(0, 1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a[:, ::-1].swapaxes(0, 1),
-}
-
-
-@pytest.fixture(params=["simplejpeg", "Pillow alone"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "Pillow alone":
-        monkeypatch.setattr("tcs.images.jpeg.simplejpeg", None)
-    else:
-        pytest.importorskip("simplejpeg")
-    return str(request.param)
-
-
-def oriented(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
 
 
 def frame_by_draft(data: bytes, size: int, divisor: int) -> np.ndarray:

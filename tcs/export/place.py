@@ -52,9 +52,15 @@ class Draft:
 
     def commit(self) -> None:
         """Let it appear as `final`, in place of an earlier export."""
-        if self.final.is_dir():  # a folder that holds something cannot be renamed over
-            self.final.rename(self._place / "old")
-        self.path.replace(self.final)
+        old = self._place / "old"
+        try:
+            if self.final.is_dir():  # a folder that holds something cannot be renamed over
+                self.final.rename(old)
+            self.path.replace(self.final)
+        except BaseException:  # the place is about to be removed, and the earlier export must not go with it
+            if old.exists():
+                old.rename(self.final)
+            raise
 
 
 def _make_folder(folder: pathlib.Path) -> None:
