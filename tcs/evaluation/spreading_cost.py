@@ -24,9 +24,8 @@ from tcs.runtime import seed_for
 
 FEW_ROWS, MANY_ROWS = 1024, 4096  # of the two heads that are timed
 MOST_TIMED = 256  # coordinates of either; a head of 1,280 would take as long as those that are asked for
-PICKING = (
-    64  # to keep a row's nearest among the cosines of a block takes as long as so many multiply-adds for each of them
-)
+# To keep a row's nearest among the cosines of a block takes as long as so many multiply-adds for each of them.
+PICKING = 64
 EMS = 2  # that the estimator `average` runs to their end
 
 Timed = Callable[[SplitPool, int], float]

@@ -59,19 +59,21 @@ class GivenLabels:
 def read_label_lines(path: str | pathlib.Path, option: str = "--split-file") -> list[LabelLine]:
     """The labelled lines of a file, in its order; DataError where it cannot be read, is no text, or a line is of neither form."""
     text = _text_of(path, option)
-    if text.lstrip().startswith("{"):
-        lines = list(_json_lines(path, text))
-        for line in lines:
-            _require_text(line)
-        return lines
     try:
-        delimiter = _table_delimiter(text)
-        lines = list(_plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter))
+        lines = list(_lines_of(path, text))
     except csv.Error as error:
         raise DataError(f"{path} is no table ({error}); {IN_UTF_8}, one image a line.") from error
     for line in lines:
         _require_text(line)
     return lines
+
+
+def _lines_of(path: str | pathlib.Path, text: str) -> Iterator[LabelLine]:
+    """The lines in whichever form the text has: CoOp's JSON, a table, or `class key`."""
+    if text.lstrip().startswith("{"):
+        return _json_lines(path, text)
+    delimiter = _table_delimiter(text)
+    return _plain_lines(path, text) if delimiter is None else _table_lines(path, text, delimiter)
 
 
 def read_key_lines(path: str | pathlib.Path, option: str) -> list[LabelLine]:
