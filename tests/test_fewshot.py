@@ -195,6 +195,19 @@ def test_the_teacher_probe_is_a_ridge_classifier_of_unit_features(folder: pathli
             "'same-pixels' is a reference row and no method; name it under references",
         ),
         ({"methods": ["labels", "labels"]}, "names one of its methods twice"),
+        (
+            {"methods": [{"method": "labels", "students": ["resnet18,layers=(1,1,1,1)"]}]},
+            r"'labels', has students: .*is none of the recipe's students .*Did you mean resnet18",
+        ),
+        (
+            {"methods": [{"method": "labels", "students": []}]},
+            "name each student that it is run with once, or leave students out",
+        ),
+        (
+            {"methods": [{"method": "labels", "students": [STUDENT, STUDENT]}]},
+            "name each student that it is run with once",
+        ),
+        ({"methods": [{"method": "labels", "students": STUDENT}]}, "students"),
         ({"methods": [{"label": "x"}]}, "method 'x' has neither 'method' nor 'loss'"),
         ({"shots": ["four"]}, "it must be a list of whole numbers"),
         ({"options": {"learning_rate": 1}}, "unknown key 'learning_rate'"),

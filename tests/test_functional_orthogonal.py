@@ -9,7 +9,15 @@ from published import compare, draw, published, tensor
 from torch.autograd import gradcheck
 
 from tcs.errors import ConfigError
-from tcs.functional.orthogonal import OrthogonalProjector, dense_expm0, expm, expm0, low_rank_expm0, random_rotation
+from tcs.functional.orthogonal import (
+    OrthogonalProjector,
+    dense_expm0,
+    expm,
+    expm0,
+    exponential_parts,
+    low_rank_expm0,
+    random_rotation,
+)
 
 
 def plain(raw):
@@ -41,6 +49,24 @@ def test_cheap_form_at_a_real_width():
     assert (low_rank_expm0(raw) - dense_expm0(raw)).abs().max() < 1e-12
     weight = expm0(raw)
     assert (weight.T @ weight - torch.eye(32)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("size", [0.0, 0.5, 0.8, 0.81, 7.0, 60.0])
+def test_parts_of_an_exponential_are_those_of_torchs(size):
+    given = draw(24, 24, seed=8)
+    skew = (given - given.T) * size / torch.linalg.matrix_norm(given - given.T, 1)
+    phi, moved = exponential_parts(skew)
+    twice = torch.zeros(48, 48, dtype=torch.float64)
+    twice[:24, :24], twice[:24, 24:] = skew, torch.eye(24)
+    assert (phi - torch.linalg.matrix_exp(twice)[:24, 24:]).abs().max() < 1e-13
+    assert (moved + torch.eye(24) - torch.linalg.matrix_exp(skew)).abs().max() < 1e-13
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_what_is_not_finite_stays_so(broken):
+    raw = draw(9, 3, seed=9)
+    raw[4, 1] = broken
+    assert not expm0(raw).isfinite().all()
 
 
 @pytest.mark.parametrize("form", [low_rank_expm0, dense_expm0])

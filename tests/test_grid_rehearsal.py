@@ -10,12 +10,15 @@ from grids import CANNOT_BE_BUILT, CIFAR, STUDENT, make_stores, write_recipe
 import cache
 from tcs.cli.fewshot import command
 from tcs.config.evaluate import FewshotConfig
-from tcs.errors import ModelError
+from tcs.config.train import TrainConfig
+from tcs.errors import ConfigError, ModelError
+from tcs.grid import rehearsal
 from tcs.grid.estimate import bytes_of, estimate
 from tcs.grid.ledger import load_results
 from tcs.grid.recipe import plan_cells
 from tcs.grid.recipe_file import load_grid
 from tcs.grid.run import fewshot
+from tcs.training.train import timed
 
 
 @pytest.fixture
@@ -54,6 +57,10 @@ def test_a_recipe_that_works_is_told_with_its_costs(folder: pathlib.Path, capsys
         ({"unlabelled": [20, 500]}, "method tcs-probe with unlabelled 500 would fail: "),
         ({"targets": None, "methods": ["labels", "tcs+elsh"]}, "method tcs+elsh with unlabelled 20 would fail: "),
         ({"methods": ["labels", {"label": "maps", "loss": "ce + at"}]}, "would fail: --loss 'ce + at' reads cached maps"),
+        (
+            {"students": [CIFAR, "mobilenetv2_050"], "methods": [{"label": "vkd", "head": "linear", "loss": "ce + vkd"}]},
+            "student mobilenetv2_050 by vkd would fail: vkd has a student of 1280 dims and a teacher of ",
+        ),
         ({"options": {"img_size": 16, "steps": 3, "opt": "adamx"}}, "would fail: --opt is 'adamx'"),
         (
             {"references": ["same-pixels"], "options": {"img_size": 16, "steps": 3, "model_ema": True}},
@@ -129,3 +136,18 @@ def test_an_estimate_reads_rows_first_then_other_methods_then_timed_steps(folder
 def test_bytes_are_two_files_of_weights_a_student_and_four_bytes_a_prediction(folder: pathlib.Path) -> None:
     cells = plan_cells(load_grid(write_recipe(folder)))
     assert bytes_of(cells, {STUDENT: 1000, CIFAR: 2000}, lambda _: 30) == (2 * 2 * 4 * 3000, 5 * 30 * 4)
+
+
+def test_a_student_that_fails_in_its_first_steps_is_named_and_the_rest_is_timed(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_for_cifar(config: TrainConfig, *given: Any) -> list[dict[str, Any]]:
+        if config.models == (CIFAR,):
+            raise ConfigError("a loss that no student of this kind can have.")
+        return timed(config, *given)
+
+    monkeypatch.setattr(rehearsal, "timed", fails_for_cifar)
+    assert rehearse(folder, methods=["labels"]) == 1
+    told = capsys.readouterr().err
+    assert f"student {CIFAR} by labels would fail: a loss that no student of this kind can have." in told
+    assert f"student {STUDENT} by labels: " in told

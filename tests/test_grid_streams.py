@@ -55,6 +55,18 @@ def test_students_of_one_method_and_split_are_a_group_and_references_are_alone(f
     ]
 
 
+def test_a_method_may_be_run_with_some_of_the_students(folder: pathlib.Path) -> None:
+    own = {"method": "tcs-probe", "students": ["b", "a"]}
+    changes: dict[str, Any] = {"students": ["a", "b", "c"], "references": []}
+    recipe = write_recipe(folder, methods=["labels", own], variants={"short": {"steps": 3}}, **changes)
+    assert groups_of(recipe) == [
+        ["a labels, short 0", "b labels, short 0", "c labels, short 0"],
+        ["a tcs-probe, short 0", "b tcs-probe, short 0"],
+    ]
+    recipe = write_recipe(folder, methods=[{"method": "labels", "students": ["b"]}], **changes)
+    assert groups_of(recipe) == [["b labels 0"]]
+
+
 def test_students_of_other_image_sizes_have_another_stream(folder: pathlib.Path) -> None:
     recipe = write_recipe(folder, students=[CIFAR, VIT, STUDENT], methods=["labels"], references=[], options={})
     assert groups_of(recipe) == [[f"{CIFAR} labels 0", f"{VIT} labels 0"], [f"{STUDENT} labels 0"]]

@@ -116,7 +116,7 @@ class Loss:
     step it sees: `mimic` (all) or `labelled`. `function` is its plain functional form, which the criterion calls, with all that
     is trained or frozen as arguments; `related` its parts and its forms with other arguments. `trains` is what it trains beside
     the student, `weight` the published factor (None: none known), `exact` what differs from the online method, `differs`
-    what differs from published code.
+    what differs from published code. `check_dims` raises ConfigError for widths (student, teacher) that it cannot be built for.
     """
 
     make: Callable[[Setting], Criterion]
@@ -134,6 +134,7 @@ class Loss:
     exact: str = ONE_VIEW
     differs: str = ""
     related: tuple[Callable[..., Any], ...] = ()
+    check_dims: Callable[[int, int], None] | None = None
 
     def __post_init__(self) -> None:
         assert self.reads <= set(CACHED)

@@ -62,6 +62,13 @@ def needs_second_head(terms: Sequence[LossTerm]) -> bool:
     return any(find_loss(term.name).second_head for term in terms)
 
 
+def check_dims(terms: Sequence[LossTerm], student_dims: int, teacher_dims: int) -> None:
+    """ConfigError where a term cannot be built for a student and a teacher so wide."""
+    for check in (find_loss(term.name).check_dims for term in terms):
+        if check is not None:
+            check(student_dims, teacher_dims)
+
+
 def criterion_key(name: str) -> str:
     """What the criterion of a loss is called among those of a run: torch allows no dot there."""
     return name.replace(".", "/")

@@ -31,16 +31,21 @@ RELATED = (
 )
 
 
+def require_no_narrower(student_dims: int, teacher_dims: int) -> None:
+    """ConfigError where the teacher is narrower than the student."""
+    if student_dims > teacher_dims:
+        raise ConfigError(
+            f"vkd has a student of {student_dims} dims and a teacher of {teacher_dims}; an orthogonal projector needs a teacher "
+            "that is no narrower: use a narrower student, or rkd, lshl2 or projector."
+        )
+
+
 class Orthogonal(Criterion):
     """The projector that all V_kD losses share. ConfigError where the teacher is narrower than the student."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
-        if setting.student_dims > setting.teacher_dims:
-            raise ConfigError(
-                f"vkd has a student of {setting.student_dims} dims and a teacher of {setting.teacher_dims}; an orthogonal "
-                "projector needs a teacher that is no narrower: use a narrower student, or rkd, lshl2 or projector."
-            )
+        require_no_narrower(setting.student_dims, setting.teacher_dims)
         self.projector = OrthogonalProjector(setting.student_dims, setting.teacher_dims, setting.seed)
 
     def undecayed(self) -> list[nn.Parameter]:
@@ -103,6 +108,7 @@ LOSSES: Mapping[str, Loss] = {
         trains=TRAINS,
         weight=1.0,
         related=RELATED,
+        check_dims=require_no_narrower,
         differs=MAP,
     ),
     "vkd-standardised": Loss(
@@ -114,6 +120,7 @@ LOSSES: Mapping[str, Loss] = {
         across_rows=True,
         trains=TRAINS,
         related=RELATED,
+        check_dims=require_no_narrower,
         differs=MAP + "; the scale and bias after the projector cancel in the standardisation and are left out",
     ),
     "vkd-whitened": Loss(
@@ -124,6 +131,7 @@ LOSSES: Mapping[str, Loss] = {
         reads=FEATURES,
         trains=TRAINS,
         related=RELATED,
+        check_dims=require_no_narrower,
         differs=MAP + "; the whitening is fitted once on all rows, where the paper whitens each batch iteratively",
     ),
 }

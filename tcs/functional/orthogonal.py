@@ -7,6 +7,8 @@ the first step of weight decay turns that flag, and with it the whole projector,
 Legend: B batch, T teacher dims, S student dims (S <= T), R = 2 S.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -14,16 +16,18 @@ from torch import Tensor, nn
 from tcs.errors import ConfigError
 from tcs.functional.precision import full_precision
 
+SERIES_REACH = 0.8  # 1-norm
+
 
 @full_precision
 def expm0(raw_TS: Tensor) -> Tensor:
     """(T, S): the first S columns of exp(A), A = X - X' with X the strict lower triangle of `raw_TS` padded to (T, T).
 
-    Costs an exponential of 4 S x 4 S where that is smaller than T x T (`low_rank_expm0`). ConfigError if S > T.
+    Costs products of 2 S x 2 S where those are smaller than T x T (`low_rank_expm0`). ConfigError if S > T.
     """
     _require_tall(raw_TS)
     width_t, width_s = raw_TS.shape
-    return low_rank_expm0(raw_TS) if 4 * width_s < width_t else dense_expm0(raw_TS)
+    return low_rank_expm0(raw_TS) if 2 * width_s < width_t else dense_expm0(raw_TS)
 
 
 @full_precision
@@ -41,18 +45,18 @@ def _require_tall(raw_TS: Tensor) -> None:
 
 
 def dense_expm0(raw_TS: Tensor) -> Tensor:
-    """`expm0` by the plain T x T matrix exponential."""
+    """`expm0` by the T x T matrix exponential."""
     width_t, width_s = raw_TS.shape
     lower_TT = F.pad(raw_TS.tril(-1), (0, width_t - width_s))
-    exponential_TT: Tensor = torch.linalg.matrix_exp(lower_TT - lower_TT.T)
-    return exponential_TT[:, :width_s]
+    _, moved_TT = exponential_parts(lower_TT - lower_TT.T)
+    return torch.eye(width_t, width_s, dtype=raw_TS.dtype, device=raw_TS.device) + moved_TT[:, :width_s]
 
 
 def low_rank_expm0(raw_TS: Tensor) -> Tensor:
-    """`expm0` from a small exponential: A = U V' has rank 2 S, so exp(A) E = E + U phi(V'U) V'E, phi(M) = sum of M^j / (j + 1)!.
+    """`expm0` from 2 S x 2 S matrices: A = U V' has rank 2 S, so exp(A) E = E + U phi(V'U) V'E, phi(M) = sum of M^j / (j + 1)!.
 
     E is the first S columns of the identity, U = [X / c, -c E], V = [c E, X / c]; c drops out of A but keeps V'U as small as A
-    is. phi(M) is the upper right block of exp([[M, I], [0, 0]]), which is 4 S x 4 S.
+    is.
     """
     width_t, width_s = raw_TS.shape
     lower_TS = raw_TS.tril(-1)
@@ -60,7 +64,8 @@ def low_rank_expm0(raw_TS: Tensor) -> Tensor:
     balance = _balance(lower_TS)
     u_TR = torch.cat([lower_TS / balance, -first_TS * balance], dim=1)
     v_TR = torch.cat([first_TS * balance, lower_TS / balance], dim=1)
-    return first_TS + u_TR @ (_phi(v_TR.T @ u_TR) @ (v_TR.T @ first_TS))
+    phi_RR, _ = exponential_parts(v_TR.T @ u_TR)
+    return first_TS + u_TR @ (phi_RR @ (v_TR.T @ first_TS))
 
 
 def _balance(lower_TS: Tensor) -> Tensor:
@@ -69,11 +74,39 @@ def _balance(lower_TS: Tensor) -> Tensor:
     return balance
 
 
-def _phi(m_RR: Tensor) -> Tensor:
-    size = m_RR.shape[0]
-    top = torch.cat([m_RR, torch.eye(size, dtype=m_RR.dtype, device=m_RR.device)], dim=1)
-    exponential: Tensor = torch.linalg.matrix_exp(F.pad(top, (0, 0, 0, size)))
-    return exponential[:size, size:]
+def exponential_parts(m_RR: Tensor) -> tuple[Tensor, Tensor]:
+    """(phi(M), exp(M) - I), both (R, R), phi(M) = sum of M^j / (j + 1)!, by a Taylor series and doublings of its argument.
+
+    The derivative is that of these products. torch.linalg.matrix_exp, which has no phi, takes the exponential of a matrix twice as wide
+    for phi and of one twice as wide again for its derivative.
+    """
+    doublings = _doublings(m_RR)
+    x = m_RR / 2**doublings
+    phi = _phi_series(x)
+    moved = x @ phi
+    for _ in range(doublings):
+        phi = phi + phi @ moved / 2  # phi(2 X) = phi(X) (exp(X) + I) / 2
+        moved = 2 * moved + moved @ moved  # exp(2 X) - I = (exp(X) - I) (exp(X) + I)
+    return phi, moved
+
+
+def _doublings(m_RR: Tensor) -> int:
+    """How often `m_RR` is halved until its 1-norm is within the reach of the series; 0 where it is not finite, which no series mends."""
+    norm = float(torch.linalg.matrix_norm(m_RR.detach(), 1))
+    return max(0, math.ceil(math.log2(norm / SERIES_REACH))) if SERIES_REACH < norm < math.inf else 0
+
+
+def _phi_series(x_RR: Tensor) -> Tensor:
+    """phi up to the power 15, four powers at a time (Paterson and Stockmeyer): the rest is below 1e-16 within SERIES_REACH."""
+    factors = [1 / math.factorial(power + 1) for power in range(16)]
+    square = x_RR @ x_RR
+    powers = (torch.eye(len(x_RR), dtype=x_RR.dtype, device=x_RR.device), x_RR, square, square @ x_RR)
+    fourth = square @ square
+    fours = [
+        sum((factors[first + at] * powers[at] for at in (1, 2, 3)), factors[first] * powers[0])
+        for first in (0, 4, 8, 12)
+    ]
+    return fours[0] + (fours[1] + (fours[2] + fours[3] @ fourth) @ fourth) @ fourth
 
 
 class OrthogonalProjector(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 from tcs.config.train import option_defaults
 from tcs.criteria.terms import mimics, parse_loss
 from tcs.errors import ConfigError
-from tcs.grid.recipe_values import checked_keys, checked_options, text
+from tcs.grid.recipe_values import checked_keys, checked_options, text, texts
 from tcs.methods.named import HEADLESS, METHODS, find_method
 
 # Options of `tcs train` that the grid sets itself, cell by cell.
@@ -15,17 +15,18 @@ CELL_OPTIONS = (
     *("store", "also", "data", "out", "models", "method", "shots", "split_file", "seed", "split_seed", "unlabelled"),
     *("device", "overwrite", "dry_run"),
 )
-METHOD_KEYS = ("method", "head", "loss", "label")
+METHOD_KEYS = ("method", "head", "loss", "label", "students")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodRow:
     """A method of the grid: its label in the table, and the options of `tcs train` that make it. `targets` may be a mapping from the
-    names of data sets."""
+    names of data sets. It is run with the `students`, by their names in the recipe, or with all of them (None)."""
 
     label: str
     options: Mapping[str, Any]
     uses_pool: bool
+    students: tuple[str, ...] | None = None
 
     def of(self, dataset: str) -> "MethodRow":
         """The row on one data set: with the targets of that."""
@@ -65,6 +66,7 @@ def method_row(entry: Any, where: str, datasets: Sequence[str], references: Sequ
     options = checked_keys(given, METHOD_KEYS + train_options(), f"a method of {where}")
     label = str(options.pop("label", options.get("method") or options.get("loss")))
     place = f"{where}, method '{label}',"
+    own_students = texts(options.pop("students"), "students", place) if "students" in options else None
     by_dataset = _targets_by_dataset(options, datasets, place)
     options = checked_options(options, place)
     if options.get("method") in references:
@@ -83,7 +85,7 @@ def method_row(entry: Any, where: str, datasets: Sequence[str], references: Sequ
         raise ConfigError(
             f"{where}: method '{label}' trains no classifier, and a grid scores classifiers; use tcs-probe, or a loss with ce."
         )
-    return MethodRow(label=label, options=options | by_dataset, uses_pool=uses_pool)
+    return MethodRow(label=label, options=options | by_dataset, uses_pool=uses_pool, students=own_students)
 
 
 def _targets_by_dataset(options: dict[str, Any], datasets: Sequence[str], where: str) -> dict[str, Any]:

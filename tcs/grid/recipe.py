@@ -186,7 +186,11 @@ def _rows(grid: Grid) -> list[tuple[str, MethodRow, tuple[str, ...]]]:
         if name not in (*STUDENT_REFERENCES, *BOUNDS)
     ]
     for student in grid.students:
-        rows += [(student, method, grid.unlabelled if method.uses_pool else ("none",)) for method in grid.methods]
+        rows += [
+            (student, method, grid.unlabelled if method.uses_pool else ("none",))
+            for method in grid.methods
+            if method.students is None or student in method.students
+        ]
         rows += [
             (student, MethodRow(label=name, options={}, uses_pool=True), _pools_of_reference(name, grid))
             for name in grid.references

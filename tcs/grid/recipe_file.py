@@ -112,9 +112,29 @@ def _check_grid(grid: Grid, path: pathlib.Path) -> None:
             raise ConfigError(
                 f"recipe {path} names one of its {name} twice; give each once (methods: with a label of its own)."
             )
+    _check_students(grid, path)
     _check_references(grid, path)
     _check_teachers(grid, path)
     _check_splits(grid, path)
+
+
+def _check_students(grid: Grid, path: pathlib.Path) -> None:
+    """ConfigError where a method names a student that is none of the recipe's, none at all, or one twice."""
+    for row in grid.methods:
+        named = row.students
+        if named is None:
+            continue
+        where = f"recipe {path}, method '{row.label}', has students: {list(named)}"
+        if not named or len(set(named)) != len(named):
+            raise ConfigError(
+                f"{where}; name each student that it is run with once, or leave students out for all of them."
+            )
+        for student in named:
+            if student not in grid.students:
+                raise ConfigError(
+                    f"{where}, and '{student}' is none of the recipe's students ({', '.join(grid.students)})."
+                    f"{did_you_mean(student, grid.students)}"
+                )
 
 
 def _check_teachers(grid: Grid, path: pathlib.Path) -> None:
@@ -143,8 +163,9 @@ def _check_splits(grid: Grid, path: pathlib.Path) -> None:
 
 def _check_runs(grid: Grid, where: str) -> None:
     """ConfigError where no run of a method can be made: its options, with those of the grid, exclude each other."""
-    shots, pool, model, seed = min(grid.shots), grid.unlabelled[0], grid.students[0], grid.seeds[0]
+    shots, pool, seed = min(grid.shots), grid.unlabelled[0], grid.seeds[0]
     for row, dataset in itertools.product(grid.methods, grid.datasets):
+        model = (row.students or grid.students)[0]
         cell = Cell(model=model, method=row, shots=shots, seed=seed, unlabelled=pool, dataset=dataset)
         try:
             config = cell_config(grid, cell, out="", device="cpu")

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from cache.errors import CacheError
-from tcs.config.train import TrainConfig
+from tcs.config.train import TrainConfig, may_score_labels
+from tcs.criteria.losses import check_dims, find_loss
+from tcs.criteria.terms import parse_loss
 from tcs.errors import ModelError, TcsError
 from tcs.grid.bench import Bench, OpenedGrid
 from tcs.grid.cell_splits import split_of_cell
@@ -21,10 +23,12 @@ from tcs.grid.ledger import load_results
 from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
 from tcs.grid.same_pixels import plan_same_pixels
 from tcs.grid.streams import Group
+from tcs.methods.named import resolve_method
 from tcs.reporting.rows import RESULTS
 from tcs.runtime import readable_seconds, say
 from tcs.students.backbone import is_known, parse_student
-from tcs.students.student import StudentPlan, build_student
+from tcs.students.student import Student, StudentPlan, build_student
+from tcs.training.data import vector_readout
 from tcs.training.jobs import image_size, plan_jobs
 from tcs.training.train import timed
 
@@ -73,8 +77,10 @@ def rehearse(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> int:
     problems = _students_that_fail(opened, left) | _shots_that_fail(opened, left)
     fit = [cell for cell in left if not _named_in(cell, problems)]
     problems |= _methods_that_fail(opened, fit)
+    problems |= _widths_that_fail(opened, [cell for cell in fit if not _named_in(cell, problems)])
     fit = [cell for cell in fit if not _named_in(cell, problems)]
-    seconds, parameters = _timed_students(opened, fit)
+    seconds, parameters, untimed = _timed_students(opened, fit)
+    problems |= untimed
     rows = load_results(opened.out / RESULTS)
     found = estimate(left, rows, lambda cell: opened.bench_of(cell).train, seconds)
     _say_costs(left, found, jobs)
@@ -85,7 +91,9 @@ def rehearse(opened: OpenedGrid, todo: Sequence[Group], jobs: int) -> int:
 
 
 def _named_in(cell: Cell, problems: Problems) -> bool:
-    return any(name in problems for name in (_student_name(cell), _shots_name(cell), _method_name(cell)))
+    return any(
+        name in problems for name in (_student_name(cell), _shots_name(cell), _method_name(cell), _pair_name(cell))
+    )
 
 
 def _student_name(cell: Cell) -> str:
@@ -98,6 +106,10 @@ def _shots_name(cell: Cell) -> str:
 
 def _method_name(cell: Cell) -> str:
     return f"method {cell.method.label} with unlabelled {cell.unlabelled}{_data_set(cell)}"
+
+
+def _pair_name(cell: Cell) -> str:
+    return f"{_student_name(cell)} by {cell.method.label}"
 
 
 def _data_set(cell: Cell) -> str:
@@ -122,7 +134,7 @@ def _students_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     return problems
 
 
-def _build(bench: Bench, cell: Cell) -> None:
+def _build(bench: Bench, cell: Cell) -> Student:
     config = cell_config(bench.grid, cell, out="", device=bench.device)
     spec = parse_student(cell.model)
     plan = StudentPlan(
@@ -134,7 +146,7 @@ def _build(bench: Bench, cell: Cell) -> None:
         pretrained=False,
         seed=config.seed,
     )
-    build_student(plan)
+    return build_student(plan)
 
 
 def _shots_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
@@ -165,26 +177,53 @@ def _methods_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     return problems
 
 
+def _widths_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
+    """Each student with each method whose losses cannot be built for every width of a student and a teacher."""
+    problems: Problems = {}
+    widths: dict[str, int] = {}
+    for name, cell in _one_each([cell for cell in cells if is_timed(cell)], _pair_name).items():
+        bench = opened.bench_of(cell)
+        config = _dry_config(bench, cell)
+        method = resolve_method(config.method, config.head, config.loss, not may_score_labels(config))
+        terms = [term for text in (method.warm_up, method.loss) if text for term in parse_loss(text)]
+        if all(find_loss(term.name).check_dims is None for term in terms):
+            continue
+        student, store = _student_name(cell), bench.data_of(config.targets).store
+        if student not in widths:
+            widths[student] = _build(bench, cell).width
+        try:
+            check_dims(terms, widths[student], store.readouts[vector_readout(store, config.readout)].dims)
+        except TcsError as error:
+            problems[name] = str(error)
+    return problems
+
+
 def _dry_config(bench: Bench, cell: Cell) -> TrainConfig:
     """The cell's options, for a folder that is not there and is not made."""
     config = cell_config(bench.grid, cell, out=str(bench.out / "rehearsal"), device=bench.device)
     return dataclasses.replace(config, dry_run=True)
 
 
-def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[Timed, float], dict[str, float]]:
-    """(seconds of a training, parameters by student), by a few steps of one of the cells that take about as long."""
-    seconds, parameters = {}, {}
+def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[Timed, float], dict[str, float], Problems]:
+    """(seconds of a training, parameters by student, what failed), by a few steps of one of the cells that take about as long."""
+    seconds: dict[Timed, float] = {}
+    parameters: dict[str, float] = {}
+    problems: Problems = {}
     trained = [cell for cell in reversed(cells) if is_timed(cell)]
     for kind, cell in {timed_as(cell): cell for cell in trained}.items():
         bench, model = opened.bench_of(cell), cell.model
         config = _dry_config(bench, cell)
-        (row,) = timed(config, bench.data_of(config.targets))
+        try:
+            (row,) = timed(config, bench.data_of(config.targets))
+        except (TcsError, CacheError) as error:
+            problems[_pair_name(cell)] = str(error)
+            continue
         seconds[kind], parameters[model] = float(row["seconds"]), float(row["parameters"])
         say(
-            f"{_student_name(cell)} by {cell.method.label}: {row['parameters'] / 1e6:.2f} M parameters, "
+            f"{_pair_name(cell)}: {row['parameters'] / 1e6:.2f} M parameters, "
             f"{row['images_per_s']:,.0f} images/s, about {readable_seconds(row['seconds'])} a training."
         )
-    return seconds, parameters
+    return seconds, parameters, problems
 
 
 def _say_costs(left: Sequence[Cell], found: Estimate, jobs: int) -> None:
