@@ -42,6 +42,7 @@ from tcs.splits.shots import k_shot_split
 ROWS, TEST_ROWS = 1_281_167, 50_000
 BLOCK_ROWS = 8192
 SHOTS = 8  # one hundredth of the rows has 12 of each class
+DIMS = 256  # of the heads of `tcs probe` beside the one of all dims
 SEED = 0
 OUT = pathlib.Path(__file__).parent / "results" / "imagenet-size"
 KEY = ("rows", "dims", "classes", "stage")
@@ -174,7 +175,7 @@ def probe_rows(size: Size, head: str) -> None:
     from tcs.evaluation.probe import measure_compression
 
     train, test = size.path("train.store"), size.path("test.store")
-    config = ProbeConfig(store=train, test=test, head=head, shots=SHOTS, seeds=(0,), dims=(256,), projections=("pca",))
+    config = ProbeConfig(store=train, test=test, head=head, shots=SHOTS, seeds=(0,), dims=(DIMS,), projections=("pca",))
     measure_compression(config)
 
 

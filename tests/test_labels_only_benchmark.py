@@ -1,5 +1,7 @@
 """Labels only against timm's loop: the same recipe, turns that alternate, and all of it once and small."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,12 +50,20 @@ def test_both_train_by_one_recipe(tmp_path):
 
 def test_the_whole_comparison(photos, results, capsys, monkeypatch):
     monkeypatch.setattr(labels_only, "CASES", {"tiny": CASE})
-    options = ["--images", "8", "--rounds", "1", "--warm-up", "1", "--steps", "2", "-j", "0"]
+    options = ["--images", "8", "--rounds", "1", "--warm-up", "1", "--steps", "2", "-j", "0", "--processor-time"]
+    clock = time.perf_counter
     labels_only.main([str(photos), *options])
+    assert time.perf_counter is clock
     rows = read_rows(results / "labels-only" / "labels-only.csv")
     assert [row["contestant"] for row in rows] == [TIMM, STREAMED, RESIDENT]
     assert all(float(row["value"]) > 0 for row in rows)
     assert "commit" in capsys.readouterr().out
+
+
+def test_processor_time_of_other_processes_is_not_pretended(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        labels_only.parse([str(tmp_path), "--processor-time"])
+    assert "--processor-time sees this process alone, and -j 2 starts others; give -j 0." in capsys.readouterr().err
 
 
 def test_the_verdict_is_about_the_median():
