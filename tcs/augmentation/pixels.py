@@ -108,8 +108,8 @@ def normalise(images_B3HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def network_inputs(images_B3HW: Tensor, mean: Tensor, std: Tensor, *, channels_last: bool) -> Tensor:
     """`normalise`, bit for bit, on the images' device, in the memory layout that a network is fed.
 
-    On a CPU a few images at a time, which stay in a core's cache while they are changed in place and laid out: at 224 px 0.6 x the
-    processor time of whole batches, each of whose copies is memory that the system has to hand out.
+    On a CPU a few images at a time, which stay in a core's cache while they are changed in place and laid out: at 224 px a quarter of the
+    processor time of whole batches (benchmarks/RESULTS.md, 18), each of whose copies is memory that the system has to hand out.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     if images_B3HW.device.type != "cpu":
