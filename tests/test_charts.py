@@ -232,10 +232,19 @@ def test_panels_of_many_rows_are_as_large_as_those_of_few(tmp_path):
     tallest = float(panels[1][0].get("height"))
     assert tallest > 40 * 20
     places = [re.findall(r"[\d.]+", group.get("transform")) for group in root.findall(f"{SVG}g")]
-    assert [float(across) for across, _ in places] == [10, 450, 890, 10]
+    assert [float(across) for across, _ in places] == [10, 470, 930, 10]
     assert float(places[3][1]) >= float(places[0][1]) + tallest
     assert float(root.get("height")) >= float(places[3][1]) + tallest
     assert "Hollow points: fewer than 3 seeds" in "".join(root.itertext())
+
+
+def test_the_longest_names_fit_into_the_file_in_a_wide_font(tmp_path):
+    rows = [grid_row(model, "a-method-of-19-chars", shots, 0, 50.0) for model in "abc" for shots in (1, 4)]
+    root = ET.fromstring(accuracy_svg(tables_of(tmp_path, rows)))
+    last = root.findall(f"{SVG}g")[-1]
+    across = float(re.findall(r"[\d.]+", last.get("transform"))[0])
+    (name,) = [label for label in last.iter(f"{SVG}text") if label.get("class") == "f name"]
+    assert across + float(name.get("x")) + 7.2 * len(name.text) <= float(root.get("width"))
 
 
 def test_methods_whose_names_no_panel_shows_are_in_the_key(tmp_path):

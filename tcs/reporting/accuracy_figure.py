@@ -20,10 +20,14 @@ from tcs.reporting.results import Table
 MARK = f"<!-- {WRITTEN} -->"
 COLUMNS = 3
 CAPTION_LINE, CAPTION = 16.0, 46.0
-PANEL_WIDTH, PANEL_HEAD, GAP = WIDTH + 20, 40.0, 10.0
+PANEL_WIDTH, PANEL_HEAD, GAP = (
+    WIDTH + 40,
+    40.0,
+    10.0,
+)  # names at the ends of lines are wider in some fonts than in a page's
 KEY_ROW, KEY_SWATCH, CHARACTER = 18.0, 34.0, 7.0
 NAME = 40  # characters of a name in the key
-STYLE = "svg svg{overflow:visible}"  # of a panel, whose names are wider in some fonts than in others
+STYLE = "svg svg{overflow:visible}"  # of a panel, for such names
 
 
 def accuracy_svg(tables: Sequence[Table], first: Sequence[str] = ()) -> Markup:
