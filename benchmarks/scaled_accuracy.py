@@ -3,7 +3,8 @@
     tar xf flowers5.tar -C PHOTOS/flowers5; tar xf pbc8.tar -C PHOTOS/pbc8       # folders of train/<class> and test/<class>
     python -m benchmarks.scaled_accuracy PHOTOS/flowers5 PHOTOS/pbc8
 
-About 8 minutes on 2 idle cores (estimated; 40 runs). Photographs of 160 and 192 pixels are decoded at a half for frames of 32 pixels, at a quarter
+About 8 minutes on 2 idle cores (estimated; 40 runs).
+Photographs of 160 and 192 pixels are decoded at a half for frames of 32 pixels, at a quarter
 for frames of 20. A student learns from all training labels, from scratch, and is scored on the test images, which a student of scaled
 frames sees scaled as well. Runs of a seed differ in nothing else. A run is a row of results/scaled-decoding/accuracy.csv; rows that are
 there are not made again. Differences are in points of top-1, with the 95 % t-interval over seeds.
