@@ -3,10 +3,13 @@
     OMP_NUM_THREADS=1 python -m benchmarks.imagenet_size --shares 0.01 0.1 --folder SCRATCH
     OMP_NUM_THREADS=1 python -m benchmarks.imagenet_size --shares 0.3 1 --folder SCRATCH    # adds to the table; 1 writes 2 GB
     OMP_NUM_THREADS=1 python -m benchmarks.imagenet_size --shares 0.015 --classes 10 1000 --stages fit --folder SCRATCH
+    python -m benchmarks.imagenet_size --shares 0.1 0.3 1 --stages fit "transductive probe" "kd probe" --out NEW --folder SCRATCH
 
 A share of 1,281,167 rows x 768 float16 of 1,000 classes, random with class structure, made and stored block by block, and a test
 store of at most 50,000 rows. Every stage runs in a process of its own, whose peak memory is that of its imports (`start`) and its
-work; its seconds are those of the work. Rows in the table are not measured again. Stores are deleted when their share is done.
+work; its seconds are those of the work. Rows in the table are not measured again, so a run that was ended goes on where it was, and
+a table of one commit is one with an --out of its own. A stage that works longer than --limit-seconds is ended, said, and left out of the
+table. Stores are deleted when their share is done, and made anew where an ended run left them.
 
 Legend: N rows, B rows of a block, D features, C classes.
 """
@@ -32,12 +35,14 @@ from benchmarks.tables import Done, append_rows
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import ProbeConfig
 from tcs.plain_files import load_table
+from tcs.runtime import say
 from tcs.splits.held_out import held_out_rows
 from tcs.splits.shots import k_shot_split
 
 ROWS, TEST_ROWS = 1_281_167, 50_000
 BLOCK_ROWS = 8192
 SHOTS = 8  # one hundredth of the rows has 12 of each class
+DIMS = 256  # of the heads of `tcs probe` beside the one of all dims
 SEED = 0
 OUT = pathlib.Path(__file__).parent / "results" / "imagenet-size"
 KEY = ("rows", "dims", "classes", "stage")
@@ -170,7 +175,7 @@ def probe_rows(size: Size, head: str) -> None:
     from tcs.evaluation.probe import measure_compression
 
     train, test = size.path("train.store"), size.path("test.store")
-    config = ProbeConfig(store=train, test=test, head=head, shots=SHOTS, seeds=(0,), dims=(256,), projections=("pca",))
+    config = ProbeConfig(store=train, test=test, head=head, shots=SHOTS, seeds=(0,), dims=(DIMS,), projections=("pca",))
     measure_compression(config)
 
 
@@ -213,10 +218,16 @@ def peak_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
-def in_a_process(size: Size, stage: str) -> dict[str, Any]:
-    """The same in a process of its own."""
+def in_a_process(size: Size, stage: str, limit_seconds: float) -> dict[str, Any] | None:
+    """The same in a process of its own; None where it was ended because it took longer, by the clock, than `limit_seconds`."""
     command = [sys.executable, "-m", "benchmarks.imagenet_size", "--one", stage, json.dumps(dataclasses.asdict(size))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    try:
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=limit_seconds)
+    except subprocess.TimeoutExpired:
+        say(
+            f"{stage} of {size.rows:,} rows took longer than {limit_seconds:g} s and was ended; it has no row in the table."
+        )
+        return None
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -231,24 +242,26 @@ def measure(options: argparse.Namespace, done: Done) -> Iterator[dict[str, Any]]
                 classes=classes,
                 folder=str(options.folder / f"{share:g}-{classes}"),
             )
-            yield from measure_size(
-                size, [stage for stage in ("write", *options.stages) if size.key(stage) not in done]
-            )
+            stages = [stage for stage in ("write", *options.stages) if size.key(stage) not in done]
+            yield from measure_size(size, stages, options.limit_seconds)
 
 
-def measure_size(size: Size, stages: Sequence[str]) -> Iterator[dict[str, Any]]:
+def measure_size(size: Size, stages: Sequence[str], limit_seconds: float) -> Iterator[dict[str, Any]]:
     """A row for each of `stages`, of stores that are deleted afterwards; nothing is written for "write" alone."""
     if set(stages) <= {"write"}:
         return
     facts = {"rows": size.rows, "dims": size.dims, "classes": size.classes}
+    shutil.rmtree(size.folder, ignore_errors=True)  # what a run left that was killed
     started = time.process_time()
     try:
         write_stores(size)
         if "write" in stages:
             yield facts | {"stage": "write", "seconds": round(time.process_time() - started, 2), "peak_mib": ""}
-        for stage in stages:
-            if stage != "write":
-                yield facts | {"stage": stage} | in_a_process(size, stage)
+        needed = ["axes"] if "targets" in stages and "axes" not in stages else []  # its row is there, its file is not
+        for stage in (*needed, *stages):
+            found = None if stage == "write" else in_a_process(size, stage, limit_seconds)
+            if found is not None and stage in stages:
+                yield facts | {"stage": stage} | found
     finally:
         shutil.rmtree(size.folder, ignore_errors=True)
 
@@ -263,6 +276,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--stages", nargs="+", choices=tuple(STAGES), default=list(STAGES))
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("imagenet-size"))
     parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("--limit-seconds", type=float, default=1800, help="of the clock, for each stage")
     parser.add_argument("--one", nargs=2, metavar=("STAGE", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args(given)
     if options.one is not None:

@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 SLOW = (
     "store_faults docs_run doors wheel notebook first_lines train_distributed torchrun export students_trained "
     "export_int8 whole_use trainer_benchmarks speed_benchmarks online_teacher memory_layout on_gpu_benchmark "
+    "labels_only_benchmark scaled_accuracy_benchmark "
     "pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
     "extract_cut_short many_students_killed honesty submodules pretrain loading streamed_run training_options grid_cells "
     "compression cospress readme store_packing_kills many_students pretrain_state docs_browser"

@@ -5,7 +5,17 @@ import pytest
 import torch
 
 from tcs.augmentation.draws import draw_crops
-from tcs.augmentation.pixels import VERTICAL, change_rows, flip, groups, move, normalise, pad_crop
+from tcs.augmentation.pixels import (
+    GROUP_VALUES,
+    VERTICAL,
+    change_rows,
+    flip,
+    groups,
+    move,
+    network_inputs,
+    normalise,
+    pad_crop,
+)
 
 
 def images(batch: int = 6, height: int = 8, width: int = 10) -> torch.Tensor:
@@ -86,6 +96,22 @@ def test_rows_are_changed_where_flagged(flags: list[bool]) -> None:
     )
     for row, (image, flagged) in enumerate(zip(batch, flags, strict=True)):
         assert torch.equal(changed[row], image + row + 1 if flagged else image)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 7])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_inputs_of_a_network_are_normalised_images_in_its_layout(
+    batch: int, channels_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GROUP_VALUES, "cpu", 2 * 3 * 8 * 10)  # groups of two images, and one that is left
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    shown, kept = images(batch), images(batch)
+    inputs = network_inputs(shown, mean, std, channels_last=channels_last)
+    assert inputs.dtype == torch.float32
+    assert torch.equal(inputs, normalise(kept, mean, std))
+    assert torch.equal(shown, kept)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert inputs.is_contiguous(memory_format=layout)
 
 
 def test_normalise_uses_a_scale_from_0_to_1() -> None:

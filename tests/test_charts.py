@@ -9,7 +9,8 @@ import pytest
 from grid_folders import grid_row, usual_rows, write_predictions, write_rows
 
 from tcs.grid.reported import write_report
-from tcs.reporting.charts.accuracy import accuracy_chart, accuracy_range, clipped
+from tcs.reporting.accuracy_figure import accuracy_svg
+from tcs.reporting.charts.accuracy import accuracy_chart, accuracy_range, clipped, unnamed
 from tcs.reporting.charts.contrasts import DifferenceRow, forest, ranks_chart
 from tcs.reporting.charts.cost import CostPoint, _is_free, cost_chart, pareto_front
 from tcs.reporting.charts.curves import Curve, curve_chart
@@ -19,6 +20,8 @@ from tcs.reporting.charts.svg import Scale, log_ticks, shortened, spread, tag, t
 from tcs.reporting.intervals import Interval, t_interval
 from tcs.reporting.ranks import rank_methods
 from tcs.reporting.results import group_tables, load_runs
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def tables_of(folder, rows):
@@ -207,5 +210,56 @@ def test_the_svg_stands_alone(tmp_path):
     drawn = write_report(folder, tmp_path / "accuracy.svg").read_text()
     root = ET.fromstring(drawn)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert [root.get("width"), root.get("height")] == root.get("viewBox").split()[2:]
+    assert root.find(f"{SVG}rect").attrib == {"width": root.get("width"), "height": root.get("height"), "fill": "#fff"}
     assert "var(" not in drawn
     assert LIGHT[0] in drawn
+    assert "Hollow" not in drawn
+
+
+def nested(root):
+    """The drawings of a figure's panels, each in the element that places it."""
+    return [(outer, inner) for outer in root.iter(f"{SVG}svg") for inner in outer.findall(f"{SVG}svg")]
+
+
+def test_panels_of_many_rows_are_as_large_as_those_of_few(tmp_path):
+    rows = [grid_row(model, f"m{index}", 1, 0, 50.0) for model in "abcd" for index in range(1 if model == "a" else 40)]
+    root = ET.fromstring(accuracy_svg(tables_of(tmp_path, rows)))
+    panels = nested(root)
+    assert len(panels) == 4
+    for outer, inner in panels:
+        assert inner.get("viewBox").split()[2:] == [outer.get("width"), outer.get("height")]
+    tallest = float(panels[1][0].get("height"))
+    assert tallest > 40 * 20
+    places = [re.findall(r"[\d.]+", group.get("transform")) for group in root.findall(f"{SVG}g")]
+    assert [float(across) for across, _ in places] == [10, 470, 930, 10]
+    assert float(places[3][1]) >= float(places[0][1]) + tallest
+    assert float(root.get("height")) >= float(places[3][1]) + tallest
+    assert "Hollow points: fewer than 3 seeds" in "".join(root.itertext())
+
+
+def test_the_longest_names_fit_into_the_file_in_a_wide_font(tmp_path):
+    rows = [grid_row(model, "a-method-of-19-chars", shots, 0, 50.0) for model in "abc" for shots in (1, 4)]
+    root = ET.fromstring(accuracy_svg(tables_of(tmp_path, rows)))
+    last = root.findall(f"{SVG}g")[-1]
+    across = float(re.findall(r"[\d.]+", last.get("transform"))[0])
+    (name,) = [label for label in last.iter(f"{SVG}text") if label.get("class") == "f name"]
+    assert across + float(name.get("x")) + 7.2 * len(name.text) <= float(root.get("width"))
+
+
+def test_methods_whose_names_no_panel_shows_are_in_the_key(tmp_path):
+    rows = [grid_row("vit", f"m{index}", shots, 0, 90.0 - index) for index in range(15) for shots in (1, 4)]
+    rows += [grid_row("vit", "early", 1, 0, 10.0), grid_row("cnn", "m3", 1, 0, 50.0), grid_row("cnn", "m4", 4, 0, 50.0)]
+    tables = tables_of(tmp_path, rows)
+    assert [unnamed(table) for table in tables] == [["m12", "m13", "m14", "early"], ["m3"]]
+    root = ET.fromstring(accuracy_svg(tables))
+    shown = [label.text for label in root.iter(f"{SVG}text") if label.get("class") == "f name"]
+    assert [label for label in shown if label not in {f"m{index}" for index in range(12)}] == [
+        "m12",
+        "m13",
+        "m14",
+        "early",
+    ]
+    assert shown.count("m3") == 2
+    root = ET.fromstring(accuracy_svg(tables_of(tmp_path, usual_rows())))
+    assert [label.text for label in root.iter(f"{SVG}text")].count("kd") == 1

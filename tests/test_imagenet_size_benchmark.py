@@ -1,5 +1,7 @@
 """The benchmark of growth, once and small, so that it cannot rot. N rows, D dims."""
 
+import subprocess
+
 import numpy as np
 
 import cache
@@ -55,7 +57,7 @@ def test_the_figure_has_one_legend_that_names_every_stage(tmp_path, monkeypatch)
 def test_stages_are_rows_of_a_table_that_grows(tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        imagenet_size, "in_a_process", lambda size, stage: (asked.append(stage), run_stage(size, stage))[1]
+        imagenet_size, "in_a_process", lambda size, stage, limit: (asked.append(stage), run_stage(size, stage))[1]
     )
     given = [*TINY, "--folder", str(tmp_path / "scratch"), "--out", str(tmp_path / "out")]
     imagenet_size.main([*given, "--stages", "open", "split", "held-out"])
@@ -72,3 +74,35 @@ def test_stages_are_rows_of_a_table_that_grows(tmp_path, monkeypatch, capsys):
     asked.clear()
     imagenet_size.main([*given, "--stages", "split", "kd probe"])
     assert asked == ["kd probe"] * 4
+
+
+def test_a_stage_over_its_limit_has_no_row_and_is_tried_again(tmp_path, monkeypatch, capsys):
+    limits = []
+
+    def endless(command, *, timeout, **_options):
+        limits.append(timeout)
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(imagenet_size.subprocess, "run", endless)
+    left = tmp_path / "scratch" / "1-3" / "train.store"  # by a run that was killed
+    left.mkdir(parents=True)
+    (left / "manifest.json").write_text("half")
+    given = [
+        "--rows",
+        "30",
+        "--dims",
+        "8",
+        "--classes",
+        "3",
+        "--shares",
+        "1",
+        "--stages",
+        "open",
+        "--limit-seconds",
+        "7",
+    ]
+    for _ in range(2):
+        imagenet_size.main([*given, "--folder", str(tmp_path / "scratch"), "--out", str(tmp_path / "out")])
+    assert limits == [7.0, 7.0]
+    assert [row["stage"] for row in load_table(tmp_path / "out" / "imagenet-size.csv")] == ["write"]
+    assert "open of 30 rows took longer than 7 s and was ended; it has no row in the table." in capsys.readouterr().err

@@ -140,9 +140,9 @@ def test_csv_holds_the_same_numbers(tmp_path):
 
 def test_figure_has_a_panel_per_table(tmp_path):
     one = write_grid(tmp_path / "one", small_grid())
-    report_of(one)
     two = write_grid(tmp_path / "two", small_grid() + [row("cnn,k=1", "labels", 1, s, 30.0 + s) for s in range(3)])
-    report_of(two)
+    for folder in (one, two):
+        write_report(folder, folder / "accuracy.png")
     with Image.open(one / "accuracy.png") as narrow, Image.open(two / "accuracy.png") as wide:
         assert wide.width > narrow.width
         assert wide.height == narrow.height
@@ -159,25 +159,43 @@ def test_points_of_few_seeds_are_hollow_and_bars_end_at_100(tmp_path, monkeypatc
     (axis,) = drawn[0].axes
     (hollow,) = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
     assert list(hollow.get_ydata()) == [94.0]
+    assert hollow.get_zorder() == max(line.get_zorder() for line in axis.lines) > axis.lines[0].get_zorder()
     ends = [float(point[1]) for bars in axis.collections for segment in bars.get_segments() for point in segment]
     assert max(ends) == 100.0
     assert min(ends) >= 0.0
 
 
+def test_the_names_of_many_methods_stand_below_the_panels(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("tcs.reporting.figures.save_figure", lambda figure, path: drawn.append(figure))
+    rows = [row("vit", f"method-{index}", shots, 0, 50.0) for index in range(54) for shots in (1, 4)]
+    draw_accuracy(group_tables(load_runs(write_grid(tmp_path, rows))), tmp_path / "a.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (axis,), (key,) = figure.axes, figure.legends
+    assert len(key.get_texts()) == 54
+    assert key.get_window_extent().y0 >= 0
+    assert key.get_window_extent().y1 <= axis.get_tightbbox().y0
+    assert axis.get_window_extent().height > 0.5 * 3.8 * figure.dpi
+
+
 def test_report_is_a_pure_function_of_the_results(tmp_path):
     folder = write_grid(tmp_path, small_grid())
-    first, png = report_of(folder), (folder / "accuracy.png").read_bytes()
+    first, drawing = report_of(folder), (folder / "accuracy.svg").read_bytes()
     assert report_of(folder) == first
-    assert (folder / "accuracy.png").read_bytes() == png
+    assert (folder / "accuracy.svg").read_bytes() == drawing
+    png = write_report(folder, folder / "accuracy.png").read_bytes()
+    assert write_report(folder, folder / "accuracy.png").read_bytes() == png
 
 
-def test_missing_matplotlib_names_the_extra_and_keeps_the_tables(tmp_path, monkeypatch):
+def test_matplotlib_is_needed_for_png_alone_whose_refusal_names_the_extra(tmp_path, monkeypatch):
     folder = write_grid(tmp_path, small_grid())
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigError, match=r"accuracy.png is not drawn; pip install 'tcs-distill\[plots\]'"):
-        write_report(folder, folder / "report.md")
-    assert (folder / "report.md").exists()
+    assert "![accuracy over shots](accuracy.svg)" in report_of(folder)
+    assert (folder / "accuracy.svg").read_text().startswith("<svg ")
     assert (folder / "report.csv").exists()
+    with pytest.raises(ConfigError, match=r"accuracy.png is not drawn; pip install 'tcs-distill\[plots\]'"):
+        write_report(folder, folder / "accuracy.png")
 
 
 def test_foreign_file_is_not_overwritten(tmp_path):
@@ -187,7 +205,7 @@ def test_foreign_file_is_not_overwritten(tmp_path):
         write_report(folder, tmp_path / "notes.md")
 
 
-@pytest.mark.parametrize("name", ["report.csv", "accuracy.png"])
+@pytest.mark.parametrize("name", ["report.csv", "accuracy.svg"])
 def test_a_foreign_file_beside_a_report_is_not_overwritten_and_nothing_is_written(tmp_path, name):
     folder = write_grid(tmp_path, small_grid())
     (tmp_path / "mine").mkdir()
@@ -199,7 +217,7 @@ def test_a_foreign_file_beside_a_report_is_not_overwritten_and_nothing_is_writte
     assert write_report(folder, tmp_path / "mine" / "all.html").exists()  # which writes one file
 
 
-@pytest.mark.parametrize("name", ["report.csv", "accuracy.png"])
+@pytest.mark.parametrize("name", ["report.csv", "accuracy.svg"])
 def test_what_is_advised_about_a_foreign_file_in_a_copied_grid_is_true(tmp_path, name):
     folder = write_grid(tmp_path, small_grid())
     (folder / name).write_bytes(b"of another release")
@@ -246,5 +264,5 @@ def test_command_writes_where_told(tmp_path):
     folder = write_grid(tmp_path / "grid", small_grid())
     result = CliRunner().invoke(command, [str(folder), "--out", str(tmp_path / "deep" / "r.md")])
     assert result.output == f"{tmp_path / 'deep' / 'r.md'}\n"
-    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["accuracy.png", "r.md", "report.csv"]
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["accuracy.svg", "r.md", "report.csv"]
     assert re.match(r".*report\.md\n$", CliRunner().invoke(command, [str(folder)]).output)

@@ -7,7 +7,7 @@ import pytest
 
 import cache
 from cache.errors import SchemaError
-from tcs.coordinates.vectors import ChosenVectors, EveryVector, mapped_rows, row_vectors
+from tcs.coordinates.vectors import ChosenVectors, EveryVector, mapped_rows, row_vectors, stored_rows
 
 ROWS = 11
 
@@ -108,3 +108,6 @@ def test_chosen_vectors_are_those_rows_in_that_order_and_are_mapped_block_by_blo
     mapped = mapped_rows(chosen, lambda block: 2 * block[:, :1], 1)
     assert mapped.dtype == np.float32
     assert np.array_equal(mapped, 2 * whole[wanted][:, :1])
+    stored = stored_rows(chosen)
+    assert stored.dtype == whole.dtype
+    assert np.array_equal(stored, whole[wanted])

@@ -1,6 +1,7 @@
 """The side-by-side benchmarks, once and small, so that they cannot rot."""
 
 import itertools
+import pathlib
 import sys
 import types
 
@@ -10,7 +11,18 @@ import torch
 from PIL import Image
 from tables import read_rows
 
-from benchmarks import augmentation, decoding, extraction, gather, scaled_decoding, scaled_drawings, turns, writing
+from benchmarks import (
+    augmentation,
+    decoding,
+    extraction,
+    gather,
+    scaled_decoding,
+    scaled_drawings,
+    start_up,
+    step_parts,
+    turns,
+    writing,
+)
 
 
 def test_contestants_take_turns():
@@ -160,3 +172,46 @@ def test_extraction_says_where_the_time_goes(results, photos, capsys, keep):
     assert ("shrink what is kept" in steps) == (keep == "resized:64")
     passes = [row["contestant"] for row in rows if "where the time goes" not in row["table"]]
     assert passes == ["loader + forward", "extract", "forward"]
+
+
+def test_parts_of_a_step_are_compared_with_what_they_were(results, capsys, monkeypatch):
+    monkeypatch.setattr(step_parts, "CALLS", 20)
+    monkeypatch.setattr(step_parts, "BATCHES", ((4, 8),))
+    step_parts.main(["--rounds", "1"])
+    rows = read_rows(results / "step-parts" / "step-parts.csv")
+    assert [(row["table"], row["contestant"]) for row in rows] == [
+        (table, way) for table in ("seeding", "inputs, 4 images of 8 px") for way in ("before", "now")
+    ]
+    assert float(rows[1]["ratio"]) < 1
+
+
+def test_the_old_seeding_drew_what_own_randomness_draws():
+    drawn = []
+    before = torch.get_rng_state()
+    for own in (step_parts.seeded_everywhere, step_parts.own_randomness):
+        with own(3, torch.device("cpu")):
+            drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[1]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_short_commands_are_held_against_their_bound(results, capsys, tmp_path, monkeypatch):
+    calls = []
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "results.csv").write_text("titles\na row\nanother\n")
+    clock = itertools.accumulate(itertools.cycle([0.0, 0.25]))
+    monkeypatch.setattr(start_up, "children_seconds", lambda: next(clock))
+    monkeypatch.setattr(start_up.subprocess, "run", lambda command, **options: calls.append(command[3:]))
+    start_up.main([str(tmp_path / "grid"), "--rounds", "2"])
+    assert [call[0] for call in calls] == ["methods", *["report"] * 4] * 2
+    assert [pathlib.Path(call[3]).name for call in calls[1:5]] == [
+        "report.md",
+        "report.html",
+        "report.svg",
+        "report.csv",
+    ]
+    assert "0.25 s; the bound of 1 s is kept." in capsys.readouterr().out
+    rows = read_rows(results / "start-up" / "start-up.csv")
+    assert {(row["table"], float(row["value"])) for row in rows} == {("grid, 2 rows", 0.25)}
+    slow = turns.Table(title="t", unit="s", base="a", values={"a": [0.5], "b": [1.5]})
+    assert start_up.verdict([slow]) == "- The longest: b of t, 1.50 s; the bound of 1 s is NOT kept."

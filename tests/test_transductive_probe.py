@@ -108,6 +108,28 @@ def test_a_pool_of_blobs_is_spread_as_dense_formulas_spread_it(folder: pathlib.P
     assert (found.estimator, found.reason, found.pool_rows) == ("ridge-em", None, 160)
 
 
+def test_whole_rows_are_held_as_they_are_stored_and_give_the_head_of_float32(
+    folder: pathlib.Path, monkeypatch: Any
+) -> None:
+    stores, held = stores_of(folder), []
+    half_ND = stores.train.features()[:].astype(np.float16)
+    pool = dataclasses.replace(pool_of(stores, split_of(stores)), vectors=ChosenVectors(half_ND, np.arange(160)))
+
+    def spread(z_NK: np.ndarray, *given: Any, **options: Any) -> Any:
+        held.append(z_NK)
+        return spread_labels(z_NK, *given, **options)
+
+    monkeypatch.setattr("tcs.evaluation.transductive.spread_labels", spread)
+    found = fit_transductive(pool, np.eye(5), OPTIONS).head
+    assert held[0].dtype == np.float16
+    x_ND = half_ND.astype(np.float32)
+    expected = spread_labels(x_ND, pool.labelled_M, pool.labels_M, 8, PoolLabelOptions(seed=0))
+    np.testing.assert_array_equal(found.weight_CK, expected.weight_CK)
+    np.testing.assert_array_equal(found.bias_C, expected.bias_C)
+    fit_transductive(pool, np.eye(5)[:, ::-1], OPTIONS)  # square, and no identity
+    np.testing.assert_array_equal(held[1], x_ND[:, ::-1])
+
+
 def test_no_label_outside_the_split_is_read(folder: pathlib.Path) -> None:
     stores = stores_of(folder)
     split = split_of(stores, shots=2)

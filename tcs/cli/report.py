@@ -14,7 +14,7 @@ import click
     help="The end of its name says what is written: .md, .html, .tex, .csv, .svg or .png.  [default: DIR/report.md]",
 )
 def command(folder: pathlib.Path, other: pathlib.Path | None, out: pathlib.Path | None) -> None:
-    """Turn the results of `tcs fewshot --out DIR` into a report: by default report.md, report.csv and accuracy.png; with --out
+    """Turn the results of `tcs fewshot --out DIR` into a report: by default report.md, report.csv and accuracy.svg; with --out
     report.html one page that a browser shows. DIR may be a folder of `tcs train` or `tcs probe` as well. With OTHER the two grids are
     compared (--out .md or .html)."""
     from tcs.grid.reported import write_report

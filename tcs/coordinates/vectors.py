@@ -145,6 +145,14 @@ def mapped_rows(vectors: ChosenVectors, transform: Callable[[Vectors], Vectors],
     return mapped_nK
 
 
+def stored_rows(vectors: ChosenVectors) -> Vectors:
+    """Every row (n, D) as it is stored, gathered block by block: half the memory of float32 where features are float16."""
+    rows_nD = np.empty(vectors.shape, vectors[np.arange(0)].dtype)
+    for start, block_BD in vectors.blocks():
+        rows_nD[start : start + len(block_BD)] = block_BD
+    return rows_nD
+
+
 def _average(maps_BHWD: Vectors) -> Vectors:
     average_BD: Vectors = maps_BHWD.mean(axis=(1, 2), dtype=np.float32)
     return average_BD

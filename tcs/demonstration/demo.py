@@ -109,7 +109,7 @@ def _closing(root: pathlib.Path, seconds: float, failed: int) -> str:
     return f"""{table}
 {trouble}
 Done in {seconds:.0f} s. Files: {root}/train.store, {root}/coordinates.safetensors, {root}/targets.h5,
-{root}/grid/results.csv (one row a run), {root}/report.md, {root}/report.csv, {root}/accuracy.png.
+{root}/grid/results.csv (one row a run), {root}/report.md, {root}/report.csv, {root}/accuracy.svg.
 
 `labels` has the k labelled images alone, `kd` the logits of a probe of their cached features, on all images. `tcs-pool` spreads the k
 labels over the cached features of all images first, and the students learn from that. It reads no other label. These digits are easy

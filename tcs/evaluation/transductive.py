@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcs.coordinates.vectors import ChosenVectors, RowVectors, mapped_rows
+from tcs.coordinates.vectors import ChosenVectors, RowVectors, Vectors, mapped_rows, stored_rows
 from tcs.errors import DataError
 from tcs.evaluation.probe_stores import ProbedStores
 from tcs.metrics import are_known
@@ -80,8 +80,7 @@ def _pool_of(stores: ProbedStores, split: Split, vectors: RowVectors, scores_N: 
 
 def fit_transductive(pool: SplitPool, axes_DK: NDArray[np.float64], options: HeadOptions) -> TransductiveHead:
     """Spread the labels over the projected rows R'f, for R = `axes_DK`. DataError for rows that are not finite."""
-    axes_f32_DK = axes_DK.astype(np.float32)
-    z_NK = mapped_rows(pool.vectors, lambda block_BD: block_BD.astype(np.float32) @ axes_f32_DK, axes_DK.shape[1])
+    z_NK = _projected(pool.vectors, axes_DK)
     found = spread_labels(
         z_NK,
         pool.labelled_M,
@@ -92,6 +91,15 @@ def fit_transductive(pool: SplitPool, axes_DK: NDArray[np.float64], options: Hea
     )
     head = LinearHead(weight_CK=found.weight_CK, bias_C=found.bias_C)
     return TransductiveHead(head=head, estimator=found.estimator, reason=found.reason, pool_rows=len(z_NK))
+
+
+def _projected(vectors: ChosenVectors, axes_DK: NDArray[np.float64]) -> Vectors:
+    """R'f (N, K) of every row, float32; the rows as they are stored where R is the identity, whose products would be they again."""
+    dims, components = axes_DK.shape
+    if dims == components and np.array_equal(axes_DK, np.eye(dims)):
+        return stored_rows(vectors)
+    axes_f32_DK = axes_DK.astype(np.float32)
+    return mapped_rows(vectors, lambda block_BD: block_BD.astype(np.float32) @ axes_f32_DK, components)
 
 
 def spreading_recipe() -> dict[str, Any]:

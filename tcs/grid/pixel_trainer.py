@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tcs.augmentation.pixels import normalise
+from tcs.augmentation.pixels import network_inputs
 from tcs.checkpoint import fitting, load_resume, save_resume
 from tcs.config.optimiser import OptimiserConfig
 from tcs.errors import ArtefactError
@@ -91,10 +91,8 @@ class PixelTrainer:
 
     def _normalised(self, images_B3HW: Tensor) -> Tensor:
         """What the student is fed for uint8 images."""
-        inputs = normalise(images_B3HW, self.mean, self.std)
-        return (
-            inputs.contiguous(memory_format=torch.channels_last) if self.job.config.optimiser.channels_last else inputs
-        )
+        is_last = self.job.config.optimiser.channels_last
+        return network_inputs(images_B3HW, self.mean, self.std, channels_last=is_last)
 
     def _project(self, views_V3HW: Tensor) -> Tensor:
         projected_VP: Tensor = self.head(pre_logits(self.student.backbone, views_V3HW))

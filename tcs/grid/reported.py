@@ -16,13 +16,13 @@ def write_report(
 ) -> pathlib.Path:
     """Read `folder` (the --out of tcs fewshot), write `out` (by default report.md in it) and return its path.
 
-    The end of its name says what is written: .md (and beside it report.csv and accuracy.png), .html, .tex, .csv, .svg or .png. The
+    The end of its name says what is written: .md (and beside it report.csv and accuracy.svg), .html, .tex, .csv, .svg or .png. The
     recipe's plan says what is missing; images, coordinates and predictions are shown where they are still there. A folder of tcs train or
     tcs probe becomes a page (by default report.html in it). With `other`, a second grid, both are compared: .md or .html (by default
     comparison.md in `folder`).
 
     ArtefactError: no usable results, `out` is a file that no report was, or two grids that cannot be compared; ConfigError: another end, a
-    primary comparison of unknown methods, or matplotlib missing (of .md the two tables are written before).
+    primary comparison of unknown methods, or matplotlib missing, which .png alone needs.
     """
     folder = pathlib.Path(folder)
     if other is not None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tcs.augmentation.pixels import normalise
+from tcs.augmentation.pixels import network_inputs
 from tcs.errors import DivergedError
 
 # Pixels of the images that a CPU scores at once: 64 images of 64 px, never fewer than 16. Against 256 of any size this was 1.2 to 2.5 x as
@@ -48,8 +48,7 @@ class TorchNetwork:
 
     def inputs(self, images_B3SS: Tensor) -> Tensor:
         """What the model is fed: normalised float32, channels last, on the device."""
-        normal = normalise(images_B3SS.to(self.device), self._mean, self._std)
-        return normal.contiguous(memory_format=torch.channels_last)
+        return network_inputs(images_B3SS.to(self.device), self._mean, self._std, channels_last=True)
 
     @torch.inference_mode()
     def forward(self, inputs_B3SS: Tensor) -> Tensor:

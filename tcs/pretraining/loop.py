@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from cache import digest_of_json
 from tcs.artefact import plain_json
-from tcs.augmentation.pixels import normalise
+from tcs.augmentation.pixels import network_inputs
 from tcs.checkpoint import save_resume, save_weights
 from tcs.config.pretrain import SimclrConfig
 from tcs.errors import ArtefactError, DataError
@@ -86,7 +86,7 @@ class Pretraining:
 
     def normalised(self, images_B3SS: Tensor) -> Tensor:
         """What the encoder is fed for uint8 images on its device."""
-        return normalise(images_B3SS, self._mean, self._std)
+        return network_inputs(images_B3SS, self._mean, self._std, channels_last=False)
 
     def _set_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:

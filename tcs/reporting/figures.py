@@ -1,6 +1,7 @@
-"""The figures of reports, with 95 % intervals: accuracy over shots (hollow where seeds are few), and accuracy over compression.
+"""The figures of reports as PNG, with 95 % intervals: accuracy over shots (hollow where seeds are few), and over compression.
 
-accuracy.png has a panel for each student and pool; compression.png a line for each projection, the uncompressed head in grey.
+accuracy.png has a panel for each student and pool, and is drawn where it is asked for by that end of its name: accuracy.svg needs no
+matplotlib. compression.png has a line for each projection, the uncompressed head in grey.
 """
 
 import io
@@ -18,6 +19,7 @@ from tcs.reporting.results import Table
 COLUMNS = 3
 TEACHER_STYLES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (8, 2, 1, 1, 1, 2)))
 MARKERS = "osD^vP*X"
+KEY_ROW, KEY_ROOM = 0.21, 2  # inches of a row of names below the panels, and rows that there is room for anyway
 WRITTEN = "written by tcs report"  # in the PNG, which may be written over
 
 
@@ -46,9 +48,11 @@ def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
     """Write the figure as PNG; ConfigError naming the extra `plots` where matplotlib is missing."""
     columns = min(COLUMNS, len(tables))
     rows = -(-len(tables) // columns)
-    figure = new_figure(path, max(4.8 * columns, 6.4), 3.8 * rows + 0.9)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     styles = _styles(tables)
+    key_columns = min(len(styles), 2 * columns + 1)
+    key_rows = -(-len(styles) // key_columns)
+    figure = new_figure(path, max(4.8 * columns, 6.4), 3.8 * rows + 0.9 + KEY_ROW * max(0, key_rows - KEY_ROOM))
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axis, table in zip(axes, tables, strict=False):
         _draw_panel(axis, table, styles)
     for axis in axes[len(tables) :]:
@@ -58,7 +62,7 @@ def draw_accuracy(tables: Sequence[Table], path: pathlib.Path) -> None:
         handles.values(),
         handles.keys(),
         loc="outside lower center",
-        ncols=min(len(handles), 2 * columns + 1),
+        ncols=key_columns,
         frameon=False,
     )
     save_figure(figure, path)
@@ -95,8 +99,8 @@ def _draw_panel(axis: Any, table: Table, styles: dict[str, dict[str, Any]]) -> N
         )
         few = [(shots * shift, interval.mean) for shots, interval in points if interval.n < FEW_SEEDS]
         look = {"color": styles[method]["color"], "marker": styles[method].get("marker", "o"), "markersize": 4}
-        if few:
-            axis.plot(*zip(*few, strict=True), linestyle="none", markerfacecolor="white", **look)
+        if few:  # above the line, which errorbar draws a tenth above 2
+            axis.plot(*zip(*few, strict=True), linestyle="none", markerfacecolor="white", zorder=2.2, **look)
     axis.set_xscale("log", base=2)
     axis.set_xticks(table.shots, [str(shots) for shots in table.shots])
     axis.minorticks_off()

@@ -19,7 +19,7 @@ COST_TITLES = ("parameters (M)", "steps", "images seen", "seconds", "images/s", 
 def render(grid: GridFolder) -> str:
     """The whole report as Markdown. Its first lines say what is missing and which test images were seen in training."""
     parts = [MARK, "# Few-shot results", _warnings(grid), _preface(grid.runs, grid.recipe), _verdict(grid)]
-    parts.append("![accuracy over shots](accuracy.png)")
+    parts.append("![accuracy over shots](accuracy.svg)")
     for table in grid.tables:
         parts += [f"## {table.title}", accuracy_table(table), _bounds(table)]
         if grid.primary is not None and grid.trust is not None:

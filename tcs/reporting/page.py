@@ -116,7 +116,7 @@ def _sections(grid: GridFolder, verdict: Verdict, looks: dict[str, Look]) -> dic
     ranked, others = ranking(grid.tables), rivals(grid.tables, verdict)
     ranked = None if ranked is not None and ranked.conditions < 2 else ranked  # of one setting its table says it all
     return {
-        "accuracy": accuracy_panels(grid, looks),
+        "accuracy": accuracy_panels(grid.tables, looks),
         "ranking": ranked,
         "ranks_svg": ranks_chart(ranked, looks) if ranked is not None and len(ranked.methods) <= MOST_RANKED else None,
         "ranks_sheet": None if ranked is None else rank_sheet(ranked, looks),

@@ -55,16 +55,15 @@ class HardView:
     source: str
 
 
-def accuracy_panels(grid: GridFolder, looks: Looks) -> list[Panel]:
-    """One panel a table, those of one data set on one scale."""
-    names = short_names([table.model for table in grid.tables])
+def accuracy_panels(tables: Sequence[Table], looks: Looks) -> list[Panel]:
+    """One panel a table, in their order, those of one data set on one scale."""
+    names = short_names([table.model for table in tables])
+    limits = {dataset: accuracy_range(group) for dataset, group in _by_dataset(tables)}
     panels = []
-    for dataset, group in _by_dataset(grid.tables):
-        limits = accuracy_range(group)
-        for table in group:
-            title = " · ".join(part for part in (dataset, names[table.model]) if part)
-            svg = accuracy_chart(table, looks, limits)
-            panels.append(Panel(title=title, subtitle=_pool(table), svg=svg))
+    for table in tables:
+        title = " · ".join(part for part in (table.dataset, names[table.model]) if part)
+        svg = accuracy_chart(table, looks, limits[table.dataset])
+        panels.append(Panel(title=title, subtitle=_pool(table), svg=svg))
     return panels
 
 

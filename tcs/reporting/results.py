@@ -1,6 +1,7 @@
 """What a few-shot grid found: results.csv as typed rows, grouped into tables of methods x shots."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +97,15 @@ class Table:
 
     def cell(self, method: str, shots: int) -> list[Run]:
         """The runs of one method at one shot count, a seed each."""
-        return [run for run in self.runs if (run.method, run.shots) == (method, shots)]
+        return self._cells.get((method, shots), [])
+
+    @functools.cached_property
+    def _cells(self) -> dict[tuple[str, int], list[Run]]:
+        """Gathered once: a report asks for every cell many times."""
+        found: dict[tuple[str, int], list[Run]] = {}
+        for run in self.runs:
+            found.setdefault((run.method, run.shots), []).append(run)
+        return found
 
     def interval(self, method: str, shots: int) -> Interval | None:
         """Top-1 over seeds; None where no run succeeded."""

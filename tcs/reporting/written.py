@@ -3,29 +3,29 @@
 import pathlib
 from collections.abc import Callable, Mapping
 
-from markupsafe import Markup
-
 from cache import atomic_write_bytes
 from tcs.errors import ArtefactError, ConfigError
 from tcs.ordinary import read_ordinary
 from tcs.plain_files import save_table
-from tcs.reporting import latex, layout, page
+from tcs.reporting import accuracy_figure, latex, layout, page
 from tcs.reporting.beside import NOTHING, Beside
-from tcs.reporting.charts.palette import looks_of, standalone_style
-from tcs.reporting.charts.svg import figure, shortened, tag, text
 from tcs.reporting.comparison import compare_grids, names_of, render_comparison
 from tcs.reporting.comparison_page import comparison_page
 from tcs.reporting.csv_report import csv_rows
 from tcs.reporting.figures import WRITTEN, draw_accuracy
 from tcs.reporting.folder import GridFolder, open_grid
 from tcs.reporting.grid_report import MARK, render
-from tcs.reporting.page_figures import accuracy_panels
 from tcs.reporting.results import load_runs
 
-SVG_MARK = f"<!-- {WRITTEN} -->"
-MARKS = {".md": MARK, ".html": layout.MARK, ".tex": latex.MARK, ".csv": "top1_mean", ".svg": SVG_MARK, ".png": WRITTEN}
+MARKS = {
+    ".md": MARK,
+    ".html": layout.MARK,
+    ".tex": latex.MARK,
+    ".csv": "top1_mean",
+    ".svg": accuracy_figure.MARK,
+    ".png": WRITTEN,
+}
 MARKED_BYTES = 400  # a mark is among the first of a file
-SVG_COLUMNS, PANEL_WIDTH, PANEL_HEIGHT = 3, 440.0, 370.0
 
 
 def write_grid_report(
@@ -33,9 +33,9 @@ def write_grid_report(
 ) -> pathlib.Path:
     """Read `folder` (the --out of tcs fewshot), write `out` (by default report.md in it) and return its path.
 
-    What is written follows the end of its name: .md (and beside it report.csv and accuracy.png), .html (one file that needs nothing
+    What is written follows the end of its name: .md (and beside it report.csv and accuracy.svg), .html (one file that needs nothing
     else), .tex, .csv, .svg, .png. ArtefactError: no usable results, or `out` is a file that no report was; ConfigError: another end, a
-    primary comparison of unknown methods, or matplotlib missing (of .md the two tables are written before).
+    primary comparison of unknown methods, or matplotlib missing, which .png alone needs.
     """
     folder = pathlib.Path(folder)
     out = folder / "report.md" if out is None else pathlib.Path(out)
@@ -98,14 +98,14 @@ def require_own(out: pathlib.Path, which: str = "") -> None:
 
 def _siblings(out: pathlib.Path) -> tuple[pathlib.Path, ...]:
     """What is written beside a report in Markdown: its table and its figure."""
-    return (out.with_name("report.csv"), out.with_name("accuracy.png")) if require_kind(out) == ".md" else ()
+    return (out.with_name("report.csv"), out.with_name("accuracy.svg")) if require_kind(out) == ".md" else ()
 
 
 def _write_markdown(grid: GridFolder, out: pathlib.Path) -> None:
     table, drawing = _siblings(out)
     atomic_write_bytes(out, render(grid).encode())
     save_table(table, list(csv_rows(grid.tables)))
-    draw_accuracy(grid.tables, drawing)
+    _write_svg(grid, drawing)
 
 
 def _write_html(grid: GridFolder, out: pathlib.Path) -> None:
@@ -125,26 +125,7 @@ def _write_png(grid: GridFolder, out: pathlib.Path) -> None:
 
 
 def _write_svg(grid: GridFolder, out: pathlib.Path) -> None:
-    atomic_write_bytes(out, accuracy_svg(grid).encode())
-
-
-def accuracy_svg(grid: GridFolder) -> Markup:
-    """The panels of accuracy over shots as one figure that stands alone."""
-    looks = looks_of(grid.tables, grid.primary or ())
-    parts = [Markup(SVG_MARK), tag("style", None, Markup(standalone_style()))]
-    panels = accuracy_panels(grid, looks)
-    columns = min(SVG_COLUMNS, len(panels))
-    for index, panel in enumerate(panels):
-        across, down = PANEL_WIDTH * (index % columns), PANEL_HEIGHT * (index // columns)
-        head = [text(0, 14, panel.title, "ink"), text(0, 30, shortened(panel.subtitle, 68), "t", hint=panel.subtitle)]
-        placed = tag(
-            "g",
-            {"transform": "translate(0 40)"},
-            tag("svg", {"width": 420, "height": 320, "overflow": "visible"}, panel.svg),
-        )
-        parts.append(tag("g", {"transform": f"translate({across + 10:g} {down + 10:g})"}, *head, placed))
-    rows = -(-len(panels) // columns)
-    return figure(PANEL_WIDTH * columns, PANEL_HEIGHT * rows, "Accuracy over shots", "One panel a student", parts)
+    atomic_write_bytes(out, accuracy_figure.accuracy_svg(grid.tables, grid.primary or ()).encode())
 
 
 WRITERS: Mapping[str, Callable[[GridFolder, pathlib.Path], None]] = {

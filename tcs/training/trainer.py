@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tcs.augmentation.pixels import normalise
+from tcs.augmentation.pixels import network_inputs
 from tcs.config.train import TrainConfig
 from tcs.criteria.base import Setting, StepRows
 from tcs.criteria.losses import build_criteria, criterion_key, find_loss, reads_student_head, reads_student_maps
@@ -152,8 +152,8 @@ class Trainer:
 
     def normalised(self, images_b3HW: Tensor) -> Tensor:
         """What the student is fed for uint8 images: normalised float32, in its memory layout, on its device."""
-        inputs = normalise(images_b3HW.to(self.device), self.mean, self.std)
-        return inputs.contiguous(memory_format=torch.channels_last) if self.config.optimiser.channels_last else inputs
+        is_last = self.config.optimiser.channels_last
+        return network_inputs(images_b3HW.to(self.device), self.mean, self.std, channels_last=is_last)
 
     def train_step(self, feed: Feed, batch: Batch) -> None:
         """One step on `batch`. NotFiniteError, before the update on a CPU, where a loss or the gradient is not finite."""

@@ -54,8 +54,7 @@ def accuracy_chart(table: Table, looks: Mapping[str, Look], limits: tuple[float,
     x = Scale(table.shots[0], table.shots[-1], LEFT + 12, WIDTH - RIGHT - 8, is_log=True)
     y = Scale(*limits, HEIGHT - BOTTOM, TOP)
     parts = _frame(table, x, y)
-    lines = {method: _points(table, method) for method in table.methods}
-    lines = {method: points for method, points in lines.items() if points}
+    lines = _lines(table)
     order = sorted(lines, key=lambda method: (not looks[method].is_reference, -lines[method][-1][1].mean))
     for index, method in enumerate(order):
         parts.append(_line(method, lines[method], looks[method], x, y, _shift(index, len(order))))
@@ -70,8 +69,32 @@ def _shift(index: int, count: int) -> float:
     return (index - (count - 1) / 2) * min(3.0, 16.0 / max(count, 1))
 
 
-def _points(table: Table, method: str) -> list[tuple[int, Interval]]:
-    return [(shots, found) for shots in table.shots if (found := table.interval(method, shots)) is not None]
+def _lines(table: Table) -> dict[str, list[tuple[int, Interval]]]:
+    """Method -> its points; methods without any are left out."""
+    lines = {
+        method: [(shots, found) for shots in table.shots if (found := table.interval(method, shots)) is not None]
+        for method in table.methods
+    }
+    return {method: points for method, points in lines.items() if points}
+
+
+def chart_height(table: Table) -> float:
+    """Of the panel of a table, which is WIDTH wide."""
+    return HEIGHT if len(table.shots) > 1 else TOP + ROW * len(_lines(table)) + 40
+
+
+def unnamed(table: Table) -> list[str]:
+    """The methods that the panel of a table draws without their name, best of all first: those that end before the last shot count, and
+    those below the best MOST_NAMED. A pointer that rests on a point is told it; a file that is no page needs a key."""
+    if len(table.shots) < 2:
+        return []
+    lines = _lines(table)
+    ends = _ends(table, lines)
+    last = {method: points[-1][1].mean for method, points in lines.items() if method not in _named(ends)}
+    return [
+        *sorted(last, key=lambda method: -last[method]),
+        *(name for name in table.bounds if name not in _named(ends)),
+    ]
 
 
 def _frame(table: Table, x: Scale, y: Scale) -> list[Markup]:
@@ -107,13 +130,22 @@ def _bound(method: str, interval: Interval, look: Look, y: Scale) -> Markup:
     return tag("g", {"class": f"{look.colour} series", "data-method": method}, joined(parts))
 
 
+def _ends(table: Table, lines: Mapping[str, Sequence[tuple[int, Interval]]]) -> dict[str, float]:
+    """Method -> where its line meets the right edge of the panel."""
+    ends = {method: points[-1][1].mean for method, points in lines.items() if points[-1][0] == table.shots[-1]}
+    return ends | {method: interval.mean for method, interval in table.bounds.items()}
+
+
+def _named(ends: Mapping[str, float]) -> list[str]:
+    return sorted(ends, key=lambda method: -ends[method])[:MOST_NAMED]
+
+
 def _names(
     table: Table, lines: Mapping[str, Sequence[tuple[int, Interval]]], looks: Mapping[str, Look], y: Scale
 ) -> list[Markup]:
     """Names at the ends of lines, those of the best first where there are more than fit."""
-    ends = {method: points[-1][1].mean for method, points in lines.items() if points[-1][0] == table.shots[-1]}
-    ends |= {method: interval.mean for method, interval in table.bounds.items()}
-    named = sorted(ends, key=lambda method: -ends[method])[:MOST_NAMED]
+    ends = _ends(table, lines)
+    named = _named(ends)
     wanted = [y(min(max(ends[method], y.low), y.high)) for method in named]
     places = spread(wanted, 15.0, TOP + 6, HEIGHT - BOTTOM - 2)
     parts = []
@@ -134,7 +166,7 @@ def accuracy_rows(table: Table, looks: Mapping[str, Look]) -> Markup:
     shots = table.shots[0] if table.shots else 0
     found = {method: interval for method in table.methods if (interval := table.interval(method, shots)) is not None}
     order = sorted(found, key=lambda method: -found[method].mean)
-    height = TOP + ROW * len(order) + 40
+    height = chart_height(table)
     limits = accuracy_range([table])
     x = Scale(*limits, 156.0, WIDTH - 48)
     parts = []

@@ -31,9 +31,14 @@ def joined(parts: Sequence[str]) -> Markup:
     return Markup("").join(parts)
 
 
-def figure(width: float, height: float, title: str, description: str, parts: Sequence[str]) -> Markup:
-    """The svg element, which screen readers take for one picture with a title and a description."""
+def figure(
+    width: float, height: float, title: str, description: str, parts: Sequence[str], *, has_size: bool = False
+) -> Markup:
+    """The svg element, which screen readers take for one picture with a title and a description. A page says how wide it is shown; a
+    file has to say so itself (`has_size`, in CSS pixels), or it is shown as wide as what it is in."""
+    size = {"width": shown(width), "height": shown(height)} if has_size else {}
     attributes = {
+        **size,
         "viewBox": f"0 0 {shown(width)} {shown(height)}",
         "role": "img",
         "aria-label": f"{title}. {description}",
