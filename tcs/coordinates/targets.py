@@ -22,7 +22,6 @@ import cache
 from tcs.artefact import is_finished, made_once
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
-from tcs.config.stage import takes
 from tcs.coordinates.extension import extended, rows_before
 from tcs.coordinates.hash_bits import ENCODE_ROWS, HashBits, hash_coordinates
 from tcs.coordinates.lineage import grown_since
@@ -104,7 +103,6 @@ class Targets:
         return rows_n if self.only_n is None else self.only_n[rows_n]
 
 
-@takes(TargetsConfig)
 def fit_targets(config: TargetsConfig) -> pathlib.Path:
     """Hash every row of a store (every view of it), write `config.out`, and return its path.
 

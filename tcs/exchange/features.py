@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import cache
 from tcs.config.exchange import ImportConfig
-from tcs.config.stage import takes
 from tcs.exchange.arrays import FeatureTable, read_arrays, read_export
 from tcs.exchange.parquet_read import read_parquet
 from tcs.exchange.parquet_write import export_parquet
@@ -15,7 +14,6 @@ from tcs.runtime import environment, progress_bar
 PARQUET = ".parquet"
 
 
-@takes(ImportConfig)
 def import_features(config: ImportConfig) -> pathlib.Path:
     """Write the arrays that `config` names into a store; returns its path. The same call resumes.
 
