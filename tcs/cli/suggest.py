@@ -10,7 +10,7 @@ from tcs.config.labelling import SuggestConfig
 
 @click.command()
 @click.argument("store", type=click.Path())
-@click.option("--n", type=int, required=True, help="How many images to label next.")
+@click.option("-n", "--n", type=int, required=True, help="How many images to label next.")
 @click.option(
     "--out", required=True, type=click.Path(), help="Table key,rank,reason,class (.csv); class is yours to fill in."
 )

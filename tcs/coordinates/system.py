@@ -14,6 +14,7 @@ Legend: N rows, D features, K coordinates.
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -186,7 +187,7 @@ def save_coordinates(
     atomic_write_bytes(pathlib.Path(path), safetensors.numpy.save(system.arrays(), metadata))
 
 
-def load_coordinates(path: str | pathlib.Path) -> CoordinateSystem:
+def load_coordinates(path: str | os.PathLike[str]) -> CoordinateSystem:
     """The coordinate system in a file of `tcs fit`.
 
     ArtefactError for anything else, another version, or damaged content.

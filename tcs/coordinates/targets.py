@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -239,11 +240,12 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
     }
 
 
-def open_targets(path: str | pathlib.Path, store_identity: str | None = None) -> Targets:
+def open_targets(path: str | os.PathLike[str], store_identity: str | None = None) -> Targets:
     """The targets in a file of `tcs targets`, read without faiss.
 
     ArtefactError where it is missing, foreign, damaged, or not of `store_identity`.
     """
+    path = pathlib.Path(path)
     try:
         require_ordinary(path)
         with h5py.File(path, "r") as file:

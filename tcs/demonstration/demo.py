@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+import os
 import pathlib
 import time
 from typing import Any
@@ -44,7 +45,7 @@ note: The teacher was pretrained on the training images of this data set, withou
 """
 
 
-def demo(folder: str | pathlib.Path, steps: int = 60) -> str:
+def demo(folder: str | os.PathLike[str], steps: int = 60) -> str:
     """Run every stage into `folder` (resumed where it was left) and return the table with directions.
 
     Raises ArtefactError for a folder that holds anything the demo did not make.

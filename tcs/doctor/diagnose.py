@@ -1,5 +1,6 @@
 """All checks of `tcs doctor`, in order. One that breaks is a finding itself, and the others go on."""
 
+import os
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -13,7 +14,7 @@ from tcs.errors import ConfigError
 Check = Callable[[], Finding | Iterable[Finding]]
 
 
-def diagnose(folder: str = ".", network: bool = False) -> list[Finding]:
+def diagnose(folder: str | os.PathLike[str] = ".", network: bool = False) -> list[Finding]:
     """What `tcs doctor` finds: Python, packages, torch, faiss, timm, the decoder, memory, and the `folder` that stores shall go to.
 
     Nothing is asked of the network without `network`. ConfigError where `folder` is none that can be written to.

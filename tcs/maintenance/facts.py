@@ -1,5 +1,6 @@
 """What a store holds and where it comes from, as JSON types. Loads neither torch nor a teacher."""
 
+import os
 import pathlib
 import statistics
 from collections import Counter
@@ -11,7 +12,7 @@ from cache.errors import IncompleteStoreError
 from tcs.store_summary import recorded, summary_of
 
 
-def store_facts(path: str | pathlib.Path) -> dict[str, Any]:
+def store_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The facts of a store, always under the same keys; of an open one identity, rows and sizes are null.
 
     Rows are inputs that have features; an input in quarantine has none. Raises CacheError where there is no store, or a
