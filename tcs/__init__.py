@@ -17,6 +17,7 @@ as plain functions are `tcs.functional`. docs/reference/python.md goes through a
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tcs import shadowing
@@ -181,6 +182,17 @@ MODULE_OF: dict[str, str] = {
     "ShadowedError": "tcs.errors",
 }
 
+# command -> its function, where that is called otherwise
+OF_COMMAND = {
+    "targets": "fit_targets",
+    "eval": "evaluate",
+    "latency": "measure_latency",
+    "export": "export_students",
+    "report": "write_report",
+    "doctor": "diagnose",
+    "methods": "method_facts",
+}
+
 if (
     not TYPE_CHECKING
 ):  # a type checker takes a module with __getattr__ to have every name, and needs __all__ written out
@@ -189,7 +201,13 @@ if (
     def __getattr__(name: str) -> Any:
         """A public name, from its module, which is imported now. Kept, so that this is asked once a name."""
         if name not in MODULE_OF:
-            raise AttributeError(f"module 'tcs' has no attribute '{name}'; dir(tcs) lists what it has")
+            remedy = (
+                f"tcs.{OF_COMMAND[name]} is what the command does"
+                if name in OF_COMMAND
+                else "dir(tcs) lists what it has"
+            )
+            told = f"module 'tcs' has no attribute '{name}'; {remedy}"
+            raise AttributeError(told, name=name, obj=sys.modules[__name__])  # of which Python says which name is meant
         value = globals()[name] = getattr(importlib.import_module(MODULE_OF[name]), name)
         return value
 

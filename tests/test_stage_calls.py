@@ -103,9 +103,9 @@ def test_options_and_a_configuration_are_the_same() -> None:
     [
         (("a",), {"out": "b", "step": 3}, r"tcs\.small has no option 'step'\. Did you mean steps.*\? help\(tcs\.small\) lists them\."),
         (("a",), {"also": 3, "out": "b"}, r"tcs\.small has no option 'also'\."),
-        (("a", "b"), {}, r"tcs\.small takes store by place and all other options by name; 2 are given\."),
+        (("a", "b"), {}, r"tcs\.small takes store by place and all other options by name; 2 are given: write out='b'\."),
         (("a",), {"store": "b", "out": "c"}, r"tcs\.small is given 'store' twice, by place and by name; leave one of them out\."),
-        (("a",), {}, r"tcs\.small needs out too; give them by name, or a tcs\.Small that has them\."),
+        (("a",), {}, r"tcs\.small needs out too; give it by name, or a tcs\.Small that has it\."),
         ((), {}, r"tcs\.small needs store, out too; give them by name"),
         ((Small("a", out="b"),), {"out": "c"}, r"tcs\.small takes only also beside a configuration, and is given 'out'; data"),
         ((Small("a", out="b"), 1, 2), {}, r"tcs\.small takes only also beside a configuration, and is given 2 by place; leave"),

@@ -85,7 +85,11 @@ class TargetsConfig:
         take_plain(self)
         require_file_name(self.out, "--out")
         require(
-            (self.coordinates is None) != (self.from_targets is None),
+            self.coordinates is not None or self.from_targets is not None,
+            "there are no coordinates; name the file that tcs fit made, or targets to be extended with --from.",
+        )
+        require(
+            self.coordinates is None or self.from_targets is None,
             "coordinates that tcs fit made and --from, targets to be extended, exclude each other; give one of them.",
         )
         refuse_idle(

@@ -5,6 +5,7 @@ import functools
 import numbers
 import operator
 import os
+import pathlib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, TypeAlias, TypeVar, get_args, get_origin
@@ -47,19 +48,28 @@ def take_plain(config: Any) -> None:
     would be taken for them).
     """
     for field in dataclasses.fields(config):
-        kind, value = recorded(field.type), _plain(getattr(config, field.name))
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-            value = tuple(_plain(item) for item in value)
-        shown = _shown(value)
-        require(
-            _fits(value, kind) or not _fits((value,), kind),
-            f"{field.name} is {shown}, a single one; it must be a tuple, as ({shown},).",
-        )
-        require(
-            _fits(value, kind),
-            f"{field.name} is {shown}; it must be {either([_words(one) for one in kinds_of(field.type)])}.",
-        )
-        object.__setattr__(config, field.name, value)
+        object.__setattr__(config, field.name, plain_value(field.name, getattr(config, field.name), field.type))
+
+
+def plain_value(name: str, value: Any, kind: Any) -> Any:
+    """`value`, of the option `name`, as `take_plain` puts it into a field of the annotation `kind`; ConfigError where it does not fit."""
+    is_kept, value = recorded(kind), _plain(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        value = tuple(_plain(item) for item in value)
+    shown = _shown(value)
+    require(
+        _fits(value, is_kept) or not _fits((value,), is_kept),
+        f"{name} is {shown}, a single one; it must be a tuple, as ({shown},).",
+    )
+    kinds = kinds_of(kind)
+    remedy = ": its .path" if AnyPath in kinds and hasattr(value, "path") else ""
+    require(_fits(value, is_kept), f"{name} is {shown}; it must be {either([_words(one) for one in kinds])}{remedy}.")
+    return value
+
+
+def given_path(name: str, value: Any) -> pathlib.Path:
+    """A path that a function is given as `name`; ConfigError for what is none."""
+    return pathlib.Path(plain_value(name, value, AnyPath))
 
 
 def recorded(kind: Any) -> Any:

@@ -1,6 +1,5 @@
 """How a public function of a stage is called: with its frozen configuration, or with the options of one. Pure standard library."""
 
-import dataclasses
 import functools
 import inspect
 import os
@@ -8,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tcs.config.plain import require_config
-from tcs.errors import did_you_mean, listed
+from tcs.errors import did_you_mean, listed, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,11 +29,7 @@ def takes(stage: Callable[..., Any], kind: type, options: type | None = None) ->
             if "config" in named and not given:
                 given = (named.pop("config"),)
             name = f"tcs.{declared.__name__}"
-            if (
-                given
-                and not isinstance(given[0], str | os.PathLike | list | tuple)
-                and not (named and _is_value(given[0]))
-            ):
+            if given and _is_configuration(kind, given, named):
                 require_config(given[0], kind)
                 _refuse_beside(name, stage, given, named)
                 return stage(*given, **named)
@@ -51,9 +46,11 @@ def takes(stage: Callable[..., Any], kind: type, options: type | None = None) ->
     return decorate
 
 
-def _is_value(given: object) -> bool:
-    """Whether what is given first, beside options by name, is meant for an option: no configuration of any kind is."""
-    return not dataclasses.is_dataclass(given)
+def _is_configuration(kind: type, given: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether what is given first is meant as a configuration: it is one of any kind, or is alone and no path and no list of them."""
+    is_any = isinstance(given[0], kind) or type(given[0]).__module__.startswith("tcs.config.")
+    is_alone = len(given) == 1 and not named
+    return is_any or (is_alone and not isinstance(given[0], str | os.PathLike | list | tuple))
 
 
 def _refuse_beside(name: str, stage: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]) -> None:
@@ -75,11 +72,23 @@ def _refuse(name: str, signature: inspect.Signature, given: Sequence[Any], named
         raise TypeError(f"{name} has no option '{unknown}'.{did_you_mean(unknown, options)} help({name}) lists them.")
     first = [option for option, each in options.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
     if len(given) > len(first):
-        raise TypeError(f"{name} takes {listed(first)} by place and all other options by name; {len(given)} are given.")
+        raise TypeError(
+            f"{name} takes {listed(first)} by place and all other options by name; {len(given)} are given: write "
+            f"{_named(options, given[len(first)], named)}."
+        )
     twice = next((option for option in first[: len(given)] if option in named), None)
     if twice is not None:
         raise TypeError(f"{name} is given '{twice}' twice, by place and by name; leave one of them out.")
     set_already = {*first[: len(given)], *named}
     missing = [option for option, each in options.items() if each.default is each.empty and option not in set_already]
     if missing:
-        raise TypeError(f"{name} needs {listed(missing)} too; give them by name, or a tcs.{kind} that has them.")
+        them = "it" if len(missing) == 1 else "them"
+        raise TypeError(f"{name} needs {listed(missing)} too; give {them} by name, or a tcs.{kind} that has {them}.")
+
+
+def _named(options: Mapping[str, inspect.Parameter], value: object, named: Mapping[str, Any]) -> str:
+    """What is one too many by place, by the name of an option that is still needed, or of further stores."""
+    required = [each.name for each in options.values() if each.kind is each.KEYWORD_ONLY and each.default is each.empty]
+    needed = next((option for option in required if option not in named), None)
+    text = shown(repr(value))
+    return f"{needed}={text}" if needed else f"also=[{text}]" if "also" in options else f"NAME={text}"

@@ -10,7 +10,7 @@ from tcs.config.optimiser import OptimiserConfig
 from tcs.config.plain import PathText, take_plain
 from tcs.config.pool import JOINED, PoolConfig
 from tcs.config.unlabelled import parse_pool
-from tcs.errors import option_name, require, require_choice
+from tcs.errors import did_you_mean, option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
 MIMIC_VIEWS = ("same", "clean")
@@ -120,7 +120,10 @@ class TrainConfig(RunFields):
         A list stands for a tuple, which YAML and JSON do not have. ConfigError for values that make no sense, TypeError for
         a name that is no option: whoever takes names from a user checks them against `option_defaults`.
         """
-        given = dict(options)
+        given, known = dict(options), option_defaults()
+        unknown = next((name for name in given if name not in known), None)
+        if unknown is not None:
+            raise TypeError(f"tcs.TrainConfig has no option '{unknown}'.{did_you_mean(str(unknown), known)}")
         for part, kind in PARTS.items():
             own = [field.name for field in dataclasses.fields(kind) if field.name in given]
             given[part] = kind(**{name: given.pop(name) for name in own})

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import io
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +22,7 @@ import cache
 from tcs.artefact import is_finished, made_once
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
+from tcs.config.plain import AnyPath, given_path
 from tcs.coordinates.extension import extended, rows_before
 from tcs.coordinates.hash_bits import ENCODE_ROWS, HashBits, hash_coordinates
 from tcs.coordinates.lineage import grown_since
@@ -240,12 +240,12 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
     }
 
 
-def open_targets(path: str | os.PathLike[str], store_identity: str | None = None) -> Targets:
+def open_targets(path: AnyPath, store_identity: str | None = None) -> Targets:
     """The targets in a file of `tcs targets`, read without faiss.
 
     ArtefactError where it is missing, foreign, damaged, or not of `store_identity`.
     """
-    path = pathlib.Path(path)
+    path = given_path("path", path)
     try:
         require_ordinary(path)
         with h5py.File(path, "r") as file:

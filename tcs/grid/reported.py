@@ -1,8 +1,8 @@
 """The stage `tcs report`: a grid -> a report; two grids -> their comparison; a folder of tcs train or tcs probe -> a page."""
 
-import os
 import pathlib
 
+from tcs.config.plain import AnyPath, given_path
 from tcs.grid.gathered import gather
 from tcs.reporting.probe_page import is_probe, probe_page
 from tcs.reporting.run_page import is_run, run_page
@@ -13,9 +13,9 @@ REPORT, PAGE, COMPARISON = "report.md", "report.html", "comparison.md"
 
 
 def write_report(
-    folder: str | os.PathLike[str],
-    out: str | os.PathLike[str] | None = None,
-    other: str | os.PathLike[str] | None = None,
+    folder: AnyPath,
+    out: AnyPath | None = None,
+    other: AnyPath | None = None,
 ) -> pathlib.Path:
     """Read `folder` (the --out of tcs fewshot), write `out` (by default report.md in it) and return its path.
 
@@ -27,9 +27,9 @@ def write_report(
     ArtefactError: no usable results, `out` is a file that no report was, or two grids that cannot be compared; ConfigError: another end, a
     primary comparison of unknown methods, or matplotlib missing (of .md the two tables are written before).
     """
-    folder, to = pathlib.Path(folder), pathlib.Path(out) if out else None
+    folder, to = given_path("folder", folder), given_path("out", out) if out else None
     if other is not None:
-        return write_comparison(folder, pathlib.Path(other), to or folder / COMPARISON)
+        return write_comparison(folder, given_path("other", other), to or folder / COMPARISON)
     if is_probe(folder):
         return write_page(probe_page(folder), to or folder / PAGE)
     if is_comparison(folder):
