@@ -24,13 +24,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> cache.Store:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: tcs.extract("photos", "a.store", teacher="t"), r"tcs\.extract takes data by place and all other .*; 2 are given: write out='a\.store'\."),
+        (lambda: tcs.extract("photos", "a.store", teacher="t"), r"tcs\.extract takes data by place .*: write out='a\.store'\."),
         (lambda: tcs.fit("a.store", "b.store", out="c"), r"tcs\.fit takes store by place .*; 2 are given: write also=\['b\.store'\]\."),
         (lambda: tcs.probe("a.store", "b.store"), r"tcs\.probe takes store by place .*; 2 are given: write test='b\.store'\."),
         (lambda: tcs.label_store("a.store", {"a": "x"}), r"tcs\.label_store takes store by place .*: write NAME=\{'a': 'x'\}\."),
         (lambda: tcs.train("a.store", out="run", model="resnet18"), r"tcs\.train has no option 'model'\. Did you mean models"),
         (lambda: tcs.extract("photos", out="a.store"), r"--teacher is missing; name one"),
-        (lambda: tcs.train("a.store", out="run", models="resnet18"), r"models is 'resnet18', a single one; it must be a tuple, as \('resnet18',\)\."),
+        (lambda: tcs.train("a.store", out="run", models="resnet18"), r"models is 'resnet18', a single one; it must be a tuple, as"),
         (lambda: tcs.train("a.store", **TRAIN, targets=np.ones(2)), r"targets is array\(\[1\., 1\.\]\); it must be a path or None\."),
         (lambda: tcs.train(3, **TRAIN), r"store is 3; it must be a path\."),
         (lambda: tcs.fit_targets("a.store", out="t.h5"), r"there are no coordinates; name the file that tcs fit made, or"),
