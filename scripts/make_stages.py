@@ -189,7 +189,8 @@ def _told(stage: Callable[..., Any], kind: type, beside: Sequence[str], options:
         f"Takes the options below, which are those of tcs.{kind.__name__}, or one such configuration as its "
         f"{'first' if beside else 'only'} argument. "
         + (f"After a configuration, and only there, it takes {listed(beside)} too. " if beside else "")
-        + "TypeError for a name that is no option, ConfigError for a value that makes no sense."
+        + "A path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError "
+        "for a value that makes no sense."
     )
     lines = [*does.splitlines(), "", *textwrap.wrap(called, WIDTH - 4), "", "Args:"]
     for name, text in options.items():

@@ -1,14 +1,15 @@
 """Few-shot TCS distillation from a feature cache: a teacher runs once, small students train without it.
 
 Every command of `tcs` is a function here, and its options are those of the command with `-` written `_`: given by name, or as one
-frozen configuration. A name loads its module when it is first asked for, so `import tcs` loads neither torch nor numpy.
+frozen configuration; help(tcs.extract) lists them. A name loads its module when it is first asked for, so `import tcs` loads neither
+torch nor numpy.
 
     import tcs
 
-    tcs.extract("my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m")
-    tcs.fit("train.store", out="c.safetensors")
-    tcs.fit_targets("train.store", "c.safetensors", out="t.h5")
-    tcs.train("train.store", targets="t.h5", models=("resnet18",), shots=16, out="run")
+    store = tcs.extract("my/train", out="train.store", teacher="vit_small_patch14_dinov2.lvd142m")
+    tcs.fit(store, out="c.safetensors")
+    targets = tcs.fit_targets(store, "c.safetensors", out="t.h5")
+    tcs.train(store, targets=targets, models=["resnet18"], shots=16, out="run")
     tcs.evaluate("run", "test.store")
     tcs.load_student("run").predict("photos")
 

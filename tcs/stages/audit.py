@@ -27,8 +27,9 @@ def audit(*given: Any, **named: Any) -> Any:
     copies alone are looked for. ArtefactError for an output that is there and differs, DataError for features that are not finite
     or a single row, CacheError for what is no store.
 
-    Takes the options below, which are those of tcs.AuditConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.AuditConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

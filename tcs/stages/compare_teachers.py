@@ -28,8 +28,9 @@ def compare_teachers(*given: Any, **named: Any) -> Any:
     Raises what `tcs.probe` raises for a pair of stores; SchemaError or IdentityError, naming both stores, where images, labels or
     classes of two teachers differ; ConfigError where matplotlib is missing (the tables are written before).
 
-    Takes the options below, which are those of tcs.CompareConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.CompareConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         stores (tuple of paths): Stores of the same images, one a teacher.

@@ -75,8 +75,9 @@ def distill(*given: Any, **named: Any) -> Any:
     Returns an `Outcome`: `plan`, `rows` (one a student scored; top-1 and top-5 in percent), `seconds` by stage, `exported` (paths by
     format), `describe()` for people. Raises TcsError or CacheError, one line each, most of them before the teacher runs.
 
-    Takes the options below, which are those of tcs.DistillConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.DistillConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         data (path): The images: a folder, a .tar, a .csv or .parquet table, or a timm name such as torch/cifar10.

@@ -32,8 +32,9 @@ def evaluate(*given: Any, **named: Any) -> Any:
     images without labels or with classes that the student or the probe does not know, or for a store without images where
     `data` names none.
 
-    Takes the options below, which are those of tcs.EvalConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.EvalConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         run (path): Students: a run, RUN/<student>, a folder that `tcs.export_students` wrote, or an .onnx file.

@@ -28,8 +28,9 @@ def export_students(*given: Any, **named: Any) -> Any:
     output of something else, an export that does not give what the run gives, and for an int8 file that loses more than `max_drop`
     points (it is kept under another name); ModelError for a student that cannot be exported so.
 
-    Takes the options below, which are those of tcs.ExportConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.ExportConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         run (path): A run of `tcs.train`, or the folder of one of its students.

@@ -42,8 +42,9 @@ def extract(*given: Any, **named: Any) -> Any:
     Raises TcsError or CacheError, one line each; the shards written stay, and the
     same call resumes. With more than `max_bad` bad images all of them are found first, and the store stays open.
 
-    Takes the options below, which are those of tcs.ExtractConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.ExtractConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         data (path): The images: a folder, a .tar, a .csv or .parquet table, or a timm name such as torch/cifar10.

@@ -27,8 +27,9 @@ def fewshot(*given: Any, **named: Any) -> Any:
     for a bad recipe, ModelError for a student that timm does not know, ArtefactError for a folder of another recipe or of other
     stores.
 
-    Takes the options below, which are those of tcs.FewshotConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.FewshotConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         recipe (path): The recipe, a YAML file.

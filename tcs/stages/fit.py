@@ -32,8 +32,9 @@ def fit(*given: Any, **named: Any) -> Any:
     something else; `overwrite` replaces a coordinate system, never another file. ConfigError and DataError come from
     the parts: too many components, features that are not finite, a split that cannot be drawn.
 
-    Takes the options below, which are those of tcs.FitConfig, or one such configuration as its only argument. TypeError
-    for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.FitConfig, or one such configuration as its only argument. A path is
+    a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError for
+    a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

@@ -28,8 +28,9 @@ def fit_targets(*given: Any, **named: Any) -> Any:
     ArtefactError where `out` holds something else, or where the store is of another teacher than the coordinate system
     (both identities are named).
 
-    Takes the options below, which are those of tcs.TargetsConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.TargetsConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

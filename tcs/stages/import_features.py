@@ -29,8 +29,9 @@ def import_features(*given: Any, **named: Any) -> Any:
 
     Raises DataError for files that cannot be read as what they should be, CacheError for contents that do not fit.
 
-    Takes the options below, which are those of tcs.ImportConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.ImportConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         source (path or None): `source`n .npy or .parquet file, or the folder of an export; not with `features`.

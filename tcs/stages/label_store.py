@@ -26,8 +26,9 @@ def label_store(*given: Any, **named: Any) -> Any:
     splits, spread labels and results that read labels are others. DataError for a file that cannot be read, an image that the store
     lacks, two classes for one image, or a class and none; CacheError for a store that is open, packed or in use.
 
-    Takes the options below, which are those of tcs.LabelConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.LabelConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

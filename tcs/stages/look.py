@@ -30,8 +30,9 @@ def look(*given: Any, **named: Any) -> Any:
     finite or do not vary, fewer than two rows, and `data` that lacks images; ConfigError for a `data` or `readout` that has no place;
     CacheError for what is no store.
 
-    Takes the options below, which are those of tcs.LookConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.LookConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

@@ -26,8 +26,9 @@ def measure_latency(*given: Any, **named: Any) -> Any:
     quartiles; `param_count` and `infer_gmacs` (timm's names: millions, and 1e9 multiply-adds an image) are None where they cannot
     be counted, as in an ONNX file. ArtefactError, ModelError or ConfigError for a model or device that cannot be used.
 
-    Takes the options below, which are those of tcs.LatencyConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.LatencyConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         models (tuple of paths): Each a run (all its students), RUN/<student>, an exported folder, or an .onnx file.

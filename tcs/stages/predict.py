@@ -33,8 +33,8 @@ def predict(*given: Any, **named: Any) -> Any:
     that cannot be used, and for an `out` that exists; DataError for paths that name no images.
 
     Takes the options below, which are those of tcs.PredictConfig, or one such configuration as its first argument.
-    After a configuration, and only there, it takes tell too. TypeError for a name that is no option, ConfigError for a
-    value that makes no sense.
+    After a configuration, and only there, it takes tell too. A path is a text or any os.PathLike, and a list may stand
+    for a tuple. TypeError for a name that is no option, ConfigError for a value that makes no sense.
 
     Args:
         model (path): A student: a run, RUN/<student>, a folder that `tcs.export_students` wrote, or an .onnx file.

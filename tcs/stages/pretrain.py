@@ -38,8 +38,9 @@ def pretrain(*given: Any, **named: Any) -> Any:
     build or that takes no such images, ArtefactError for a teacher there that was made otherwise (unless `overwrite`),
     DivergedError for a loss that is not finite, LockedStoreError where another process is at `out`.
 
-    Takes the options below, which are those of tcs.PretrainConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.PretrainConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         data (path): The images: a folder, a .tar, a .csv or .parquet table, or a timm name such as torch/cifar10.

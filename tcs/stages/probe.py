@@ -34,8 +34,9 @@ def probe(*given: Any, **named: Any) -> Any:
     without labels or with views, one store given twice, or classes that the training store lacks, ConfigError for more
     coordinates than features, and where matplotlib is missing (the tables are written before).
 
-    Takes the options below, which are those of tcs.ProbeConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.ProbeConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): Store that heads are fitted on.

@@ -26,8 +26,9 @@ def recompute(*given: Any, **named: Any) -> Any:
     Raises ArtefactError where the teacher is not the recorded one, naming the field; ConfigError where images or weights
     are not to be found; DataError naming images that have changed.
 
-    Takes the options below, which are those of tcs.RecomputeConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.RecomputeConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

@@ -27,8 +27,9 @@ def repair(*given: Any, **named: Any) -> Any:
     whose hashes give the store's identity. A sound store is left as it is. Raises TcsError or CacheError; a repair that
     was cut short is taken up by the next call.
 
-    Takes the options below, which are those of tcs.RepairConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.RepairConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

@@ -29,8 +29,9 @@ def suggest(*given: Any, **named: Any) -> Any:
     written. ArtefactError for outputs made otherwise, unless `overwrite` replaces them; DataError for too few unlabelled rows,
     unknown keys in the file, features that are not finite, and images that cannot be had.
 
-    Takes the options below, which are those of tcs.SuggestConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.SuggestConfig, or one such configuration as its only argument. A
+    path is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option,
+    ConfigError for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

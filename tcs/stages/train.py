@@ -64,8 +64,8 @@ def train(*given: Any, **named: Any) -> Any:
     student's loss was not finite.
 
     Takes the options below, which are those of tcs.TrainConfig, or one such configuration as its first argument. After
-    a configuration, and only there, it takes data, split, show too. TypeError for a name that is no option, ConfigError
-    for a value that makes no sense.
+    a configuration, and only there, it takes data, split, show too. A path is a text or any os.PathLike, and a list may
+    stand for a tuple. TypeError for a name that is no option, ConfigError for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

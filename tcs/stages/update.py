@@ -32,8 +32,9 @@ def update(*given: Any, **named: Any) -> Any:
     label file is followed, be it that it gained, changed or lost labels, unless `keep_labels` says otherwise. A store that follows
     already is left alone. Raises TcsError or CacheError; an update that was cut short is taken up by the next call.
 
-    Takes the options below, which are those of tcs.UpdateConfig, or one such configuration as its only argument.
-    TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.UpdateConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.
