@@ -5,7 +5,7 @@ Legend: N rows, D dims, H W grid.
 
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -145,6 +145,10 @@ def _indexed(
     """Labels as indexes into classes, and the names of these."""
     if labels is None:
         return (-1,) * rows, tuple(classes or ())
+    require(
+        isinstance(labels, Iterable) and not isinstance(labels, str),
+        f"labels are {labels!r}; give a list of one a key",
+    )
     values = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
     require(
         len(values) == rows,

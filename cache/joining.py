@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.errors import IdentityError, SchemaError
-from cache.fields import shortened
+from cache.fields import require, shortened
 from cache.reader import Store
 from cache.schema import Readout
 
@@ -29,6 +29,8 @@ def join(first: Store, others: Sequence[Store]) -> Store:
     Raises SchemaError for the same store twice, other keys, classes or labels, views of one alone, or no vectors to join, and
     IdentityError for a key that stands for other images or views.
     """
+    for given in (first, *others):
+        require(isinstance(given, Store), f"{given!r} is no open store; give cache.open(PATH)")
     if not others:
         return first
     stores = [part for store in (first, *others) for part in (store.parts or (store,))]

@@ -177,12 +177,12 @@ def _optional(value: Any, kind: type, where: str) -> Any:
     return value
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """The manifest in `folder`; raises CorruptStoreError for what is no JSON, SchemaError for what breaks the format.
 
     FileNotFoundError and other OSErrors of the read pass through.
     """
-    return parsed_manifest(manifest_bytes(folder), folder / MANIFEST_NAME, _LOST_REMEDY)
+    return parsed_manifest(manifest_bytes(Path(folder)), Path(folder) / MANIFEST_NAME, _LOST_REMEDY)
 
 
 def parsed_manifest(data: bytes, path: Path, remedy: str) -> Manifest:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from cache.comparison import differing_fields
 from cache.creation import FEATURES, TEACHER, UNKNOWN
 from cache.derivation import Origins, PathLike, Progress, write_derived
 from cache.errors import IdentityError, SchemaError
-from cache.fields import shortened
+from cache.fields import require, shortened
 from cache.fingerprint import digest_of_json
 from cache.reader import Store
 from cache.reader import open as open_store
@@ -41,6 +42,10 @@ def merge(
     Raises IdentityError naming a field that differs, SchemaError for a key in two stores or an unknown teacher, and what `cache.open` and
     `StoreWriter` raise.
     """
+    require(
+        not isinstance(paths, str | os.PathLike),
+        f"paths are {paths}, a single one; give two or more, as [{paths}, ...]",
+    )
     stores = [open_store(path) for path in paths]
     if len(stores) < 2:
         raise SchemaError(f"{len(stores)} store cannot be merged; name two or more.")

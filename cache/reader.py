@@ -95,8 +95,7 @@ class Store:
 
     def __getitem__(self, row: int) -> Row:
         """One row, its features read from the disk; IndexError outside the store. For many, index `features(name)`."""
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} is outside the {len(self)} rows of {self.path}, counted from 0.")
+        self._require_row(row, -len(self))
         for name in self.readouts:
             if name not in self._mapped_features:
                 self._mapped_features[name] = self.features(name, resident_bytes=0)
@@ -106,6 +105,13 @@ class Store:
             label=self.classes[label] if label >= 0 else None,
             features={name: features[row] for name, features in self._mapped_features.items()},
         )
+
+    def _require_row(self, row: int, least: int) -> None:
+        """TypeError for what is no number of a row, IndexError for one outside the store."""
+        if not isinstance(row, int | np.integer):
+            raise TypeError(f"row {row!r} is no whole number; store.keys.index(KEY) gives the number of a key.")
+        if not least <= row < len(self):
+            raise IndexError(f"row {row} is outside the {len(self)} rows of {self.path}, counted from 0.")
 
     def __repr__(self) -> str:
         plan = self.manifest.plan
@@ -240,8 +246,7 @@ class Store:
             raise SchemaError(
                 f"{self.path} keeps no images (images: none); extract with --images original, or use --data."
             )
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} is outside the {len(self)} rows of {self.path}, counted from 0.")
+        self._require_row(row, 0)
         row = row if self._order_N is None else int(self._order_N[row])
         shard = bisect.bisect_right(self._starts, row) - 1
         blob, offsets = self._mapped_images(shard)

@@ -35,6 +35,8 @@ def subset(
     resumes. Raises SchemaError naming a class, key or readout that the store lacks, or where nothing is left, and what
     `cache.open` and `StoreWriter` raise.
     """
+    for option, given in (("classes", classes), ("keys", keys), ("readouts", readouts)):
+        require(not isinstance(given, str), f"{option} is '{given}', a single one; it must be a list, as ['{given}']")
     store = open_store(path)
     position_P = _positions(store, classes, keys)
     plan = _subset_plan(store, position_P.tolist(), readouts, images, rows_per_shard)

@@ -13,6 +13,7 @@ from typing import Any
 
 import tcs
 from tcs.config.distill import PREFIXES, DistillConfig, option_names, stage_defaults
+from tcs.config.plain import AnyPath
 from tcs.config.train import TrainOptions
 
 PATH = pathlib.Path(tcs.__file__).parent / "config" / "distill_options.py"
@@ -30,13 +31,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.config.distill import DistillConfig
+from tcs.config.plain import PathText
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillOptions:
     """All options of `tcs distill` side by side, as the command line has them and `tcs.distill(...)` takes them."""
 
-    data: str = dataclasses.field(kw_only=False)
+    data: PathText = dataclasses.field(kw_only=False)
 '''
 FOOT = '''
     def config(self) -> DistillConfig:
@@ -49,6 +51,7 @@ def kind_of(field: dataclasses.Field[Any]) -> str:
     """The annotation of a field as source."""
     kind: Any = field.type
     text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+    text = text.replace(str(AnyPath), "PathText")
     return text.replace(f"{collections.abc.__name__}.", "").replace("typing.", "")
 
 

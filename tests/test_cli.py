@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -9,8 +10,9 @@ import click
 import pytest
 from command_line import extraction_arguments, tcs
 
-from tcs.cli import COMMANDS
+from tcs.cli import COMMANDS, group
 from tcs.cli.cache import SUBCOMMANDS
+from tcs.cli.extra_arguments import REMEDIES
 from tcs.config.extract import ExtractConfig
 from tcs.errors import ModelError
 from tcs.extraction.extract import extract
@@ -31,6 +33,7 @@ def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None
             "completion",
             "config_file",
             "failures",
+            "extra_arguments",
             "lazy_group",
             "train_options",
         }
@@ -184,3 +187,43 @@ def test_results_that_cannot_be_written_are_one_line(
         1,
         "Error: no space is left on the device; free some, and run the same command again.\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "fit a.store b.store --out c.safetensors",
+            "b.store is more than tcs fit takes (STORE); the store of another teacher of the same images goes with --also b.store.",
+        ),
+        (
+            "train a.store b.store --out run --model resnet18",
+            "b.store is more than tcs train takes (STORE); the store of another teacher of the same images goes with --also b.store; "
+            "stores of different images are first joined by tcs cache merge.",
+        ),
+        ("targets a.store c d --out t.h5", "d is more than tcs targets takes (STORE [COORDINATES]); the store of another"),
+        ("suggest a.store b.store -n 4 --out s.csv", "b.store is more than tcs suggest takes (STORE); the store of another"),
+        ("audit a.store b.store", "b.store is more than tcs audit takes (STORE); a store of test images goes with --test b.store."),
+        ("eval run a.store b.store", "b.store is more than tcs eval takes (MODEL DATA); run it once for each."),
+        ("demo here", "here is more than tcs demo takes (options alone); its folder is named with --out here."),
+        ("cache label a.store l.csv", "l.csv is more than tcs cache label takes (STORE); a file of labels goes with --label-file l.csv."),
+        ("cache info a.store b.store", "b.store is more than tcs cache info takes (STORE); run it once for each."),
+    ],
+)  # fmt: skip
+def test_more_arguments_than_a_command_takes_are_told_with_the_way_to_give_them(
+    capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    code, out, err = tcs(capsys, *words.split())
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"Error: {message}")
+
+
+def test_remedies_for_more_arguments_name_options_that_are_there() -> None:
+    for name, remedy in REMEDIES.items():
+        command: click.Command | None = group
+        for word in name.split():
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), word)
+        assert command is not None, name
+        known = {flag for option in command.params for flag in option.opts}
+        assert set(re.findall(r"--[a-z-]+", remedy)) <= known, name

@@ -65,6 +65,8 @@ ROOMS = {
     "verifying": "checkpoint coordinates grid images inference maintenance metrics plain_files reporting schemas splits training",
     "pipeline": "artefact coordinates evaluation export extraction grid images inference methods plain_files reporting splits students "
     "training",
+    "stages": "auditing coordinates evaluation exchange export extraction grid inference labelling looking maintenance pipeline "
+    "pretraining reporting splits training",
     "demonstration": "coordinates extraction grid reporting",
     "doctor": "hub images training",
     "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling "

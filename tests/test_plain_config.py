@@ -3,9 +3,11 @@
 import dataclasses
 import inspect
 import json
+import os
 import pathlib
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_origin
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import tcs
 from tcs.config.augment import AugmentConfig
 from tcs.config.extract import FeatureConfig
 from tcs.config.optimiser import OptimiserConfig
-from tcs.config.plain import with_tuples
+from tcs.config.plain import kinds_of, with_tuples
 from tcs.config.pool import PoolConfig
 
 # Configuration -> what it cannot do without
@@ -86,8 +88,8 @@ def test_no_option_takes_an_object_of_another_type(kind: Any) -> None:
         (tcs.TrainConfig, "shots", True, r"shots is True; it must be a whole number or None\."),
         (tcs.TrainConfig, "steps", (4,), r"steps is \(4,\); it must be a whole number or None\."),
         (tcs.TrainConfig, "dry_run", 1, r"dry_run is 1; it must be True or False\."),
-        (tcs.TrainConfig, "store", None, r"store is None; it must be a text\."),
-        (tcs.TrainConfig, "store", b"x", r"store is b'x'; it must be a text\."),
+        (tcs.TrainConfig, "store", None, r"store is None; it must be a path\."),
+        (tcs.TrainConfig, "store", b"x", r"store is b'x'; it must be a path\."),
         (tcs.TrainConfig, "optimiser", 1, r"optimiser is 1; it must be an OptimiserConfig\."),
         (tcs.TrainConfig, "pool", None, r"pool is None; it must be a PoolConfig\."),
         (OptimiserConfig, "lr", "1e-3", r"lr is '1e-3'; it must be a number\."),
@@ -137,6 +139,46 @@ def test_numbers_of_numpy_and_lists_are_recorded_as_python_has_them() -> None:
     ]
     projected = config_of(tcs.ExtractConfig, project={"avg": np.int64(8)})
     assert type(projected.project["avg"]) is int
+
+
+def recorded_or_refused(kind: Any, options: dict[str, Any]) -> tuple[bool, str]:
+    """The record of a configuration, True before it; or what it says of the options."""
+    try:
+        return True, json.dumps(dataclasses.asdict(config_of(kind, **options)))
+    except tcs.ConfigError as error:
+        return False, str(error)
+
+
+def as_given(kind: Any, path: Any) -> Any:
+    """A value of the annotation `kind` that is of this path."""
+    origin = get_origin(kind)
+    return (path, path) if origin is tuple else {"avg": path} if origin is Mapping else path
+
+
+@pytest.mark.parametrize("kind", GIVEN, ids=lambda kind: str(kind.__name__))
+def test_a_path_is_recorded_as_its_text(kind: Any) -> None:
+    """Each option that is a path, alone and beside what the configuration cannot do without."""
+    for field in dataclasses.fields(kind):
+        if os.PathLike.__name__ in str(field.type):
+            one = next(each for each in kinds_of(field.type) if os.PathLike.__name__ in str(each))
+            texts, paths = ({field.name: as_given(one, place)} for place in ("a/b.csv", pathlib.Path("a/b.csv")))
+            assert recorded_or_refused(kind, paths) == recorded_or_refused(kind, texts), field.name
+
+
+def test_paths_are_marked_and_other_texts_are_not() -> None:
+    marked = {
+        f"{kind.__name__}.{field.name}"
+        for kind in (tcs.FitConfig, tcs.EvalConfig, tcs.LatencyConfig)
+        for field in dataclasses.fields(kind)
+        if os.PathLike.__name__ in str(field.type)
+    }
+    fit = ["store", "out", "also", "split_file", "ceiling_test", "ceiling_test_also"]
+    assert marked == {
+        *(f"FitConfig.{name}" for name in fit),
+        *(f"EvalConfig.{name}" for name in ["run", "store", "probe", "data", "data_dir", "out", "errors"]),
+        "LatencyConfig.models",
+    }
+    assert recorded_or_refused(tcs.FitConfig, {"out": pathlib.Path("a") / "c"})[0]
 
 
 def test_a_list_at_the_default_is_no_idle_option() -> None:

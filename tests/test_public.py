@@ -139,7 +139,7 @@ def test_help_of_cache_has_an_example_that_runs(tmp_path, monkeypatch):
 def test_help_of_tcs_lists_functions_and_configurations():
     text = pydoc.plain(pydoc.render_doc(tcs))
     for line in (
-        "extract(data: str, *, readouts: tuple[str, ...] = ('avg',)",
+        "extract(data: str | os.PathLike[str], *, out: str | os.PathLike[str], readouts: tuple[str, ...] = ('avg',)",
         "class TrainConfig(",
         "class ConfigError(",
     ):
@@ -220,10 +220,13 @@ def write_images(folder, seed):
 
 
 def test_paths_may_be_paths(folder):
+    """What the texts of the same paths made is found finished: the records of both are the same."""
     train, out = folder / "train.store", folder / "c.safetensors"
-    assert tcs.fit(tcs.FitConfig(store=train, out=out, components=4)).components == 4
-    targets = tcs.fit_targets(tcs.TargetsConfig(store=train, coordinates=out, out=folder / "t.h5", bits=32))
+    made = tcs.fit(str(train), out=str(out), components=4)
+    assert tcs.fit(train, out=out, components=4).config == made.config
+    targets = tcs.fit_targets(train, out, out=folder / "t.h5", bits=32)
     assert len(tcs.open_targets(targets).z_NK) == 60
+    assert tcs.fit_targets(str(train), str(out), out=str(targets), bits=32) == targets
     config = tcs.TrainConfig(
         store=train, targets=targets, out=folder / "run", models=(STUDENT,), shots=2, unlabelled=9, steps=1
     )

@@ -6,6 +6,8 @@ import inspect
 import pathlib
 import pydoc
 import re
+import runpy
+import typing
 from typing import Any
 
 import click
@@ -63,6 +65,14 @@ def load_script() -> Any:
     return module
 
 
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    """The names of scripts/make_stages.py, which imports a script beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return runpy.run_path(str(ROOT / "scripts" / "make_stages.py"))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Small:
     """A configuration."""
@@ -72,17 +82,20 @@ class Small:
     steps: int = 3
 
 
-@takes(Small)
-def small(config: Small, also: int = 0) -> tuple[Small, int]:
-    """What it was given."""
+def run_small(config: Small, also: int = 0) -> tuple[Small, int]:
     return config, also
+
+
+@takes(run_small, Small)
+def small(*given: Any, **named: Any) -> Any:
+    """What it was given."""
 
 
 def test_options_and_a_configuration_are_the_same() -> None:
     config = Small("a", out="b")
-    assert small("a", out="b") == small(store="a", out="b") == small(config) == small(config=config) == (config, 0)  # type: ignore[call-overload]
+    assert small("a", out="b") == small(store="a", out="b") == small(config) == small(config=config) == (config, 0)
     assert small(config, also=2) == (config, 2)
-    assert small(pathlib.Path("a"), out="b", steps=4)[0].steps == 4  # type: ignore[call-overload]
+    assert small(pathlib.Path("a"), out="b", steps=4)[0].steps == 4
 
 
 @pytest.mark.parametrize(
@@ -90,12 +103,14 @@ def test_options_and_a_configuration_are_the_same() -> None:
     [
         (("a",), {"out": "b", "step": 3}, r"tcs\.small has no option 'step'\. Did you mean steps.*\? help\(tcs\.small\) lists them\."),
         (("a",), {"also": 3, "out": "b"}, r"tcs\.small has no option 'also'\."),
-        (("a", "b"), {}, r"tcs\.small takes store by place and all other options by name; 2 are given\."),
+        (("a", "b"), {}, r"tcs\.small takes store by place and all other options by name; 2 are given: write out='b'\."),
         (("a",), {"store": "b", "out": "c"}, r"tcs\.small is given 'store' twice, by place and by name; leave one of them out\."),
-        (("a",), {}, r"tcs\.small needs out too; give them by name, or a tcs\.Small that has them\."),
+        (("a",), {}, r"tcs\.small needs out too; give it by name, or a tcs\.Small that has it\."),
         ((), {}, r"tcs\.small needs store, out too; give them by name"),
-        ((Small("a", out="b"),), {"out": "c"}, "out"),
-        ((3,), {"out": "c"}, r"config is 3; it must be a Small: write tcs\.Small\(\.\.\.\) for it\."),
+        ((Small("a", out="b"),), {"out": "c"}, r"tcs\.small takes only also beside a configuration, and is given 'out'; data"),
+        ((Small("a", out="b"), 1, 2), {}, r"tcs\.small takes only also beside a configuration, and is given 2 by place; leave"),
+        ((3,), {}, r"config is 3; it must be a Small: write tcs\.Small\(\.\.\.\) for it\."),
+        ((tcs.AuditConfig("a"),), {"out": "c"}, r"config is AuditConfig\(.*\); it must be a Small: write tcs\.Small\(\.\.\.\) for it\."),
     ],
 )  # fmt: skip
 def test_what_is_no_option_is_told_in_one_line(given: Any, named: dict[str, Any], message: str) -> None:
@@ -147,14 +162,58 @@ def test_a_wrong_option_of_each_stage_is_told() -> None:
         tcs.train("x.store", out="run", models=("resnet18",), shots="four")  # type: ignore[call-overload]
 
 
+def test_a_number_for_a_path_is_told_by_the_name_of_the_option() -> None:
+    with pytest.raises(tcs.ConfigError, match=r"^store is 3; it must be a path\.$"):
+        tcs.fit(3, out="c.safetensors")  # type: ignore[call-overload]
+    with pytest.raises(tcs.ConfigError, match=r"^also is 'b\.store', a single one; it must be a tuple, as"):
+        tcs.fit("a.store", out="c.safetensors", also="b.store")  # type: ignore[call-overload]
+
+
 def test_help_shows_options_and_the_configuration() -> None:
     text = pydoc.plain(pydoc.render_doc(tcs.fit))
-    assert "fit(store: str, *, out: str" in text
+    assert "fit(store: str | os.PathLike[str], *, out: str | os.PathLike[str], also" in text
     assert "-> tcs.coordinates.system.CoordinateSystem" in text
     assert (
-        "Takes the options above, which are those of tcs.FitConfig, or one such configuration as its only argument."
+        "Takes the options below, which are those of tcs.FitConfig, or one such configuration as its only argument."
         in text
     )
+    assert "        power (float): 0 leaves variances as they are, 1 whitens fully. Default: 0.0.\n" in text
+    assert "        components (int or None): Coordinates K; min(256, D) without it. Default: None.\n" in text
+
+
+def test_public_functions_are_written_from_configurations_and_help(stages: dict[str, Any]) -> None:
+    found = {path.name: path.read_text(encoding="utf-8") for path in stages["PLACE"].glob("*.py")}
+    assert found == stages["files"](), "python scripts/make_stages.py writes them"
+
+
+@pytest.mark.parametrize("name", decorated())
+def test_help_tells_each_option_once_with_its_type_and_words(name: str) -> None:
+    stage = getattr(tcs, name)
+    _, told = str(inspect.getdoc(stage)).split("\n\nArgs:\n")
+    entries = [" ".join(entry.split()) for entry in re.split(r"^    (?=\w)", told, flags=re.MULTILINE)[1:]]
+    lines = [re.fullmatch(r"(\w+) \((.+?)\)?\): ([^: ].*\.)", entry) for entry in entries]
+    assert None not in lines, entries[lines.index(None)]
+    shown = inspect.signature(stage).parameters
+    assert sorted(line[1] for line in lines if line) == sorted(shown)
+    for line in filter(None, lines):
+        has_default = shown[line[1]].default is not inspect.Parameter.empty
+        assert (re.search(r"\S Default: \S", line[3]) is not None) == has_default, line[0]
+    assert not re.search(r"--[a-z]|Repeatable|\[default", told), "words of the command line alone"
+
+
+@pytest.mark.parametrize("name", decorated())
+def test_type_checkers_are_told_the_names_and_defaults_of_options(name: str) -> None:
+    """The declarations that editors read, against the dataclass that takes the options when the function is called."""
+    of_config, of_options = map(inspect.signature, typing.get_overloads(getattr(tcs, name)))
+    run = inspect.signature(inspect.unwrap(getattr(tcs, name)))
+    assert list(of_config.parameters) == list(run.parameters)
+    assert of_config.return_annotation == of_options.return_annotation == run.return_annotation
+    shown = inspect.signature(getattr(tcs, name)).parameters
+    assert set(of_options.parameters) == set(shown)
+    for option, each in of_options.parameters.items():
+        assert each.kind is shown[option].kind
+        assert each.default in (shown[option].default, ...)
+        assert (each.default is ...) == (repr(shown[option].default) == "<factory>")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +221,9 @@ def test_help_shows_options_and_the_configuration() -> None:
 )
 def test_help_says_what_is_taken_beside_a_configuration_alone(name: str, beside: str) -> None:
     text = str(inspect.getdoc(getattr(tcs, name)))
-    assert f"as its first argument.\nAfter a configuration, and only there, it takes {beside} too.\n" in text
+    assert f"as its first argument. After a configuration, and only there, it takes {beside} too." in " ".join(
+        text.split()
+    )
 
 
 FUNCTIONS = [name for name in tcs.__all__ if inspect.isfunction(getattr(tcs, name))]

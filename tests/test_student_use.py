@@ -190,6 +190,9 @@ def test_an_opened_image_that_is_cut_off_is_told(folder: pathlib.Path) -> None:
     ("options", "message"),
     [
         ({"topk": 0}, r"^topk is 0; it must be 1 or more\.$"),
+        ({"topk": "3"}, r"^topk is '3'; it must be a whole number\.$"),
+        ({"workers": "a"}, r"^workers is 'a'; it must be a whole number or None\.$"),
+        ({"temperature": "x"}, r"^temperature is 'x'; it must be a number or None\.$"),
         ({"batch_size": 0}, r"^batch_size is 0; it must be 1 or more\.$"),
         ({"workers": 0}, r"^workers is 0; it must be 1 or more\.$"),
         ({"temperature": 0.0}, r"^--temperature is 0\.0; it must be above 0\.$"),

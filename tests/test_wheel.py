@@ -28,15 +28,29 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "cache", "tcs", "
 BUILD = "from setuptools import build_meta; print(build_meta.build_{0}({1!r}))"
 
 RIGHT = """\
+import pathlib
+
 import cache
 import numpy as np
 import tcs
 
+work, photos = pathlib.Path("work"), pathlib.Path("photos")
 store = tcs.extract("photos", out="a.store", teacher="resnet18", readouts=("avg",), img_size=64)
+other = tcs.extract(photos, out=work / "b.store", teacher="resnet34", readouts=["avg"], label_file=work / "labels.csv")
 print(len(cache.open(store)), store.name)
 config = tcs.ExtractConfig("photos", out="a.store", teacher="resnet18")
 again = tcs.extract(config)
-tcs.train("a.store", out="run", models=("resnet18",), lr=1e-3, shots=4)
+system = tcs.fit(store, out=work / "c.safetensors", also=[other])
+targets = tcs.fit_targets(store, work / "c.safetensors", out=work / "t.h5", also=(other, "c.store"))
+folders = tcs.train(store, out=work / "run", models=["resnet18"], targets=targets, also=[other], lr=1e-3, shots=4)
+print(tcs.forecast(store, out="run", models=("resnet18",), split_file=work / "split.txt")[0]["seconds"])
+for scored in tcs.evaluate(work / "run", other, errors=work / "errors"):
+    print(scored["top1"])
+for exported in tcs.export_students(folders[0], to="onnx", out=work / "onnx", store=store):
+    print(exported["path"])
+print(tcs.predict(folders[0], [photos, "x.jpg"], out=work / "found.csv").broken, tcs.verify(targets).problems)
+print(tcs.load_coordinates(work / "c.safetensors").components, tcs.open_targets(targets).z_NK.shape, system.dims)
+print(tcs.store_facts(store), tcs.write_report(work, out=work / "report.html"), tcs.suggest(store, n=4, out=work / "s.csv"))
 outcome = tcs.distill("photos", out="w", teacher="resnet18", models=("resnet18",), student_img_size=32)
 for row in outcome.rows:
     print(row["top1"])
@@ -50,6 +64,10 @@ WRONG = {
     "import tcs": "",
     'tcs.extract("photos", out="a.store", techer="resnet18")': 'Unexpected keyword argument "techer"',
     'tcs.train("a.store", out="run", models=("resnet18",), lr="fast")': "No overload variant",
+    'tcs.fit(3, out="c.safetensors")': "No overload variant",
+    'tcs.fit("a.store", out="c.safetensors", also="b.store")': "No overload variant",
+    'tcs.train("a.store", out="run", models="resnet18")': "No overload variant",
+    'tcs.fit(tcs.FitConfig("a.store", out="c.safetensors"), power=1.0)': "No overload variant",
     'tcs.distill("photos", out="w", teacher="t", models=("m",), shot=4)': 'Unexpected keyword argument "shot"',
     'tcs.ExtractConfig("photos", teacher="t")': 'Missing named argument "out"',
     'tcs.load_student("run").predict(3)': 'Argument 1 to "predict" of "Student" has incompatible type "int"',

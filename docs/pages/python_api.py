@@ -35,6 +35,9 @@ PAGES = {
 # tcs
 
 A function a command, in the order of the chain, and what functions return. What they take: [Configurations](configurations.md).
+
+`AnyPath` is a text or any `os.PathLike`, as `pathlib.Path`; `Several[...]` is a tuple or a list. Where `...` is a default, it is an empty
+mapping.
 """,
     "cache": """\
 # cache

@@ -20,7 +20,6 @@ from tcs.auditing.page import page_bytes
 from tcs.auditing.result import Audit, Confusion
 from tcs.auditing.space import PointSpace, directions, fit_space
 from tcs.config.audit import AuditConfig
-from tcs.config.stage import takes
 from tcs.coordinates.vectors import row_vectors
 from tcs.runtime import say
 
@@ -30,7 +29,6 @@ F32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-@takes(AuditConfig)
 def audit(config: AuditConfig) -> Audit:
     """What is wrong with the data of `config.store`, written to every `config.out`. A pure function of the stores on one machine.
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,17 +22,28 @@ from tcs.errors import ArtefactError, either
 COMMANDS = {"extract": extract.command, "train": train.command, "fit": fit.command, "targets": targets.command}
 GROUPS = {"extract": "Images and the teacher's pass", "fit": "Coordinates", "targets": "Hash bits"}
 CHAIN = "The chain"
+FLAG = re.compile(r"--[a-z][a-z0-9-]*")
 
 
 def derived_options() -> list[click.Option]:
-    """The options of all stages under their names here, in the order and the groups of the stages' own help."""
+    """The options of all stages under their names here, in the order and the groups of the stages' own help.
+
+    Those of all stages have the words of `tcs train`; in a stage's words its options are called as they are here.
+    """
     found: dict[str, click.Option] = {}
     for stage, names in option_names().items():
+        renamed = {_flag(old): _flag(new) for old, new in names.items() if old != new}
         for parameter in COMMANDS[stage].params:
             name = names.get(str(parameter.name))
-            if isinstance(parameter, click.Option) and name is not None and name not in found:
+            is_here = name is not None and name not in found and (name not in SHARED or stage == "train")
+            if isinstance(parameter, click.Option) and name is not None and is_here:
                 found[name] = _derived(parameter, stage, name)
+                found[name].help = FLAG.sub(lambda flag: renamed.get(flag[0], flag[0]), parameter.help or "")  # noqa: B023
     return list(found.values())
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _derived(option: click.Option, stage: str, name: str) -> click.Option:

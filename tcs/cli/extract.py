@@ -81,9 +81,15 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option("--teacher-checkpoint", type=click.Path(), help="Weights: .safetensors, or .pth with tensors only.")
 @click.option("--checkpoint-key", metavar="NAME", help="Dict of that file to read.  [default: found by its layout]")
 @click.option(
-    "--key-map", multiple=True, callback=parse_key_map, metavar="OLD=NEW", help="Beginnings of keys. Repeatable."
+    "--key-map",
+    multiple=True,
+    callback=parse_key_map,
+    metavar="OLD=NEW",
+    help="Beginnings of keys to change. Repeatable.",
 )
-@click.option("--teacher-kwargs", multiple=True, callback=parse_kwargs, metavar="K=V", help="For timm. Repeatable.")
+@click.option(
+    "--teacher-kwargs", multiple=True, callback=parse_kwargs, metavar="K=V", help="For timm's constructor. Repeatable."
+)
 @click.option(
     "--readout",
     "readouts",
@@ -94,7 +100,13 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option(
     "--map-size", callback=parse_size, metavar="HxW", help="Average maps to this size.  [default: as they are]"
 )
-@click.option("--project", multiple=True, callback=parse_project, metavar="READOUT=DIMS", help="As map=64. Repeatable.")
+@click.option(
+    "--project",
+    multiple=True,
+    callback=parse_project,
+    metavar="READOUT=DIMS",
+    help="Make vectors of this readout shorter, as map=64. Repeatable.",
+)
 @click.option(
     "--projection", type=click.Choice(PROJECTIONS), default="orthogonal", help="What --project projects with."
 )
@@ -108,7 +120,12 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
 @click.option("--grayscale-prob", type=float, default=0.0, help="Probability that a view is grey.")
 @click.option("--seed", type=int, default=42, help="Of projections and views.")
 @click.option("--split", help="Part of DATA to use, as train or val: a sub-folder, or a split of a named data set.")
-@click.option("--labels", type=click.Choice(LABEL_SOURCES), default="auto", help="Folder demands class folders.")
+@click.option(
+    "--labels",
+    type=click.Choice(LABEL_SOURCES),
+    default="auto",
+    help="Where classes come from; folder demands class folders.",
+)
 @click.option(
     "--label-file",
     type=click.Path(),
@@ -143,7 +160,7 @@ def parse_size(context: click.Context, option: click.Parameter, value: str | Non
     default=None,
     help="Memory layout of the teacher's pass.  [default: the faster one]",
 )
-@click.option("--rows-per-shard", type=int, default=8192)
+@click.option("--rows-per-shard", type=int, default=8192, help="Images per file of the store.")
 @click.option("-b", "--batch-size", type=int, default=64, help="Images per teacher batch.")
 @click.option("-j", "--workers", type=int, default=2, help="Decoding processes; 0 decodes in this one.")
 @click.option("--device", default="cpu", help="cpu, cuda, cuda:1 ...; under torchrun cuda is the rank's GPU.")

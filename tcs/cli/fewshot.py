@@ -19,7 +19,7 @@ from tcs.config.evaluate import ENGINES, LOCAL, FewshotConfig
 @click.option("--engine", type=click.Choice(ENGINES), default=LOCAL, show_default=True, help="What runs them.")
 @click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="Of --engine submitit, as partition=gpu; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check all that the grid needs, print plan, time and disk, and stop.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
 def command(**options: Any) -> None:
     """Run the grid shots x students x methods x seeds of RECIPE; rerun to resume.
 

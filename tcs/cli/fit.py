@@ -40,9 +40,11 @@ from tcs.config.coordinates import COORDINATE_METHODS, SELECTIONS, FitConfig
     "--ceiling-test-also",
     multiple=True,
     type=click.Path(),
-    help="Store of its images by the teacher of an --also. Repeatable.",
+    help="Store of its images by a teacher of --also. Repeatable.",
 )
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option(
+    "--seed", type=int, default=42, show_default=True, help="Of axes that are drawn or trained, and of splits."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a coordinate system made otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:

@@ -21,7 +21,12 @@ from tcs.config.inference import LatencyConfig
 @click.option("-b", "--batch-size", type=int, default=32, show_default=True, help="Images at once, for throughput.")
 @click.option("--threads", type=int, help="Of the processor.  [default: all cores]")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="How long each number is measured.")
-@click.option("--device", "devices", multiple=True, help="Repeatable.  [default: cpu, and cuda where there is one]")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    help="Where to measure.  [default: cpu, and cuda where there is one]  Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:
     """Measure how long students take for one image and for a batch, beside their parameters and multiply-adds.

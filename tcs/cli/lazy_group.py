@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tcs.cli.extra_arguments import with_remedy
 from tcs.errors import did_you_mean
 
 
@@ -50,6 +51,13 @@ class LazyGroup(click.Group):
         if args[0] not in self._table and not args[0].startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{args[0]}'.{did_you_mean(args[0], self._table)}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's group; an error of usage has its remedy in its line."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise with_remedy(error) from None
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table alone, their texts one below the other in all sections."""

@@ -17,9 +17,9 @@ from tcs.config.inference import PredictConfig
 @click.option("--out", type=click.Path(), help="Table .csv, .json or .parquet.  [default: CSV on stdout]")
 @click.option("--topk", type=int, default=5, show_default=True, help="Likeliest classes of an image.")
 @click.option("--temperature", type=float, help="Divides the logits.  [default: the one fitted in training, if any]")
-@click.option("-b", "--batch-size", type=int, default=64, show_default=True)
+@click.option("-b", "--batch-size", type=int, default=64, show_default=True, help="Images at once.")
 @click.option("-j", "--workers", type=int, help="Decoding threads.  [default: one a core]")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
 @click.option("--overwrite", is_flag=True, help="Replace the table in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.pass_context

@@ -24,18 +24,20 @@ from tcs.config.pretrain import VIEWS, PretrainConfig, SimclrConfig
 @click.option("--img-size", type=int, default=SimclrConfig.img_size, help="Pixels a side.")
 @click.option("--mean", type=float, nargs=3, metavar="R G B", default=SimclrConfig.mean, help="Of the pixels, 0 to 1.")
 @click.option("--std", type=float, nargs=3, metavar="R G B", default=SimclrConfig.std, help="Their spread.")
-@click.option("--epochs", type=int, default=SimclrConfig.epochs)
-@click.option("-b", "--batch-size", type=int, default=SimclrConfig.batch_size)
+@click.option("--epochs", type=int, default=SimclrConfig.epochs, help="Passes over DATA.")
+@click.option(
+    "-b", "--batch-size", type=int, default=SimclrConfig.batch_size, help="Images per update, each seen twice."
+)
 @click.option("--opt", default=SimclrConfig.opt, help="timm optimizer.")
-@click.option("--lr", type=float, default=SimclrConfig.lr)
-@click.option("--weight-decay", type=float, default=SimclrConfig.weight_decay)
+@click.option("--lr", type=float, default=SimclrConfig.lr, help="Learning rate at the top of the cosine schedule.")
+@click.option("--weight-decay", type=float, default=SimclrConfig.weight_decay, help="Not of biases and norms.")
 @click.option("--warmup-share", type=float, default=SimclrConfig.warmup_share, help="Of the steps.")
 @click.option("--temperature", type=float, default=SimclrConfig.temperature, help="Of the loss.")
 @click.option(
     "--projection-dims", type=int, default=SimclrConfig.projection_dims, help="Of the head that is thrown away."
 )
 @click.option("--amp", is_flag=True, help="Forward passes in bfloat16.")
-@click.option("--seed", type=int, default=SimclrConfig.seed)
+@click.option("--seed", type=int, default=SimclrConfig.seed, help="Everything random is a function of it.")
 @click.option("--device", default=PretrainConfig.device, help="cpu, cuda, cuda:1 ...")
 @click.option("-j", "--workers", type=int, default=PretrainConfig.workers, help="Processes that decode; 0: this one.")
 @click.option("--checkpoint-every", type=int, default=PretrainConfig.checkpoint_every, help="Steps.")

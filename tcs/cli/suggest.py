@@ -10,7 +10,7 @@ from tcs.config.labelling import SuggestConfig
 
 @click.command()
 @click.argument("store", type=click.Path())
-@click.option("--n", type=int, required=True, help="How many images to label next.")
+@click.option("-n", "--n", type=int, required=True, help="How many images to label next.")
 @click.option(
     "--out", required=True, type=click.Path(), help="Table key,rank,reason,class (.csv); class is yours to fill in."
 )
@@ -22,7 +22,7 @@ from tcs.config.labelling import SuggestConfig
 @click.option("--sheet", type=click.Path(), help="Also a picture (.png, .jpg) of thumbnails with rank and key.")
 @click.option("--folder", type=click.Path(), help="Also a folder with copies of the images.")
 @click.option("--data", help="The images, for a store that holds none.")
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True, help="Of the draws.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs made otherwise, with the classes filled in.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:

@@ -19,7 +19,7 @@ from tcs.config.coordinates import TargetsConfig
     metavar="OLD.h5",
     help="Instead of COORDINATES: targets of STORE before an update, to be extended to its new rows.",
 )
-@click.option("--also", multiple=True, type=click.Path(), help="A store that tcs fit had as --also. Repeatable.")
+@click.option("--also", multiple=True, type=click.Path(), help="A store that tcs fit had beside STORE. Repeatable.")
 @click.option("--bits", type=int, default=1024, show_default=True, help="Hash bits: a multiple of 8, at most 8192.")
 @click.option(
     "--sample-rows", type=int, default=65536, show_default=True, help="Rows that the thresholds are medians of."

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from tcs.config.plain import require_file_name, take_plain
+from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import require, require_choice
 
 KINDS = ("label-error", "duplicate", "near-duplicate", "leak", "conflict", "outlier")
@@ -20,9 +20,9 @@ class AuditConfig:
     coordinates, from which two images count as near copies. `out` takes a table (.csv), a page (.html) or both.
     """
 
-    store: str = dataclasses.field(kw_only=False)
-    test: tuple[str, ...] = ()
-    out: tuple[str, ...] = ()
+    store: PathText = dataclasses.field(kw_only=False)
+    test: tuple[PathText, ...] = ()
+    out: tuple[PathText, ...] = ()
     readout: str | None = None
     near: float = NEAR_COSINE
     top: int = 20

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tcs.config.plain import require_file_name, take_plain
+from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import refuse_idle, require, require_choice
 
 SELECTIONS = ("ridge", "pool")  # by the labelled rows of the split, or by their labels spread over all rows
@@ -14,20 +14,20 @@ class FitConfig:
     """`tcs fit`: a coordinate system from a store, and from those of other teachers of the same images (`also`) side by side.
     `components` None means min(256, D)."""
 
-    store: str = dataclasses.field(kw_only=False)
-    out: str
-    also: tuple[str, ...] = ()
+    store: PathText = dataclasses.field(kw_only=False)
+    out: PathText
+    also: tuple[PathText, ...] = ()
     method: str = "pca"
     components: int | None = None
     power: float = 0.0
     readout: str | None = None
     shots: int | None = None
     split_seed: int | None = None
-    split_file: str | None = None
+    split_file: PathText | None = None
     selection: str = "ridge"
     ceiling_shots: tuple[int, ...] = (4, 16)
-    ceiling_test: str | None = None
-    ceiling_test_also: tuple[str, ...] = ()
+    ceiling_test: PathText | None = None
+    ceiling_test_also: tuple[PathText, ...] = ()
     seed: int = 42
     overwrite: bool = False
 
@@ -71,11 +71,11 @@ class TargetsConfig:
     `from_targets` in place of `coordinates`: targets of the store before an update, which are extended to its new rows.
     """
 
-    store: str = dataclasses.field(kw_only=False)
-    out: str
-    coordinates: str | None = dataclasses.field(default=None, kw_only=False)
-    from_targets: str | None = None
-    also: tuple[str, ...] = ()
+    store: PathText = dataclasses.field(kw_only=False)
+    out: PathText
+    coordinates: PathText | None = dataclasses.field(default=None, kw_only=False)
+    from_targets: PathText | None = None
+    also: tuple[PathText, ...] = ()
     bits: int = 1024
     sample_rows: int = 65536
     seed: int = 42
@@ -85,7 +85,11 @@ class TargetsConfig:
         take_plain(self)
         require_file_name(self.out, "--out")
         require(
-            (self.coordinates is None) != (self.from_targets is None),
+            self.coordinates is not None or self.from_targets is not None,
+            "there are no coordinates; name the file that tcs fit made, or targets to be extended with --from.",
+        )
+        require(
+            self.coordinates is None or self.from_targets is None,
             "coordinates that tcs fit made and --from, targets to be extended, exclude each other; give one of them.",
         )
         refuse_idle(

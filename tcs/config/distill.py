@@ -13,7 +13,7 @@ from typing import Any, Self
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.export import ENDINGS, MAX_DROP_POINTS
 from tcs.config.extract import ExtractConfig
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, plain_value, take_plain
 from tcs.config.train import TrainConfig, option_defaults
 from tcs.errors import did_you_mean, refuse_idle, require
 
@@ -72,17 +72,17 @@ class DistillConfig:
     of `tcs export`, for the `exports` that have them.
     """
 
-    out: str
+    out: PathText
     extract: ExtractConfig
     train: TrainConfig
     fit: FitConfig
     targets: TargetsConfig
-    test: str | None = None
+    test: PathText | None = None
     test_split: str | None = None
     val_split: float | None = None
     exports: tuple[str, ...] = ()
     with_preprocess: bool = False
-    int8: str | None = None
+    int8: PathText | None = None
     max_drop: float = MAX_DROP_POINTS
     compare_labels: bool = False
     overwrite: bool = False
@@ -105,7 +105,8 @@ class DistillConfig:
             stage: {field: options[name] for field, name in fields.items() if name in options}
             for stage, fields in names.items()
         }
-        out, overwrite = pathlib.Path(options["out"]), bool(options.get("overwrite", False))
+        out = pathlib.Path(plain_value("out", options["out"], PathText))
+        overwrite = bool(options.get("overwrite", False))
         images = given["extract"].get("images")
         places = Places(out)
         store, coordinates = str(places.train_store), str(places.coordinates)

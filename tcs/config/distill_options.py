@@ -5,21 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.config.distill import DistillConfig
+from tcs.config.plain import PathText
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillOptions:
     """All options of `tcs distill` side by side, as the command line has them and `tcs.distill(...)` takes them."""
 
-    data: str = dataclasses.field(kw_only=False)
-    out: str
+    data: PathText = dataclasses.field(kw_only=False)
+    out: PathText
     models: tuple[str, ...]
-    test: str | None = None
+    test: PathText | None = None
     test_split: str | None = None
     val_split: float | None = None
     exports: tuple[str, ...] = ()
     with_preprocess: bool = False
-    int8: str | None = None
+    int8: PathText | None = None
     max_drop: float = 1.0
     compare_labels: bool = False
     overwrite: bool = False
@@ -29,7 +30,7 @@ class DistillOptions:
     project: Mapping[str, int] = dataclasses.field(default_factory=dict)
     projection: str = "orthogonal"
     projection_images: int = 512
-    projection_from: str | None = None
+    projection_from: PathText | None = None
     views: int | None = None
     view_scale: tuple[float, float] = (0.2, 1.0)
     view_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
@@ -39,16 +40,16 @@ class DistillOptions:
     seed: int = 42
     split: str | None = None
     labels: str = "auto"
-    data_dir: str | None = None
+    data_dir: PathText | None = None
     dataset_download: bool = False
     input_key: str | None = None
     target_key: str | None = None
-    class_map: str | None = None
-    unlabelled_data: tuple[str, ...] = ()
+    class_map: PathText | None = None
+    unlabelled_data: tuple[PathText, ...] = ()
     teacher: str = ""
-    teacher_card: str | None = None
-    label_file: str | None = None
-    teacher_checkpoint: str | None = None
+    teacher_card: PathText | None = None
+    label_file: PathText | None = None
+    teacher_checkpoint: PathText | None = None
     checkpoint_key: str | None = None
     key_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     teacher_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -119,7 +120,7 @@ class DistillOptions:
     class_prior: tuple[str, ...] = ()
     pool_teachers: str = "joined"
     pool_temperature: float = 1.0
-    also: tuple[str, ...] = ()
+    also: tuple[PathText, ...] = ()
     student_readout: str | None = None
     method: str | None = None
     head: str | None = None
@@ -127,11 +128,11 @@ class DistillOptions:
     mimic_view: str = "same"
     shots: int | None = None
     split_seed: int | None = None
-    split_file: str | None = None
-    selection: str | None = None
+    split_file: PathText | None = None
+    selection: PathText | None = None
     keep: int | None = None
     unlabelled: str = "all"
-    exclude: str | None = None
+    exclude: PathText | None = None
     exclude_kind: tuple[str, ...] = ()
     exclude_top: int | None = None
     steps: int | None = None
@@ -141,7 +142,7 @@ class DistillOptions:
     student_img_size: int | None = None
     warmup_phase_share: float = 0.1
     pretrained: bool = False
-    student_checkpoint: str | None = None
+    student_checkpoint: PathText | None = None
     student_workers: int | None = None
     resident_share: float = 0.25
     held_out: int | None = None
@@ -149,14 +150,14 @@ class DistillOptions:
     log_interval: int | None = None
     tensorboard: bool = False
     checkpoint_every: int = 200
-    fit_also: tuple[str, ...] = ()
+    fit_also: tuple[PathText, ...] = ()
     fit_method: str = "pca"
     components: int | None = None
     power: float = 0.0
     fit_selection: str = "ridge"
     ceiling_shots: tuple[int, ...] = (4, 16)
-    ceiling_test_also: tuple[str, ...] = ()
-    targets_also: tuple[str, ...] = ()
+    ceiling_test_also: tuple[PathText, ...] = ()
+    targets_also: tuple[PathText, ...] = ()
     bits: int = 1024
     sample_rows: int = 65536
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tcs.config.inference import require_temperature
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, take_plain
 from tcs.errors import listed, refuse_idle, require, require_choice
 
 # Of `tcs probe`.
@@ -26,22 +26,22 @@ class EvalConfig:
     `temperature` None is the one fitted in training, if there is one.
     """
 
-    run: str = dataclasses.field(kw_only=False)
-    store: str = dataclasses.field(kw_only=False)
-    probe: str | None = None
+    run: PathText = dataclasses.field(kw_only=False)
+    store: PathText = dataclasses.field(kw_only=False)
+    probe: PathText | None = None
     models: tuple[str, ...] = ()
-    data: str | None = None  # the images, for a store that holds none
+    data: PathText | None = None  # the images, for a store that holds none
     labels: str = "auto"
     split: str | None = None
-    data_dir: str | None = None
+    data_dir: PathText | None = None
     input_key: str | None = None
     target_key: str | None = None
     temperature: float | None = None
     batch_size: int = 256
     workers: int | None = None
     device: str = "cpu"
-    out: str | None = None  # a .csv, one row a student
-    errors: str | None = None  # a folder of contact sheets
+    out: PathText | None = None  # a .csv, one row a student
+    errors: PathText | None = None  # a folder of contact sheets
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -67,8 +67,8 @@ class FewshotConfig:
     its jobs, as partition=gpu.
     """
 
-    recipe: str = dataclasses.field(kw_only=False)
-    out: str
+    recipe: PathText = dataclasses.field(kw_only=False)
+    out: PathText
     cells: str | None = None
     jobs: int = 1
     engine: str = LOCAL
@@ -104,8 +104,8 @@ class ProbeConfig:
     as well, unless `split_seed` fixes it.
     """
 
-    store: str = dataclasses.field(kw_only=False)
-    test: str
+    store: PathText = dataclasses.field(kw_only=False)
+    test: PathText
     readout: str | None = None
     projections: tuple[str, ...] = PROJECTIONS
     dims: tuple[int, ...] = ()
@@ -113,11 +113,11 @@ class ProbeConfig:
     head: str = "ridge"
     shots: int | None = None
     split_seed: int | None = None
-    split_file: str | None = None
+    split_file: PathText | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     copies: int = 200
     device: str = "cpu"
-    out: str | None = None
+    out: PathText | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:

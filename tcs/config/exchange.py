@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, take_plain
 from tcs.errors import require, require_choice
 
 DTYPES = ("float16", "float32")
@@ -19,15 +19,15 @@ class ImportConfig:
     its feature columns, or the one readout of an .npy `source`.
     """
 
-    out: str
-    source: str | None = dataclasses.field(default=None, kw_only=False)
-    features: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    out: PathText
+    source: PathText | None = dataclasses.field(default=None, kw_only=False)
+    features: Mapping[str, PathText] = dataclasses.field(default_factory=dict)
     readouts: tuple[str, ...] = ()
-    keys: str | None = None
-    labels: str | None = None
-    classes: str | None = None
-    hashes: str | None = None
-    images_dir: str | None = None
+    keys: PathText | None = None
+    labels: PathText | None = None
+    classes: PathText | None = None
+    hashes: PathText | None = None
+    images_dir: PathText | None = None
     key_column: str = "key"
     label_column: str = "label"
     image_column: str = "image"

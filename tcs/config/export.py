@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, take_plain
 from tcs.errors import refuse_idle, require, require_choice
 
 FOLDERS = ("timm", "hf")
@@ -20,15 +20,15 @@ class ExportConfig:
     holds none, `test` a store to score for the card, `int8` images to calibrate with.
     """
 
-    run: str = dataclasses.field(kw_only=False)
+    run: PathText = dataclasses.field(kw_only=False)
     to: str
-    out: str
+    out: PathText
     models: tuple[str, ...] = ()
-    store: str | None = None
-    data: str | None = None
-    test: str | None = None
+    store: PathText | None = None
+    data: PathText | None = None
+    test: PathText | None = None
     with_preprocess: bool = False
-    int8: str | None = None
+    int8: PathText | None = None
     max_drop: float = MAX_DROP_POINTS  # points of top-1, or of agreement
     overwrite: bool = False
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcs.config.pixels import FIRST, NEWEST, VERSIONS, PixelRules, hex_colour
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, take_plain
 from tcs.errors import option_name, refuse_idle, require, require_choice
 
 DEFAULT_READOUTS = ("avg",)
@@ -42,7 +42,7 @@ class FeatureConfig:
     project: Mapping[str, int] = dataclasses.field(default_factory=dict)
     projection: str = "orthogonal"
     projection_images: int = 512
-    projection_from: str | None = None
+    projection_from: PathText | None = None
     views: int | None = None
     view_scale: tuple[float, float] = (0.2, 1.0)
     view_ratio: tuple[float, float] = (0.75, 4 / 3)
@@ -106,15 +106,15 @@ class DataConfig:
     `unlabelled_data` are more folders, .tar files or tables, of which no label is read.
     """
 
-    data: str = dataclasses.field(kw_only=False)
+    data: PathText = dataclasses.field(kw_only=False)
     split: str | None = None
     labels: str = "auto"
-    data_dir: str | None = None
+    data_dir: PathText | None = None
     dataset_download: bool = False
     input_key: str | None = None
     target_key: str | None = None
-    class_map: str | None = None
-    unlabelled_data: tuple[str, ...] = ()
+    class_map: PathText | None = None
+    unlabelled_data: tuple[PathText, ...] = ()
 
     def __post_init__(self) -> None:
         take_plain(self)
@@ -136,11 +136,11 @@ class ExtractConfig(DataConfig, FeatureConfig):
     layout that a store was begun in, else the one that was measured to be the faster for the architecture.
     """
 
-    out: str
+    out: PathText
     teacher: str = ""
-    teacher_card: str | None = None
-    label_file: str | None = None
-    teacher_checkpoint: str | None = None
+    teacher_card: PathText | None = None
+    label_file: PathText | None = None
+    teacher_checkpoint: PathText | None = None
     checkpoint_key: str | None = None
     key_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     teacher_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -242,10 +242,10 @@ def _is_image_policy(value: str | None) -> bool:
 class RepairConfig:
     """`tcs cache repair`: the bad shards of a store extracted again. None means: as the store records it."""
 
-    store: str = dataclasses.field(kw_only=False)
-    data: str | None = None
+    store: PathText = dataclasses.field(kw_only=False)
+    data: PathText | None = None
     teacher: str | None = None  # asked for where the recorded one is Python code
-    teacher_checkpoint: str | None = None
+    teacher_checkpoint: PathText | None = None
     device: str | None = None
     workers: int | None = None
 

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from tcs.config.plain import require_file_name, take_plain
+from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import either, require
 
 TABLES = (".csv", ".json", ".parquet")
@@ -13,10 +13,10 @@ TABLES = (".csv", ".json", ".parquet")
 class PredictConfig:
     """`tcs predict`: the classes of images, by one student. `temperature` None: the one fitted in training, if there is one."""
 
-    model: str = dataclasses.field(kw_only=False)
-    paths: tuple[str, ...] = dataclasses.field(kw_only=False)
+    model: PathText = dataclasses.field(kw_only=False)
+    paths: tuple[PathText, ...] = dataclasses.field(kw_only=False)
     student: str | None = None  # which of several that `model` holds
-    out: str | None = None
+    out: PathText | None = None
     topk: int = 5
     temperature: float | None = None
     batch_size: int = 64
@@ -49,7 +49,7 @@ class LatencyConfig:
     `seconds` is how long each number is measured. Without `devices` the CPU, and the GPU where there is one.
     """
 
-    models: tuple[str, ...] = dataclasses.field(kw_only=False)
+    models: tuple[PathText, ...] = dataclasses.field(kw_only=False)
     against: tuple[str, ...] = ()
     batch_size: int = 32
     threads: int | None = None

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from tcs.config.plain import require_file_name, take_plain
+from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import require
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -14,9 +14,9 @@ class LabelConfig:
     """`tcs cache label`: labels for images of a closed store, from a split file or a table as `tcs suggest` writes it. Images that
     `remove_file` names lose theirs: keys or paths, one a line, or a table with such a column."""
 
-    store: str = dataclasses.field(kw_only=False)
-    label_file: str | None = None
-    remove_file: str | None = None
+    store: PathText = dataclasses.field(kw_only=False)
+    label_file: PathText | None = None
+    remove_file: PathText | None = None
 
     def __post_init__(self) -> None:
         take_plain(self)
@@ -35,15 +35,15 @@ class SuggestConfig:
     a store that holds none.
     """
 
-    store: str = dataclasses.field(kw_only=False)
+    store: PathText = dataclasses.field(kw_only=False)
     n: int
-    out: str
-    labelled: str | None = None
+    out: PathText
+    labelled: PathText | None = None
     readout: str | None = None
-    sheet: str | None = None
-    folder: str | None = None
-    also: tuple[str, ...] = ()
-    data: str | None = None
+    sheet: PathText | None = None
+    folder: PathText | None = None
+    also: tuple[PathText, ...] = ()
+    data: PathText | None = None
     seed: int = 42
     overwrite: bool = False
 

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from tcs.config.plain import require_file_name, take_plain
+from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import require, require_choice
 
 MAPS = ("tsne", "pca")
@@ -18,12 +18,12 @@ class LookConfig:
     images of a store that holds none. `map` `tsne` draws a t-SNE map beside the principal one.
     """
 
-    store: str = dataclasses.field(kw_only=False)
-    out: str = "look.html"
-    coordinates: str | None = None
-    targets: str | None = None
+    store: PathText = dataclasses.field(kw_only=False)
+    out: PathText = "look.html"
+    coordinates: PathText | None = None
+    targets: PathText | None = None
     readout: str | None = None
-    data: str | None = None
+    data: PathText | None = None
     map: str = "tsne"
     seed: int = 42
     overwrite: bool = False

@@ -1,17 +1,43 @@
 """What Python code gives a configuration and a command line cannot: values of other types, paths as objects, one for several."""
 
 import dataclasses
+import functools
 import numbers
+import operator
 import os
+import pathlib
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, TypeAlias, TypeVar, get_args, get_origin
 
 from tcs.errors import either, require
 
+AnyPath: TypeAlias = str | os.PathLike[str]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Several(Protocol[T_co]):
+    """Values in an order, as a tuple or a list: what type checkers are told of options that are recorded as tuples.
+
+    A text, which is a sequence of its letters, is none: it asks of `in` that a text is sought.
+    """
+
+    def __contains__(self, value: object, /) -> bool: ...
+    def __getitem__(self, index: SupportsIndex, /) -> T_co: ...
+    def __iter__(self) -> Iterator[T_co]: ...
+    def __len__(self) -> int: ...
+
+
+# Annotation of a field that is given as any path, and is a text from then on: in every artefact, and to whoever reads it. Type checkers
+# know one type for both; the public functions in tcs.stages are declared to take any path.
+if TYPE_CHECKING:
+    PathText: TypeAlias = str
+else:
+    PathText = AnyPath
+
 SEPARATORS = os.sep + (os.altsep or "")
 MOST_SHOWN = 200  # characters of a value in a message
-NOUNS = {str: "text", int: "whole number", float: "number", Any: "value"}
+NOUNS: Mapping[Any, str] = {AnyPath: "path", str: "text", int: "whole number", float: "number", Any: "value"}
 
 
 def take_plain(config: Any) -> None:
@@ -22,18 +48,36 @@ def take_plain(config: Any) -> None:
     would be taken for them).
     """
     for field in dataclasses.fields(config):
-        kind, value = field.type, _plain(getattr(config, field.name))
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-            value = tuple(_plain(item) for item in value)
-        shown = _shown(value)
-        require(
-            _fits(value, kind) or not _fits((value,), kind),
-            f"{field.name} is {shown}, a single one; it must be a tuple, as ({shown},).",
-        )
-        require(
-            _fits(value, kind), f"{field.name} is {shown}; it must be {either([_words(one) for one in _kinds(kind)])}."
-        )
-        object.__setattr__(config, field.name, value)
+        object.__setattr__(config, field.name, plain_value(field.name, getattr(config, field.name), field.type))
+
+
+def plain_value(name: str, value: Any, kind: Any) -> Any:
+    """`value`, of the option `name`, as `take_plain` puts it into a field of the annotation `kind`; ConfigError where it does not fit."""
+    is_kept, value = recorded(kind), _plain(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        value = tuple(_plain(item) for item in value)
+    shown = _shown(value)
+    require(
+        _fits(value, is_kept) or not _fits((value,), is_kept),
+        f"{name} is {shown}, a single one; it must be a tuple, as ({shown},).",
+    )
+    kinds = kinds_of(kind)
+    remedy = ": its .path" if AnyPath in kinds and hasattr(value, "path") else ""
+    require(_fits(value, is_kept), f"{name} is {shown}; it must be {either([_words(one) for one in kinds])}{remedy}.")
+    return value
+
+
+def given_path(name: str, value: Any) -> pathlib.Path:
+    """A path that a function is given as `name`; ConfigError for what is none."""
+    return pathlib.Path(plain_value(name, value, AnyPath))
+
+
+def recorded(kind: Any) -> Any:
+    """The annotation `kind` as its values are recorded: paths as texts."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return functools.reduce(operator.or_, [recorded(one) for one in inner if get_origin(one) is not os.PathLike])
+    return origin[tuple(map(recorded, inner))] if origin in (tuple, Mapping) else kind
 
 
 def require_config(given: object, kind: type) -> None:
@@ -71,9 +115,13 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, numbers.Real) and not isinstance(value, float) else value
 
 
-def _kinds(kind: Any) -> tuple[Any, ...]:
-    """The kinds of a union, or the one that `kind` is."""
-    return get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+def kinds_of(kind: Any) -> tuple[Any, ...]:
+    """The kinds of a union, or the one that `kind` is; any path is one kind."""
+    if not isinstance(kind, types.UnionType):
+        return (kind,)
+    inner = get_args(kind)
+    others = tuple(one for one in inner if one not in get_args(AnyPath))
+    return (AnyPath, *others) if len(inner) - len(others) == len(get_args(AnyPath)) else inner
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -93,7 +141,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _words(kind: Any) -> str:
-    """How a message calls what fits `kind`, which is no union."""
+    """How a message calls what fits `kind`, which is one of `kinds_of`."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple:
         return f"a tuple of {'' if inner[-1] is ... else f'{len(inner)} '}{NOUNS[inner[0]]}s"
@@ -101,5 +149,5 @@ def _words(kind: Any) -> str:
         return f"a mapping of {NOUNS[inner[0]]}s to {NOUNS[inner[1]]}s"
     if kind in (bool, types.NoneType):
         return "True or False" if kind is bool else "None"
-    name = NOUNS.get(kind, kind.__name__)
+    name = NOUNS.get(kind) or kind.__name__
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tcs.config.plain import require_file_name, take_plain
+from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import require, require_choice
 
 VIEWS = (
@@ -68,9 +68,9 @@ class PretrainConfig(SimclrConfig):
     (.safetensors); the card lies beside it, under the same name with .json.
     """
 
-    data: str = dataclasses.field(kw_only=False)
-    out: str
-    test: str | None = None
+    data: PathText = dataclasses.field(kw_only=False)
+    out: PathText
+    test: PathText | None = None
     device: str = "cpu"
     workers: int = 1
     checkpoint_every: int = 200

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, take_plain
 from tcs.errors import listed, require
 
 
@@ -14,13 +14,13 @@ class CompareConfig:
     `readouts` names one for all teachers, or one for each. A split of each of `shots` is drawn by every seed, the same for all teachers.
     """
 
-    stores: tuple[str, ...] = dataclasses.field(kw_only=False)
-    tests: tuple[str, ...]
+    stores: tuple[PathText, ...] = dataclasses.field(kw_only=False)
+    tests: tuple[PathText, ...]
     readouts: tuple[str, ...] = ()
     shots: tuple[int, ...] = (1, 4)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     device: str = "cpu"
-    out: str | None = None
+    out: PathText | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -7,10 +7,10 @@ from typing import Any, Self
 from tcs.config.audit import DEFAULT_KINDS, ExclusionConfig
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
-from tcs.config.plain import take_plain
+from tcs.config.plain import PathText, take_plain
 from tcs.config.pool import JOINED, PoolConfig
 from tcs.config.unlabelled import parse_pool
-from tcs.errors import option_name, require, require_choice
+from tcs.errors import did_you_mean, option_name, require, require_choice
 
 HEADS = ("linear", "tcs", "none")
 MIMIC_VIEWS = ("same", "clean")
@@ -63,12 +63,12 @@ LATER = (
 class RunFields:
     """The options of `tcs train` that belong to none of its parts."""
 
-    store: str = dataclasses.field(kw_only=False)
-    out: str
+    store: PathText = dataclasses.field(kw_only=False)
+    out: PathText
     models: tuple[str, ...]
-    also: tuple[str, ...] = ()  # stores of other teachers, of the same images
-    targets: str | None = None
-    data: str | None = None  # the images, for a store that holds none
+    also: tuple[PathText, ...] = ()  # stores of other teachers, of the same images
+    targets: PathText | None = None
+    data: PathText | None = None  # the images, for a store that holds none
     readout: str | None = None
     method: str | None = None
     head: str | None = None
@@ -76,11 +76,11 @@ class RunFields:
     mimic_view: str = "same"
     shots: int | None = None
     split_seed: int | None = None
-    split_file: str | None = None
-    selection: str | None = None
+    split_file: PathText | None = None
+    selection: PathText | None = None
     keep: int | None = None
     unlabelled: str = "all"
-    exclude: str | None = None  # a table of tcs audit: images that it names are left out of all that the run reads
+    exclude: PathText | None = None  # a table of tcs audit: images that it names are left out of all that the run reads
     exclude_kind: tuple[str, ...] = ()  # () means DEFAULT_KINDS
     exclude_top: int | None = None
     steps: int | None = None
@@ -90,7 +90,7 @@ class RunFields:
     img_size: int | None = None
     warmup_phase_share: float = 0.1
     pretrained: bool = False
-    student_checkpoint: str | None = None  # a local file of weights that the student starts from
+    student_checkpoint: PathText | None = None  # a local file of weights that the student starts from
     seed: int = 42
     device: str = "cpu"
     workers: int | None = None
@@ -120,7 +120,10 @@ class TrainConfig(RunFields):
         A list stands for a tuple, which YAML and JSON do not have. ConfigError for values that make no sense, TypeError for
         a name that is no option: whoever takes names from a user checks them against `option_defaults`.
         """
-        given = dict(options)
+        given, known = dict(options), option_defaults()
+        unknown = next((name for name in given if name not in known), None)
+        if unknown is not None:
+            raise TypeError(f"tcs.TrainConfig has no option '{unknown}'.{did_you_mean(str(unknown), known)}")
         for part, kind in PARTS.items():
             own = [field.name for field in dataclasses.fields(kind) if field.name in given]
             given[part] = kind(**{name: given.pop(name) for name in own})

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tcs.config.extract import RepairConfig
+from tcs.config.plain import PathText
 from tcs.errors import require
 
 
@@ -14,13 +15,13 @@ class UpdateConfig(RepairConfig):
     whose images the data set has no more, `keep_labels` the labels that the store was given, without a look at the label file.
     """
 
-    data: str | None = dataclasses.field(default=None, kw_only=False)
-    out: str | None = None
+    data: PathText | None = dataclasses.field(default=None, kw_only=False)
+    out: PathText | None = None
     split: str | None = None
-    data_dir: str | None = None
-    class_map: str | None = None
-    label_file: str | None = None
-    unlabelled_data: tuple[str, ...] | None = None
+    data_dir: PathText | None = None
+    class_map: PathText | None = None
+    label_file: PathText | None = None
+    unlabelled_data: tuple[PathText, ...] | None = None
     max_bad: int | None = None
     keep_gone: bool = False
     keep_labels: bool = False

@@ -11,7 +11,6 @@ import cache
 from tcs.artefact import is_finished, made_once, teacher_identity_of, tell_other_rules
 from tcs.config.coordinates import FitConfig
 from tcs.config.extract import as_json
-from tcs.config.stage import takes
 from tcs.coordinates.axes import block_weights, weighed
 from tcs.coordinates.build import build_coordinates
 from tcs.coordinates.ceiling import LabelledFeatures, ceiling_curve, possible_shots
@@ -39,7 +38,6 @@ LABELS = "labels"
 LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 
 
-@takes(FitConfig)
 def fit(config: FitConfig) -> CoordinateSystem:
     """Fit, measure, write `config.out`, and return what was written.
 

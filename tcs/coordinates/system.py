@@ -24,6 +24,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from cache import atomic_write_bytes, digest_of_bytes, digest_of_json
+from tcs.config.plain import AnyPath, given_path, plain_value
 from tcs.coordinates.axes import axis_scales
 from tcs.coordinates.selection import Selection
 from tcs.errors import ArtefactError, ConfigError, DataError
@@ -142,9 +143,10 @@ class CoordinateSystem:
 
     def transform(self, features_ND: NDArray[np.floating]) -> F32:
         """Coordinates z (N, K), float32, of float16 or float32 features (N, D); DataError for another width."""
-        if features_ND.ndim != 2 or features_ND.shape[1] != self.dims:
+        shape = getattr(features_ND, "shape", type(features_ND).__name__)
+        if not isinstance(features_ND, np.ndarray) or features_ND.ndim != 2 or features_ND.shape[1] != self.dims:
             raise DataError(
-                f"features of shape {features_ND.shape} do not fit a coordinate system of {self.dims} dims."
+                f"features of shape {shape} do not fit a coordinate system of {self.dims} dims; give (N, {self.dims})."
             )
         centred_ND: F32 = features_ND.astype(np.float32) - self.origin_D
         z_NK: F32 = (centred_ND @ self.basis_DK) * self.scales_K
@@ -186,11 +188,12 @@ def save_coordinates(
     atomic_write_bytes(pathlib.Path(path), safetensors.numpy.save(system.arrays(), metadata))
 
 
-def load_coordinates(path: str | pathlib.Path) -> CoordinateSystem:
+def load_coordinates(path: AnyPath) -> CoordinateSystem:
     """The coordinate system in a file of `tcs fit`.
 
     ArtefactError for anything else, another version, or damaged content.
     """
+    path = given_path("path", path)
     try:
         require_ordinary(path)
         with safetensors.safe_open(str(path), framework="numpy") as file:
@@ -242,5 +245,6 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], place: str) -> None:
 
 
 def _check_components(components: int, available: int) -> None:
+    plain_value("components", components, int)
     if not 1 <= components <= available:
         raise ConfigError(f"--components is {components}, and there are {available} axes; use 1 to {available}.")

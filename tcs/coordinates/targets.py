@@ -22,7 +22,7 @@ import cache
 from tcs.artefact import is_finished, made_once
 from tcs.config.coordinates import TargetsConfig
 from tcs.config.extract import as_json
-from tcs.config.stage import takes
+from tcs.config.plain import AnyPath, given_path
 from tcs.coordinates.extension import extended, rows_before
 from tcs.coordinates.hash_bits import ENCODE_ROWS, HashBits, hash_coordinates
 from tcs.coordinates.lineage import grown_since
@@ -104,7 +104,6 @@ class Targets:
         return rows_n if self.only_n is None else self.only_n[rows_n]
 
 
-@takes(TargetsConfig)
 def fit_targets(config: TargetsConfig) -> pathlib.Path:
     """Hash every row of a store (every view of it), write `config.out`, and return its path.
 
@@ -241,11 +240,12 @@ def _arrays(targets: Targets) -> dict[str, NDArray[Any]]:
     }
 
 
-def open_targets(path: str | pathlib.Path, store_identity: str | None = None) -> Targets:
+def open_targets(path: AnyPath, store_identity: str | None = None) -> Targets:
     """The targets in a file of `tcs targets`, read without faiss.
 
     ArtefactError where it is missing, foreign, damaged, or not of `store_identity`.
     """
+    path = given_path("path", path)
     try:
         require_ordinary(path)
         with h5py.File(path, "r") as file:

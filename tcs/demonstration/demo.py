@@ -10,7 +10,7 @@ import cache
 from tcs.config.coordinates import FitConfig, TargetsConfig
 from tcs.config.evaluate import FewshotConfig
 from tcs.config.extract import ExtractConfig
-from tcs.config.plain import with_tuples
+from tcs.config.plain import AnyPath, given_path, plain_value, with_tuples
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.demonstration.digits import write_digits
@@ -44,12 +44,12 @@ note: The teacher was pretrained on the training images of this data set, withou
 """
 
 
-def demo(folder: str | pathlib.Path, steps: int = 60) -> str:
+def demo(folder: AnyPath, steps: int = 60) -> str:
     """Run every stage into `folder` (resumed where it was left) and return the table with directions.
 
     Raises ArtefactError for a folder that holds anything the demo did not make.
     """
-    started, root = time.perf_counter(), pathlib.Path(folder)
+    started, root, steps = time.perf_counter(), given_path("folder", folder), plain_value("steps", steps, int)
     _claim(root)
     images = write_digits(root / "digits")
     for part in ("train", "test"):

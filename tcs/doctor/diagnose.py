@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Callable, Iterable
 
+from tcs.config.plain import AnyPath, given_path
 from tcs.doctor.finding import ERROR, WARNING, Finding
 from tcs.doctor.folder import check_disk, check_locking, check_names
 from tcs.doctor.libraries import check_decoder, check_faiss, check_hdf5, check_timm
@@ -13,12 +14,12 @@ from tcs.errors import ConfigError
 Check = Callable[[], Finding | Iterable[Finding]]
 
 
-def diagnose(folder: str = ".", network: bool = False) -> list[Finding]:
+def diagnose(folder: AnyPath = ".", network: bool = False) -> list[Finding]:
     """What `tcs doctor` finds: Python, packages, torch, faiss, timm, the decoder, memory, and the `folder` that stores shall go to.
 
     Nothing is asked of the network without `network`. ConfigError where `folder` is none that can be written to.
     """
-    place = pathlib.Path(folder)
+    place = given_path("folder", folder)
     _require_writable(place)
     checks: dict[str, Check] = {
         "python": check_python,

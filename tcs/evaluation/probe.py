@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 import cache
 from tcs.config.evaluate import COMPRESSIONS, TRANSDUCTIVE, ProbeConfig
-from tcs.config.stage import takes
 from tcs.coordinates.axes import jl_projection, principal_axes, random_axes
 from tcs.coordinates.moments import streaming_moments
 from tcs.coordinates.selection import rank_from_gram
@@ -85,11 +84,11 @@ def measure_compression(config: ProbeConfig) -> Compression:
     return Compression(rows=rows, recipe=recipe, environment=facts)
 
 
-@takes(ProbeConfig)
 def probe(config: ProbeConfig) -> Compression:
-    """Fit heads on the features of `config.store`, whole and compressed, and score them on those of `config.test`: a `Compression`.
+    """Fit heads on the features of `config.store`, whole and compressed, and score them on those of `config.test`.
 
-    Its `rows` are mappings, one a projection, number of coordinates and seed (`top1` in percent), its `recipe` says what they are of.
+    Returns a `Compression`: its `rows` are mappings, one a projection, number of coordinates and seed (`top1` in percent), its
+    `recipe` says what they are of.
     Tables and a figure are written into `config.out` where that is named; the results of the same options there are read instead.
 
     Raises ArtefactError where `config.out` holds something else or the stores are not of one teacher, DataError for stores

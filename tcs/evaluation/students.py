@@ -18,7 +18,6 @@ import cache
 from tcs.artefact import tell_other_rules
 from tcs.config.evaluate import EvalConfig
 from tcs.config.pixels import other_rules, student_rules_in
-from tcs.config.stage import takes
 from tcs.errors import ConfigError, DataError
 from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
 from tcs.evaluation.judged import Judged
@@ -42,7 +41,6 @@ from tcs.students.backbone import pre_logits
 TURN_BYTES = 256 << 20  # of decoded images
 
 
-@takes(EvalConfig)
 def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     """One row of metrics per student (percent, 4 decimals): those of `tcs.evaluation.scores.score`, with `seen` images counted by
     content hash (None where only the student's run could tell) and `broken` ones left out.

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcs.config.stage import takes
 from tcs.config.teachers import CompareConfig
 from tcs.coordinates.axes import effective_rank, principal_axes
 from tcs.coordinates.from_store import COMPONENTS
@@ -59,10 +58,10 @@ class _Measured:
     norm: float
 
 
-@takes(CompareConfig)
 def compare_teachers(config: CompareConfig) -> TeacherComparison:
-    """Compare the teachers of `config.stores`, and write table, rows and figure into `config.out` where that is named; the results of
-    the same options there are read instead.
+    """Compare the teachers of `config.stores`; returns a `TeacherComparison`.
+
+    Table, rows and figure are written into `config.out` where that is named; the results of the same options there are read instead.
 
     Raises what `tcs.probe` raises for a pair of stores; SchemaError or IdentityError, naming both stores, where images, labels or
     classes of two teachers differ; ConfigError where matplotlib is missing (the tables are written before).

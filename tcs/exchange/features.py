@@ -1,12 +1,11 @@
 """A store from features that somebody holds already, and the way back."""
 
-import os
 import pathlib
 from collections.abc import Callable
 
 import cache
 from tcs.config.exchange import ImportConfig
-from tcs.config.stage import takes
+from tcs.config.plain import AnyPath, given_path
 from tcs.exchange.arrays import FeatureTable, read_arrays, read_export
 from tcs.exchange.parquet_read import read_parquet
 from tcs.exchange.parquet_write import export_parquet
@@ -15,7 +14,6 @@ from tcs.runtime import environment, progress_bar
 PARQUET = ".parquet"
 
 
-@takes(ImportConfig)
 def import_features(config: ImportConfig) -> pathlib.Path:
     """Write the arrays that `config` names into a store; returns its path. The same call resumes.
 
@@ -56,8 +54,8 @@ def read_table(config: ImportConfig) -> FeatureTable:
 
 
 def export_features(
-    store: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    store: AnyPath,
+    out: AnyPath,
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -67,5 +65,6 @@ def export_features(
     `progress` is called with the number of rows written since the last call. The same call resumes. Raises CacheError where there
     is no closed store, or `out` holds something else (unless `overwrite`); DataError for parquet without pyarrow.
     """
-    export = export_parquet if pathlib.Path(out).suffix.lower() == PARQUET else cache.export
-    return export(os.fspath(store), os.fspath(out), overwrite=overwrite, progress=progress)
+    place = given_path("out", out)
+    export = export_parquet if place.suffix.lower() == PARQUET else cache.export
+    return export(str(given_path("store", store)), str(place), overwrite=overwrite, progress=progress)

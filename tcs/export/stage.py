@@ -13,7 +13,6 @@ from typing import Any
 import cache
 from tcs.config.evaluate import EvalConfig
 from tcs.config.export import ExportConfig
-from tcs.config.stage import takes
 from tcs.errors import ArtefactError
 from tcs.evaluation.students import evaluate_student
 from tcs.export.card import Score, model_card
@@ -28,10 +27,9 @@ from tcs.export.sources import sample
 from tcs.runtime import say
 
 
-@takes(ExportConfig)
 def export_students(config: ExportConfig) -> list[dict[str, Any]]:
-    """Export and prove the students; one row each: `model`, `format`, `path`, `max_difference` (None where the export was there
-    already), and with `int8` its file and what it loses.
+    """Export and prove the students; returns one row each: `model`, `format`, `path`, `max_difference` (None where the export was
+    there already), and with `int8` its file and what it loses.
 
     ConfigError for options that do not fit and for packages that are missing, ArtefactError for a run that is not finished, an
     output of something else, an export that does not give what the run gives, and for an int8 file that loses more than `max_drop`

@@ -15,7 +15,6 @@ import numpy as np
 
 import cache
 from tcs.config.extract import ExtractConfig, as_json
-from tcs.config.stage import takes
 from tcs.distributed.ranks import ONE_RANK, Ranks, joined_ranks, shared_bar
 from tcs.errors import DataError, listed, number_of
 from tcs.extraction.counted import Counted, counted_of
@@ -40,7 +39,6 @@ LISTED = 10  # bad images by name
 WAIT_TIMEOUT = timedelta(days=1)
 
 
-@takes(ExtractConfig)
 def extract(config: ExtractConfig) -> pathlib.Path:
     """Run the pass that `config` describes, or what is left of it; returns the store's path.
 

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 
+from tcs.config.plain import recorded
 from tcs.config.train import PARTS, TrainConfig
 from tcs.config.unlabelled import parse_pool, without_text
 from tcs.errors import ConfigError, did_you_mean
@@ -22,7 +23,7 @@ MOST_BYTES = 16 << 20
 ONE = {int: "a whole number, as 4", float: "a number, as 0.1", bool: "true or false", str: "a text"}
 MANY = {int: "whole numbers, as [1, 4, 16]", float: "numbers, as [0.1, 0.9]", str: "texts, as [a, b]"}
 KINDS: Mapping[str, Any] = {
-    field.name: field.type for part in (TrainConfig, *PARTS.values()) for field in dataclasses.fields(part)
+    field.name: recorded(field.type) for part in (TrainConfig, *PARTS.values()) for field in dataclasses.fields(part)
 }
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from tcs.config.plain import AnyPath, given_path
 from tcs.grid.gathered import gather
 from tcs.reporting.probe_page import is_probe, probe_page
 from tcs.reporting.run_page import is_run, run_page
@@ -12,7 +13,9 @@ REPORT, PAGE, COMPARISON = "report.md", "report.html", "comparison.md"
 
 
 def write_report(
-    folder: str | pathlib.Path, out: str | pathlib.Path | None = None, other: str | pathlib.Path | None = None
+    folder: AnyPath,
+    out: AnyPath | None = None,
+    other: AnyPath | None = None,
 ) -> pathlib.Path:
     """Read `folder` (the --out of tcs fewshot), write `out` (by default report.md in it) and return its path.
 
@@ -24,13 +27,13 @@ def write_report(
     ArtefactError: no usable results, `out` is a file that no report was, or two grids that cannot be compared; ConfigError: another end, a
     primary comparison of unknown methods, or matplotlib missing, which .png alone needs.
     """
-    folder = pathlib.Path(folder)
+    folder, to = given_path("folder", folder), given_path("out", out) if out else None
     if other is not None:
-        return write_comparison(folder, other, out or folder / COMPARISON)
+        return write_comparison(folder, given_path("other", other), to or folder / COMPARISON)
     if is_probe(folder):
-        return write_page(probe_page(folder), out or folder / PAGE)
+        return write_page(probe_page(folder), to or folder / PAGE)
     if is_comparison(folder):
-        return write_page(teachers_page(folder), out or folder / PAGE)
+        return write_page(teachers_page(folder), to or folder / PAGE)
     if is_run(folder):
-        return write_page(run_page(folder), out or folder / PAGE)
-    return write_grid_report(folder, out or folder / REPORT, gather(folder))
+        return write_page(run_page(folder), to or folder / PAGE)
+    return write_grid_report(folder, to or folder / REPORT, gather(folder))

@@ -19,7 +19,6 @@ from cache.errors import CacheError
 from tcs.artefact import teacher_name_of
 from tcs.config.evaluate import FewshotConfig
 from tcs.config.pixels import student_rules_in
-from tcs.config.stage import takes
 from tcs.config.train import TrainConfig
 from tcs.errors import DivergedError, TcsError
 from tcs.grid.answers import Answers
@@ -62,7 +61,6 @@ from tcs.training.train import train
 LONGEST_REASON = 300  # characters of an error in a row
 
 
-@takes(FewshotConfig)
 def fewshot(config: FewshotConfig) -> int:
     """Run the cells that results.csv lacks and return how many failed. One failed cell does not stop the others.
 

@@ -21,7 +21,6 @@ import torch.utils.flop_counter
 from torch import nn
 
 from tcs.config.inference import LatencyConfig
-from tcs.config.stage import takes
 from tcs.errors import ConfigError, ModelError, listed
 from tcs.images.stored import cores
 from tcs.inference.card import Card
@@ -47,7 +46,6 @@ class Speed:
     runs: int
 
 
-@takes(LatencyConfig)
 def measure_latency(config: LatencyConfig) -> list[dict[str, Any]]:
     """A mapping a model and device, those of `config.against` last.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tcs.config.inference import PredictConfig
-from tcs.config.stage import takes
 from tcs.images.stored import cores
 from tcs.images.told import PixelCounts
 from tcs.inference.model import UsableModel
@@ -51,7 +50,6 @@ class Predictions:
         return {"model": self.model, "temperature": self.temperature, "classes": list(self.classes), "broken": broken}
 
 
-@takes(PredictConfig)
 def predict(config: PredictConfig, tell: Tell | None = None) -> Predictions:
     """The likeliest classes of the images that `config.paths` name, written to `config.out` where that is given: `Predictions`.
 

@@ -4,7 +4,6 @@ Legend: C classes.
 """
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from tcs.config.inference import require_temperature
+from tcs.config.plain import AnyPath, plain_value
 from tcs.errors import ArtefactError, DataError, require
 from tcs.images.stored import cores
 from tcs.inference.memory import AnyImage, listed_images
@@ -88,10 +88,10 @@ class Student:
         ArtefactError for a student without classes, ConfigError for options out of range, DivergedError for logits that are not finite.
         """
         self.opened.require_classifier(PROBE)
-        require(topk >= 1, f"topk is {topk}; it must be 1 or more.")
-        require(batch_size >= 1, f"batch_size is {batch_size}; it must be 1 or more.")
-        require(workers is None or workers >= 1, f"workers is {workers}; it must be 1 or more.")
-        require_temperature(temperature)
+        for option, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
+            plain_value(option, value, int | None if option == "workers" else int)
+            require(value is None or value >= 1, f"{option} is {value}; it must be 1 or more.")
+        require_temperature(plain_value("temperature", temperature, float | None))
         named = listed_images(images)
         flow = Flow(batch_size=batch_size, workers=workers or cores())
         found: list[Prediction] = []
@@ -107,11 +107,12 @@ class Student:
         return found
 
 
-def load_student(path: str | os.PathLike[str], name: str | None = None, *, device: str = "cpu") -> Student:
+def load_student(path: AnyPath, name: str | None = None, *, device: str = "cpu") -> Student:
     """The student at `path`, on `device`: a run of `tcs train` or RUN/<student>, a folder that `tcs export` wrote, or an .onnx file.
 
     `name` says which, where a run or a folder of exports has several. ArtefactError where there is none, where there are several and no
     name, and for one that is unfinished, failed or broken; ModelError for an architecture that timm does not know; ConfigError for
     a device that is not there, and for an ONNX file without onnxruntime.
     """
-    return Student(open_model(os.fspath(path), name, pick_device(device)))
+    place, name = plain_value("path", path, AnyPath), plain_value("name", name, str | None)
+    return Student(open_model(place, name, pick_device(device)))

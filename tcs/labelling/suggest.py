@@ -11,7 +11,6 @@ import numpy as np
 
 import cache
 from tcs.config.labelling import SuggestConfig
-from tcs.config.stage import takes
 from tcs.coordinates.stores import open_stores
 from tcs.coordinates.vectors import row_vectors
 from tcs.errors import ArtefactError, DataError
@@ -26,7 +25,6 @@ from tcs.splits.label_file import GivenLabels, read_labels
 NO_LABELS = GivenLabels(rows_M=np.empty(0, np.int64), labels_M=np.empty(0, np.int64), classes=())
 
 
-@takes(SuggestConfig)
 def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
     """The `config.n` images to label next, best first, written to `config.out` (and `sheet`, `folder`).
 

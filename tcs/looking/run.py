@@ -8,7 +8,6 @@ import numpy as np
 
 from tcs.artefact import write_same
 from tcs.config.look import LookConfig
-from tcs.config.stage import takes
 from tcs.errors import DataError
 from tcs.images.stored import rules_of
 from tcs.images.thumbnails import Pictures, find_reader
@@ -23,9 +22,10 @@ from tcs.looking.typical import TypicalRows, centralities, groups_of, typical_ro
 from tcs.runtime import say
 
 
-@takes(LookConfig)
 def look(config: LookConfig) -> Look:
-    """Look at `config.store` and write the page to `config.out`. A pure function of the files and the seed, on one machine.
+    """Look at `config.store` and write the page to `config.out`; returns what it shows, a `Look`.
+
+    A pure function of the files and the seed, on one machine.
 
     ArtefactError for an output that is there and differs, or files of another store or teacher; DataError for features that are not
     finite or do not vary, fewer than two rows, and `data` that lacks images; ConfigError for a `data` or `readout` that has no place;

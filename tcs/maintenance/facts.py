@@ -8,21 +8,23 @@ from typing import Any
 
 import cache
 from cache.errors import IncompleteStoreError
+from tcs.config.plain import AnyPath, given_path
 from tcs.store_summary import recorded, summary_of
 
 
-def store_facts(path: str | pathlib.Path) -> dict[str, Any]:
+def store_facts(path: AnyPath) -> dict[str, Any]:
     """The facts of a store, always under the same keys; of an open one identity, rows and sizes are null.
 
     Rows are inputs that have features; an input in quarantine has none. Raises CacheError where there is no store, or a
     closed one is damaged.
     """
+    path = given_path("path", path)
     try:
         store = cache.open(path)
     except IncompleteStoreError:
-        return _open_facts(pathlib.Path(path))
+        return _open_facts(path)
     manifest, size_bytes = store.manifest, store.size_bytes
-    total = pathlib.Path(path).stat().st_size if store.is_packed else sum(entry.bytes for entry in manifest.shards)
+    total = path.stat().st_size if store.is_packed else sum(entry.bytes for entry in manifest.shards)
     return {
         **_planned(store.path, manifest, store.labels_N.tolist()),
         "packed": store.is_packed,

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 import cache
 from tcs.config.extract import ExtractConfig, RecomputeConfig
-from tcs.config.stage import takes
 from tcs.errors import ArtefactError, ConfigError, DataError
 from tcs.extraction.decoding import DecodedImage, ImagePositions, cut, inputs_maker
 from tcs.extraction.extract import batch_features
@@ -73,9 +72,8 @@ class _StoredFiles:
         return len(self.read(key)) if key in self._rows else 0
 
 
-@takes(RecomputeConfig)
 def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
-    """Compute `config.sample` rows again and compare; one error by readout.
+    """Compute `config.sample` rows again and compare; returns one error by readout.
 
     Raises ArtefactError where the teacher is not the recorded one, naming the field; ConfigError where images or weights
     are not to be found; DataError naming images that have changed.

@@ -10,7 +10,6 @@ from typing import Any
 import cache
 from cache.errors import SchemaError
 from tcs.config.extract import ExtractConfig, RepairConfig
-from tcs.config.stage import takes
 from tcs.errors import ArtefactError, DataError
 from tcs.extraction.extract import extract
 from tcs.extraction.gate import add_gate
@@ -22,7 +21,6 @@ from tcs.runtime import Bar, progress_bar, say
 from tcs.teacher.source import teacher_to_run
 
 
-@takes(RepairConfig)
 def repair(config: RepairConfig) -> cache.Verification:
     """Verify the store, extract its bad and missing shards again, and verify it once more; returns that result.
 

@@ -17,7 +17,6 @@ import numpy as np
 import cache
 from tcs.artefact import differences, plain_json
 from tcs.config.extract import ExtractConfig
-from tcs.config.stage import takes
 from tcs.config.update import UpdateConfig
 from tcs.errors import ArtefactError, ConfigError, DataError, number_of
 from tcs.extraction.cost import Cost, estimate_cost
@@ -44,7 +43,6 @@ from tcs.maintenance.recompute import require_same_teacher
 from tcs.runtime import Bar, place, progress_bar, say
 
 
-@takes(UpdateConfig)
 def update(config: UpdateConfig) -> StoreChanges:
     """Make a store follow its data set; returns what has changed. With `dry_run` that is told, with its cost, and nothing is written.
 

@@ -4,14 +4,14 @@ Loads neither torch nor a teacher.
 """
 
 import dataclasses
-import os
 import pathlib
 from typing import Any
 
 import cache
 from tcs.config.extract import DataConfig
 from tcs.config.names import finder
-from tcs.errors import listed, number_of
+from tcs.config.plain import AnyPath, plain_value
+from tcs.errors import listed, number_of, shown
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_data
 from tcs.images.sources import open_images
@@ -56,13 +56,15 @@ class Drift:
         return told or [f"{self.data}: all {self.compared} images are those that the store was made from."]
 
 
-def measure_drift(store: cache.Store, data: str | os.PathLike[str]) -> Drift:
+def measure_drift(store: cache.Store, data: AnyPath) -> Drift:
     """Hash the images of `data` and compare them with the content hashes of the rows, by key.
 
     The other options of the source (split, labels ...) are those that the store records. Raises TcsError where `data`
     cannot be listed.
     """
-    data = os.fspath(data)
+    if not isinstance(store, cache.Store):
+        raise TypeError(f"store is {shown(store)}; it must be an open store, as cache.open(PATH) returns.")
+    data = str(plain_value("data", data, AnyPath))
     images = open_images(_data_config(store, data))
     known = dict(zip(store.keys, (row.tobytes() for row in store.hashes_N16), strict=True))
     quarantined = {entry.key for entry in store.manifest.quarantine}

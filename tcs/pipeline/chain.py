@@ -11,10 +11,8 @@ from typing import Any
 import cache
 from tcs.artefact import plain_json
 from tcs.config.distill import DistillConfig
-from tcs.config.distill_options import DistillOptions
 from tcs.config.extract import ExtractConfig
 from tcs.config.pixels import FIRST
-from tcs.config.stage import takes
 from tcs.coordinates.fit import fit
 from tcs.coordinates.targets import fit_targets
 from tcs.errors import ArtefactError, ConfigError
@@ -32,7 +30,6 @@ from tcs.training.train import train
 WORTH_ASKING = 10  # images without a label, for which it is worth to ask which to label next
 
 
-@takes(DistillConfig, DistillOptions)
 def distill(config: DistillConfig) -> Outcome:
     """Run the chain that `config` describes, or what is left of it, into the folder `config.out`.
 

@@ -9,7 +9,6 @@ import torch
 from cache import digest_of_bytes, locked_file
 from tcs.config.extract import DataConfig
 from tcs.config.pretrain import PretrainConfig
-from tcs.config.stage import takes
 from tcs.images.listing import ImageList
 from tcs.images.sources import open_images
 from tcs.ordinary import read_ordinary
@@ -24,7 +23,6 @@ FORMAT = 1  # of the card
 ANEW = "remove it, or pass --overwrite, to pretrain anew"
 
 
-@takes(PretrainConfig)
 def pretrain(config: PretrainConfig) -> pathlib.Path:
     """Pretrain a teacher by SimCLR (Chen et al. 2020, arXiv 2002.05709) on images alone; returns the path of its card.
 

@@ -13,7 +13,6 @@ from typing import Any
 import cache
 from tcs.config.labelling import LabelConfig
 from tcs.config.names import finder, same_form
-from tcs.config.stage import takes
 from tcs.errors import DataError, did_you_mean, either, listed, number_of
 from tcs.ordinary import read_ordinary
 from tcs.runtime import environment, say
@@ -144,7 +143,6 @@ def as_spelled(names: Mapping[str, str], classes: Iterable[str]) -> dict[str, st
     return {key: find(name) or name for key, name in names.items()}
 
 
-@takes(LabelConfig)
 def label_store(config: LabelConfig) -> cache.LabelChanges:
     """Give images of a closed store labels, correct them, or take them away, without a teacher; returns how many of each.
 

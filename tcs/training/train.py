@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cache
-from tcs.config.stage import takes
-from tcs.config.train import TrainConfig, TrainOptions, may_score_labels
+from tcs.config.train import TrainConfig, may_score_labels
 from tcs.distributed.collectives import Collectives
 from tcs.distributed.ranks import joined_ranks
 from tcs.errors import DivergedError
@@ -26,7 +25,6 @@ from tcs.training.record import save_args
 from tcs.training.stream import Stream, open_streams
 
 
-@takes(TrainConfig, TrainOptions)
 def train(
     config: TrainConfig, data: RunData | None = None, split: Split | None = None, show: ShowSteps = show_steps
 ) -> list[pathlib.Path]:
@@ -62,7 +60,6 @@ def train(
     return [job.folder for job in jobs]
 
 
-@takes(TrainConfig, TrainOptions)
 def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str, Any]]:
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 

@@ -1,8 +1,6 @@
 """`tcs verify PATH`."""
 
-import os
-import pathlib
-
+from tcs.config.plain import AnyPath, given_path
 from tcs.errors import ArtefactError
 from tcs.verifying.kinds import kind_of
 from tcs.verifying.outcome import ArtefactVerification, Notes
@@ -13,14 +11,14 @@ KINDS = (
 )
 
 
-def verify(path: str | os.PathLike[str]) -> ArtefactVerification:
+def verify(path: AnyPath) -> ArtefactVerification:
     """Read all of what tcs wrote at `path`, a file or folder, and list all that is wrong with it. Writes nothing, takes no lock, and asks
     no network.
 
     What a rerun would finish (an open store, a student in training, cells of a grid) counts as wrong. ArtefactError where there is
     nothing, or nothing of tcs.
     """
-    place = pathlib.Path(path)
+    place = given_path("path", path)
     if not place.exists():
         raise ArtefactError(f"'{place}' does not exist; {KINDS}.")
     try:

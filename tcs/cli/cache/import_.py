@@ -47,9 +47,11 @@ def parse_pairs(context: click.Context, option: click.Parameter, values: Sequenc
     "--note", "notes", multiple=True, callback=parse_pairs, metavar="K=V", help="More of what made them. Repeatable."
 )
 @click.option(
-    "--dtype", type=click.Choice(["float16", "float32"]), help="[default: float16 stays, others become float32]"
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="Of the stored features.  [default: float16 stays, others become float32]",
 )
-@click.option("--rows-per-shard", type=int, default=8192)
+@click.option("--rows-per-shard", type=int, default=8192, help="Rows per file of the store.")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> None:

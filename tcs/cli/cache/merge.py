@@ -7,7 +7,7 @@ import click
 @click.argument("stores", type=click.Path(), nargs=-1, required=True)
 @click.option("--out", required=True, type=click.Path(), help="Folder of the merged store, NAME.store by custom.")
 @click.option("--prefix-keys", is_flag=True, help="Put each store's name before its keys, where keys are the same.")
-@click.option("--rows-per-shard", type=int, help="[default: as in the first store]")
+@click.option("--rows-per-shard", type=int, help="Rows per file of the store.  [default: as in the first store]")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(

@@ -16,7 +16,7 @@ from tcs.config.extract import RepairConfig
 @click.option("--data", type=click.Path(), help="Where the images are now.  [default: as recorded in STORE]")
 @click.option("--teacher", help="The recorded teacher, named by you: asked for where it is Python code.")
 @click.option("--teacher-checkpoint", type=click.Path(), help="Where the weights are now.  [default: as recorded]")
-@click.option("--device", help="[default: as recorded]")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: as recorded]")
 @click.option("-j", "--workers", type=int, help="Decoding processes.  [default: as recorded]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(as_json: bool, **options: Any) -> int:

@@ -22,7 +22,7 @@ from tcs.config.audit import DEFAULT_KINDS, KINDS, ExclusionConfig
 @click.option("--exclude-top", type=int, help="How many label errors to leave out, with --exclude-kind label-error.")
 @click.option("--readout", "readouts", multiple=True, help="Keep this readout.  [default: all]  Repeatable.")
 @click.option("--images", type=click.Choice(["none"]), help="none leaves the images out.")
-@click.option("--rows-per-shard", type=int, help="[default: as in STORE]")
+@click.option("--rows-per-shard", type=int, help="Rows per file of the store.  [default: as in STORE]")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there, and begin anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(

@@ -17,18 +17,22 @@ from tcs.config.update import UpdateConfig
 @click.option("--out", type=click.Path(), help="Folder of the new store.  [default: in place of STORE]")
 @click.option("--keep-gone", is_flag=True, help="Keep rows whose images DATA has no more.")
 @click.option("--keep-labels", is_flag=True, help="Keep the labels that STORE has, and read no label file.")
-@click.option("--split", help="[default: as recorded in STORE]")
-@click.option("--data-dir", type=click.Path(), help="[default: as recorded]")
-@click.option("--class-map", type=click.Path(), help="[default: as recorded]")
+@click.option("--split", help="Part of DATA to use.  [default: as recorded in STORE]")
+@click.option("--data-dir", type=click.Path(), help="Where a table's paths start.  [default: as recorded]")
+@click.option("--class-map", type=click.Path(), help="Text file: one class name a line.  [default: as recorded]")
 @click.option(
     "--label-file", type=click.Path(), metavar="FILE", help="Labels, which STORE follows.  [default: as recorded]"
 )
 @click.option(
-    "--unlabelled-data", multiple=True, type=click.Path(), metavar="DIR", help="[default: as recorded]  Repeatable."
+    "--unlabelled-data",
+    multiple=True,
+    type=click.Path(),
+    metavar="DIR",
+    help="More images without labels.  [default: as recorded]  Repeatable.",
 )
 @click.option("--teacher", help="The recorded teacher, named by you: asked for where it is Python code.")
 @click.option("--teacher-checkpoint", type=click.Path(), help="Where the weights are now.  [default: as recorded]")
-@click.option("--device", help="[default: as recorded]")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: as recorded]")
 @click.option("-j", "--workers", type=int, help="Decoding processes.  [default: as recorded]")
 @click.option("--max-bad", type=int, help="Bad images that are left out without failing.  [default: as recorded]")
 @click.option("--dry-run", is_flag=True, help="Tell what has changed and what it costs, and write nothing.")

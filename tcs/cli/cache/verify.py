@@ -29,7 +29,7 @@ RECORDED = "as recorded"
 @click.option("--tolerance", type=float, default=0.01, help="Largest relative error of a row computed again.")
 @click.option("--data", type=click.Path(), help="Where the images are now.  [default: as recorded in STORE]")
 @click.option("--teacher-checkpoint", type=click.Path(), help="Where the weights are now.  [default: as recorded]")
-@click.option("--device", help="[default: as recorded]")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: as recorded]")
 @click.option("-j", "--workers", type=int, help="Decoding processes.  [default: as recorded]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(against: str | None, teacher: str | None, tolerance: float, as_json: bool, **options: Any) -> int:
