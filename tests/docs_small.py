@@ -76,13 +76,13 @@ PYTHON: dict[str, dict[str, str]] = {
 def small(words: list[str]) -> list[str]:
     """The command as it is run here."""
     is_given_a_teacher = "--teacher" in words and words[0] in ("extract", "distill") and OF_THE_READER not in words
-    teacher = embedded_teacher("48" if any("vit_" in word for word in words) else SIDE) if is_given_a_teacher else []
+    side = "48" if any("vit_" in word for word in words) else "32"
     given = GIVEN.get(words[0], {})
     words = without(words, PUBLISHED | dict.fromkeys(given, 1) | (OF_THE_TEACHER if is_given_a_teacher else {}))
     words = [SMALLER.get(before, WORDS.get(word, word)) for before, word in zip(["", *words], words, strict=False)]
     return [
         *words,
-        *teacher,
+        *(embedded_teacher(side) if is_given_a_teacher else []),
         *(word for item in given.items() for word in item),
     ]
 
