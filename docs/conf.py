@@ -30,6 +30,9 @@ html_show_sphinx = False
 html_copy_source = False
 html_math_renderer = "mathml"
 
+linkcheck_timeout = 30  # seconds
+linkcheck_retries = 2
+
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_allow_space = False

@@ -51,10 +51,6 @@ _TEACHER = {name: _CARD[name] for name in ("teacher", "teacher_kwargs", "img_siz
 _STUDENT = {"steps": 4, "student_img_size": 32, "student_batch_size": 8, "held_out": 0, "workers": 0}
 # page -> text in its blocks of Python -> what stands there instead
 PYTHON: dict[str, dict[str, str]] = {
-    "README.md": {
-        '("mobilenetv3_small_100",), "pretrained": True': f'({STUDENT!r},), "batch_size": 8, "held_out": 0',
-        '"img_size": 128, "steps": 300': '"img_size": 32, "steps": 4',
-    },
     "docs/how-to/distill.md": {
         '"teacher": "vit_small_patch14_dinov2.lvd142m"': f"**{_TEACHER | {'img_size': 48}!r}, **{_STUDENT!r}",
         '("resnet18",), "pretrained": True': f"({STUDENT!r},)",

@@ -106,6 +106,25 @@ def test_the_table_of_the_readme_is_of_the_committed_rows() -> None:
         assert row in lines, "rows of students were added: python -m docs.pages.results writes the table anew"
 
 
+def test_the_numbers_in_sentences_of_the_readme_are_those_of_the_record() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    record = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    demo = record.partition("**The demo**")[2].partition("frozen teacher | ridge probe")
+    at_one_shot = [
+        cells_of(line)[1][1].split(" ")[0] for line in demo[0].splitlines() if re.search("labels |tcs-pool", line)
+    ]
+    labels, ours, labels_of_another, ours_of_another = at_one_shot[-4:]
+    assert f"reach {ours} and {ours_of_another} %, those of labels alone {labels} and {labels_of_another} %" in readme
+    assert f"probe of their teacher {demo[2].split('|')[1].split('±')[0].strip()} %" in readme
+    turns = sorted(int(told) for told in re.findall(r"^\| turn \d \| (\d+) \(", record, re.MULTILINE))
+    assert f": {turns[0]} and {turns[1]} s from" in readme
+    online = results.turns_tables(load_table(results.RESULTS / "online-teacher" / "online-teacher.csv"))
+    epochs = [line for line in online.splitlines() if re.match(r"\| (timm feature task|lightly-train),", line)]
+    ratios = [float(cells_of(line)[1][-1].split(" ")[0]) for line in epochs]
+    assert len(ratios) == 4
+    assert f"[{min(ratios):.1f} to {max(ratios):.1f} times]" in readme
+
+
 def test_a_line_of_a_table_is_found_by_its_first_cell() -> None:
     text = "x\n| a (b) | 1 |\n| c | 2 |\n"
     assert results.with_rows(text, ["| c | 3 / **4** |"]) == "x\n| a (b) | 1 |\n| c | 3 / **4** |\n"
