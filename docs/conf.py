@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 from sphinx.application import Sphinx  # noqa: E402
 
 import tcs  # noqa: E402
-from docs.pages import commands, mathml, python_api, results, words  # noqa: E402
+from docs.pages import commands, mathml, python_api, results, signatures, words  # noqa: E402
 from docs.pages.writing import plain_docstring, write_pages  # noqa: E402
 
 project = "tcs-distill"
@@ -48,6 +48,7 @@ def setup(app: Sphinx) -> None:
     mathml.setup(app)
     words.setup(app)
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)  # before napoleon reads its sections
+    app.connect("autodoc-process-signature", signatures.process)
     docs = ROOT / "docs"
     write_pages(docs / "reference" / "commands", commands.command_pages())
     write_pages(docs / "reference" / "api", python_api.api_pages())

@@ -11,7 +11,7 @@ from pages import ROOT, code_blocks
 
 import cache
 import tcs
-from docs.pages import commands, python_api, results, small, words
+from docs.pages import commands, python_api, results, signatures, small, words
 from docs.pages.writing import escaped, plain_docstring, write_pages
 from tcs import functional
 from tcs.cli import COMMANDS, group
@@ -164,7 +164,26 @@ def test_long_words_of_code_may_break_and_no_others() -> None:
     html = (
         f'<span class="pre">{whole}</span> <span class="pre">{long}</span> <span class="pre">&lt;{"x" * 28}&gt;</span>'
     )
-    assert words.marked(html) == html.replace(f'"pre">{long}', f'"pre long">{long}')
+    jointed = "resnet18,<wbr>layers=(1,<wbr>1,<wbr>1,<wbr>1),channels=(16,<wbr>32,<wbr>48,<wbr>64)"
+    assert words.marked(html) == html.replace(f'"pre">{long}', f'"pre long">{jointed}')
+
+
+def test_signatures_are_as_one_would_write_them() -> None:
+    factory = "(a: str, *, b: ~collections.abc.Mapping[str, ~typing.Any] = <factory>, c: float = 1.3333333333333333)"
+    assert signatures.readable(factory) == "(a: str, *, b: Mapping[str, Any] = {}, c: float = 1.3333)"
+    array = "(x: ~numpy.ndarray[tuple[~typing.Any, ...], ~numpy.dtype[~numpy.floating[~typing.Any]]], of: ~cache.reader.Store)"
+    assert signatures.readable(array) == "(x: NDArray[floating[Any]], of: ~cache.reader.Store)"
+    many = ", ".join(f"o{number}: int = 0" for number in range(signatures.MOST))
+    assert signatures.readable(f"(a: str, *, {many}, out: str)") == "(a: str, *, out: str, **options)"
+    assert signatures.readable("(what is no Python)") == "(what is no Python)"
+
+
+def test_what_stands_before_a_colon_in_a_property_is_no_type() -> None:
+    napoleon = pytest.importorskip("sphinx.ext.napoleon")
+    lines = ["The labels: the latest."]
+    plain_docstring(None, "property", "x", None, None, lines)
+    parsed = napoleon.GoogleDocstring(lines, napoleon.Config(), None, "property", "x").lines()
+    assert parsed == ["..", "", "The labels: the latest."]
 
 
 def test_cells_of_sentences_keep_some_width_and_numbers_do_not() -> None:
