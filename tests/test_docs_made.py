@@ -82,6 +82,12 @@ def test_tables_hold_the_committed_numbers(parts: dict[str, str]) -> None:
     for name, title in (("flowers5", "flowers5, Lite2"), ("digits", "digits, embedded teacher")):
         (line,) = [line for line in record.splitlines() if line.startswith(f"| {title} |") and " ± " in line]
         assert [cell.replace("->", "→") for cell in cells_of(line)[1]] == heads[name]
+    rounds = dict(cells_of(row) for row in parts["suggest-rounds.md"].splitlines()[2:])
+    lines = record.partition("**Which images to label**")[2].splitlines()
+    drawn, suggested = [cells_of(line)[1][1:] for line in lines if "| drawn |" in line or "| `tcs suggest` |" in line][
+        :2
+    ]
+    assert rounds["CIFAR-10, SimCLR ResNet-10, 5,000 rows"] == [*drawn, *suggested]
     losses = dict(cells_of(row) for row in parts["losses.md"].splitlines()[2:])
     assert losses["`review`"][1].startswith("72")
 

@@ -36,6 +36,7 @@ README_TEACHERS = {  # in its table, whose columns are these methods at these sh
     "flowers5": "flowers5, Lite2",
     "pbc8": "pbc8, Lite2",
 }
+SUGGEST_CACHES = {"cifar10-simclr": "CIFAR-10, SimCLR ResNet-10", "flowers5": "flowers5, EfficientNet-Lite2"}
 README_METHODS, README_SHOTS = SHOWN[:4], (1, 4)
 TURNS = (  # folders whose CSV is of contestants that took turns
     "gather",
@@ -187,6 +188,24 @@ def suggest_table() -> str:
     )
 
 
+def suggest_rounds_table() -> str:
+    """A line a cache: ridge / transductive probe of n drawn images, and of n suggested ones; means over seeds."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in load_table(RESULTS / "suggest" / "results.csv"):
+        column = f"{'drawn' if row['chooser'] == 'random' else 'suggested'}, {row['n']}"
+        both = (float(row["ridge_top1"]), float(row["transductive_top1"]))
+        cache = f"{SUGGEST_CACHES[row['dataset']]}, {int(row['pool_n']):,} rows"
+        found.setdefault(cache, {}).setdefault(column, []).append(both)
+    columns = sorted(
+        {column for cells in found.values() for column in cells}, key=lambda name: (name[0], len(name), name)
+    )
+    lines = [
+        [name, *(" / ".join(f"{statistics.fmean(values):.1f}" for values in zip(*cells[column], strict=True)) for column in columns)]
+        for name, cells in found.items()
+    ]  # fmt: skip
+    return markdown(["cache", *columns], lines)
+
+
 def grid_table(name: str) -> Callable[[], str]:
     """Methods x (student, shots, pool) of a committed grid."""
 
@@ -246,6 +265,7 @@ SINGLE: Mapping[str, Callable[[], str]] = {
     "pools": heads.pools_table,
     "several-teachers": several_teachers_table,
     "suggest": suggest_table,
+    "suggest-rounds": suggest_rounds_table,
     "methods": methods_table,
     "losses": losses_table,
     "compression-all": compression_table("all"),
