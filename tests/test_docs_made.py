@@ -198,6 +198,11 @@ def test_cells_of_sentences_keep_some_width_and_numbers_do_not() -> None:
     assert words.marked(html) == html.replace("<td>", '<td class="sentence">', 1)
 
 
+def test_an_arrow_in_a_cell_is_one_sign() -> None:
+    html = "<p>a -&gt; b</p><td>1.5 -&gt; 2.5</td><td><code>x -&gt;y</code></td>"
+    assert words.marked(html) == html.replace("1.5 -&gt; 2.5", "1.5 → 2.5")
+
+
 def test_a_second_build_writes_nothing_and_takes_away_what_is_gone(tmp_path: pathlib.Path) -> None:
     write_pages(tmp_path, {"a.md": "1", "b/c.md": "2"})
     before = (tmp_path / "a.md").stat().st_mtime_ns

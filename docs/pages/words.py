@@ -22,6 +22,7 @@ def marked(body: str) -> str:
     """The HTML with the class `long` at words of code that may break, their joints, and `sentence` at cells that keep some width."""
     body = WORD.sub(lambda found: _if_longer(found, LONGEST_WHOLE, 'class="pre"', 'class="pre long"'), body)
     body = MARKED.sub(_jointed, body)
+    body = CELL.sub(lambda found: found[0].replace(" -&gt; ", " → "), body)  # an arrow of two signs breaks between them
     return CELL.sub(lambda found: _if_longer(found, SENTENCE, "<td>", '<td class="sentence">'), body)
 
 
