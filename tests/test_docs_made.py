@@ -11,7 +11,7 @@ from pages import ROOT, code_blocks
 
 import cache
 import tcs
-from docs.pages import commands, python_api, results, signatures, small, words
+from docs.pages import commands, first_run, python_api, results, signatures, small, words
 from docs.pages.writing import escaped, plain_docstring, write_pages
 from tcs import functional
 from tcs.cli import COMMANDS, group
@@ -129,6 +129,27 @@ def test_the_numbers_in_sentences_of_the_readme_are_those_of_the_record() -> Non
     ratios = [float(cells_of(line)[1][-1].split(" ")[0]) for line in epochs]
     assert len(ratios) == 4
     assert f"[{min(ratios):.1f} to {max(ratios):.1f} times]" in readme
+
+
+def test_what_the_first_pages_show_was_printed_by_their_run() -> None:
+    printed = (ROOT / "docs" / "start" / "first-run.txt").read_text(encoding="utf-8")
+    pages = {
+        name: (ROOT / "docs" / "start" / f"{name}.md").read_text(encoding="utf-8")
+        for name in ("first-student", "reading")
+    }
+    shown = [block for text in pages.values() for language, block in code_blocks(text) if language == "text"]
+    written_by_hand = [block for block in shown if block.startswith(("photos/", "path,class"))]
+    assert (len(shown), len(written_by_hand)) == (11, 2)
+    missing = [line for block in shown if block not in written_by_hand for line in block.splitlines()]
+    assert [line for line in missing if line not in printed.splitlines()] == []
+    assert f"\n$ {first_run.COMMANDS[0]}\n" in printed
+    student, teacher = re.findall(r"\| 50 \| ([\d.]+) \| 100.00 \|", printed)
+    assert f"knows {float(student):g} % where its teacher knows {float(teacher):g} %" in pages["first-student"]
+    low, high = re.findall(r"top1 [\d.]+ \[([\d.]+) - ([\d.]+)\]", printed)[0]
+    assert f"{float(low):.0f} to {float(high):.0f} here" in pages["reading"]
+    _, taken = re.findall(r"^  2 roses .* (\d+) +(\d+)$", printed, re.MULTILINE)[0]
+    assert f"of 40 roses {taken} were taken for tulips" in pages["reading"]
+    assert re.findall(r"largest difference from the run \S+\d", printed)[0] in pages["reading"]
 
 
 def test_a_line_of_a_table_is_found_by_its_first_cell() -> None:
