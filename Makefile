@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | docs | dist. The virtual environment is made on first use; another one: make test VENV=/path/to/it
+# make demo | test | test-slow | lint | docs | linkcheck | dist. The virtual environment is made on first use; another one: make test VENV=/path/to/it
 # Versions: make constraints | test-newest | test-lowest (CONTRIBUTING.md); make test PINS= leaves versions to pip.
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ EVERYTHING := .[docs,test,lint]
 # One release behind the newest: not every machine that mirrors packages has the newest yet.
 HELD := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: constraints demo dist docs lint test test-lowest test-newest test-slow venv
+.PHONY: constraints demo dist docs linkcheck lint test test-lowest test-newest test-slow venv
 
 demo: venv
 	$(VENV)/bin/tcs demo
@@ -33,6 +33,10 @@ lint: venv
 # Into docs/_build/html. A warning is an error: a link to nothing, a docstring that is no markup, a page that no list has.
 docs: venv
 	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+
+# Links to other sites; `docs` and the tests look at those within. It needs a network, so CI does not run it (RELEASING.md).
+linkcheck: venv
+	$(VENV)/bin/python -m sphinx -q -b linkcheck -d docs/_build/doctrees docs docs/_build/linkcheck
 
 # What is released (RELEASING.md): the sdist, and the wheel that is built from it.
 dist: venv

@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 from sphinx.application import Sphinx  # noqa: E402
 
 import tcs  # noqa: E402
-from docs.pages import commands, mathml, python_api, results, words  # noqa: E402
+from docs.pages import commands, mathml, python_api, results, signatures, words  # noqa: E402
 from docs.pages.writing import plain_docstring, write_pages  # noqa: E402
 
 project = "tcs-distill"
@@ -30,6 +30,9 @@ html_show_sphinx = False
 html_copy_source = False
 html_math_renderer = "mathml"
 
+linkcheck_timeout = 30  # seconds
+linkcheck_retries = 2
+
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_allow_space = False
@@ -45,6 +48,7 @@ def setup(app: Sphinx) -> None:
     mathml.setup(app)
     words.setup(app)
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)  # before napoleon reads its sections
+    app.connect("autodoc-process-signature", signatures.process)
     docs = ROOT / "docs"
     write_pages(docs / "reference" / "commands", commands.command_pages())
     write_pages(docs / "reference" / "api", python_api.api_pages())

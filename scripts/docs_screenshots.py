@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("site", type=pathlib.Path, help="the folder of HTML pages")
     parser.add_argument("part", nargs="?", default="", help="only pages whose address has this in it")
     parser.add_argument("--out", type=pathlib.Path, help="folder of pictures")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()  # PART behind --out, too
     site = given.site.resolve()
     count = sum(1 for _ in pages_of(site, given.part))
     if not count:

@@ -101,7 +101,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds these lines aga
     from tcs.verifying.outcome import ArtefactVerification as ArtefactVerification
     from tcs.verifying.verify import verify as verify
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # public name -> the module that it is in, in the order of the chain
 MODULE_OF: dict[str, str] = {

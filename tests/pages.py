@@ -1,8 +1,10 @@
 """The pages that people read: which there are, and what commands, links and headings stand in them."""
 
+import dataclasses
 import pathlib
 import re
 import shlex
+from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parent.parent
 MADE = ("docs/_build", "docs/reference/api", "docs/reference/commands", "docs/results/made")  # by make docs
@@ -12,6 +14,23 @@ PAGES = [
 ]  # fmt: skip
 FENCE = re.compile(r"^(`{3,}|:{3,})(.*)$")
 SHELL = ("", "bash")
+PROGRAMS = (
+    "cat",
+    "find",
+    "make",
+    "pip",
+    "python",
+    "tcs",
+    "torchrun",
+)  # what begins a line of shell where a block has no language
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of shell, or several that a backslash joins, and the calls of `tcs` in it, as words."""
+
+    text: str
+    calls: list[list[str]]
 
 
 def name_of(page: pathlib.Path) -> str:
@@ -54,6 +73,26 @@ def prose_of(text: str) -> str:
         elif not line.startswith("    "):
             kept.append(line)
     return "\n".join(kept)
+
+
+def blocks_of_lines(text: str) -> list[list[Line]]:
+    """The lines of every block of shell; tables and listings, which have no language either, have none."""
+    blocks = [(language, block) for language, block in code_blocks(text) if language in SHELL]
+    return [found for language, block in blocks if (found := list(_lines_of(language, block)))]
+
+
+def parts_of(text: str) -> list[list[Line] | str]:
+    """What of a page can be run, in its order: blocks of shell as their lines, blocks of Python as they stand."""
+    blocks = [(language, block) for language, block in code_blocks(text) if language in (*SHELL, "python")]
+    parts = [block if language == "python" else list(_lines_of(language, block)) for language, block in blocks]
+    return [part for part in parts if part]
+
+
+def _lines_of(language: str, block: str) -> Iterator[Line]:
+    for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():
+        is_shell = line.strip() and not line.startswith("#") and (language or line.split()[0] in PROGRAMS)
+        if is_shell:
+            yield Line(text=line, calls=commands_of(line))
 
 
 def commands_of(block: str) -> list[list[str]]:

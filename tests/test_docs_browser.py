@@ -43,7 +43,7 @@ def test_pages_that_scroll_or_cut_are_told_and_drawn(tmp_path: pathlib.Path) -> 
     ]
     drawn = sorted(path.relative_to(tmp_path / "pictures").as_posix() for path in tmp_path.rglob("*.png"))
     assert drawn == [f"{width}/{name}.png" for width in (1280, 390) for name in ("cuts", "fine", "scrolls")]
-    code, told, said = looked_at(tmp_path / "site", "fine")
+    code, told, said = looked_at(tmp_path / "site", "--out", str(tmp_path / "one"), "fine")
     assert (code, told, said) == (0, "1 pages at 390 and 1280 px: 0 too wide\n", "")
 
 

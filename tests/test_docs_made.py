@@ -11,7 +11,7 @@ from pages import ROOT, code_blocks
 
 import cache
 import tcs
-from docs.pages import commands, python_api, results, small, words
+from docs.pages import commands, first_run, python_api, results, signatures, small, words
 from docs.pages.writing import escaped, plain_docstring, write_pages
 from tcs import functional
 from tcs.cli import COMMANDS, group
@@ -82,6 +82,12 @@ def test_tables_hold_the_committed_numbers(parts: dict[str, str]) -> None:
     for name, title in (("flowers5", "flowers5, Lite2"), ("digits", "digits, embedded teacher")):
         (line,) = [line for line in record.splitlines() if line.startswith(f"| {title} |") and " ± " in line]
         assert [cell.replace("->", "→") for cell in cells_of(line)[1]] == heads[name]
+    rounds = dict(cells_of(row) for row in parts["suggest-rounds.md"].splitlines()[2:])
+    lines = record.partition("**Which images to label**")[2].splitlines()
+    drawn, suggested = [cells_of(line)[1][1:] for line in lines if "| drawn |" in line or "| `tcs suggest` |" in line][
+        :2
+    ]
+    assert rounds["CIFAR-10, SimCLR ResNet-10, 5,000 rows"] == [*drawn, *suggested]
     losses = dict(cells_of(row) for row in parts["losses.md"].splitlines()[2:])
     assert losses["`review`"][1].startswith("72")
 
@@ -104,6 +110,46 @@ def test_the_table_of_the_readme_is_of_the_committed_rows() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     for row in results.readme_rows(results.students_rows()):
         assert row in lines, "rows of students were added: python -m docs.pages.results writes the table anew"
+
+
+def test_the_numbers_in_sentences_of_the_readme_are_those_of_the_record() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    record = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    demo = record.partition("**The demo**")[2].partition("frozen teacher | ridge probe")
+    at_one_shot = [
+        cells_of(line)[1][1].split(" ")[0] for line in demo[0].splitlines() if re.search("labels |tcs-pool", line)
+    ]
+    labels, ours, labels_of_another, ours_of_another = at_one_shot[-4:]
+    assert f"reach {ours} and {ours_of_another} %, those of labels alone {labels} and {labels_of_another} %" in readme
+    assert f"probe of their teacher {demo[2].split('|')[1].split('±')[0].strip()} %" in readme
+    turns = sorted(int(told) for told in re.findall(r"^\| turn \d \| (\d+) \(", record, re.MULTILINE))
+    assert f": {turns[0]} and {turns[1]} s from" in readme
+    online = results.turns_tables(load_table(results.RESULTS / "online-teacher" / "online-teacher.csv"))
+    epochs = [line for line in online.splitlines() if re.match(r"\| (timm feature task|lightly-train),", line)]
+    ratios = [float(cells_of(line)[1][-1].split(" ")[0]) for line in epochs]
+    assert len(ratios) == 4
+    assert f"[{min(ratios):.1f} to {max(ratios):.1f} times]" in readme
+
+
+def test_what_the_first_pages_show_was_printed_by_their_run() -> None:
+    printed = (ROOT / "docs" / "start" / "first-run.txt").read_text(encoding="utf-8")
+    pages = {
+        name: (ROOT / "docs" / "start" / f"{name}.md").read_text(encoding="utf-8")
+        for name in ("first-student", "reading")
+    }
+    shown = [block for text in pages.values() for language, block in code_blocks(text) if language == "text"]
+    written_by_hand = [block for block in shown if block.startswith(("photos/", "path,class"))]
+    assert (len(shown), len(written_by_hand)) == (11, 2)
+    missing = [line for block in shown if block not in written_by_hand for line in block.splitlines()]
+    assert [line for line in missing if line not in printed.splitlines()] == []
+    assert f"\n$ {first_run.COMMANDS[0]}\n" in printed
+    student, teacher = re.findall(r"\| 50 \| ([\d.]+) \| 100.00 \|", printed)
+    assert f"knows {float(student):g} % where its teacher knows {float(teacher):g} %" in pages["first-student"]
+    low, high = re.findall(r"top1 [\d.]+ \[([\d.]+) - ([\d.]+)\]", printed)[0]
+    assert f"{float(low):.0f} to {float(high):.0f} here" in pages["reading"]
+    _, taken = re.findall(r"^  2 roses .* (\d+) +(\d+)$", printed, re.MULTILINE)[0]
+    assert f"of 40 roses {taken} were taken for tulips" in pages["reading"]
+    assert re.findall(r"largest difference from the run \S+\d", printed)[0] in pages["reading"]
 
 
 def test_a_line_of_a_table_is_found_by_its_first_cell() -> None:
@@ -145,13 +191,37 @@ def test_long_words_of_code_may_break_and_no_others() -> None:
     html = (
         f'<span class="pre">{whole}</span> <span class="pre">{long}</span> <span class="pre">&lt;{"x" * 28}&gt;</span>'
     )
-    assert words.marked(html) == html.replace(f'"pre">{long}', f'"pre long">{long}')
+    jointed = "resnet18,<wbr>layers=(1,<wbr>1,<wbr>1,<wbr>1),channels=(16,<wbr>32,<wbr>48,<wbr>64)"
+    assert words.marked(html) == html.replace(f'"pre">{long}', f'"pre long">{jointed}')
+
+
+def test_signatures_are_as_one_would_write_them() -> None:
+    factory = "(a: str, *, b: ~collections.abc.Mapping[str, ~typing.Any] = <factory>, c: float = 1.3333333333333333)"
+    assert signatures.readable(factory) == "(a: str, *, b: Mapping[str, Any] = {}, c: float = 1.3333)"
+    array = "(x: ~numpy.ndarray[tuple[~typing.Any, ...], ~numpy.dtype[~numpy.floating[~typing.Any]]], of: ~cache.reader.Store)"
+    assert signatures.readable(array) == "(x: NDArray[floating[Any]], of: ~cache.reader.Store)"
+    many = ", ".join(f"o{number}: int = 0" for number in range(signatures.MOST))
+    assert signatures.readable(f"(a: str, *, {many}, out: str)") == "(a: str, *, out: str, **options)"
+    assert signatures.readable("(what is no Python)") == "(what is no Python)"
+
+
+def test_what_stands_before_a_colon_in_a_property_is_no_type() -> None:
+    napoleon = pytest.importorskip("sphinx.ext.napoleon")
+    lines = ["The labels: the latest."]
+    plain_docstring(None, "property", "x", None, None, lines)
+    parsed = napoleon.GoogleDocstring(lines, napoleon.Config(), None, "property", "x").lines()
+    assert parsed == ["..", "", "The labels: the latest."]
 
 
 def test_cells_of_sentences_keep_some_width_and_numbers_do_not() -> None:
     sentence = "<p>share of each row&apos;s <em>nearest</em> rows</p>"
     html = f'<tr><td>{sentence}</td><td><p>11.23</p></td>\n<td class="text-right">{sentence}</td></tr>'
     assert words.marked(html) == html.replace("<td>", '<td class="sentence">', 1)
+
+
+def test_an_arrow_in_a_cell_is_one_sign() -> None:
+    html = "<p>a -&gt; b</p><td>1.5 -&gt; 2.5</td><td><code>x -&gt;y</code></td>"
+    assert words.marked(html) == html.replace("1.5 -&gt; 2.5", "1.5 → 2.5")
 
 
 def test_a_second_build_writes_nothing_and_takes_away_what_is_gone(tmp_path: pathlib.Path) -> None:

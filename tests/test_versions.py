@@ -117,7 +117,7 @@ def test_the_version_stands_in_one_place():
     sources = [path for place in ("cache", "tcs", "scripts") for path in (ROOT / place).rglob("*.py")]
     files = [
         *sources,
-        *(ROOT / name for name in ("pyproject.toml", "Makefile", "CITATION.cff", "README.md", "RELEASING.md")),
+        *(ROOT / name for name in ("pyproject.toml", "Makefile", "CITATION.cff", "README.md")),
     ]
     found = [
         path.relative_to(ROOT).as_posix()

@@ -29,6 +29,7 @@ class Layout:
 
 
 WIDE = Layout(columns=2, width=9, panel_height=3, legend_height=0.6)
+ROW = Layout(columns=4, width=9, panel_height=2.2, legend_height=0.35)
 NARROW = Layout(columns=1, width=4.2, panel_height=2.5, legend_height=0.9, legend_columns=2)
 COLOURS = {
     "labels": "#8c8c8c",

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 import cache
 import tcs
+from docs.pages.signatures import shorter
 from docs.pages.writing import escaped
 from tcs import functional
 from tcs.cli import COMMANDS, group
@@ -71,7 +73,9 @@ def _members(module: Any, names: Iterable[str]) -> Iterator[str]:
         elif inspect.isclass(value):
             yield f"\n## {name}\n\n```{{eval-rst}}\n.. autoclass:: {module.__name__}.{name}\n   :members:\n```"
         elif callable(value):
-            yield f"\n## {name}\n\n```{{eval-rst}}\n.. autofunction:: {module.__name__}.{name}\n```"
+            taken = re.search(r"tcs\.(\w+Config)\b", inspect.getdoc(value) or "")
+            options = f"[What each option does](configurations.md#{taken[1].lower()}).\n\n" if taken else ""
+            yield f"\n## {name}\n\n{options}```{{eval-rst}}\n.. autofunction:: {module.__name__}.{name}\n```"
         else:
             yield f"\n## {name}\n\n`{value!r}`"
 
@@ -89,24 +93,24 @@ def _configurations() -> Iterator[str]:
         kind = getattr(tcs, name)
         yield f"\n## {name}\n"
         yield escaped(inspect.getdoc(kind) or "") + "\n"
-        yield "| option | type | default | |\n|---|---|---|---|"
+        yield "| option | type, default | |\n|---|---|---|"
         for field in dataclasses.fields(kind):
             told = helps.get((name, field.name), "")
-            yield f"| `{field.name}` | {_code(_type_of(field))} | {_default(field)} | {escaped(told)} |"
+            yield f"| `{field.name}` | {_code(_type_of(field) + _default(field))} | {escaped(told)} |"
 
 
 def _type_of(field: dataclasses.Field[Any]) -> str:
-    return field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("tcs.config.", "")
+    written = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("tcs.config.", "")
+    return shorter(written)
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
+    """` = value`; of a configuration that is made anew its name alone."""
     if field.default is not dataclasses.MISSING:
-        return _code(repr(field.default))
-    return (
-        ""
-        if field.default_factory is dataclasses.MISSING
-        else _code(repr(field.default_factory()).partition("(")[0] + "()")
-    )
+        return shorter(f" = {field.default!r}")
+    if field.default_factory is dataclasses.MISSING:
+        return ""
+    return " = " + re.sub(r"\(.*", "()", repr(field.default_factory()))
 
 
 def _code(text: str) -> str:

@@ -16,7 +16,7 @@ from benchmarks.students import CACHES, PARTS, recipe_of
 from benchmarks.turns import Table
 from cache import digest_of_json
 from docs.pages import heads, small
-from docs.pages.figure import NARROW, WIDE, accuracy_figure
+from docs.pages.figure import NARROW, ROW, WIDE, Layout, accuracy_figure
 from docs.pages.heads import shots_words
 from tcs.plain_files import load_table
 from tcs.reporting.grid_report import plain
@@ -27,14 +27,16 @@ RESULTS = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
 STATIC = RESULTS.parents[1] / "docs" / "static"
 README = RESULTS.parents[1] / "README.md"
 LAYOUTS = {"": WIDE, "-phone": NARROW}  # behind the names of figures
+README_LAYOUTS = {"": ROW, "-phone": NARROW}  # README has room for a row of panels
 Row = Mapping[str, Any]
 SHOWN = ("labels", "kd", "tcs-pool", "teacher-probe", "teacher-transductive")  # in the figure
 README_TEACHERS = {  # in its table, whose columns are these methods at these shots
-    "cifar10-simclr": "CIFAR-10 (SimCLR ResNet-10)",
-    "cifar10-lite2": "CIFAR-10 (EfficientNet-Lite2)",
-    "flowers5": "flowers5 (EfficientNet-Lite2)",
-    "pbc8": "pbc8 (EfficientNet-Lite2)",
+    "cifar10-simclr": "CIFAR-10, SimCLR",
+    "cifar10-lite2": "CIFAR-10, Lite2",
+    "flowers5": "flowers5, Lite2",
+    "pbc8": "pbc8, Lite2",
 }
+SUGGEST_CACHES = {"cifar10-simclr": "CIFAR-10, SimCLR ResNet-10", "flowers5": "flowers5, EfficientNet-Lite2"}
 README_METHODS, README_SHOTS = SHOWN[:4], (1, 4)
 TURNS = (  # folders whose CSV is of contestants that took turns
     "gather",
@@ -71,13 +73,13 @@ def students_rows() -> list[Row]:
     return [row for row in load_table(RESULTS / "students" / "results.csv") if row["status"] == "ok"]
 
 
-def students_figures(students: Sequence[Row]) -> dict[str, str]:
+def students_figures(students: Sequence[Row], layouts: Mapping[str, Layout] = LAYOUTS) -> dict[str, str]:
     """File name -> SVG of part A, with the digest of what it shows in a comment."""
     curves = {name: students_curves(students, name) for name in CACHES}
     comment = f"<!-- rows {digest_of_json(curves)} -->\n<svg"
     return {
         f"students{end}.svg": accuracy_figure(curves, layout).replace("<svg", comment, 1)
-        for end, layout in LAYOUTS.items()
+        for end, layout in layouts.items()
     }
 
 
@@ -186,6 +188,24 @@ def suggest_table() -> str:
     )
 
 
+def suggest_rounds_table() -> str:
+    """A line a cache: ridge / transductive probe of n drawn images, and of n suggested ones; means over seeds."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in load_table(RESULTS / "suggest" / "results.csv"):
+        column = f"{'drawn' if row['chooser'] == 'random' else 'suggested'}, {row['n']}"
+        both = (float(row["ridge_top1"]), float(row["transductive_top1"]))
+        cache = f"{SUGGEST_CACHES[row['dataset']]}, {int(row['pool_n']):,} rows"
+        found.setdefault(cache, {}).setdefault(column, []).append(both)
+    columns = sorted(
+        {column for cells in found.values() for column in cells}, key=lambda name: (name[0], len(name), name)
+    )
+    lines = [
+        [name, *(" / ".join(f"{statistics.fmean(values):.1f}" for values in zip(*cells[column], strict=True)) for column in columns)]
+        for name, cells in found.items()
+    ]  # fmt: skip
+    return markdown(["cache", *columns], lines)
+
+
 def grid_table(name: str) -> Callable[[], str]:
     """Methods x (student, shots, pool) of a committed grid."""
 
@@ -245,6 +265,7 @@ SINGLE: Mapping[str, Callable[[], str]] = {
     "pools": heads.pools_table,
     "several-teachers": several_teachers_table,
     "suggest": suggest_table,
+    "suggest-rounds": suggest_rounds_table,
     "methods": methods_table,
     "losses": losses_table,
     "compression-all": compression_table("all"),
@@ -267,6 +288,6 @@ def _losses_of(row: Row) -> str:
 
 if __name__ == "__main__":
     finished = students_rows()
-    for file_name, svg in students_figures(finished).items():
+    for file_name, svg in students_figures(finished, README_LAYOUTS).items():
         (STATIC / file_name).write_text(svg, encoding="utf-8")
     README.write_text(with_rows(README.read_text(encoding="utf-8"), readme_rows(finished)), encoding="utf-8")

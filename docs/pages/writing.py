@@ -28,9 +28,14 @@ def escaped(text: str) -> str:
     return "".join([*parts, MARKUP.sub(r"\\\1", text[end:])])
 
 
-def plain_docstring(_app: object, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
-    """Docstrings are plain text with code between backticks: other marks of reStructuredText are shown as they are."""
+def plain_docstring(_app: object, what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
+    """Docstrings are plain text with code between backticks: other marks of reStructuredText are shown as they are.
+
+    What stands before a colon in the first line of a property's would be read as its type, hence an empty comment before it.
+    """
     for number, line in enumerate(lines):
         lines[number] = "".join(
             part if part.startswith("`") else re.sub(r"([*|])", r"\\\1", part) for part in re.split(r"(`[^`]*`)", line)
         )
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]

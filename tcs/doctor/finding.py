@@ -21,7 +21,7 @@ class Finding:
 
     def in_words(self) -> str:
         """The line."""
-        return f"{self.level:8}{self.name:13}{self.text}" + (f"; {self.remedy}" if self.remedy else "")
+        return f"{self.level:8}{self.name:13} {self.text}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 def gib(count: float) -> str:
