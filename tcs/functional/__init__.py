@@ -53,7 +53,15 @@ from tcs.functional.maps import (
 )
 from tcs.functional.mimicry import cosine, l2, smooth_l1
 from tcs.functional.norms import batch_norm, group_norm, l2_norm, layer_norm, standardise, unit
-from tcs.functional.orthogonal import OrthogonalProjector, dense_expm0, exponential_parts, expm, expm0, low_rank_expm0, random_rotation
+from tcs.functional.orthogonal import (
+    OrthogonalProjector,
+    dense_expm0,
+    expm,
+    expm0,
+    exponential_parts,
+    low_rank_expm0,
+    random_rotation,
+)
 from tcs.functional.projector import (
     correlation_log_sum,
     itrd_correlation,
