@@ -145,6 +145,7 @@ def test_model_errors_are_one_line():
     [
         ({"views": "glyph"}, r"--views is 'glyph'; it must be one of natural, glyphs\. Did you mean glyphs"),
         ({"img_size": 4}, "--img-size is 4; it must be 8 or more"),
+        ({"img_size": 10**6}, "--img-size is 1000000; it must be 8192 or less"),
         ({"epochs": 0}, "--epochs is 0; it must be 1 or more"),
         ({"batch_size": 1}, "--batch-size is 1; an image needs others to differ from: use 2 or more"),
         ({"lr": math.nan}, "--lr is nan; it must be a positive number"),

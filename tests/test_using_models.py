@@ -241,7 +241,26 @@ def test_broken_cards_and_models_are_told(folder: pathlib.Path, tmp_path: pathli
     (tmp_path / "timm" / "tcs.json").write_text(json.dumps({**CARD, "architecture": "resnet19"}))
     with pytest.raises(ModelError, match=r"names 'resnet19', which timm .* does not have"):
         open_model(str(tmp_path / "timm"), None, CPU)
+    for kwargs, message in (
+        (
+            {"layers": [10**12, 1, 1, 1]},
+            r"given the number 1,000,000,000,000, and no architecture takes one above 100,000",
+        ),
+        (
+            {"layers": [1, 1, 1, 1], "channels": [2048, 8, 8, 8]},
+            r"more than \d+ MiB, and its file has weights of 0\.\d MiB",
+        ),
+        ({"checkpoint_path": "/dev/stdin"}, "gives checkpoint_path"),
+    ):
+        (tmp_path / "timm" / "tcs.json").write_text(json.dumps({**CARD, "kwargs": kwargs}))
+        with pytest.raises((ArtefactError, ModelError), match=message):
+            open_model(str(tmp_path / "timm"), None, CPU)
     shutil.copytree(folder / "hub", tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    (tmp_path / "hub" / "config.json").write_text(json.dumps({**config, "model_args": {"layers": [10**12, 1, 1, 1]}}))
+    with pytest.raises(ArtefactError, match=r"timm cannot load .*hub .*the number 1,000,000,000,000"):
+        open_model(str(tmp_path / "hub"), None, CPU)
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ArtefactError, match=r"timm cannot load .*hub .*; export the model again"):
         open_model(str(tmp_path / "hub"), None, CPU)

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from tcs.config.pixels import require_side
 from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require, require_choice
 
@@ -40,7 +41,7 @@ class SimclrConfig:
     def __post_init__(self) -> None:
         take_plain(self)
         require_choice(self.views, VIEWS, "--views")
-        require(self.img_size >= 8, f"--img-size is {self.img_size}; it must be 8 or more.")
+        require_side(self.img_size, least=8)
         require(self.epochs >= 1, f"--epochs is {self.epochs}; it must be 1 or more.")
         require(
             self.batch_size >= 2,

@@ -17,14 +17,15 @@ from torch import nn
 from tcs.checkpoint import load_weights
 from tcs.config.pixels import PixelRules
 from tcs.config.plain import with_tuples
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, ModelError
 from tcs.images.decode import Square, decode_told
-from tcs.inference.card import FILE, Card, read_card
+from tcs.inference.card import EXPORT_AGAIN, FILE, Card, read_card
 from tcs.inference.model import UsableModel, of_module
 from tcs.ordinary import read_ordinary
 from tcs.plain_files import CONFIG
 from tcs.runtime import say
 from tcs.students.backbone import StudentSpec, create_backbone, first_line
+from tcs.students.bounds import built, float32_bytes, room_of_weights
 from tcs.students.zoo.cifar import register
 
 WEIGHTS = "model.safetensors"
@@ -52,9 +53,18 @@ def open_exported(folder: pathlib.Path, device: torch.device) -> UsableModel:
 def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
     card = read_card(read_ordinary(folder / FILE), folder / FILE)
     spec = StudentSpec(text=card.architecture, name=card.architecture, kwargs=with_tuples(card.kwargs))
-    model = create_backbone(spec, len(card.classes))
+    weights = load_weights(folder / WEIGHTS)
     try:
-        model.load_state_dict(load_weights(folder / WEIGHTS))
+        model = create_backbone(spec, len(card.classes), room=room_of_weights(float32_bytes(weights)))
+    except ModelError as error:
+        if error.__cause__ is None:  # timm does not know it, which is told as of any model
+            raise
+        raise ArtefactError(
+            f"{folder / FILE} gives {card.architecture} arguments that it cannot be built with ({first_line(error.__cause__)}); "
+            f"{EXPORT_AGAIN}."
+        ) from error
+    try:
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtefactError(f"{folder / WEIGHTS} does not fit {card.architecture} ({first_line(error)}).") from error
     return of_module(folder.resolve().name, folder, model, card, device)
@@ -62,8 +72,9 @@ def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
 
 def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
     register()
+    room = room_of_weights(2 * (folder / WEIGHTS).stat().st_size)  # of float16 at the least
     try:
-        model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        model = built(lambda: timm.create_model(f"local-dir:{folder}", pretrained=True), _arguments_in(folder), room)
     except Exception as error:  # of any type, by what is wrong with the file or the names in it
         raise ArtefactError(f"timm cannot load {folder} ({first_line(error)}); export the model again.") from error
     facts = timm.data.resolve_model_data_config(model)
@@ -81,6 +92,12 @@ def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
         rules=PixelRules(),
     )
     return of_module(folder.resolve().name, folder, model, card, device, make_pixels=TimmPixels(facts))
+
+
+def _arguments_in(folder: pathlib.Path) -> Mapping[str, Any]:
+    """What the config.json of a folder of timm's layout gives to the architecture."""
+    arguments = json.loads(read_ordinary(folder / CONFIG)).get("model_args") or {}
+    return dict(arguments)
 
 
 def _class_names(model: nn.Module, folder: pathlib.Path) -> tuple[str, ...]:
