@@ -1,6 +1,7 @@
 """A command in a process of its own, with a limit of memory and of time: how the harnesses of doors run one."""
 
 import contextlib
+import importlib
 import os
 import pathlib
 import resource
@@ -14,9 +15,9 @@ MEMORY_BYTES = 16 << 30
 STOPPED = 9
 
 
-def call(folder: pathlib.Path, arguments: Sequence[str], seconds: int, stops: bool = False) -> tuple[int | None, str]:
+def call(folder: pathlib.Path, arguments: Sequence[str], seconds: int, stops: str = "") -> tuple[int | None, str]:
     """(exit code, stdout and stderr) of a command in a child; None after `seconds`, minus the signal where it was killed.
-    `stops`: the child ends as by a kill before the student's last files are written."""
+    `stops`: the function, as module:name, at which the child ends as by a kill."""
     told = folder.parent / f"{folder.name}.told"
     child = os.fork()
     if not child:
@@ -33,7 +34,7 @@ def call(folder: pathlib.Path, arguments: Sequence[str], seconds: int, stops: bo
     return None, told.read_text(errors="replace")
 
 
-def _run(folder: pathlib.Path, told: pathlib.Path, arguments: Sequence[str], stops: bool) -> None:
+def _run(folder: pathlib.Path, told: pathlib.Path, arguments: Sequence[str], stops: str) -> None:
     code = 99
     try:
         os.chdir(folder)
@@ -45,9 +46,8 @@ def _run(folder: pathlib.Path, told: pathlib.Path, arguments: Sequence[str], sto
         from tcs.cli import main
 
         if stops:
-            import tcs.training.stream
-
-            vars(tcs.training.stream)["save_student"] = lambda *_: os._exit(STOPPED)
+            module, _, name = stops.partition(":")
+            vars(importlib.import_module(module))[name] = lambda *_: os._exit(STOPPED)
         with contextlib.suppress(SystemExit):
             try:
                 main(list(arguments))

@@ -46,7 +46,9 @@ def prepare(folder: pathlib.Path, seconds: int) -> None:
     ):
         code, said = call(folder, arguments, seconds)
         assert code == 0, (arguments, said)
-    code, _ = call(folder, ("train", "train.store", "--out", "half", *TRAIN), seconds, stops=True)
+    code, _ = call(
+        folder, ("train", "train.store", "--out", "half", *TRAIN), seconds, stops="tcs.training.stream:save_student"
+    )
     assert code == STOPPED
     assert (folder / "half" / FOLDER / "resume.pt").exists()
 

@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from door_calls import call, preload
 from door_mutations import mutations
@@ -54,9 +54,11 @@ def _results(said: str) -> str:
     return "\n".join(line for line in said.splitlines() if line.startswith(("{", "[", "path,")))
 
 
-def cases(folder: pathlib.Path, seed: int, only: str) -> Iterator[tuple[Door, str, bytes | None]]:
+def cases(
+    folder: pathlib.Path, table: Sequence[Door], seed: int, only: str
+) -> Iterator[tuple[Door, str, bytes | None]]:
     """Damages of all doors in turn, without end."""
-    chosen = [door for door in doors() if only in door.file]
+    chosen = [door for door in table if only in door.file]
     streams = [mutations(folder / door.file, random.Random(f"{seed} {number}")) for number, door in enumerate(chosen)]
     for turn in itertools.count():
         door = chosen[turn % len(chosen)]
@@ -77,16 +79,21 @@ def _put(path: pathlib.Path, data: bytes | None) -> None:
         path.write_bytes(data)
 
 
-def run_cases(asked: Asked) -> dict[str, int]:
-    """Verdict -> how many cases; the faults are told on stderr as they are found."""
+def run_cases(
+    asked: Asked,
+    prepared: Callable[[pathlib.Path, int], None] = prepare,
+    table: Callable[[pathlib.Path], Sequence[Door]] = lambda _: doors(),
+) -> dict[str, int]:
+    """Verdict -> how many cases; the faults are told on stderr as they are found. `prepared` makes the specimens in a folder, `table` says
+    which commands read which of them."""
     preload()
     tally: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as scratch:
         sound, work = pathlib.Path(scratch) / "sound", pathlib.Path(scratch) / "work"
         sound.mkdir()
-        prepare(sound, asked.seconds)
+        prepared(sound, asked.seconds)
         said_of: dict[Door, str] = {}
-        stream = itertools.islice(cases(sound, asked.seed, asked.only), asked.first, asked.last)
+        stream = itertools.islice(cases(sound, table(sound), asked.seed, asked.only), asked.first, asked.last)
         for number, (door, what, data) in enumerate(stream, asked.first):
             began = time.perf_counter()
             if door not in said_of:
