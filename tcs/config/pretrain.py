@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from tcs.config.optimiser import require_rate
 from tcs.config.pixels import require_side
 from tcs.config.plain import require_file_name, take_plain
 from tcs.errors import require, require_choice
@@ -47,7 +48,7 @@ class SimclrConfig:
             self.batch_size >= 2,
             f"--batch-size is {self.batch_size}; an image needs others to differ from: use 2 or more.",
         )
-        require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
+        require_rate(self.lr)
         require(self.temperature > 0, f"--temperature is {self.temperature}; it must be a positive number.")
         require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
         require(self.projection_dims >= 1, f"--projection-dims is {self.projection_dims}; it must be 1 or more.")
