@@ -21,6 +21,7 @@ from cache.creation import create as create
 from cache.derivation import DerivedFrom as DerivedFrom
 from cache.derivation import carried_rows as carried_rows
 from cache.derivation import joined_rows as joined_rows
+from cache.draft import Draft as Draft
 from cache.exporting import about as about
 from cache.exporting import export as export
 from cache.features import Features as Features
@@ -78,6 +79,7 @@ __all__ = [
     "PARENT",
     "Constant",
     "DerivedFrom",
+    "Draft",
     "Features",
     "FolderLock",
     "JoinedFeatures",

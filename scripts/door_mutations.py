@@ -3,6 +3,7 @@
 `doors.py` opens what comes of it.
 """
 
+import functools
 import io
 import json
 import pathlib
@@ -14,6 +15,9 @@ from typing import Any
 import yaml
 
 Mutation = tuple[str, bytes | None]  # in words, and the bytes of the file; None: a pipe in its place
+Damage = tuple[
+    str, bytes | Callable[[], bytes]
+]  # what makes the bytes, where all damages at once would take all memory
 
 HUGE = 10**12
 DEEP: Any = []
@@ -41,14 +45,15 @@ WRONG: tuple[Any, ...] = (
 def mutations(path: pathlib.Path, chance: random.Random) -> Iterator[Mutation]:
     """Damages of the file without end: a pipe, then every field with every wrong value in an order drawn by `chance`, then bytes."""
     data = path.read_bytes()
-    whole = [
+    whole: list[Damage] = [
         (f"{len(other)} bytes {other[:12]!r}", other)
         for other in (b"", b"\0", b"null", b"[]", b"{}", b"\x80\x04N.", b"\xff\xfe\0", b"[" * 9999)
     ]
     fields = [*whole, *FIELDS.get(path.suffix, _no_fields)(data)]
     chance.shuffle(fields)
     yield "a pipe in its place", None
-    yield from fields
+    for what, damaged in fields:
+        yield what, damaged() if callable(damaged) else damaged
     while True:
         yield _bytes(data, chance)
 
@@ -99,24 +104,24 @@ def _with(value: Any, key: Any, part: Any) -> Any:
     return [*value[:key], part, *value[key + 1 :]]
 
 
-def _json(data: bytes) -> Iterator[Mutation]:
+def _json(data: bytes) -> Iterator[Damage]:
     for where, tree in _trees(json.loads(data)):
         yield where, json.dumps(tree).encode()
 
 
-def _json_lines(data: bytes) -> Iterator[Mutation]:
+def _json_lines(data: bytes) -> Iterator[Damage]:
     first, *rest = data.splitlines(keepends=True)
     for where, tree in _trees(json.loads(first)):
         yield where, json.dumps(tree).encode() + b"\n" + b"".join(rest)
 
 
-def _yaml(data: bytes) -> Iterator[Mutation]:
+def _yaml(data: bytes) -> Iterator[Damage]:
     for where, tree in _trees(yaml.safe_load(data)):
         if "\x1b" not in where:
             yield where, yaml.safe_dump(tree).encode()
 
 
-def _csv(data: bytes) -> Iterator[Mutation]:
+def _csv(data: bytes) -> Iterator[Damage]:
     header, *lines = data.decode().splitlines()
     names = header.split(",")
     yield "header alone", (header + "\n").encode()
@@ -130,16 +135,16 @@ def _csv(data: bytes) -> Iterator[Mutation]:
         yield f"without {name}", "\n".join([",".join(names[:number] + names[number + 1 :]), *lines, ""]).encode()
 
 
-def _safetensors(data: bytes) -> Iterator[Mutation]:
+def _safetensors(data: bytes) -> Iterator[Damage]:
     (length,) = struct.unpack("<Q", data[:8])
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
     for where, tree in _trees(header):
         text = json.dumps(tree).encode()
-        yield where, struct.pack("<Q", len(text)) + text + body
+        yield where, functools.partial(b"".join, (struct.pack("<Q", len(text)), text, body))
     yield "a header of 2**60 bytes", struct.pack("<Q", 2**60) + data[8:]
 
 
-def _npy(data: bytes) -> Iterator[Mutation]:
+def _npy(data: bytes) -> Iterator[Damage]:
     import numpy as np
 
     array = np.load(io.BytesIO(data), allow_pickle=False)
@@ -147,20 +152,20 @@ def _npy(data: bytes) -> Iterator[Mutation]:
         ("floats", array.astype("f8")),
         ("one row", array[0]),
         ("no rows", array[:0]),
-        ("another width", array[:, :3]),
+        ("another width", array[..., :3]),
     ):
         buffer = io.BytesIO()
         np.save(buffer, other)
         yield name, buffer.getvalue()
-    claimed = data.replace(f"'shape': ({len(array)}, ".encode(), b"'shape': (1099511627776, ")
+    claimed = data.replace(f"'shape': ({len(array)},".encode(), b"'shape': (1099511627776,")
     yield "a shape of 2**40 rows", claimed
 
 
-def _no_fields(_: bytes) -> Iterator[Mutation]:
+def _no_fields(_: bytes) -> Iterator[Damage]:
     yield from ()
 
 
-FIELDS: dict[str, Callable[[bytes], Iterator[Mutation]]] = {
+FIELDS: dict[str, Callable[[bytes], Iterator[Damage]]] = {
     ".json": _json,
     ".jsonl": _json_lines,
     ".yaml": _yaml,

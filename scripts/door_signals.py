@@ -21,9 +21,10 @@ import tempfile
 import time
 from typing import Any
 
+from door_calls import preload
+from door_specimens import prepare, prepare_more
 from door_tally import Asked, command_line
-from door_writers import TEACHER, WRITERS, Writer, state_of
-from doors import CLASSES, call, preload, prepare
+from door_writers import WRITERS, Writer, state_of
 from fault_harness import fork
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -38,31 +39,6 @@ class Undisturbed:
     state: dict[str, Any]
     seconds: float
     moments: int
-
-
-def prepare_more(folder: pathlib.Path, seconds: int) -> None:
-    """What the writers read beside what the doors read."""
-    import timm
-    import torch
-    from safetensors.torch import save_file
-
-    torch.manual_seed(0)
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), folder / "w.safetensors")
-    for name in CLASSES:
-        (folder / "few" / name).mkdir(parents=True)
-        for path in sorted((folder / "images" / name).iterdir())[:6]:
-            shutil.copy(path, folder / "few" / name / path.name)
-    (folder / "keys.txt").write_text("".join(f"{line.split()[-1]}\n" for line in (folder / "split.txt").open()))
-    for arguments in (
-        ("cache", "pack", "train.store", "--out", "packed.h5"),
-        ("cache", "export", "train.store", "--out", "plain"),
-        ("extract", "few", "--out", "grown.store", *TEACHER),
-    ):
-        code, said = call(folder, arguments, seconds)
-        assert code == 0, (arguments, said)
-    first = sorted((folder / "few" / CLASSES[0]).iterdir())[0]
-    first.rename(first.with_name("renamed.png"))
-    shutil.copy(sorted((folder / "images" / CLASSES[0]).iterdir())[-1], folder / "few" / CLASSES[0] / "more.png")
 
 
 def run_writer(arguments: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ UNSPLIT = (
     "--workers",
     "0",
 )
+TEACHER = ("--teacher", "test_resnet", "--teacher-checkpoint", "w.safetensors", "--img-size", "32", "--workers", "0")
 TRAIN = ("--shots", "4", *UNSPLIT, "--checkpoint-every", "1")
 
 

@@ -10,9 +10,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from door_table import STUDENT, TRAIN
+from door_table import STUDENT, TEACHER, TRAIN
 
-TEACHER = ("--teacher", "test_resnet", "--teacher-checkpoint", "w.safetensors", "--img-size", "32", "--workers", "0")
 # Fields that say when, where and how fast a command ran, or how often it was begun
 OF_THE_RUN = frozenset(
     {

@@ -8,7 +8,18 @@ import pytest
 import cache
 from tcs.config.distill import DistillConfig, Places
 from tcs.errors import ArtefactError, DataError
-from tcs.pipeline.division import NEAR_COPY, TEST, TRAIN, choose_parts, copies_of, divide, divided
+from tcs.pipeline import division
+from tcs.pipeline.division import (
+    COSINES,
+    NEAR_COPY,
+    TEST,
+    TRAIN,
+    choose_parts,
+    copies_by_cosine,
+    copies_of,
+    divide,
+    divided,
+)
 from tcs.splits.shots import read_split_file
 
 DIMS = 16
@@ -126,13 +137,13 @@ def alike(tmp_path_factory):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_images_that_chain_do_not_take_the_share_far_beyond_what_was_asked(alike, seed, capsys):
-    chained = divided(alike, 0.2, seed, NEAR_COPY)
+    chained = divided(alike, 0.2, seed, copies_of(alike), NEAR_COPY)
     assert sorted(chained.linked) == [18, 19, 19, 19]
     assert chained.images in (37, 38)
     parts = choose_parts(alike, 0.2, seed)
     held = parts.count(TEST)
     assert 15 <= held <= 18  # 7 of 37 and 8 of 38 are asked for; a group more than the share at most in each class
-    assert parts == divided(alike, 0.2, seed, 0.95).parts
+    assert parts == divided(alike, 0.2, seed, copies_of(alike, 0.95), 0.95).parts
     for one, other in ((0, 72), (40, 73), (60, 74)):
         assert parts[one] == parts[other]
     told = capsys.readouterr().err
@@ -141,6 +152,20 @@ def test_images_that_chain_do_not_take_the_share_far_beyond_what_was_asked(alike
         f"linked otherwise (cosine above 0.95), and {held} are held out.\n"
         "6 images are copies of each other (3 groups, cosine above 0.95); none straddles.\n"
     ) in told
+
+
+def test_features_are_looked_at_twice_at_most_however_many_cosines_are_tried(alike, monkeypatch):
+    looks, look = [], division._cosines
+    monkeypatch.setattr(division, "_cosines", lambda store: looks.append(1) or look(store))
+    found = copies_by_cosine(alike, COSINES)
+    assert looks == [1]
+    assert list(found) == list(COSINES)
+    for cosine in COSINES:
+        assert found[cosine].tolist() == copies_of(alike, cosine).tolist()
+    assert len({tuple(groups.tolist()) for groups in found.values()}) >= 3
+    looks.clear()
+    choose_parts(alike, 0.2, 0)
+    assert looks == [1, 1]
 
 
 def test_exact_copies_stay_together_however_many_and_are_held_out_only_where_nothing_else_is(tmp_path):

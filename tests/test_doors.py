@@ -1,6 +1,7 @@
-"""The harness of doors at its short length: damaged files and pipes by every kind of reader, and commands stopped by signals. 60 s.
+"""The harness of doors at its short length: damaged files and pipes by every kind of reader, and commands stopped by signals. 90 s.
 
-`python scripts/doors.py --cases 5000` and `python scripts/door_signals.py --cases 1000` are the long ones.
+`python scripts/doors.py --cases 5000`, `python scripts/door_given.py --cases 1000` and `python scripts/door_signals.py --cases 1000` are
+the long ones.
 """
 
 import json
@@ -32,6 +33,13 @@ def run(script: str, *arguments: str) -> Any:
 
 def test_damaged_files_and_pipes_are_refused_in_one_line_or_change_nothing() -> None:
     tally = run("doors.py", "--cases", "12", "--only", "c.safetensors")
+    assert sum(tally.values()) == 12
+    assert set(tally) <= {"refused", "same", "changed"}
+    assert tally["refused"] >= 4
+
+
+def test_damaged_files_that_are_given_are_refused_in_one_line_or_change_nothing() -> None:
+    tally = run("door_given.py", "--cases", "12", "--only", "keys.txt")
     assert sum(tally.values()) == 12
     assert set(tally) <= {"refused", "same", "changed"}
     assert tally["refused"] >= 4

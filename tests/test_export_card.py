@@ -161,3 +161,22 @@ def test_the_teacher_is_told_by_the_store_that_was_trained_on_alone(tmp_path: pa
     student = load_student(folder)
     assert teacher_facts(student, store)["name"] == "made-up"
     assert teacher_facts(student, other) == {}
+
+
+def test_stores_of_other_code_may_tell_anything_of_their_teacher(
+    tmp_path: pathlib.Path, metadata: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(tmp_path / "train.store")
+    identity, told = store.manifest.plan.identity, {"licence": 5, "paper_ids": [1], "origin_url": "https://a"}
+    for where, name, value in (
+        (identity, "teacher", {"name": "mine", "b": 1}),
+        (identity, "teacher_weights", 7),
+        (store.manifest.provenance, "teacher", told),
+    ):
+        monkeypatch.setitem(where, name, value)  # type: ignore[arg-type]
+    save_student(tmp_path / "run", RESNET, store, classes=CLASSES, size=16)
+    (folder,) = (tmp_path / "run").iterdir()
+    facts = teacher_facts(load_student(folder), store)
+    assert (facts["name"], facts["weights"], facts["origin_url"]) == ('{"b": 1, "name": "mine"}', "7", "https://a")
+    assert not {"licence", "paper_ids"} & facts.keys()
+    assert "| name | `{" in model_card("student", {**metadata, "teacher": facts}, None)

@@ -45,6 +45,10 @@ def write(folder, text="", **changes):
             r"decay_milestones: \[1, 'b'\]; it must be a list of whole numbers",
         ),
         ({"options": {"lr": -1.0}}, r"recipe .*, method 'labels': --lr is -1\.0; it must be a positive number"),
+        (
+            {"options": {"lr": 1e39}},
+            r"method .labels.: --lr is 1e\+39; it must be a positive number, 1,000,000 at most",
+        ),
         ({"options": {"steps": 3, "epochs": 2}}, "method 'labels': --steps and --epochs exclude each other"),
         ({"options": ["steps"]}, r"options of recipe .* must be a mapping, as .*, and not \['steps'\]"),
         ({"methods": [{"method": "labels", "steps": "four"}]}, rf"recipe .*, method 'labels', has {NOT_FOUR}"),

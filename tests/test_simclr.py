@@ -145,9 +145,11 @@ def test_model_errors_are_one_line():
     [
         ({"views": "glyph"}, r"--views is 'glyph'; it must be one of natural, glyphs\. Did you mean glyphs"),
         ({"img_size": 4}, "--img-size is 4; it must be 8 or more"),
+        ({"img_size": 10**6}, "--img-size is 1000000; it must be 8192 or less"),
         ({"epochs": 0}, "--epochs is 0; it must be 1 or more"),
         ({"batch_size": 1}, "--batch-size is 1; an image needs others to differ from: use 2 or more"),
         ({"lr": math.nan}, "--lr is nan; it must be a positive number"),
+        ({"lr": 1e300}, r"--lr is 1e\+300; it must be a positive number, 1,000,000 at most"),
         ({"std": (0.1, 0.0, 0.1)}, r"--std is \(0\.1, 0\.0, 0\.1\); it must be three positive numbers"),
         ({"temperature": 0.0}, "--temperature is 0.0; it must be a positive number"),
         ({"warmup_share": 1.0}, "--warmup-share is 1.0; it must lie from 0 to below 1"),

@@ -160,7 +160,8 @@ def test_impossible_options_are_refused(vit: pathlib.Path) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"interpolation": "bicubc"}, r"--interpolation is 'bicubc'; it must be one of .* Did you mean bicubic\?"),
         ({"crop_pct": 1.5}, "--crop-pct is 1.5; it must lie above 0 and at most at 1"),
-        ({"img_size": 0}, "--img-size is 0; it must be one whole number of pixels"),
+        ({"img_size": 0}, "--img-size is 0; it must be one whole number of pixels, from 1 to 8192"),
+        ({"img_size": 8193}, "--img-size is 8193; it must be one whole number of pixels"),
         ({"std": (1.0, 0.0, 1.0)}, r"--std is .*; it must be three finite numbers above 0"),
         ({"mean": (float("nan"), 0.0, 1.0)}, r"--mean is .*; it must be three finite numbers"),
         (

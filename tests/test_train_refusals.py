@@ -107,6 +107,11 @@ REFUSED: dict[str, tuple[str, list[str], str]] = {
         "cannot take 16-px images (AssertionError: Input height (16) doesn't match model (32).); give the student that size",
     ),
     "images too small": ("train.store", [*models(CIFAR, "cifar_vgg8"), *LABELS[:-1], "4"], "cannot take 4-px images"),
+    "pixels for all memory": (
+        "train.store",
+        [*models(CNN), *LABELS[:-1], "30000"],
+        "--img-size is 30000; it must be 8192 or less.",
+    ),
     "no pixels": ("train.store", [*models(CNN), *LABELS[:-1], "0"], "--img-size is 0; it must be 1 or more."),
     "one student twice": ("train.store", [*models(CNN, VIT, CNN), *LABELS], f"names one student twice ('{CNN}')"),
     "two students of one folder": (

@@ -97,6 +97,32 @@ def test_classes_without_names_are_numbers(folder: pathlib.Path, tmp_path: pathl
     assert "hub does not name its 3 classes: they are called by their numbers, 0 to 2." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"std": [0.5, 0.5, ""]}, r"config.json is not as any release wrote it .*`\$\.std\[.*; export the model again"),
+        ({"mean": [0.5, 0.5]}, r"length >= 3 - at `\$\.mean`"),
+        ({"std": [0.5, 0.5, 0.0]}, r"`float` > 0\.0"),
+        ({"input_size": [3, 16]}, r"timm cannot load .*hub .*; export the model again"),
+        ({"input_size": [3, 16, 10**6]}, r"`int` <= 8192"),
+        ({"input_size": [3, 16, 24]}, r"takes images of .*only squares of 3 colours can be made"),
+        ({"crop_pct": 1e-9}, r"`float` >= 0\.01 - at `\$\.crop_pct`"),
+        ({"interpolation": "nonsense"}, r"timm cannot make the images of .*hub .*; export the model again"),
+        ({"input_size": 3}, r"hub.*; export the model again"),
+    ],
+)
+def test_timm_folders_with_impossible_images_are_one_line(
+    folder: pathlib.Path, tmp_path: pathlib.Path, changes: dict[str, Any], message: str
+) -> None:
+    shutil.copytree(folder / "hub", tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    (tmp_path / "hub" / "config.json").write_text(
+        json.dumps({**config, "pretrained_cfg": {**config["pretrained_cfg"], **changes}})
+    )
+    with pytest.raises(ArtefactError, match=message):
+        open_model(str(tmp_path / "hub"), None, CPU)
+
+
 @pytest.mark.parametrize(("uint8", "in_graph"), [(False, False), (False, True), (True, True)])
 def test_onnx_files_are_fed_what_they_take(
     folder: pathlib.Path, tmp_path: pathlib.Path, uint8: bool, in_graph: bool
@@ -241,7 +267,26 @@ def test_broken_cards_and_models_are_told(folder: pathlib.Path, tmp_path: pathli
     (tmp_path / "timm" / "tcs.json").write_text(json.dumps({**CARD, "architecture": "resnet19"}))
     with pytest.raises(ModelError, match=r"names 'resnet19', which timm .* does not have"):
         open_model(str(tmp_path / "timm"), None, CPU)
+    for kwargs, message in (
+        (
+            {"layers": [10**12, 1, 1, 1]},
+            r"given the number 1,000,000,000,000, and no architecture takes one above 100,000",
+        ),
+        (
+            {"layers": [1, 1, 1, 1], "channels": [2048, 8, 8, 8]},
+            r"more than \d+ MiB, and its file has weights of 0\.\d MiB",
+        ),
+        ({"checkpoint_path": "/dev/stdin"}, "gives checkpoint_path"),
+    ):
+        (tmp_path / "timm" / "tcs.json").write_text(json.dumps({**CARD, "kwargs": kwargs}))
+        with pytest.raises((ArtefactError, ModelError), match=message):
+            open_model(str(tmp_path / "timm"), None, CPU)
     shutil.copytree(folder / "hub", tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    (tmp_path / "hub" / "config.json").write_text(json.dumps({**config, "model_args": {"layers": [10**12, 1, 1, 1]}}))
+    with pytest.raises(ArtefactError, match=r"timm cannot load .*hub .*the number 1,000,000,000,000"):
+        open_model(str(tmp_path / "hub"), None, CPU)
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ArtefactError, match=r"timm cannot load .*hub .*; export the model again"):
         open_model(str(tmp_path / "hub"), None, CPU)

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from tcs.config.pixels import require_side
 from tcs.config.plain import take_plain
 from tcs.errors import option_name, refuse_idle, require, require_choice
 
@@ -59,10 +60,7 @@ class AugmentConfig:
             0 <= self.crop_padding <= 0.5,
             f"--crop-padding is {self.crop_padding}; it must lie between 0 and 0.5 (a share of the image side).",
         )
-        require(
-            self.decode_size is None or self.decode_size >= 1,
-            f"--decode-size is {self.decode_size}; it must be 1 or more.",
-        )
+        require_side(self.decode_size, option="--decode-size")
         require(0 <= self.smoothing < 1, f"--smoothing is {self.smoothing}; it must lie from 0 to below 1.")
         require_choice(self.train_interpolation, INTERPOLATIONS, "--train-interpolation")
         self._refuse_idle_options()

@@ -11,6 +11,12 @@ DECAYING = ("step", "multistep", "poly")  # what --decay-rate is read by
 ENDING = ("cosine", "tanh", "poly")  # what --min-lr is read by
 CLIP_MODES = ("norm", "value", "agc")
 AMP_DTYPES = ("bfloat16", "float16")
+LARGEST_RATE = 1e6  # far beyond any of use, and far below what float32, in which it is multiplied, can hold
+
+
+def require_rate(lr: float) -> None:
+    """ConfigError where `lr` is no learning rate."""
+    require(0 < lr <= LARGEST_RATE, f"--lr is {lr}; it must be a positive number, {LARGEST_RATE:,.0f} at most.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +52,7 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
-        require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
+        require_rate(self.lr)
         require(
             math.isfinite(self.weight_decay) and self.weight_decay >= 0,
             f"--weight-decay is {self.weight_decay}; it must be 0 or more.",

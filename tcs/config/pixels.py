@@ -12,6 +12,7 @@ from typing import Any
 from tcs.errors import ArtefactError, did_you_mean, require
 
 FIELD = "pixels"  # of a store's identity, of a student's record, and of the transform of an exported student
+LARGEST_SIDE = 8192  # pixels of the squares that models take: a zero too many would ask for all memory
 FIRST, NEWEST = 1, 2
 VERSIONS = (FIRST, NEWEST)
 WHITE = "#ffffff"
@@ -86,6 +87,13 @@ class PixelRules:
 
 
 EARLIER = PixelRules(version=FIRST, orientation=False)
+
+
+def require_side(size: int | None, least: int = 1, option: str = "--img-size") -> None:
+    """ConfigError where `size`, unless it is None, is no side of a square that a model could be shown."""
+    if size is not None:
+        require(size >= least, f"{option} is {size}; it must be {least} or more.")
+        require(size <= LARGEST_SIDE, f"{option} is {size}; it must be {LARGEST_SIDE} or less.")
 
 
 def hex_colour(text: str, option: str = "--background") -> str:

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from tcs.config.optimiser import require_rate
+from tcs.config.pixels import require_side
 from tcs.config.plain import PathText, require_file_name, take_plain
 from tcs.errors import require, require_choice
 
@@ -40,13 +42,13 @@ class SimclrConfig:
     def __post_init__(self) -> None:
         take_plain(self)
         require_choice(self.views, VIEWS, "--views")
-        require(self.img_size >= 8, f"--img-size is {self.img_size}; it must be 8 or more.")
+        require_side(self.img_size, least=8)
         require(self.epochs >= 1, f"--epochs is {self.epochs}; it must be 1 or more.")
         require(
             self.batch_size >= 2,
             f"--batch-size is {self.batch_size}; an image needs others to differ from: use 2 or more.",
         )
-        require(math.isfinite(self.lr) and self.lr > 0, f"--lr is {self.lr}; it must be a positive number.")
+        require_rate(self.lr)
         require(self.temperature > 0, f"--temperature is {self.temperature}; it must be a positive number.")
         require(0 <= self.warmup_share < 1, f"--warmup-share is {self.warmup_share}; it must lie from 0 to below 1.")
         require(self.projection_dims >= 1, f"--projection-dims is {self.projection_dims}; it must be 1 or more.")

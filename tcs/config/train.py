@@ -7,6 +7,7 @@ from typing import Any, Self
 from tcs.config.audit import DEFAULT_KINDS, ExclusionConfig
 from tcs.config.augment import AugmentConfig
 from tcs.config.optimiser import OptimiserConfig
+from tcs.config.pixels import require_side
 from tcs.config.plain import PathText, take_plain
 from tcs.config.pool import JOINED, PoolConfig
 from tcs.config.unlabelled import parse_pool
@@ -219,7 +220,7 @@ class TrainConfig(RunFields):
 
     def _check_run(self) -> None:
         require(self.steps is None or self.epochs is None, "--steps and --epochs exclude each other; give one of them.")
-        require(self.img_size is None or self.img_size >= 1, f"--img-size is {self.img_size}; it must be 1 or more.")
+        require_side(self.img_size)
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(
             self.optimiser.grad_accum_steps <= self.batch_size,

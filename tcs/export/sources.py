@@ -4,6 +4,7 @@ Legend: N images, S image side in pixels.
 """
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ from tcs.inference.runs import FinishedStudent, find_students, load_student
 from tcs.plain_files import CONFIG
 from tcs.runtime import progress_bar
 
-TEACHER_FACTS = ("licence", "licence_terms", "licence_according_to", "origin_url", "paper_ids", "source")
+TEXTS = ("licence", "licence_terms", "licence_according_to", "origin_url", "source")
+TEACHER_FACTS = (*TEXTS, "paper_ids")
 Read = Callable[[int], bytes]
 
 
@@ -56,9 +58,21 @@ def teacher_facts(student: FinishedStudent, store: cache.Store) -> dict[str, Any
         return {}
     identity, provenance = store.manifest.plan.identity, store.manifest.provenance
     told = provenance.get("teacher") if isinstance(provenance, Mapping) else None
-    facts = {name: told[name] for name in TEACHER_FACTS if name in told} if isinstance(told, Mapping) else {}
-    named = {"name": identity.get("teacher"), "weights": identity.get("teacher_weights")}
+    told = told if isinstance(told, Mapping) else {}
+    facts = {name: told[name] for name in TEACHER_FACTS if name in told and _is_told(name, told[name])}
+    named = {name: _text(identity.get(of)) for name, of in (("name", "teacher"), ("weights", "teacher_weights"))}
     return named | {"preprocessing": identity.get("preprocessing"), "readouts": list(store.readouts)} | facts
+
+
+def _is_told(name: str, value: Any) -> bool:
+    """Whether it is what tcs extract records of a teacher; a store that other code wrote may have anything there."""
+    texts = [value] if name in TEXTS else value
+    return isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
+
+
+def _text(value: Any) -> str | None:
+    """What an identity names, as a text: of a store that other code wrote it may be any JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def sample(store: cache.Store, size: int, data: str | None) -> Tensor:

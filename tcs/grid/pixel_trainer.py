@@ -24,6 +24,7 @@ from tcs.plain_files import RESUME
 from tcs.runtime import ResumableBar, resident_mib, seed_for
 from tcs.simclr import PAIR_VIEWS, PairLearner, PairTask, run_steps, view_pairs
 from tcs.students.backbone import pre_logits
+from tcs.students.memory_layout import laid_out
 from tcs.students.student import build_student, normalisation
 from tcs.training.batches import draw
 from tcs.training.checks import check_optimiser
@@ -55,8 +56,7 @@ class PixelTrainer:
         self.images = min(config.batch_size, len(images_n3HW)) // 2  # of a step; each is shown in two views
         start = dataclasses.replace(job, method=METHODS["labels"])  # the start that every plain timm classifier has
         student = build_student(start.student_plan)
-        layout = torch.channels_last if optimiser.channels_last else torch.contiguous_format
-        self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.student = laid_out(student, device, channels_last=optimiser.channels_last)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(config.seed, f"projection head {job.name}"))
             self.head = projection_head(student.width).to(device)

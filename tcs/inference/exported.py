@@ -17,14 +17,17 @@ from torch import nn
 from tcs.checkpoint import load_weights
 from tcs.config.pixels import PixelRules
 from tcs.config.plain import with_tuples
-from tcs.errors import ArtefactError
+from tcs.errors import ArtefactError, ModelError
 from tcs.images.decode import Square, decode_told
-from tcs.inference.card import FILE, Card, read_card
+from tcs.inference.card import EXPORT_AGAIN, FILE, Card, read_card
 from tcs.inference.model import UsableModel, of_module
 from tcs.ordinary import read_ordinary
 from tcs.plain_files import CONFIG
 from tcs.runtime import say
+from tcs.schemas.check import require_schema
+from tcs.schemas.exports import TimmImages
 from tcs.students.backbone import StudentSpec, create_backbone, first_line
+from tcs.students.bounds import built, float32_bytes, room_of_weights
 from tcs.students.zoo.cifar import register
 
 WEIGHTS = "model.safetensors"
@@ -52,9 +55,18 @@ def open_exported(folder: pathlib.Path, device: torch.device) -> UsableModel:
 def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
     card = read_card(read_ordinary(folder / FILE), folder / FILE)
     spec = StudentSpec(text=card.architecture, name=card.architecture, kwargs=with_tuples(card.kwargs))
-    model = create_backbone(spec, len(card.classes))
+    weights = load_weights(folder / WEIGHTS)
     try:
-        model.load_state_dict(load_weights(folder / WEIGHTS))
+        model = create_backbone(spec, len(card.classes), room=room_of_weights(float32_bytes(weights)))
+    except ModelError as error:
+        if error.__cause__ is None:  # timm does not know it, which is told as of any model
+            raise
+        raise ArtefactError(
+            f"{folder / FILE} gives {card.architecture} arguments that it cannot be built with ({first_line(error.__cause__)}); "
+            f"{EXPORT_AGAIN}."
+        ) from error
+    try:
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtefactError(f"{folder / WEIGHTS} does not fit {card.architecture} ({first_line(error)}).") from error
     return of_module(folder.resolve().name, folder, model, card, device)
@@ -62,25 +74,51 @@ def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
 
 def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
     register()
+    room = room_of_weights(2 * (folder / WEIGHTS).stat().st_size)  # of float16 at the least
     try:
-        model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        model = built(lambda: timm.create_model(f"local-dir:{folder}", pretrained=True), _arguments_in(folder), room)
     except Exception as error:  # of any type, by what is wrong with the file or the names in it
         raise ArtefactError(f"timm cannot load {folder} ({first_line(error)}); export the model again.") from error
-    facts = timm.data.resolve_model_data_config(model)
-    _, height, width = facts["input_size"]
-    if height != width or facts["input_size"][0] != 3:
-        raise ArtefactError(
-            f"{folder} takes images of {facts['input_size']}, and only squares of 3 colours can be made."
-        )
+    facts = _image_facts(model, folder)
     card = Card(
         architecture=str(model.pretrained_cfg["architecture"]),  # type: ignore[index]
         classes=_class_names(model, folder),
-        size=height,
+        size=facts["input_size"][1],
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
         rules=PixelRules(),
     )
     return of_module(folder.resolve().name, folder, model, card, device, make_pixels=TimmPixels(facts))
+
+
+def _image_facts(model: nn.Module, folder: pathlib.Path) -> Mapping[str, Any]:
+    """How timm makes images for the model. ArtefactError where it cannot, and for images that are no squares of three colours."""
+    try:
+        facts: dict[str, Any] = timm.data.resolve_model_data_config(model)
+        listed_facts = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+    except Exception as error:  # of any type, by what the file has for a number
+        raise ArtefactError(
+            f"timm cannot tell the images of {folder} ({first_line(error)}); export the model again."
+        ) from error
+    require_schema(folder / CONFIG, listed_facts, TimmImages, "export the model again")
+    colours, height, width = facts["input_size"]
+    if height != width or colours != 3:
+        raise ArtefactError(
+            f"{folder} takes images of {facts['input_size']}, and only squares of 3 colours can be made."
+        )
+    try:
+        _ = TimmPixels(facts)
+    except Exception as error:  # as for a name of an interpolation that there is not
+        raise ArtefactError(
+            f"timm cannot make the images of {folder} ({first_line(error)}); export the model again."
+        ) from error
+    return facts
+
+
+def _arguments_in(folder: pathlib.Path) -> Mapping[str, Any]:
+    """What the config.json of a folder of timm's layout gives to the architecture."""
+    arguments = json.loads(read_ordinary(folder / CONFIG)).get("model_args") or {}
+    return dict(arguments)
 
 
 def _class_names(model: nn.Module, folder: pathlib.Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,15 +10,14 @@ from torch import nn
 from tcs.checkpoint import load_weights
 from tcs.config.pixels import student_rules_in
 from tcs.config.plain import with_tuples
-from tcs.errors import ArtefactError, first_line
+from tcs.errors import ArtefactError, ModelError, first_line
 from tcs.hub import cached_alone
 from tcs.inference.card import Card
 from tcs.plain_files import CONFIG, FOLDED, load_record, train_anew
 from tcs.schemas.check import require_schema
 from tcs.schemas.runs import FinishedRun
 from tcs.students.backbone import StudentSpec, create_backbone, is_known, parse_student
-
-MOST_NUMBER = 100_000  # widths, depths and sides of the largest models stay far below
+from tcs.students.bounds import MOST_NUMBER, float32_bytes, numbers_in, room_of_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +67,11 @@ def _built(folder: pathlib.Path, record: Mapping[str, Any]) -> nn.Module:
     weights = load_weights(folder / FOLDED)
     try:
         with cached_alone():  # a run has its weights with it; whatever its config names, nothing is fetched
-            model = create_backbone(spec, len(record["classes"]))
+            room = room_of_weights(float32_bytes(weights))
+            model = create_backbone(spec, len(record["classes"]), room=room)
         model.load_state_dict(weights)
     except (
+        ModelError,
         RuntimeError,
         TypeError,
         ValueError,
@@ -80,22 +81,12 @@ def _built(folder: pathlib.Path, record: Mapping[str, Any]) -> nn.Module:
         ArithmeticError,
         OSError,
     ) as error:
+        reason = first_line(error.__cause__ or error)
         raise ArtefactError(
-            f"the weights {folder / FOLDED} do not fit what {CONFIG} beside them says ({first_line(error)}); use the timm that it was "
+            f"the weights {folder / FOLDED} do not fit what {CONFIG} beside them says ({reason}); use the timm that it was "
             f"trained with, or {train_anew(folder)}."
         ) from error
     return model
-
-
-def numbers_in(value: Any) -> Iterator[float]:
-    """All numbers of nested lists and mappings."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from numbers_in(part)
-    elif isinstance(value, int | float):
-        yield value
 
 
 def find_students(run: pathlib.Path, models: Sequence[str]) -> list[pathlib.Path]:

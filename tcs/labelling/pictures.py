@@ -3,8 +3,6 @@
 import functools
 import pathlib
 import re
-import secrets
-import shutil
 from collections.abc import Sequence
 
 from PIL import Image
@@ -40,19 +38,13 @@ def _decoded(item: Suggestion, read: ReadRow, rules: PixelRules) -> Image.Image:
 def write_folder(folder: pathlib.Path, suggestions: Sequence[Suggestion], read: ReadRow) -> None:
     """Write the bytes of every image as `RANK-NAME`, into a new folder that is renamed when it is whole, in place of an earlier one;
     under a lock on `folder`."""
-    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with cache.locked_file(folder):
-            try:
-                partial.mkdir()
-                for item in suggestions:
-                    cache.atomic_write_bytes(partial / _copy_name(item), read(item.row))
-                if folder.exists():
-                    shutil.rmtree(folder)
-                partial.rename(folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        with cache.Draft(folder) as draft:
+            path = draft.begin()
+            path.mkdir()
+            for item in suggestions:
+                cache.atomic_write_bytes(path / _copy_name(item), read(item.row))
+            draft.commit()
     except OSError as error:
         raise cache.write_error(folder, error) from error
 

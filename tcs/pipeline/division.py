@@ -12,7 +12,7 @@ import dataclasses
 import io
 import pathlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +90,11 @@ def choose_parts(store: cache.Store, share: float, seed: int) -> list[str]:
     """
     asked, classes = _asked(store, share)
     divisions: list[Division] = []
+    copies = copies_by_cosine(store, (NEAR_COPY,))
     for cosine, passes_over in ATTEMPTS:
-        divisions.append(divided(store, share, seed, cosine, passes_over=passes_over))
+        if cosine not in copies:  # all others by one look at the features
+            copies |= copies_by_cosine(store, COSINES[1:])
+        divisions.append(divided(store, share, seed, copies[cosine], cosine, passes_over=passes_over))
         if abs(divisions[-1].images - asked) <= max(MOST_OFF * asked, classes):
             break
     chosen = min(divisions, key=lambda division: abs(division.images - asked))  # of equals the first
@@ -130,11 +133,16 @@ def _tell(first: Division, chosen: Division, asked: int) -> None:
 
 
 def divided(
-    store: cache.Store, share: float, seed: int, cosine: float | None, *, passes_over: bool = False
+    store: cache.Store,
+    share: float,
+    seed: int,
+    group_N: NDArray[np.int64],
+    cosine: float | None,
+    *,
+    passes_over: bool = False,
 ) -> Division:
-    """Hold out groups of images that are linked above `cosine` (None: by content alone); with `passes_over` none that takes a class a
-    quarter beyond its share."""
-    group_N = copies_of(store, cosine)
+    """Hold out groups of images, `group_N` as of `copies_of` at `cosine`; with `passes_over` none that takes a class a quarter beyond its
+    share."""
     members: dict[int, list[int]] = {}
     for row, group in enumerate(group_N.tolist()):
         members.setdefault(group, []).append(row)
@@ -169,40 +177,59 @@ def _held(groups: list[list[int]], labels_N: NDArray[np.int64], label: int, want
 def copies_of(store: cache.Store, cosine: float | None = NEAR_COPY) -> NDArray[np.int64]:
     """The group of each row, int64 (N,): the lowest row of all that are linked as copies, by content or above `cosine`. Links of unlabelled
     rows among themselves do not matter, and are not looked for."""
-    parent = list(range(len(store)))
+    return copies_by_cosine(store, (cosine,))[cosine]
 
-    def root(row: int) -> int:
+
+def copies_by_cosine(store: cache.Store, cosines: Sequence[float | None]) -> dict[float | None, NDArray[np.int64]]:
+    """`copies_of` at each of several cosines, by one look at the features."""
+    groups = {cosine: Groups(len(store)) for cosine in cosines}
+    first: dict[bytes, int] = {}
+    for row, digest in enumerate(store.hashes_N16):
+        for found in groups.values():
+            found.link(first.setdefault(digest.tobytes(), row), row)
+    near = {cosine: found for cosine, found in groups.items() if cosine is not None}
+    for rows_B, cosines_BN in _cosines(store) if near else ():
+        for cosine, found in near.items():
+            for one, other in np.argwhere(cosines_BN > cosine).tolist():
+                found.link(int(rows_B[one]), int(other))
+    return {cosine: found.lowest() for cosine, found in groups.items()}
+
+
+class Groups:
+    """Rows in groups: each alone at first, then whatever is linked in one."""
+
+    def __init__(self, rows: int) -> None:
+        self._parent = list(range(rows))
+
+    def link(self, one: int, other: int) -> None:
+        """Make one group of the groups of two rows."""
+        low, high = sorted((self._root(one), self._root(other)))
+        self._parent[high] = low
+
+    def lowest(self) -> NDArray[np.int64]:
+        """The lowest row of the group of each row, int64 (N,)."""
+        return np.array([self._root(row) for row in range(len(self._parent))], np.int64)
+
+    def _root(self, row: int) -> int:
+        parent = self._parent
         while parent[row] != row:
             parent[row] = parent[parent[row]]
             row = parent[row]
         return row
 
-    def link(one: int, other: int) -> None:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
 
-    first: dict[bytes, int] = {}
-    for row, digest in enumerate(store.hashes_N16):
-        link(first.setdefault(digest.tobytes(), row), row)
-    for one, other in () if cosine is None else _near_pairs(store, cosine):
-        link(one, other)
-    return np.array([root(row) for row in range(len(store))], np.int64)
-
-
-def _near_pairs(store: cache.Store, cosine: float) -> Iterator[tuple[int, int]]:
-    """(labelled row, any row) of a cosine above `cosine` between centred features of the first readout. They are never all in memory: of
-    images that are alike there are as many as rows squared."""
+def _cosines(store: cache.Store) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Blocks of labelled rows (B,), and the cosines (B, N) between their centred features of the first readout and those of all rows. They
+    are never all in memory: of images that are alike there are as many as rows squared."""
     features_ND = row_vectors(store, next(iter(store.readouts)))[np.arange(len(store))].astype(np.float32)
     features_ND -= features_ND.mean(axis=0)
     features_ND /= np.linalg.norm(features_ND, axis=1, keepdims=True).clip(1e-12)
     labelled_L = np.flatnonzero(store.labels_N >= 0)
     with progress_bar(len(labelled_L), "looking for copies", "images") as bar:
         for start in range(0, len(labelled_L), BLOCK_ROWS):
-            block_B = labelled_L[start : start + BLOCK_ROWS]
-            for one, other in np.argwhere(features_ND[block_B] @ features_ND.T > cosine).tolist():
-                if block_B[one] != other:
-                    yield int(block_B[one]), int(other)
-            bar.advance(len(block_B))
+            rows_B = labelled_L[start : start + BLOCK_ROWS]
+            yield rows_B, features_ND[rows_B] @ features_ND.T
+            bar.advance(len(rows_B))
 
 
 def _write_parts(path: pathlib.Path, store: cache.Store, parts: list[str]) -> None:

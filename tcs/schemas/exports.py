@@ -1,6 +1,6 @@
 """tcs.json of an exported student, which is also in the metadata of its weights or of its ONNX file."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +15,17 @@ class ExportTransform(msgspec.Struct):
     std: ThreePositive
     interpolation: str = "bicubic"
     crop: str = ""
+
+
+class TimmImages(msgspec.Struct):
+    """How the images of a folder of timm's layout are made, as timm resolves its config.json: colours, height and width, ..."""
+
+    input_size: Annotated[list[Side], msgspec.Meta(min_length=3, max_length=3)]
+    mean: Three
+    std: ThreePositive
+    interpolation: str
+    crop_pct: Annotated[float, msgspec.Meta(ge=0.01, le=10)]
+    crop_mode: str
 
 
 class ExportCard(msgspec.Struct):

@@ -15,7 +15,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tcs.errors import ConfigError, ModelError, did_you_mean
+from tcs.errors import ConfigError, ModelError, did_you_mean, shown
+from tcs.students.bounds import Room, TooLargeError, built, sketched
 from tcs.students.zoo.cifar import register
 
 FOLD_TOLERANCE = 1e-4
@@ -64,17 +65,32 @@ def is_known(spec: StudentSpec) -> bool:
     return timm.is_model(spec.name.partition(".")[0]) or ":" in spec.name
 
 
-def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False) -> nn.Module:
-    """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name or an argument that it refuses."""
+def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False, room: Room | None = None) -> nn.Module:
+    """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name, an argument that it refuses, or one that makes
+    it larger than there is `room` for (None: than this machine can train), found before the memory is taken."""
+    if "checkpoint_path" in spec.kwargs:  # timm's own, which would open any file unasked and unrecorded
+        raise ModelError(
+            f"--model '{shown(spec.text, 200)}' gives checkpoint_path; use --student-checkpoint FILE for weights."
+        )
     if not is_known(spec):
         near = did_you_mean(spec.name, timm.list_models())
         raise ModelError(f"--model names '{spec.name}', which timm {timm.__version__} does not have.{near}")
-    try:
+
+    def build(pretrained: bool = False) -> nn.Module:
         model: nn.Module = timm.create_model(spec.name, pretrained=pretrained, num_classes=n_classes, **spec.kwargs)
+        return model
+
+    try:
+        if ":" not in spec.name:  # else the config of its repository is read, once
+            sketched(build, spec.kwargs, room)
+        return built(lambda: build(pretrained), spec.kwargs, room)
+    except TooLargeError as error:
+        raise ModelError(
+            f"--model '{shown(spec.text, 200)}' cannot be built: {error}; give it smaller arguments."
+        ) from error
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError, ArithmeticError) as error:
         reason, given = first_line(error), ", or leave --pretrained out" if pretrained else ""
         raise ModelError(f"--model '{spec.text}' cannot be built: {reason}; check its k=v arguments{given}.") from error
-    return model
 
 
 def first_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from tcs.errors import ModelError, first_line
 from tcs.hub import WEIGHT_FILES
 from tcs.ordinary import read_text
+from tcs.students.bounds import built, sketched
 from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, recorded_loads
 
 NOT_AT_HAND = (
@@ -54,7 +55,7 @@ def from_hub(name: str, kwargs: Mapping[str, Any]) -> tuple[nn.Module, WeightsRe
     with recorded_loads() as loads:
         try:
             with quiet_timm():
-                model: nn.Module = timm.create_model(name, pretrained=True, **kwargs)
+                model = built(lambda: timm.create_model(name, pretrained=True, **kwargs), kwargs)
         except Exception as error:  # the Hub client and timm raise nearly everything here
             raise ModelError(hub_refusal(name, error)) from error
     report = WeightsReport(file=name, matched=len(model.state_dict()))
@@ -118,15 +119,21 @@ def _is_foreign_config(error: Exception) -> bool:
 
 def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     """The timm model `name` with random weights and without classifier; ModelError where the kwargs do not fit."""
-    try:
+
+    def create() -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **kwargs)
+        return model
+
+    try:
+        if ":" not in name:  # else the config of its repository is read, once
+            sketched(create, kwargs)
+        return built(create, kwargs)
     except Exception as error:  # whatever the architecture's constructor makes of foreign kwargs
         if _hub_error(error) or _is_foreign_config(error):
             raise ModelError(hub_refusal(name, error)) from error
         raise ModelError(
             f"teacher {name} cannot be built with {dict(kwargs)} ({first_line(error)}); correct --teacher-kwargs."
         ) from error
-    return model
 
 
 def read_folder(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:

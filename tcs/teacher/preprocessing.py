@@ -12,6 +12,7 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from tcs.config.extract import ExtractConfig
+from tcs.config.pixels import LARGEST_SIDE
 from tcs.errors import ConfigError, did_you_mean
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
@@ -101,8 +102,8 @@ def _require_sound(found: Mapping[str, Any], teacher: str) -> None:
 def require_possible(config: ExtractConfig) -> None:
     """Raise ConfigError for preprocessing options that no transform can follow."""
     for option, size in (("--img-size", config.img_size), ("img_size", config.teacher_kwargs.get("img_size"))):
-        if size is not None and not (isinstance(size, int) and size >= 1):
-            raise ConfigError(f"{option} is {size}; it must be one whole number of pixels, 1 or more.")
+        if size is not None and not (isinstance(size, int) and 1 <= size <= LARGEST_SIDE):
+            raise ConfigError(f"{option} is {size}; it must be one whole number of pixels, from 1 to {LARGEST_SIDE}.")
     require_sound_values(config.crop_pct, config.interpolation, config.mean, config.std)
 
 

@@ -19,6 +19,7 @@ from tcs.distributed.collectives import ALONE, Collectives
 from tcs.probes.ridge import fit_ridge_targets
 from tcs.runtime import seed_for
 from tcs.students.backbone import measured_maps, pre_logits
+from tcs.students.memory_layout import laid_out
 from tcs.students.student import Student, StudentOutput, build_student, kept_after, normalisation, period_ending
 from tcs.training.feed import Batch, Feed
 from tcs.training.finite import FEATURES, GRADIENT, WEIGHTS, NotFiniteError, Watch
@@ -59,8 +60,7 @@ class Trainer:
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
         maps = len(rows.teacher_maps)
         student_maps = measured_maps(student.backbone, job.spec, job.size, maps) if maps else ()
-        layout = torch.channels_last if self.config.optimiser.channels_last else torch.contiguous_format
-        self.student = student.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.student = laid_out(student, device, channels_last=self.config.optimiser.channels_last)
         if self.config.optimiser.sync_bn:
             ranks.sync_batch_norm(student.backbone)
         self.step, self.images_seen = 0, 0
