@@ -1,12 +1,17 @@
 """The digit images: the same files everywhere, the split fixed, and a foreign folder left alone."""
 
+import importlib.util
+import pathlib
+import shutil
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tcs.demonstration import digits
-from tcs.errors import ArtefactError
+from tcs.demonstration import demo, digits
+from tcs.errors import ArtefactError, ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,20 @@ def test_foreign_folders_are_refused(tmp_path, monkeypatch):
     victim.unlink()
     with pytest.raises(ArtefactError, match=rf"'.*{victim.name}' is missing or foreign"):
         digits.write_digits(folder)
+
+
+def test_the_demo_ends_well_where_no_figure_can_be_drawn(tmp_path, monkeypatch, capsys):
+    shutil.copytree(pathlib.Path(__file__).parent / "fixtures" / "grid_v1", tmp_path / "grid")
+    assert demo._reported(tmp_path) == ["report.md", "report.csv", "accuracy.png"]
+    for name in ("accuracy.png", "report.csv", "report.md"):
+        (tmp_path / name).unlink()
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(ConfigError, match="is not drawn"):  # by a matplotlib that is there
+        demo._reported(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert demo._reported(tmp_path) == ["report.md", "report.csv"]
+    assert (tmp_path / "report.csv").exists()
+    assert "accuracy.png is not drawn; pip install 'tcs-distill[plots]'" in capsys.readouterr().err
+    assert f"{tmp_path}/report.md, {tmp_path}/report.csv.\n" in demo._closing(
+        tmp_path, ["report.md", "report.csv"], 1, 0
+    )
