@@ -206,6 +206,7 @@ def test_views_are_projected_fitted_and_counted(
 def test_impossible_views_are_refused(data: pathlib.Path, teacher: pathlib.Path, tmp_path: pathlib.Path) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"views": 0}, "--views is 0; it must be 1 or more"),
+        ({"views": 10**12}, r"--views is 1000000000000; it must be 1,000 or less: each is a pass of the teacher"),
         ({"view_scale": (0.5, 0.2)}, "--view-scale is 0.5 0.2; it must be two shares of the area"),
         ({"view_scale": (0.0, 1.0)}, "--view-scale is 0.0 1.0; it must be two shares of the area"),
         ({"view_scale": (0.5, 1.5)}, "--view-scale is 0.5 1.5; it must be two shares of the area"),

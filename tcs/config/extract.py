@@ -20,6 +20,7 @@ FITTED_PROJECTIONS = ("pca", "autoencoder")  # to a sample of the images
 MAP = "map"  # readouts that end so keep their positions
 STORED_DTYPES = ("float16", "float32")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+MOST_VIEWS = 1000
 VIEW_OPTIONS = ("view_scale", "view_ratio", "hflip", "color_jitter", "grayscale_prob")
 
 
@@ -69,6 +70,10 @@ class FeatureConfig:
             "--project and --projection-from exclude each other; give one of them.",
         )
         require(self.views is None or self.views >= 1, f"--views is {self.views}; it must be 1 or more.")
+        require(
+            self.views is None or self.views <= MOST_VIEWS,
+            f"--views is {self.views}; it must be {MOST_VIEWS:,} or less: each is a pass of the teacher over all images.",
+        )
         least, most = self.view_scale
         require(
             0 < least <= most <= 1,

@@ -67,7 +67,7 @@ def is_known(spec: StudentSpec) -> bool:
 
 def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False, room: Room | None = None) -> nn.Module:
     """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name, an argument that it refuses, or one that makes
-    it larger than there is `room` for (None: than this machine can train), found before the memory is taken."""
+    it larger than there is `room` for (None: than this machine has memory), found before the memory is taken."""
     if "checkpoint_path" in spec.kwargs:  # timm's own, which would open any file unasked and unrecorded
         raise ModelError(
             f"--model '{shown(spec.text, 200)}' gives checkpoint_path; use --student-checkpoint FILE for weights."

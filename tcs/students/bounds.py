@@ -39,9 +39,9 @@ class Room:
 
 
 def room_of_machine() -> Room:
-    """Half of the memory: whatever trains has a gradient beside each weight."""
+    """All of its memory: weights of any model are made there, whatever device it goes to."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Room(memory_bytes // 2, f"this machine has {memory_bytes / 2**30:,.0f} GiB for it and its gradient")
+    return Room(memory_bytes, f"this machine has {memory_bytes / 2**30:,.0f} GiB")
 
 
 def room_of_weights(held_bytes: int) -> Room:
