@@ -15,7 +15,7 @@ from benchmarks import students_tables
 from benchmarks.students import CACHES, PARTS, recipe_of
 from benchmarks.turns import Table
 from cache import digest_of_json
-from docs.pages import heads, small
+from docs.pages import heads, leaderboard, small
 from docs.pages.figure import NARROW, ROW, WIDE, Layout, accuracy_figure
 from docs.pages.heads import shots_words
 from tcs.plain_files import load_table
@@ -62,6 +62,7 @@ def result_parts() -> dict[str, str]:
         **{f"part-{part}": students_tables.part_table(part, students) for part in told_parts(students)},
         "students-goals": "\n".join(students_tables.goals(students)),
         **{name: make() for name, make in SINGLE.items()},
+        **leaderboard.leaderboard_parts(),
         **{name: turns_tables(load_table(RESULTS / name / f"{name}.csv")) for name in TURNS},
     }
     tables["parts"] = "\n".join(f"\n### {part}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:])
