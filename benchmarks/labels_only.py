@@ -6,8 +6,9 @@
 About 8 minutes on 2 idle cores (estimated; batches are small for that). `--case mobilenetv3` for one case; a try in half a minute:
 `--rounds 1 --steps 4 --warm-up 2`. Where other work shares the cores: `OMP_NUM_THREADS=1 ... --processor-time -j 0`.
 
-Both train the same student with the same recipe: boxes of 8 to 100 % of the area, flips, the optimiser (AdamW, learning rate 2e-3, weight
-decay 0.05), no clipping, `channels_last`, all labels. Contestants of a case, which goes first changes from round to round:
+Both train the same student with the same recipe: boxes of 8 to 100 % of the area, resized by Pillow's bicubic filter, flips, the
+optimiser (AdamW, learning rate 2e-3, weight decay 0.05), no clipping, `channels_last`, all labels.
+Contestants of a case, which goes first changes from round to round:
   timm               `create_loader` with `--workers` processes, timm's task and optimiser
   tcs, streamed      JPEGs decoded in every step by `--workers` threads (`--resident-share 0`)
   tcs, in memory     frames decoded once before the first step, which is left out, as what `tcs train` does unasked where they fit
@@ -75,9 +76,9 @@ class Setup:
     workers: int
 
 
-def timm_speed(case: Case, setup: Setup) -> float:
-    """Images/s of timm's loop, built anew."""
-    config = LoopConfig(
+def timm_config(case: Case, setup: Setup) -> LoopConfig:
+    """The run as timm's loop does it."""
+    return LoopConfig(
         data=setup.folder,
         model=case.model,
         img_size=case.size,
@@ -85,8 +86,13 @@ def timm_speed(case: Case, setup: Setup) -> float:
         workers=setup.workers,
         lr=LR,
         channels_last=True,
+        interpolation=AugmentConfig().train_interpolation,
     )
-    loop = TimmLoop(config)
+
+
+def timm_speed(case: Case, setup: Setup) -> float:
+    """Images/s of timm's loop, built anew."""
+    loop = TimmLoop(timm_config(case, setup))
     loop.train_steps(setup.warm_up)
     return setup.steps * case.batch_size / loop.train_steps(setup.steps)
 

@@ -41,6 +41,7 @@ class LoopConfig:
     lr: float = 2e-3
     device: str = "cpu"
     channels_last: bool = False
+    interpolation: str | None = None  # of boxes; None: as the model was trained
 
 
 def endless(loader: Any) -> Iterator[Any]:
@@ -71,7 +72,7 @@ class TimmLoop:
             batch_size=self.config.batch_size,
             is_training=True,
             color_jitter=0.0,
-            interpolation=data["interpolation"],
+            interpolation=self.config.interpolation or data["interpolation"],
             mean=data["mean"],
             std=data["std"],
             num_workers=self.config.workers,

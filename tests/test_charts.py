@@ -16,7 +16,7 @@ from tcs.reporting.charts.cost import CostPoint, _is_free, cost_chart, pareto_fr
 from tcs.reporting.charts.curves import Curve, curve_chart
 from tcs.reporting.charts.matrix import confused_pairs, confusion_chart
 from tcs.reporting.charts.palette import DARK, LIGHT, Look, looks_of
-from tcs.reporting.charts.svg import Scale, log_ticks, shortened, spread, tag, text, ticks
+from tcs.reporting.charts.svg import Scale, figure, log_ticks, shortened, spread, tag, text, ticks
 from tcs.reporting.intervals import Interval, t_interval
 from tcs.reporting.ranks import rank_methods
 from tcs.reporting.results import group_tables, load_runs
@@ -263,3 +263,10 @@ def test_methods_whose_names_no_panel_shows_are_in_the_key(tmp_path):
     assert shown.count("m3") == 2
     root = ET.fromstring(accuracy_svg(tables_of(tmp_path, usual_rows())))
     assert [label.text for label in root.iter(f"{SVG}text")].count("kd") == 1
+
+
+def test_text_that_no_xml_may_hold_is_replaced() -> None:
+    drawn = figure(10, 10, "a\x0bb", "\ufffe", [text(1, 2, "c\x1b<d>", hint="\ud800")])
+    (shown,) = ET.fromstring(drawn)
+    assert shown.text == "c\ufffd<d>"
+    assert shown[0].text == "\ufffd"

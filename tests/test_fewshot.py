@@ -208,6 +208,21 @@ def test_the_teacher_probe_is_a_ridge_classifier_of_unit_features(folder: pathli
             "name each student that it is run with once",
         ),
         ({"methods": [{"method": "labels", "students": STUDENT}]}, "students"),
+        (
+            {"students": [STUDENT, "resnet10t"], "methods": [{"method": "labels", "students": [STUDENT]}]},
+            "has the student 'resnet10t', which no method is run with",
+        ),
+        (
+            {
+                "students": [STUDENT, "resnet10t"],
+                "methods": [
+                    {"method": "labels", "students": [STUDENT]},
+                    {"method": "tcs-probe", "students": ["resnet10t"]},
+                ],
+                "primary": ["labels", "tcs-probe"],
+            },
+            "and no student is run with both",
+        ),
         ({"methods": [{"label": "x"}]}, "method 'x' has neither 'method' nor 'loss'"),
         ({"shots": ["four"]}, "it must be a list of whole numbers"),
         ({"options": {"learning_rate": 1}}, "unknown key 'learning_rate'"),

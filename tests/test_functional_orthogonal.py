@@ -14,8 +14,9 @@ from tcs.functional.orthogonal import (
     dense_expm0,
     expm,
     expm0,
-    exponential_parts,
     low_rank_expm0,
+    matrix_expm1,
+    matrix_phi,
     random_rotation,
 )
 
@@ -52,10 +53,10 @@ def test_cheap_form_at_a_real_width():
 
 
 @pytest.mark.parametrize("size", [0.0, 0.5, 0.8, 0.81, 7.0, 60.0])
-def test_parts_of_an_exponential_are_those_of_torchs(size):
+def test_phi_and_expm1_of_a_matrix_are_those_of_torchs_exponential(size):
     given = draw(24, 24, seed=8)
     skew = (given - given.T) * size / torch.linalg.matrix_norm(given - given.T, 1)
-    phi, moved = exponential_parts(skew)
+    phi, moved = matrix_phi(skew), matrix_expm1(skew)
     twice = torch.zeros(48, 48, dtype=torch.float64)
     twice[:24, :24], twice[:24, 24:] = skew, torch.eye(24)
     assert (phi - torch.linalg.matrix_exp(twice)[:24, 24:]).abs().max() < 1e-13

@@ -142,12 +142,13 @@ def test_a_student_that_fails_in_its_first_steps_is_named_and_the_rest_is_timed(
     folder: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails_for_cifar(config: TrainConfig, *given: Any) -> list[dict[str, Any]]:
-        if config.models == (CIFAR,):
+        if config.models == (CIFAR,) and config.method == "labels":
             raise ConfigError("a loss that no student of this kind can have.")
         return timed(config, *given)
 
     monkeypatch.setattr(rehearsal, "timed", fails_for_cifar)
-    assert rehearse(folder, methods=["labels"]) == 1
+    assert rehearse(folder, methods=["labels", "bottleneck"], references=[]) == 1
     told = capsys.readouterr().err
+    assert f"student {CIFAR} by bottleneck: " in told  # of the same kind, tried where the first failed
     assert f"student {CIFAR} by labels would fail: a loss that no student of this kind can have." in told
     assert f"student {STUDENT} by labels: " in told

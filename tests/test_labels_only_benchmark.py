@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from tables import read_rows
+from torchvision.transforms import InterpolationMode
 
 from benchmarks import labels_only
-from benchmarks.labels_only import RESIDENT, STREAMED, TIMM, Case, Setup, measure, tcs_config, verdict
-from benchmarks.timm_loop import LoopConfig
+from benchmarks.contestants import link_classes
+from benchmarks.labels_only import RESIDENT, STREAMED, TIMM, Case, Setup, measure, tcs_config, timm_config, verdict
+from benchmarks.timm_loop import LoopConfig, TimmLoop
 from benchmarks.turns import Table
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # timm's ImageDataset leaves them open
@@ -36,16 +38,21 @@ def test_every_second_round_goes_the_other_way_round():
 def test_both_train_by_one_recipe(tmp_path):
     setup = Setup(folder=tmp_path, store=tmp_path / "s.store", scratch=tmp_path, warm_up=2, steps=5, workers=3)
     config = tcs_config(CASE, setup, tmp_path / "run", resident=False)
-    timm = LoopConfig(data=tmp_path, model=CASE.model)
+    timm = timm_config(CASE, setup)
     assert (config.optimiser.opt, config.optimiser.lr, config.optimiser.weight_decay) == ("adamw", timm.lr, 0.05)
     assert (config.optimiser.clip_grad, config.optimiser.sched, config.optimiser.channels_last) == (0, "constant", True)
-    assert (config.augment.scale, config.augment.hflip, config.augment.train_interpolation) == (
-        (0.08, 1.0),
-        0.5,
-        "bicubic",
-    )
+    assert (config.augment.scale, config.augment.hflip) == ((0.08, 1.0), 0.5)
+    assert config.augment.train_interpolation == timm.interpolation == "bicubic"
     assert (config.steps, config.log_interval, config.workers, config.resident_share) == (7, 2, 3, 0.0)
     assert tcs_config(CASE, setup, tmp_path / "run", resident=True).resident_share == 1.0
+
+
+def test_timm_resizes_and_flips_as_ours_does(photos, tmp_path):
+    folder = link_classes(photos, tmp_path / "data", 8)
+    loop = TimmLoop(LoopConfig(data=folder, model="cifar_resnet20", img_size=16, workers=0, interpolation="bicubic"))
+    boxes, flips, *_ = loop.loader.dataset.transform.transforms
+    assert (boxes.interpolation, boxes.scale, boxes.size) == (InterpolationMode.BICUBIC, (0.08, 1.0), (16, 16))
+    assert flips.p == 0.5
 
 
 def test_the_whole_comparison(photos, results, capsys, monkeypatch):

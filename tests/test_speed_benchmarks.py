@@ -18,6 +18,7 @@ from benchmarks import (
     gather,
     scaled_decoding,
     scaled_drawings,
+    skew_exponential,
     start_up,
     step_parts,
     turns,
@@ -183,6 +184,16 @@ def test_parts_of_a_step_are_compared_with_what_they_were(results, capsys, monke
         (table, way) for table in ("seeding", "inputs, 4 images of 8 px") for way in ("before", "now")
     ]
     assert float(rows[1]["ratio"]) < 1
+
+
+def test_the_exponential_is_held_against_what_it_was(results, capsys, monkeypatch):
+    monkeypatch.setattr(skew_exponential, "WIDTHS", ((2, 12), (5, 12), (12, 12)))
+    skew_exponential.main(["--rounds", "1"])
+    rows = read_rows(results / "skew-exponential" / "skew-exponential.csv")
+    assert [row["contestant"] for row in rows] == ["before", "now"] * 3
+    monkeypatch.setattr(skew_exponential, "expm0", lambda raw: 2 * skew_exponential.before(raw))
+    with pytest.raises(AssertionError, match=r"^0\.|^1"):
+        skew_exponential.main(["--rounds", "1"])
 
 
 def test_the_old_seeding_drew_what_own_randomness_draws():

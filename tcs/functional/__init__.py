@@ -58,8 +58,9 @@ from tcs.functional.orthogonal import (
     dense_expm0,
     expm,
     expm0,
-    exponential_parts,
     low_rank_expm0,
+    matrix_expm1,
+    matrix_phi,
     random_rotation,
 )
 from tcs.functional.projector import (
@@ -142,7 +143,6 @@ __all__ = [
     "elsh",
     "expm",
     "expm0",
-    "exponential_parts",
     "fit_whitening",
     "fitnet",
     "fold_heads",
@@ -172,6 +172,8 @@ __all__ = [
     "lshl2",
     "lshl2_s",
     "map_mean",
+    "matrix_expm1",
+    "matrix_phi",
     "mixed_logits",
     "mixed_probabilities",
     "mlp_projector",

@@ -48,7 +48,7 @@ def dense_expm0(raw_TS: Tensor) -> Tensor:
     """`expm0` by the T x T matrix exponential."""
     width_t, width_s = raw_TS.shape
     lower_TT = F.pad(raw_TS.tril(-1), (0, width_t - width_s))
-    _, moved_TT = exponential_parts(lower_TT - lower_TT.T)
+    moved_TT = matrix_expm1(lower_TT - lower_TT.T)
     return torch.eye(width_t, width_s, dtype=raw_TS.dtype, device=raw_TS.device) + moved_TT[:, :width_s]
 
 
@@ -64,8 +64,7 @@ def low_rank_expm0(raw_TS: Tensor) -> Tensor:
     balance = _balance(lower_TS)
     u_TR = torch.cat([lower_TS / balance, -first_TS * balance], dim=1)
     v_TR = torch.cat([first_TS * balance, lower_TS / balance], dim=1)
-    phi_RR, _ = exponential_parts(v_TR.T @ u_TR)
-    return first_TS + u_TR @ (phi_RR @ (v_TR.T @ first_TS))
+    return first_TS + u_TR @ (matrix_phi(v_TR.T @ u_TR) @ (v_TR.T @ first_TS))
 
 
 def _balance(lower_TS: Tensor) -> Tensor:
@@ -74,20 +73,35 @@ def _balance(lower_TS: Tensor) -> Tensor:
     return balance
 
 
-def exponential_parts(m_RR: Tensor) -> tuple[Tensor, Tensor]:
-    """(phi(M), exp(M) - I), both (R, R), phi(M) = sum of M^j / (j + 1)!, by a Taylor series and doublings of its argument.
+def matrix_phi(m_RR: Tensor) -> Tensor:
+    """phi(M) = sum of M^j / (j + 1)!, (R, R), by a Taylor series and doublings of its argument.
 
     The derivative is that of these products. torch.linalg.matrix_exp, which has no phi, takes the exponential of a matrix twice as wide
-    for phi and of one twice as wide again for its derivative.
+    for phi and of one twice as wide again for its derivative. As that function, this one waits for the norm of `m_RR`.
     """
     doublings = _doublings(m_RR)
     x = m_RR / 2**doublings
     phi = _phi_series(x)
     moved = x @ phi
-    for _ in range(doublings):
+    for left in reversed(range(doublings)):
         phi = phi + phi @ moved / 2  # phi(2 X) = phi(X) (exp(X) + I) / 2
-        moved = 2 * moved + moved @ moved  # exp(2 X) - I = (exp(X) - I) (exp(X) + I)
-    return phi, moved
+        moved = _doubled(moved) if left else moved
+    return phi
+
+
+def matrix_expm1(m_RR: Tensor) -> Tensor:
+    """exp(M) - I, (R, R), in the way of `matrix_phi`."""
+    doublings = _doublings(m_RR)
+    x = m_RR / 2**doublings
+    moved = x @ _phi_series(x)
+    for _ in range(doublings):
+        moved = _doubled(moved)
+    return moved
+
+
+def _doubled(moved_RR: Tensor) -> Tensor:
+    """exp(2 X) - I from exp(X) - I."""
+    return 2 * moved_RR + moved_RR @ moved_RR
 
 
 def _doublings(m_RR: Tensor) -> int:

@@ -135,6 +135,17 @@ def _check_students(grid: Grid, path: pathlib.Path) -> None:
                     f"{where}, and '{student}' is none of the recipe's students ({', '.join(grid.students)})."
                     f"{did_you_mean(student, grid.students)}"
                 )
+    idle = [name for name in grid.students if all(name not in (row.students or grid.students) for row in grid.methods)]
+    if idle:
+        raise ConfigError(
+            f"recipe {path} has the student '{idle[0]}', which no method is run with; name it under one, or leave it out."
+        )
+
+
+def _meet(grid: Grid, first: str, second: str) -> bool:
+    """Whether a student is run with both rows; those of the teacher's references meet every one."""
+    named = {row.label: set(row.students or grid.students) for row in grid.methods}
+    return bool(named.get(first, set(grid.students)) & named.get(second, set(grid.students)))
 
 
 def _check_teachers(grid: Grid, path: pathlib.Path) -> None:
@@ -200,6 +211,10 @@ def _check_references(grid: Grid, path: pathlib.Path) -> None:
                 f"recipe {path} has primary: {list(grid.primary or ())}, and '{name}' is none of its rows "
                 f"({', '.join(known)}).{did_you_mean(name, known)}"
             )
+    if grid.primary and not _meet(grid, *grid.primary):
+        raise ConfigError(
+            f"recipe {path} has primary: {list(grid.primary)}, and no student is run with both (their students); give them one in common."
+        )
     for reference in grid.references:
         if reference not in REFERENCES:
             raise ConfigError(

@@ -209,8 +209,11 @@ def _timed_students(opened: OpenedGrid, cells: Sequence[Cell]) -> tuple[dict[Tim
     seconds: dict[Timed, float] = {}
     parameters: dict[str, float] = {}
     problems: Problems = {}
-    trained = [cell for cell in reversed(cells) if is_timed(cell)]
-    for kind, cell in {timed_as(cell): cell for cell in trained}.items():
+    tried = _one_each([cell for cell in cells if is_timed(cell)], _pair_name).values()
+    for cell in reversed(tried):  # in the order of the cells
+        kind = timed_as(cell)
+        if kind in seconds:
+            continue
         bench, model = opened.bench_of(cell), cell.model
         config = _dry_config(bench, cell)
         try:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
 Attributes = Mapping[str, object]
 STEPS = (1, 2, 2.5, 5, 10)
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 has no way to write these
 
 
 def tag(name: str, attributes: Attributes | None = None, *inside: str) -> Markup:
@@ -17,13 +19,18 @@ def tag(name: str, attributes: Attributes | None = None, *inside: str) -> Markup
         for key, value in (attributes or {}).items()
         if value not in (None, "")
     )
-    content = Markup("").join(part if isinstance(part, Markup) else escape(part) for part in inside)
+    content = Markup("").join(part if isinstance(part, Markup) else escape(_written(part)) for part in inside)
     return Markup("<{0}{1}>{2}</{0}>").format(name, told, content) if content else Markup("<{}{}/>").format(name, told)
 
 
 def shown(value: object) -> str:
     """Numbers with one decimal at most where they are large and two where not, everything else as it is."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else _written(str(value))
+
+
+def _written(what: str) -> str:
+    """`what` with a replacement character for each that no XML may hold: a file of results can hold any."""
+    return NO_XML.sub("\ufffd", what)
 
 
 def joined(parts: Sequence[str]) -> Markup:
