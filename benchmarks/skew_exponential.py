@@ -40,7 +40,8 @@ def before(raw_TS: Tensor) -> Tensor:
     rows = 2 * width_s
     top = torch.cat([small, torch.eye(rows, dtype=raw_TS.dtype)], dim=1)
     phi = torch.linalg.matrix_exp(F.pad(top, (0, 0, 0, rows)))[:rows, rows:]
-    return first_TS + left @ (phi @ (right.T @ first_TS))
+    moved_TS: Tensor = left @ (phi @ (right.T @ first_TS))
+    return first_TS + moved_TS
 
 
 def compared(width_s: int, width_t: int, rounds: int) -> Table:
@@ -51,7 +52,7 @@ def compared(width_s: int, width_t: int, rounds: int) -> Table:
     def step(form: Callable[[Tensor], Tensor]) -> Tensor:
         raw.grad = None
         weight = form(raw)
-        weight.square().sum(0).cos().sum().backward()
+        torch.autograd.backward(weight.square().sum(0).cos().sum())
         return weight.detach()
 
     gap = float((step(before) - step(expm0)).abs().max())

@@ -101,7 +101,8 @@ def matrix_expm1(m_RR: Tensor) -> Tensor:
 
 def _doubled(moved_RR: Tensor) -> Tensor:
     """exp(2 X) - I from exp(X) - I."""
-    return 2 * moved_RR + moved_RR @ moved_RR
+    doubled_RR: Tensor = 2 * moved_RR + moved_RR @ moved_RR
+    return doubled_RR
 
 
 def _doublings(m_RR: Tensor) -> int:
