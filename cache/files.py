@@ -188,11 +188,16 @@ def remove_partials(folder: Path, name: str = "*") -> None:
     """Remove what writers that were killed left of files and folders in `folder` (a pattern of names); for whoever holds the lock on
     them."""
     for path in folder.glob(f"{name}.{'[0-9a-f]' * 8}.partial"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        remove_path(path)
+
+
+def remove_path(path: Path) -> None:
+    """Delete a file, a link or a whole folder, or what of it the system lets go."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _locked_for(output: Path, path: Path) -> int:

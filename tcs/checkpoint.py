@@ -5,6 +5,7 @@ No pickle is loaded: the resume file is read with weights_only=True.
 
 import contextlib
 import io
+import math
 import pathlib
 import pickle
 import zipfile
@@ -39,6 +40,14 @@ def load_weights(path: pathlib.Path) -> dict[str, Tensor]:
         raise ArtefactError(
             f"weights {path} cannot be read ({error}); train the student again with --overwrite."
         ) from error
+
+
+def count_values(path: pathlib.Path) -> int:
+    """How many values a safetensors file holds, by its header alone, which the library holds against the size of the file. OSError or
+    SafetensorError where it cannot be read."""
+    require_ordinary(path)
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (a handle, no mapping)
 
 
 def save_resume(path: pathlib.Path, state: Mapping[str, Any]) -> None:

@@ -241,23 +241,6 @@ def test_disk_and_memory_that_run_out(tmp_path: pathlib.Path, monkeypatch: pytes
     assert tcs.doctor.machine.check_memory().level == WARNING
 
 
-@pytest.mark.parametrize(
-    ("files", "limits"),
-    [
-        ({"memory.max": "max"}, []),
-        ({"memory.max": "1073741824\n"}, [2**30]),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, []),
-        ({"memory/memory.limit_in_bytes": "2147483648"}, [2**31]),
-        ({}, []),
-    ],
-)
-def test_limits_of_control_groups(tmp_path: pathlib.Path, files: dict[str, str], limits: list[int]) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert tcs.doctor.machine.group_limits(tmp_path) == limits
-
-
 def test_a_file_system_without_locks_is_told(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 

@@ -5,9 +5,9 @@ import pathlib
 import pytest
 import torch
 
+import tcs.memory
+from tcs.memory import free_bytes, group_limit
 from tcs.training import images
-from tcs.training import memory as free_memory
-from tcs.training.memory import free_bytes
 
 CPU = torch.device("cpu")
 GIB = 1 << 30
@@ -65,8 +65,23 @@ def test_a_group_without_a_limit_and_a_limit_above_the_machine_change_nothing(tm
     assert free_bytes(CPU, tmp_path) == 3 * GIB
 
 
+@pytest.mark.parametrize(("version", "line"), [(1, "5:cpu,memory:/user/job"), (2, "0::/user/job")])
+def test_the_limit_is_that_of_the_tightest_group_whatever_is_used(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, version: int, line: str
+) -> None:
+    monkeypatch.setattr(tcs.memory, "machine_bytes", lambda: 64 * GIB)
+    top = machine(tmp_path, 3 * GIB, groups=f"{line}\n") / "sys/fs/cgroup" / ("" if version == 2 else "memory")
+    assert group_limit(tmp_path) is None
+    limit(top, "max" if version == 2 else 0x7FFFFFFFFFFFF000, 5 * GIB, version=version)
+    limit(top / "user", 64 * GIB, 0, version=version)
+    assert group_limit(tmp_path) is None
+    limit(top / "user", 8 * GIB, 7 * GIB, version=version)
+    limit(top / "user/job", 9 * GIB, GIB, version=version)
+    assert group_limit(tmp_path) == 8 * GIB
+
+
 def test_without_either_it_is_half_of_the_memory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(free_memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
+    monkeypatch.setattr(tcs.memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
     assert free_bytes(CPU, tmp_path) == 4096 * 500
 
 

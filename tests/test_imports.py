@@ -29,6 +29,7 @@ ROOMS = {
     "metrics": "array_files",
     "calibration": "",
     "runtime": "errors",
+    "memory": "",
     "plain_files": "",
     "schemas": "plain_files",
     "checkpoint": "plain_files",
@@ -44,7 +45,7 @@ ROOMS = {
     "pool_labels": "probes",
     "methods": "criteria",
     "coordinates": "artefact metrics pool_labels probes schemas splits",
-    "students": "functional hub",
+    "students": "functional hub memory",
     "inference": "augmentation calibration checkpoint plain_files hub images metrics schemas students",
     "labelling": "coordinates images pool_labels splits",
     "auditing": "artefact coordinates images labelling reporting",
@@ -53,7 +54,7 @@ ROOMS = {
     "teacher": "coordinates hub plain_files students",
     "extraction": "store_summary augmentation coordinates distributed images probes splits teacher",
     "training": "artefact auditing augmentation calibration checkpoint plain_files coordinates criteria distributed functional images "
-    "methods pool_labels probes schemas splits students",
+    "memory methods pool_labels probes schemas splits students",
     "simclr": "augmentation functional training",
     "evaluation": "artefact calibration coordinates images inference methods metrics plain_files pool_labels probes reporting splits "
     "students",
@@ -68,7 +69,7 @@ ROOMS = {
     "stages": "auditing coordinates evaluation exchange export extraction grid inference labelling looking maintenance pipeline "
     "pretraining reporting splits training",
     "demonstration": "coordinates extraction grid reporting",
-    "doctor": "hub images training",
+    "doctor": "hub images memory training",
     "cli": "auditing coordinates demonstration doctor evaluation exchange export extraction grid inference labelling "
     "looking maintenance methods pipeline plain_files pretraining reporting splits store_summary training verifying",
     "__main__": "cli",

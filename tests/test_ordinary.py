@@ -193,7 +193,7 @@ OWN = {
     "tcs.methods.catalogue": "a table of the package",
     "tcs.cli.completion": "tables of the package",
     "tcs.runtime": "/proc",
-    "tcs.training.memory": "/sys",
+    "tcs.memory": "/proc and /sys",
     "tcs.ordinary": "what this test is about",
 }
 BY_NAME = {"File", "safe_open", "load_file", "load", "ParquetFile", "InferenceSession", "ZipFile"}

@@ -217,3 +217,64 @@ def test_an_earlier_export_is_put_back_where_the_new_one_cannot_appear(tmp_path:
         with pytest.raises(FileNotFoundError):
             second.commit()
     assert (tmp_path / "student" / "config.json").read_bytes() == b"first"
+
+
+def folder_of(final: pathlib.Path, text: bytes) -> None:
+    with Draft(final) as draft:
+        draft.write({"config.json": text})
+        draft.commit()
+
+
+@pytest.mark.parametrize("name", ["old", "earlier", "a[0].partial"])
+def test_a_folder_of_any_name_is_replaced(tmp_path: pathlib.Path, name: str) -> None:
+    for text in (b"first", b"second"):
+        folder_of(tmp_path / name, text)
+        assert (tmp_path / name / "config.json").read_bytes() == text
+        assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("renamed", [1, 2])
+def test_a_kill_at_either_rename_loses_no_folder(tmp_path: pathlib.Path, renamed: int) -> None:
+    """With one rename done there is no folder of the name, and the next draft puts the earlier one back; with two the new one is there."""
+    final = tmp_path / "student"
+    folder_of(final, b"first")
+
+    def dies(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def export() -> None:
+        with Draft(final) as draft, pytest.MonkeyPatch.context() as patched:
+            draft.write({"config.json": b"second"})
+            if renamed == 1:
+                patched.setattr(pathlib.Path, "replace", dies)
+            else:
+                patched.setattr("cache.draft.Draft._settle", dies)
+            draft.commit()
+
+    killed(export)
+    assert final.exists() is (renamed == 2)
+    with Draft(final) as third:
+        third.write({"config.json": b"third"})  # and is given up
+    assert (final / "config.json").read_bytes() == (b"first" if renamed == 1 else b"second")
+    assert names(tmp_path) == ["student"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_names_stays(tmp_path: pathlib.Path) -> None:
+    folder_of(tmp_path / "theirs", b"first")
+    (tmp_path / "student").symlink_to("theirs")
+    folder_of(tmp_path / "student", b"second")
+    assert [(tmp_path / name / "config.json").read_bytes() for name in ("theirs", "student")] == [b"first", b"second"]
+    assert names(tmp_path) == ["student", "theirs"]
+
+
+def test_folders_reach_the_disk_before_and_after_the_rename(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    final = tmp_path / "student"
+    with Draft(final) as draft:
+        draft.write({"config.json": b"{}"})
+        (draft.path / "inner").mkdir()
+        monkeypatch.setattr("cache.draft.sync_folder", lambda folder: synced.append((folder.name, final.exists())))
+        draft.commit()
+    assert synced == [("student", False), ("inner", False), (tmp_path.name, True)]

@@ -1,13 +1,16 @@
 """How large a student may grow: one line before the memory is taken or the time is lost, and no model of timm's is refused."""
 
-import resource
+import contextlib
+import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tcs.errors import ModelError
 from tcs.students import bounds
@@ -17,14 +20,17 @@ from tcs.students.bounds import (
     Room,
     TooLargeError,
     built,
-    float32_bytes,
     numbers_in,
+    require_no_file,
+    room_of_machine,
     room_of_weights,
     sketched,
+    values_of,
 )
 from tcs.teacher.hub import build as build_teacher
+from tcs.teacher.hub import from_hub
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ MIB = 1 << 20
         ("cifar_resnet20,depth=1000000000", r"given the number 1,000,000,000,"),
         (
             "resnet18,layers=(1,1,1,1),channels=(100000,100000,8,8)",
-            r"asks for more than .* MiB, and this machine has .* GiB",
+            r"asks for more than .* MiB, and (this machine|the control group of this process) has .* GiB",
         ),
         ("vit_tiny_patch16_224,embed_dim=99999", r"asks for more than .* MiB"),
         (
@@ -48,11 +54,32 @@ MIB = 1 << 20
     ],
 )
 def test_students_beyond_a_bound_are_one_line(text: str, message: str) -> None:
-    before, began = peak_bytes(), time.process_time()
-    with pytest.raises(ModelError, match=rf"--model '{text[:8]}.*{message}"):
+    began = time.process_time()
+    with made_bytes() as made, pytest.raises(ModelError, match=rf"--model '{text[:8]}.*{message}"):
         create_backbone(parse_student(text), 2)
     assert time.process_time() - began < 10
-    assert peak_bytes() - before < 600 * MIB  # of objects of Python: layers without weights
+    assert sum(made) < MIB  # a state of the generator, rates of dropout; else tensors without memory
+
+
+def test_a_folder_that_is_not_there_is_told_as_any_student_is(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"--model 'local-dir:.*nope' cannot be built: FileNotFoundError: .*; check its"
+    ):
+        create_backbone(parse_student(f"local-dir:{tmp_path / 'nope'}"), 2)
+
+
+def test_the_room_is_that_of_the_control_group_where_it_is_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "machine_bytes", lambda: 64 * GIB)
+    for limit, room in (
+        (None, Room(64 * GIB, "this machine has 64.0 GiB")),
+        (GIB // 8, Room(GIB // 8, "the control group of this process has 0.1 GiB")),
+    ):
+        monkeypatch.setattr(bounds, "group_limit", lambda limit=limit: limit)
+        assert room_of_machine() == room
+    with pytest.raises(
+        ModelError, match=r"asks for more than 128 MiB, and the control group of this process has 0\.1 GiB"
+    ):
+        create_backbone(parse_student("vit_base_patch16_224"), 2)
 
 
 def test_layers_are_counted_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +90,40 @@ def test_layers_are_counted_as_they_are_made(monkeypatch: pytest.MonkeyPatch) ->
     create_backbone(parse_student("resnet18"), 2)
 
 
-def peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+class _Counting(TorchDispatchMode):
+    """Notes the bytes of every tensor that an operation gives and that takes memory."""
+
+    def __init__(self, made: list[int]) -> None:
+        super().__init__()
+        self._made = made
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        given = func(*args, **(kwargs or {}))
+        self._made += [leaf.nbytes for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and not leaf.is_meta]
+        return given
+
+
+@contextlib.contextmanager
+def made_bytes() -> Iterator[list[int]]:
+    """The bytes of all tensors that operations give meanwhile, those on `meta` left out."""
+    made: list[int] = []
+    with _Counting(made):
+        yield made
+
+
+def test_tensors_that_take_memory_are_counted() -> None:
+    with made_bytes() as made:
+        torch.empty(3, MIB)
+        torch.empty(5, MIB, device="meta")
+    assert made == [12 * MIB]
+
+
+@pytest.mark.parametrize("make", [build_teacher, from_hub])
+def test_no_argument_names_a_file_to_timm(make: Callable[..., object]) -> None:
+    """As for students: timm would open it, whatever it is, and nothing would be recorded."""
+    with pytest.raises(ModelError, match=r"--teacher-kwargs gives checkpoint_path; use --teacher-checkpoint FILE for"):
+        make("resnet18", {"checkpoint_path": "/dev/stdin"})
+    require_no_file({"path": "x"}, "--model", "--student-checkpoint")
 
 
 def test_teachers_are_held_to_the_same_bounds() -> None:
@@ -93,13 +152,21 @@ def test_a_sketch_leaves_chance_alone_and_finds_bounds_alone() -> None:
     before = torch.get_rng_state()
     sketched(lambda: timm.create_model("vit_tiny_patch16_224", drop_path_rate=0.1), {})
     sketched(lambda: timm.create_model("resnet18", nonsense=1), {})
+    with pytest.raises(KeyboardInterrupt):
+        sketched(lambda: interrupted(KeyboardInterrupt), {})
+    with pytest.raises(ImportError):  # and what no argument brings about is not passed over
+        sketched(lambda: interrupted(ImportError), {})
     assert torch.equal(before, torch.get_rng_state())
+
+
+def interrupted(kind: type[BaseException]) -> nn.Module:
+    raise kind
 
 
 def test_what_fills_a_student_says_how_large_it_may_be() -> None:
     weights = {"a": torch.zeros(3, 4, dtype=torch.float16), "b": torch.zeros(())}
-    assert float32_bytes(weights) == 52
-    assert room_of_weights(52).bytes == 104 + SLACK_BYTES
+    assert values_of(weights) == 13
+    assert room_of_weights(13).bytes == 2 * 4 * 13 + SLACK_BYTES
 
 
 @pytest.mark.parametrize("value", [{"a": (1, [2.5, {"b": 3}]), "c": "4"}])

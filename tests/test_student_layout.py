@@ -61,7 +61,11 @@ def seen_layouts(model: nn.Module, images_B3SS: Tensor) -> dict[str, tuple[bool,
 
 @pytest.mark.parametrize("size", [32, 56])
 def test_gradients_of_a_narrow_student_are_those_in_double_precision(size: int) -> None:
-    """Without the default layout of its shortcuts they were wrong by as much as themselves, or the process died."""
+    """Without the default layout of its shortcuts they were wrong by as much as themselves, or the process died.
+
+    On some processors oneDNN takes another kernel, and the gradients are right without the fix: there only the asserts on strides,
+    here and below, guard it.
+    """
     images_B3SS = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(1))
     model, reference = laid_out(narrow(), CPU, channels_last=True), narrow().double()
     fed_B3SS = images_B3SS.contiguous(memory_format=torch.channels_last)

@@ -24,6 +24,7 @@ import cache
 import tcs
 from tcs.errors import ArtefactError, ConfigError, ModelError
 from tcs.inference.opening import find_models, open_model
+from tcs.students import bounds
 
 CPU = torch.device("cpu")
 
@@ -86,6 +87,27 @@ def test_a_timm_folder_is_used_with_timms_own_transform(folder: pathlib.Path, tm
         assert row["class"] == CARD["classes"][int(shares_C.argmax())]
         assert row["probability"] == pytest.approx(float(shares_C.max()), abs=1e-5)
     assert found.temperature is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_the_room_of_a_timm_folder_goes_by_its_values(
+    folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """Twice their bytes in float32, of whatever type they are stored."""
+    shutil.copytree(folder / "hub", tmp_path / "hub")
+    state = {name: tensor.to(dtype) for name, tensor in load_file(folder / "hub" / "model.safetensors").items()}
+    save_file(state, tmp_path / "hub" / "model.safetensors")
+    rooms = []
+
+    def noted(build: Any, kwargs: Any, room: bounds.Room) -> Any:
+        rooms.append(room)
+        return bounds.built(build, kwargs, room)
+
+    monkeypatch.setattr("tcs.inference.exported.built", noted)
+    open_model(str(tmp_path / "hub"), None, CPU)
+    assert [room.bytes for room in rooms] == [
+        2 * 4 * sum(tensor.numel() for tensor in state.values()) + bounds.SLACK_BYTES
+    ]
 
 
 def test_classes_without_names_are_numbers(folder: pathlib.Path, tmp_path: pathlib.Path, capsys) -> None:

@@ -13,31 +13,16 @@ def check_memory() -> Finding:
     """What can be had now, of the machine or of the control group, whichever is less."""
     import torch
 
-    from tcs.training.memory import free_bytes
+    from tcs.memory import free_bytes, group_limit, machine_bytes
 
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = free_bytes(torch.device("cpu"))
-    limits = group_limits()
-    text = f"{gib(free)} free of {gib(total)}" + (
-        f", limited to {gib(min(limits))} by a control group" if limits else ""
-    )
+    free, limit = free_bytes(torch.device("cpu")), group_limit()
+    text = f"{gib(free)} free of {gib(machine_bytes())}"
+    if limit is not None:
+        text += f", limited to {gib(limit)} by a control group"
     if free < LEAST_FREE_BYTES:
         remedy = "end other programs, raise the limit, or train with a smaller --batch-size and --resident-share"
         return Finding(name="memory", level=WARNING, text=text, remedy=remedy)
     return Finding(name="memory", text=text)
-
-
-def group_limits(root: pathlib.Path = pathlib.Path("/sys/fs/cgroup")) -> list[int]:
-    """Memory limits of this process's control group, versions 2 and 1, in bytes; those that limit nothing left out."""
-    found = []
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (root / name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdecimal() and int(text) < 2**60:  # version 1 writes a huge number for none
-            found.append(int(text))
-    return found
 
 
 def check_cores() -> Finding:

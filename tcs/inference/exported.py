@@ -14,7 +14,7 @@ import timm.data
 import torch
 from torch import nn
 
-from tcs.checkpoint import load_weights
+from tcs.checkpoint import count_values, load_weights
 from tcs.config.pixels import PixelRules
 from tcs.config.plain import with_tuples
 from tcs.errors import ArtefactError, ModelError
@@ -27,7 +27,7 @@ from tcs.runtime import say
 from tcs.schemas.check import require_schema
 from tcs.schemas.exports import TimmImages
 from tcs.students.backbone import StudentSpec, create_backbone, first_line
-from tcs.students.bounds import built, float32_bytes, room_of_weights
+from tcs.students.bounds import built, room_of_weights, values_of
 from tcs.students.zoo.cifar import register
 
 WEIGHTS = "model.safetensors"
@@ -57,7 +57,7 @@ def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
     spec = StudentSpec(text=card.architecture, name=card.architecture, kwargs=with_tuples(card.kwargs))
     weights = load_weights(folder / WEIGHTS)
     try:
-        model = create_backbone(spec, len(card.classes), room=room_of_weights(float32_bytes(weights)))
+        model = create_backbone(spec, len(card.classes), room=room_of_weights(values_of(weights)))
     except ModelError as error:
         if error.__cause__ is None:  # timm does not know it, which is told as of any model
             raise
@@ -74,8 +74,8 @@ def _with_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
 
 def _without_card(folder: pathlib.Path, device: torch.device) -> UsableModel:
     register()
-    room = room_of_weights(2 * (folder / WEIGHTS).stat().st_size)  # of float16 at the least
     try:
+        room = room_of_weights(count_values(folder / WEIGHTS))
         model = built(lambda: timm.create_model(f"local-dir:{folder}", pretrained=True), _arguments_in(folder), room)
     except Exception as error:  # of any type, by what is wrong with the file or the names in it
         raise ArtefactError(f"timm cannot load {folder} ({first_line(error)}); export the model again.") from error

@@ -17,7 +17,7 @@ from tcs.plain_files import CONFIG, FOLDED, load_record, train_anew
 from tcs.schemas.check import require_schema
 from tcs.schemas.runs import FinishedRun
 from tcs.students.backbone import StudentSpec, create_backbone, is_known, parse_student
-from tcs.students.bounds import MOST_NUMBER, float32_bytes, numbers_in, room_of_weights
+from tcs.students.bounds import BUILD_ERRORS, MOST_NUMBER, numbers_in, room_of_weights, values_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,20 +67,10 @@ def _built(folder: pathlib.Path, record: Mapping[str, Any]) -> nn.Module:
     weights = load_weights(folder / FOLDED)
     try:
         with cached_alone():  # a run has its weights with it; whatever its config names, nothing is fetched
-            room = room_of_weights(float32_bytes(weights))
+            room = room_of_weights(values_of(weights))
             model = create_backbone(spec, len(record["classes"]), room=room)
         model.load_state_dict(weights)
-    except (
-        ModelError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        AssertionError,
-        ArithmeticError,
-        OSError,
-    ) as error:
+    except (ModelError, *BUILD_ERRORS) as error:
         reason = first_line(error.__cause__ or error)
         raise ArtefactError(
             f"the weights {folder / FOLDED} do not fit what {CONFIG} beside them says ({reason}); use the timm that it was "

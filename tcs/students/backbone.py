@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tcs.errors import ConfigError, ModelError, did_you_mean, shown
-from tcs.students.bounds import Room, TooLargeError, built, sketched
+from tcs.students.bounds import BUILD_ERRORS, Room, TooLargeError, built, require_no_file, sketched
 from tcs.students.zoo.cifar import register
 
 FOLD_TOLERANCE = 1e-4
@@ -66,12 +66,9 @@ def is_known(spec: StudentSpec) -> bool:
 
 
 def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False, room: Room | None = None) -> nn.Module:
-    """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name, an argument that it refuses, or one that makes
-    it larger than there is `room` for (None: than this machine has memory), found before the memory is taken."""
-    if "checkpoint_path" in spec.kwargs:  # timm's own, which would open any file unasked and unrecorded
-        raise ModelError(
-            f"--model '{shown(spec.text, 200)}' gives checkpoint_path; use --student-checkpoint FILE for weights."
-        )
+    """The timm model of `spec` with `n_classes` outputs. ModelError for an unknown name, a folder that is not there, an argument
+    that it refuses, or one that makes it larger than there is `room` for (None: than there is memory), found before the memory is taken."""
+    require_no_file(spec.kwargs, f"--model '{shown(spec.text, 200)}'", "--student-checkpoint")
     if not is_known(spec):
         near = did_you_mean(spec.name, timm.list_models())
         raise ModelError(f"--model names '{spec.name}', which timm {timm.__version__} does not have.{near}")
@@ -88,7 +85,7 @@ def create_backbone(spec: StudentSpec, n_classes: int, pretrained: bool = False,
         raise ModelError(
             f"--model '{shown(spec.text, 200)}' cannot be built: {error}; give it smaller arguments."
         ) from error
-    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError, ArithmeticError) as error:
+    except BUILD_ERRORS as error:
         reason, given = first_line(error), ", or leave --pretrained out" if pretrained else ""
         raise ModelError(f"--model '{spec.text}' cannot be built: {reason}; check its k=v arguments{given}.") from error
 

@@ -8,7 +8,6 @@ registered.
 
 import contextlib
 import dataclasses
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -21,9 +20,25 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from tcs.errors import ModelError
+from tcs.memory import group_limit, machine_bytes
+
+FLOAT32_BYTES = 4
 MOST_NUMBER = 100_000  # widths, depths and sides of the largest models stay far below
 MOST_PARTS = 20_000  # modules; of 42 of timm's largest architectures none has 2,000
 SLACK_BYTES = 64 << 20  # of tables that are made and not stored, as of positions
+
+# What timm's constructors and torch make of arguments that do not fit, or of a folder that is not there.
+BUILD_ERRORS = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+)
 
 
 class TooLargeError(ValueError):
@@ -39,19 +54,29 @@ class Room:
 
 
 def room_of_machine() -> Room:
-    """All of its memory: weights of any model are made there, whatever device it goes to."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Room(memory_bytes, f"this machine has {memory_bytes / 2**30:,.0f} GiB")
+    """All of its memory, or all that its control group lets this process have: weights of any model are made there, whatever device it
+    goes to."""
+    limit_bytes, owner = group_limit(), "the control group of this process"
+    if limit_bytes is None:
+        limit_bytes, owner = machine_bytes(), "this machine"
+    return Room(limit_bytes, f"{owner} has {limit_bytes / 2**30:,.1f} GiB")
 
 
-def room_of_weights(held_bytes: int) -> Room:
-    """What a model may take that is filled from so many bytes of float32."""
-    return Room(2 * held_bytes + SLACK_BYTES, f"its file has weights of {held_bytes / 2**20:,.1f} MiB")
+def room_of_weights(values: int) -> Room:
+    """What a model may take that is filled from so many values: twice their bytes in float32, of whatever type they are in the file."""
+    held_bytes = FLOAT32_BYTES * values
+    return Room(2 * held_bytes + SLACK_BYTES, f"its file has weights of {held_bytes / 2**20:,.1f} MiB in float32")
 
 
-def float32_bytes(weights: Mapping[str, Tensor]) -> int:
-    """The bytes of these weights in float32."""
-    return 4 * sum(tensor.numel() for tensor in weights.values())
+def values_of(weights: Mapping[str, Tensor]) -> int:
+    """How many values these weights have."""
+    return sum(tensor.numel() for tensor in weights.values())
+
+
+def require_no_file(kwargs: Mapping[str, Any], given: str, option: str) -> None:
+    """ModelError where arguments name a file to timm, which would open any unasked and unrecorded; `option` is ours for it."""
+    if "checkpoint_path" in kwargs:
+        raise ModelError(f"{given} gives checkpoint_path; use {option} FILE for weights.")
 
 
 def built(build: Callable[[], nn.Module], kwargs: Mapping[str, Any], room: Room | None = None) -> nn.Module:
@@ -70,7 +95,7 @@ def sketched(build: Callable[[], nn.Module], kwargs: Mapping[str, Any], room: Ro
             built(build, kwargs, room)
     except TooLargeError:
         raise
-    except Exception:  # of any type: what timm makes of its arguments; or a model that cannot be made in this way
+    except BUILD_ERRORS:  # as of arguments that do not fit; or the model cannot be made in this way
         pass
 
 

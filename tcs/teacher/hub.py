@@ -15,7 +15,7 @@ from torch import nn
 from tcs.errors import ModelError, first_line
 from tcs.hub import WEIGHT_FILES
 from tcs.ordinary import read_text
-from tcs.students.bounds import built, sketched
+from tcs.students.bounds import built, require_no_file, sketched
 from tcs.teacher.weights import COUNTER, POOLED_NORMS, WeightsReport, classifier_prefixes, recorded_loads
 
 NOT_AT_HAND = (
@@ -52,6 +52,7 @@ def from_hub(name: str, kwargs: Mapping[str, Any]) -> tuple[nn.Module, WeightsRe
 
     `num_classes` is left alone: naming another number makes timm load non-strictly.
     """
+    _require_no_file(kwargs)
     with recorded_loads() as loads:
         try:
             with quiet_timm():
@@ -119,6 +120,7 @@ def _is_foreign_config(error: Exception) -> bool:
 
 def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     """The timm model `name` with random weights and without classifier; ModelError where the kwargs do not fit."""
+    _require_no_file(kwargs)
 
     def create() -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **kwargs)
@@ -134,6 +136,10 @@ def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
         raise ModelError(
             f"teacher {name} cannot be built with {dict(kwargs)} ({first_line(error)}); correct --teacher-kwargs."
         ) from error
+
+
+def _require_no_file(kwargs: Mapping[str, Any]) -> None:
+    require_no_file(kwargs, "--teacher-kwargs", "--teacher-checkpoint")
 
 
 def read_folder(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:

@@ -31,15 +31,7 @@ from tcs.teacher.source import TeacherSource, make_module, parse_source, require
 from tcs.teacher.weights import WeightsReport, digest_of_weights, require_read_weights
 
 # Settled by us: readouts, classifier and weights have options or rules of their own.
-RESERVED_KWARGS = (
-    "global_pool",
-    "num_classes",
-    "in_chans",
-    "features_only",
-    "model_name",
-    "cache_dir",
-    "checkpoint_path",
-)
+RESERVED_KWARGS = ("global_pool", "num_classes", "in_chans", "features_only", "model_name", "cache_dir")
 
 RESERVED_PREFIX = "pretrained"  # pretrained_strict=False, for one, would let a gap in the weights pass
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

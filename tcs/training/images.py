@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tcs.images.decode import quiet_pillow
 from tcs.images.stored import THREAD_NAME, Fetched
-from tcs.training.memory import free_bytes
+from tcs.memory import free_bytes
 
 # Batches on their way at once, at most. So streaming holds AHEAD x batch size x 3 x size x size bytes of pixels (77 MB for 128
 # images of 224 px), and beside them one image a thread that is being decoded.
