@@ -10,6 +10,7 @@ NOT_RUN: dict[str, dict[str, str]] = {
         "head=$(scontrol": "SLURM, two machines",
         "srun ": "SLURM, two machines, four GPUs on each",
     },
+    "docs/how-to/labelling.md": {"(cat round1.csv": "tests/test_label_file.py"},
     "docs/how-to/offline.md": {
         "python -c": "network: published weights",
         "pip wheel": "tests/test_wheel.py",
@@ -18,6 +19,7 @@ NOT_RUN: dict[str, dict[str, str]] = {
     "docs/how-to/predict.md": {
         "tcs eval student.onnx hfds/food101": "network: a data set of the Hub; tests/test_image_hfds.py reads one from a folder",
     },
+    "docs/start/first-student.md": {"(cat labels.csv": "tests/test_label_file.py"},
     "docs/start/install.md": {
         "python -m venv": "a new environment: tests/test_wheel.py",
         ". .venv/bin/activate": "a new environment: tests/test_wheel.py",

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import re
 import shutil
+import subprocess
 
 import pytest
 from click.testing import CliRunner
 from extraction import config, encoded, fill
+from pages import ROOT
 
 import cache
 import tcs
@@ -361,3 +364,66 @@ def test_a_damaged_manifest_gives_back_the_labels_it_still_tells(labelled, tmp_p
     assert tcs.repair(tcs.RepairConfig(store=labelled.out)).is_sound
     assert names(labelled.out) == ({"3.png": "cat", "pool/2.png": "dog"} if is_readable else {})
     assert ("give them again with tcs cache label" in capsys.readouterr().err) is not is_readable
+
+
+GLUED = r"the header {} of a joined table has no line of its own; begin a new line before it\.$"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,class\na/1.png,tulipskey,rank,reason,class\npool/7.png,1,far,roses\n",
+            r"l\.csv line 2 has 5 cells \(a/1\.png, tulipskey, rank, reason, class\), and its header 2 \(path, class\); "
+            + GLUED.format("key,rank,reason,class"),
+        ),
+        ("path,class\na/1.png,key,rank,reason,class\n", GLUED.format("key,rank,reason,class")),  # of a class left empty
+        ("class;path\nx;a/1.pngclass;path\ny;a/2.png\n", GLUED.format("class,path")),
+        ("path,class\na/1.png,xrank,key,class\n", GLUED.format("key,class")),
+        (
+            "key,rank,reason,class\na/1.png,1,far,x\na/2.png,2,far,xkey,rank,reason,class\n",
+            r"line 3 has 7 cells .*, and its header 4 \(key, rank, reason, class\); "
+            + GLUED.format("key,rank,reason,class"),
+        ),
+        (
+            "path,class\na/1.png,roses,extra,7\n",
+            r"line 2 has 4 cells \(a/1\.png, roses, extra, 7\), and its header 2 \(path, class\); quote a cell that holds the "
+            r"delimiter, or name every column in the header\.$",
+        ),
+        ("path,class\na,1.png,x\n", r"line 2 has 3 cells \(a, 1\.png, x\)"),
+        (
+            "path,class\na/1.png,x\nkey;rank;reason;class\npool/7.png;1;far;y\n",
+            r"line 3 begins a table with the delimiter ';', and the one before it has ','; save both with the same\.$",
+        ),
+    ],
+)
+def test_a_row_of_more_cells_than_its_header_gives_no_label(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        given(tmp_path, text)
+
+
+@pytest.mark.parametrize("page", ["start/first-student.md", "how-to/labelling.md"])
+def test_tables_are_joined_as_the_page_says_whether_or_not_an_editor_ended_the_last_line(page, tmp_path):
+    (line,) = re.findall(r"^\(cat .*", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    first, second, joined = re.findall(r"[\w/]+\.csv", line)
+    (tmp_path / second).parent.mkdir(exist_ok=True)
+    (tmp_path / second).write_text("key,rank,reason,class\na/2.png,1,far,y\n")
+    for end in ("", "\n", "\r\n"):
+        (tmp_path / first).write_text(f"path,class\na/1.png,x{end}", newline="")
+        subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
+        text = (tmp_path / joined).read_bytes().decode()
+        assert given(tmp_path, text) == {"a/1.png": "x", "a/2.png": "y"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,class\na/1.png,x\nid,key,class\n7,a/2.png,y\n",  # whose second cell is `key`, as after a row without a class
+        "path,class\na/1.png,x,,\na/2.png,y,\n",
+        "key,rank,reason,class\na/1.png,1,far,x\n\n\ufeffkey,rank,reason,class\r\na/2.png,1,far,y\r\n",
+        "path,class\na/1.png,x\n\nkey,rank,reason,class\na/2.png,1,far,y",
+    ],
+    ids=["another first column", "empty cells", "byte-order mark", "echo"],
+)
+def test_joined_tables_and_empty_cells_are_read(tmp_path, text):
+    assert given(tmp_path, text) == {"a/1.png": "x", "a/2.png": "y"}

@@ -50,7 +50,7 @@ def divide(places: Places, share: float, seed: int) -> None:
     where no class has images enough.
     """
     store = cache.open(places.whole_store)
-    parts = _read_parts(places.split_file, store.keys) if places.split_file.exists() else None
+    parts = read_parts(places.split_file, store.keys) if places.split_file.exists() else None
     if parts is None:
         parts = choose_parts(store, share, seed)
         _write_parts(places.split_file, store, parts)
@@ -110,8 +110,13 @@ def choose_parts(store: cache.Store, share: float, seed: int) -> list[str]:
 def _asked(store: cache.Store, share: float) -> tuple[int, int]:
     """How many labelled images `share` asks for, and of how many classes: of each one at least, and never the last."""
     counts = np.bincount(store.labels_N[store.labels_N >= 0], minlength=1).tolist()
-    wanted = [min(_wanted(share, count), count - 1) for count in counts if count > 1]
+    wanted = [held_of(share, count) for count in counts if count > 1]
     return sum(wanted), len(wanted)
+
+
+def held_of(share: float, images: int) -> int:
+    """How many of the labelled `images` of a class `share` asks to hold out, where no two are copies: one at least, and never the last."""
+    return min(_wanted(share, images), images - 1) if images > 1 else 0
 
 
 def _wanted(share: float, images: int) -> int:
@@ -242,7 +247,7 @@ def _write_parts(path: pathlib.Path, store: cache.Store, parts: list[str]) -> No
     cache.atomic_write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
-def _read_parts(path: pathlib.Path, keys: list[str]) -> list[str]:
+def read_parts(path: pathlib.Path, keys: list[str]) -> list[str]:
     """The part of each key; ArtefactError where the table is of other images, or none of ours."""
     text = read_ordinary(path).decode("utf-8-sig", "surrogateescape")
     lines = list(csv.reader(io.StringIO(text, newline="")))

@@ -18,12 +18,12 @@ from tcs.extraction.cost import Cost, readable_bytes, readable_minutes
 from tcs.extraction.plan import Extraction, prepare
 from tcs.images.sources import find_source, open_images
 from tcs.methods.named import Method, name_of, needs_targets, resolve_method, without_pool
+from tcs.pipeline.expected_parts import ExpectedParts, expected_parts, require_shots_left
 from tcs.pipeline.exports import require_exports
 from tcs.pipeline.student_cost import StudentCost, student_cost
 from tcs.runtime import say
-from tcs.splits.counts import describe_labels, rows_of_classes
+from tcs.splits.counts import counted, describe_labels, rows_of_classes
 from tcs.splits.label_file import read_label_lines
-from tcs.splits.shots import require_shots
 from tcs.students.backbone import parse_student
 from tcs.students.start import require_published_weights
 from tcs.training.checks import check_names, check_options
@@ -36,7 +36,8 @@ SOURCE_OPTIONS = ("data_dir", "input_key", "target_key", "class_map")  # which o
 class ChainPlan:
     """A chain before it runs: the prepared extraction of its training images, its method and its costs.
 
-    `method` is the one that the rows of the run will have, `uses_targets` whether a coordinate system and targets are written.
+    `method` is the one that the rows of the run will have, `uses_targets` whether a coordinate system and targets are written. `parts`
+    are the images that are trained on, and `split_rows` how many labels of these the run reads.
     """
 
     extraction: Extraction
@@ -47,6 +48,7 @@ class ChainPlan:
     test_images: int
     test_labels: str
     students: tuple[StudentCost, ...]
+    parts: ExpectedParts
     split_rows: int
 
     @property
@@ -72,6 +74,7 @@ class ChainPlan:
                 zip(self.extraction.labels[1], rows_of_classes(*self.extraction.labels).values(), strict=True)
             ),
             "method": self.method_name,
+            "held_out": self.parts.held,
             "labelled_rows": self.split_rows,
             "targets": self.uses_targets,
             "students": [dataclasses.asdict(item) for item in self.students],
@@ -99,12 +102,13 @@ def make_plan(config: DistillConfig) -> ChainPlan:
             require_published_weights(spec)
     extraction = prepare(extract_config(config))
     labels, classes = extraction.labels
-    _require_labels(config, asked, rows_of_classes(labels, classes))
-    if config.train.shots is not None:
-        require_shots(config.train.shots, rows_of_classes(labels, classes))
+    rows = rows_of_classes(labels, classes)
+    _require_labels(config, asked, rows)
+    parts = expected_parts(config, extraction.images.keys, labels, classes)
+    require_shots_left(config, rows, parts)
     test_images, test_labels = _test_images(config, asked, classes)
-    split_rows = _split_rows(config.train, labels, classes)
-    has_pool = config.train.asks_for_pool and split_rows < len(labels)
+    split_rows = _split_rows(config.train, parts.rows)
+    has_pool = config.train.asks_for_pool and split_rows < parts.images
     method = asked if has_pool else without_pool(asked)
     return ChainPlan(
         extraction=extraction,
@@ -115,8 +119,9 @@ def make_plan(config: DistillConfig) -> ChainPlan:
         test_images=test_images,
         test_labels=test_labels,
         students=tuple(
-            student_cost(config.train, spec, method, split_rows, len(labels), len(classes)) for spec in specs
+            student_cost(config.train, spec, method, split_rows, parts.images, len(classes)) for spec in specs
         ),
+        parts=parts,
         split_rows=split_rows,
     )
 
@@ -154,13 +159,18 @@ def tell(config: DistillConfig, plan: ChainPlan) -> None:
             f"{readable_minutes(minutes)}; {plan.test_labels}"
         )
     elif config.val_split is not None:
-        say(f"           {100 * config.val_split:g} % of the labelled images of each class are held out to score on.")
+        say(
+            f"           {100 * config.val_split:g} % of the labelled images of each class are held out to score on: "
+            f"{plan.parts.about}{plan.parts.held:,}, and {plan.parts.about}{sum(plan.parts.rows.values()):,} are left: "
+            f"{counted(plan.parts.rows)}."
+        )
     if plan.uses_targets:
         say(f"  fit      {config.fit.method} axes; targets of {config.targets.bits:,} bits.")
     for item in plan.students:
         say(
             f"  train    {item.model} ({item.parameters_m:.2f} M parameters) by {plan.method_name}, "
-            f"{plan.split_rows:,} labels: {item.steps:,} steps of {item.batch_size} images, about {readable_minutes(item.minutes)}."
+            f"{_labels_read(config, plan)} labels: {item.steps:,} steps of {item.batch_size} images, about "
+            f"{readable_minutes(item.minutes)}."
         )
     if config.compare_labels:
         say("           and each once more from its labels alone.")
@@ -171,6 +181,13 @@ def tell(config: DistillConfig, plan: ChainPlan) -> None:
     say(
         f"  about {readable_minutes(plan.minutes + twice)} of extraction and training on this machine, less what is there already."
     )
+
+
+def _labels_read(config: DistillConfig, plan: ChainPlan) -> str:
+    """How many labels the run reads, in words: of every class `--shots`, where more are left; else as many as copies leave."""
+    shots, rows = config.train.shots, plan.parts.rows.values()
+    is_sure = config.train.split_file is not None or (shots is not None and min(rows, default=0) > shots)
+    return f"{'' if is_sure else plan.parts.about}{plan.split_rows:,}"
 
 
 def _asks_for_axes(config: DistillConfig) -> bool:
@@ -226,11 +243,11 @@ def _test_images(config: DistillConfig, method: Method, classes: tuple[str, ...]
     return len(images.keys), describe_labels(images.labels, images.classes)
 
 
-def _split_rows(train: TrainConfig, labels: tuple[int, ...], classes: tuple[str, ...]) -> int:
-    """How many labels the run will read."""
+def _split_rows(train: TrainConfig, rows: dict[str, int]) -> int:
+    """How many labels the run will read, of classes with `rows` labelled images to train on."""
     if train.split_file is not None:
         return len(read_label_lines(train.split_file))
-    return sum(min(count, train.shots or count) for count in rows_of_classes(labels, classes).values())
+    return sum(min(count, train.shots or count) for count in rows.values())
 
 
 def labels_config(config: DistillConfig) -> TrainConfig:

@@ -28,6 +28,7 @@ KEY, PATH, CLASS = "key", "path", "class"
 
 DELIMITERS = (",", ";", "\t")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+BYTE_ORDER_MARK = "\ufeff"
 PICKLED = b"\x80"  # the first byte of every pickle since protocol 2; no text in UTF-8 begins with it
 LINE_END = re.compile("\r\n|\n|\r")  # of old spreadsheets \r alone; no other character that Unicode has for it
 IN_UTF_8 = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
@@ -206,14 +207,18 @@ def _table_delimiter(text: str) -> str | None:
 def _table_lines(path: str | pathlib.Path, text: str, delimiter: str) -> Iterator[LabelLine]:
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header = next(table)
-    key_column, class_column = header.index(KEY if KEY in header else PATH), header.index(CLASS)
+    key_column, class_column = _columns(header)
     for values in table:
-        if CLASS in values and not {KEY, PATH}.isdisjoint(values):  # of the next table, whose columns may be others
+        number = table.line_num
+        values[:1] = [cell.removeprefix(BYTE_ORDER_MARK) for cell in values[:1]]  # of a table joined to the one before
+        _require_as_wide(f"{path} line {number}", values, header)
+        _require_same_delimiter(f"{path} line {number}", values, delimiter)
+        if _is_header(values):  # of the next table, whose columns may be others
             header = values
-            key_column, class_column = header.index(KEY if KEY in header else PATH), header.index(CLASS)
+            key_column, class_column = _columns(header)
             continue
         cells = values + [""] * (len(header) - len(values))
-        name, key, number = cells[class_column].strip(), cells[key_column], table.line_num
+        name, key = cells[class_column].strip(), cells[key_column]
         if not name:
             continue
         if not key:
@@ -221,3 +226,54 @@ def _table_lines(path: str | pathlib.Path, text: str, delimiter: str) -> Iterato
                 f"{path} line {number} has the class '{name}' and no key; give the key, or delete the line."
             )
         yield LabelLine(place=f"{path} line {number}", number=number, name=name, key=key)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return CLASS in cells and not {KEY, PATH}.isdisjoint(cells)
+
+
+def _columns(header: Sequence[str]) -> tuple[int, int]:
+    """Where keys and classes stand."""
+    return header.index(KEY if KEY in header else PATH), header.index(CLASS)
+
+
+def _require_as_wide(place: str, values: Sequence[str], header: Sequence[str]) -> None:
+    """DataError for a row with more cells than its header: its class would be read from the wrong one. Empty cells at the end, as
+    spreadsheets leave them, are none."""
+    if not any(values[len(header) :]):
+        return
+    glued = _glued_header(values, header)
+    if glued is None and _is_header(values):
+        return
+    remedy = (
+        "quote a cell that holds the delimiter, or name every column in the header."
+        if glued is None
+        else f"the header {','.join(glued)} of a joined table has no line of its own; begin a new line before it."
+    )
+    cells = ", ".join(values)
+    raise DataError(
+        f"{place} has {len(values)} cells ({cells[:120]}), and its header {len(header)} ({', '.join(header)[:120]}); {remedy}"
+    )
+
+
+def _glued_header(values: Sequence[str], header: Sequence[str]) -> list[str] | None:
+    """The header at the end of a row, where a file without a last line end was joined to a table: `a.jpg,tulipskey,rank,class`.
+
+    A header of its own, `id,key,class`, is told from the row `a.jpg,key,class`, whose class was empty, by its other cells: they are words.
+    """
+    last, rest = values[len(header) - 1], list(values[len(header) :])
+    if _is_header(values) and values[_columns(header)[0]].isidentifier():
+        return None
+    found = next(
+        ([word, *rest] for word in (KEY, PATH, CLASS) if last.endswith(word) and _is_header([word, *rest])), None
+    )
+    return found or (rest if _is_header(rest) else None)
+
+
+def _require_same_delimiter(place: str, values: Sequence[str], delimiter: str) -> None:
+    """DataError for the header of a joined table with another delimiter, all rows of which would be one cell without a class."""
+    other = _table_delimiter(values[0]) if len(values) == 1 else None
+    if other is not None:
+        raise DataError(
+            f"{place} begins a table with the delimiter {other!r}, and the one before it has {delimiter!r}; save both with the same."
+        )
