@@ -41,6 +41,8 @@ BROKEN = [
     ((line(0, top1=150.0),), "line 2 has top1 '150.0', which is no percentage"),
     ((line(0, top1=-0.5),), "line 2 has top1 '-0.5', which is no percentage"),
     ((line(0, top1="nan"),), "line 2 has top1 'nan', which is no percentage"),
+    ((line(0, shots=-1),), "line 2 has shots '-1', which is no whole number from 0 up"),
+    ((line(0, shots="four"),), "line 2 has shots 'four', which is no whole number from 0 up"),
     ((line(0, status="done"),), "line 2 has status 'done', and not ok or failed"),
     ((line(0), '"torn'), "is no CSV at line 3"),
 ]

@@ -93,7 +93,7 @@ def matrix_expm1(m_RR: Tensor) -> Tensor:
     """exp(M) - I, (R, R), in the way of `matrix_phi`."""
     doublings = _doublings(m_RR)
     x = m_RR / 2**doublings
-    moved = x @ _phi_series(x)
+    moved: Tensor = x @ _phi_series(x)
     for _ in range(doublings):
         moved = _doubled(moved)
     return moved

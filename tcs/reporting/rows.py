@@ -32,7 +32,8 @@ def load_rows(
     """(columns, rows with their line numbers) of a file that has the columns `needed`, NEEDED among them; values as text.
 
     OSError where it cannot be read. ArtefactError for a column that is missing, and, naming the line, for too many or too few
-    values, as in a line that was torn; another status; a top-1 that is no percentage; a cell that an earlier line has already.
+    values, as in a line that was torn; another status; a top-1 that is no percentage; shots that are no
+    count; a cell that an earlier line has already.
     """
     with io.TextIOWrapper(open_ordinary(path), encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -62,6 +63,10 @@ def _row(path: pathlib.Path, line: int, columns: tuple[str, ...], values: list[s
         raise ArtefactError(f"{path} line {line} has status '{row['status']}', and not ok or failed; {REMEDY}")
     if row["status"] == "ok" and not _is_percentage(row):
         raise ArtefactError(f"{path} line {line} has top1 '{row['top1']}', which is no percentage; {REMEDY}")
+    if not (row["shots"].isascii() and row["shots"].isdecimal()):
+        raise ArtefactError(
+            f"{path} line {line} has shots '{row['shots']}', which is no whole number from 0 up; {REMEDY}"
+        )
     return row
 
 
