@@ -21,30 +21,17 @@ from tcs.config.train import PARTS, TrainOptions, option_defaults
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# stage -> its command
-COMMAND_OF = {
-    "distill": "distill",
-    "pretrain": "pretrain",
-    "extract": "extract",
-    "fit": "fit",
-    "fit_targets": "targets",
-    "train": "train",
-    "forecast": "train",
-    "evaluate": "eval",
-    "predict": "predict",
-    "measure_latency": "latency",
-    "export_students": "export",
-    "suggest": "suggest",
-    "audit": "audit",
-    "look": "look",
-    "compare_teachers": "probe",
-    "fewshot": "fewshot",
-    "label_store": "cache label",
-    "recompute": "cache verify",
-    "update": "cache update",
-    "repair": "cache repair",
-    "import_features": "cache import",
-}
+
+def load_stages() -> dict[str, Any]:
+    """The names of scripts/make_stages.py, which imports a script beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return runpy.run_path(str(ROOT / "scripts" / "make_stages.py"))
+
+
+MADE = load_stages()
+TWICE = "probe"  # its command takes one store or several; as several it is compare_teachers
+COMMAND_OF = {name: command for name, (_, command) in MADE["STAGES"].items() if name != TWICE}
 
 
 def decorated() -> list[str]:
@@ -63,14 +50,6 @@ def load_script() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def stages() -> dict[str, Any]:
-    """The names of scripts/make_stages.py, which imports a script beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))
-        return runpy.run_path(str(ROOT / "scripts" / "make_stages.py"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +99,7 @@ def test_what_is_no_option_is_told_in_one_line(given: Any, named: dict[str, Any]
 
 
 def test_every_stage_takes_options() -> None:
-    assert {*COMMAND_OF, "probe"} == set(decorated())
+    assert {*COMMAND_OF, TWICE} == set(decorated())
 
 
 @pytest.mark.parametrize("name", COMMAND_OF)
@@ -181,9 +160,15 @@ def test_help_shows_options_and_the_configuration() -> None:
     assert "        components (int or None): Coordinates K; min(256, D) without it. Default: None.\n" in text
 
 
-def test_public_functions_are_written_from_configurations_and_help(stages: dict[str, Any]) -> None:
-    found = {path.name: path.read_text(encoding="utf-8") for path in stages["PLACE"].glob("*.py")}
-    assert found == stages["files"](), "python scripts/make_stages.py writes them"
+def test_public_functions_are_written_from_configurations_and_help() -> None:
+    found = {path.name: path.read_text(encoding="utf-8") for path in MADE["PLACE"].glob("*.py")}
+    assert found == MADE["files"](), "python scripts/make_stages.py writes them"
+
+
+def test_the_file_of_a_function_that_is_gone_goes(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "renamed.py").write_text("gone")
+    MADE["write"](tmp_path, {"fit.py": "fit"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"fit.py": "fit"}
 
 
 @pytest.mark.parametrize("name", decorated())
