@@ -144,7 +144,7 @@ def test_wrong_images_are_shown_surest_first(folder: pathlib.Path, tmp_path: pat
             "^errors .*wrong is not empty; name another folder, or pass overwrite",
         ),
         ({"errors": str(tmp_path / "o/e.csv")}, "^errors .*e.csv is a file; name a folder"),
-        ({"out": str(tmp_path / "o/e.csv")}, "--out .*e.csv exists; name another place, or pass --overwrite"),
+        ({"out": str(tmp_path / "o/e.csv")}, "^out .*e.csv exists; name another place, or pass overwrite"),
     ):
         with pytest.raises(tcs.ArtefactError, match=message):
             scored(folder, folder / "images", **options)
