@@ -32,8 +32,11 @@ def open(path: str | os.PathLike[str]) -> "Store":
     """Open the store in the folder `path`, or packed into the file `path`, after checking its manifest and all metadata.
 
     Features and images are not read yet. Raises StoreNotFoundError, IncompleteStoreError (rerun the extraction),
-    FormatVersionError, SchemaError, or CorruptStoreError naming the file and what is wrong with it.
+    FormatVersionError, SchemaError, or CorruptStoreError naming the file and what is wrong with it; TypeError for what is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        its = ": its .path" if isinstance(path, Store) else ", as a text or any os.PathLike"
+        raise TypeError(f"path is {path!r}; it must be a path{its}.")
     folder = Path(path)
     if folder.is_file():
         packed = inspect_packed(folder)

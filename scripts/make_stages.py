@@ -12,7 +12,6 @@ import importlib
 import inspect
 import pathlib
 import re
-import sys
 import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -205,8 +204,15 @@ def files() -> dict[str, str]:
     return {"__init__.py": INIT, **{f"{function}.py": source_of(function) for function in STAGES}}
 
 
+def write(place: pathlib.Path, texts: Mapping[str, str]) -> None:
+    """Make `place` hold these files of Python and no others."""
+    place.mkdir(exist_ok=True)
+    for path in place.glob("*.py"):
+        if path.name not in texts:  # of a function that is gone, or is called otherwise now
+            path.unlink()
+    for name, text in texts.items():
+        (place / name).write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    PLACE.mkdir(exist_ok=True)
-    for name, text in files().items():
-        (PLACE / name).write_text(text, encoding="utf-8")
-    sys.exit()
+    write(PLACE, files())

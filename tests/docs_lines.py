@@ -1,4 +1,4 @@
-"""What of the pages is not run in tests, line by line, and why: all else is (tests/test_docs_run.py)."""
+"""What of the pages is not run in tests, line by line and block by block, and why: all else is (tests/test_docs_run.py)."""
 
 # page -> beginning of a line of shell -> why it is not run. Its options are parsed all the same (tests/test_docs_commands.py).
 NOT_RUN: dict[str, dict[str, str]] = {
@@ -53,3 +53,19 @@ PYTHON_ELSEWHERE: dict[str, dict[str, str]] = {
     },
     "docs/reference/run-files.md": {"import pathlib": "tests/test_docs_python.py"},
 }
+
+# page -> beginning of a block that is neither shell nor Python -> why it is not run. Blocks of the language `text` need no reason.
+LISTINGS: dict[str, dict[str, str]] = {
+    "docs/how-to/add-method.md": {"# recipe.yaml\nmethods:": "part of a recipe"},
+    "docs/how-to/benchmark.md": {"train: train.store": "a recipe: tests/test_docs_commands.py plans its cells"},
+    "docs/how-to/deploy.md": {"const session": "JavaScript: needs a browser, and the page says that it is not run"},
+    "docs/how-to/distill.md": {"path,class": "a table of labels"},
+    "docs/how-to/labelling.md": {"key,rank,reason,class": "a table that a command writes"},
+    "docs/how-to/predict.md": {"path,class,probability": "a table that a command writes"},
+    "docs/how-to/teachers.md": {"weights moco.pth": "lines that a command tells"},
+    "docs/reference/data.md": {"2 files .heic left out": "lines that a command tells"},
+    "docs/reference/run-files.md": {
+        "store: train.store": "a file of options: tests/docs_world.py writes it for the page's commands"
+    },
+}
+SIGNATURES = "docs/reference/methods.md"  # its other blocks: tests/test_docs_python.py compares them with the functions

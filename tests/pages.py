@@ -22,7 +22,7 @@ PROGRAMS = (
     "python",
     "tcs",
     "torchrun",
-)  # what begins a line of shell where a block has no language
+)  # where a block has no language, one of these at the beginning of a line makes it one of shell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,10 +89,26 @@ def parts_of(text: str) -> list[list[Line] | str]:
 
 
 def _lines_of(language: str, block: str) -> Iterator[Line]:
-    for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():
-        is_shell = line.strip() and not line.startswith("#") and (language or line.split()[0] in PROGRAMS)
-        if is_shell:
+    if language or _is_shell(block):
+        for line in _joined(block):
             yield Line(text=line, calls=commands_of(line))
+
+
+def listings_of(text: str) -> list[tuple[str, str]]:
+    """(language, text) of the blocks that are neither of shell nor of Python, nor Sphinx's own."""
+    blocks = [(language, block) for language, block in code_blocks(text) if not language.startswith("{")]
+    return [each for each in blocks if each[0] not in ("bash", "python") and not (each[0] == "" and _is_shell(each[1]))]
+
+
+def _is_shell(block: str) -> bool:
+    """Whether a block without a language is of shell, all of it: a line of it begins as one of shell does."""
+    return any(line.split()[0] in PROGRAMS for line in _joined(block))
+
+
+def _joined(block: str) -> list[str]:
+    """The lines of a block but for comments and empty ones, those joined that a backslash parts."""
+    lines = re.sub(r"\s*\\\n\s*", " ", block).splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 def commands_of(block: str) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """Every command that a page shows is one that `tcs` takes, its values included; links lead somewhere; options in prose are there."""
 
+import itertools
 import pathlib
 import re
 import shlex
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
+import timm
 from pages import PAGES, ROOT, SHELL, anchors_of, code_blocks, commands_of, links_of, name_of, prose_of
 
 from tcs.cli import group
@@ -35,6 +37,12 @@ OF_OTHER_PROGRAMS = {
     "--config-settings",
     "--shm-size",
 }
+
+READOUT = re.compile(
+    r"cls|avg|pool|map|block\d+(\+norm)?\.(cls|avg|map)|stage\d+\.(avg|map)"
+)  # as docs/how-to/teachers.md has them
+PUBLISHED = {part for name in timm.list_pretrained() for part in (name, name.partition(".")[0])}
+STAND_INS = {"NAME", "mine"}  # for the reader's own
 
 
 def leaf(words: list[str]) -> tuple[click.Command, click.Context, list[str]]:
@@ -96,6 +104,42 @@ def test_pages_show_every_command() -> None:
         "help",
     }
     assert there <= shown, f"no page shows {sorted(there - shown)}"
+
+
+def values_of(words: list[str], option: str) -> list[str]:
+    return [value for name, value in itertools.pairwise(words) if name == option]
+
+
+def unknown_names(text: str) -> list[str]:
+    """Teachers and readouts that commands and Python of a page name and that are none; the runs of pages replace them."""
+    blocks = [(language, block) for language, block in code_blocks(text) if language in (*SHELL, "python")]
+    calls = [words for _, block in blocks for words in commands_of(block) if words[0] in ("extract", "distill")]
+    teachers = [name for words in calls for name in values_of(words, "--teacher")]
+    readouts = [name for words in calls for name in values_of(words, "--readout")]
+    python = "".join(block for language, block in blocks if language == "python")
+    teachers += re.findall(r"\bteacher\b\"?[=:] ?\"([^\"]+)\"", python)
+    readouts += [
+        name
+        for names in re.findall(r"\breadouts\"?[=:] ?\(([^)]*)\)", python)
+        for name in re.findall('"([^"]+)"', names)
+    ]
+    return [name for name in teachers if ":" not in name and name not in PUBLISHED | STAND_INS] + [
+        name for name in readouts if not READOUT.fullmatch(name) and name not in STAND_INS
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_teachers_and_readouts_of_a_page_are_there(page: pathlib.Path) -> None:
+    assert unknown_names(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_misspelt_teacher_is_seen() -> None:
+    shell = (
+        "```bash\ntcs extract a --teacher vit_smal_patch16_224 --readout csl --out b"
+        " && tcs distill c --teacher resnet18 --readout block3.cls\n```\n"
+    )
+    python = '```python\ntcs.extract("a", teacher="resnet19", readouts=("cls", "clss"))\nx = {"teacher": "resnet18.a1_in2k"}\n```\n'
+    assert unknown_names(shell + python) == ["vit_smal_patch16_224", "resnet19", "resnet18.a1_in2k", "csl", "clss"]
 
 
 def test_a_command_that_is_not_there_is_seen() -> None:

@@ -4,6 +4,7 @@ import ast
 import builtins
 import importlib
 import importlib.util
+import inspect
 import json
 import pathlib
 import re
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 import timm
 from artefacts import make_store
-from pages import PAGES, ROOT, name_of, prose_of
+from docs_lines import SIGNATURES
+from pages import PAGES, ROOT, listings_of, name_of, prose_of
 from safetensors.torch import save_file
 
 import cache
+import tcs.functional
 
 OF_THE_READER = {"my_encoder"}  # modules that a page says are one's own
 FILES = {"tcs.json", "tcs.py", "cache.py"}
@@ -118,6 +121,62 @@ def test_a_name_that_is_not_there_is_seen() -> None:
     assert not is_there("cache.CacheError")
     assert is_there("cache.errors.CacheError")
     assert is_there("tcs.functional.lsh.lshl2")
+
+
+CALL = re.compile(r"`((?:tcs|cache)\.\w+)\(([^`]*)\)`")
+
+
+def wrong_arguments(function: Any, shown: str) -> list[str]:
+    """What of the arguments in a table, as `store, out=, steps=60`, is not as the function declares it."""
+    names = inspect.signature(function).parameters
+    wrong = []
+    for argument in filter(None, shown.split(", ")):
+        name, is_named, value = argument.partition("=")
+        each = names.get(name)
+        is_right = each is not None and (
+            (repr(each.default).replace("'", '"') == value.replace("'", '"'))
+            if value
+            else (each.kind is not each.KEYWORD_ONLY or bool(is_named))
+        )
+        wrong += [] if is_right else [argument]
+    told = {argument.partition("=")[0] for argument in shown.split(", ")}
+    return wrong + [name for name, each in names.items() if each.default is each.empty and name not in told]
+
+
+def test_the_table_of_functions_has_their_signatures() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    table = page[page.index("## Commands and functions") : page.index("## A folder of yours")]
+    calls = [call for call in CALL.findall(table) if call[0] != "tcs.load_coordinates"]
+    assert len(calls) > 25
+    for name, shown in calls:
+        package, _, function = name.partition(".")
+        assert wrong_arguments(getattr(importlib.import_module(package), function), shown) == [], name
+
+
+def test_a_wrong_argument_in_the_table_is_seen() -> None:
+    assert wrong_arguments(tcs.demo, "folder, steps=50") == ["steps=50"]
+    assert wrong_arguments(tcs.fit, "store") == ["out"]
+    assert wrong_arguments(tcs.fit, "store, out") == ["out"]
+    assert wrong_arguments(tcs.fit, "store, out=, power=1") == ["power=1"]
+
+
+def test_signatures_of_losses_are_those_of_the_functions() -> None:
+    for language, block in listings_of((ROOT / SIGNATURES).read_text(encoding="utf-8")):
+        (node,) = ast.parse(block).body
+        assert language == "", block
+        assert isinstance(node, ast.Expr), block
+        call = node.value
+        assert isinstance(call, ast.Call), block
+        (function,) = {
+            found
+            for module in [tcs.functional, *vars(tcs.functional).values()]
+            if inspect.ismodule(module) and (found := getattr(module, ast.unparse(call.func), None))
+        }
+        parameters = inspect.signature(function).parameters.values()
+        shown = [ast.unparse(each) for each in call.args] + [ast.unparse(each) for each in call.keywords]
+        assert shown == [
+            each.name if each.default is each.empty else f"{each.name}={each.default!r}" for each in parameters
+        ]
 
 
 def test_pages_have_blocks() -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from command_line import tcs
-from docs_lines import NOT_RUN, PYTHON_ELSEWHERE
+from docs_lines import LISTINGS, NOT_RUN, PYTHON_ELSEWHERE, SIGNATURES
 from docs_small import PYTHON, small, small_python
 from docs_world import FIRST, OF_THE_PAGE, write_later, write_photographs
-from pages import PAGES, ROOT, Line, blocks_of_lines, name_of, parts_of
+from pages import PAGES, ROOT, Line, blocks_of_lines, listings_of, name_of, parts_of
 
 TEXTS = {name_of(page): page.read_text(encoding="utf-8") for page in PAGES}
 LED = [page for page, text in TEXTS.items() if blocks_of_lines(text) or "```python" in text]
@@ -135,17 +135,27 @@ def test_what_is_not_run_is_there_and_has_a_reason(table: dict[str, dict[str, st
                 assert (ROOT / named).is_file()
 
 
+def test_every_other_block_has_a_reason() -> None:
+    for page, text in TEXTS.items():
+        begins = {block: reason(page, block, LISTINGS) for language, block in listings_of(text) if language != "text"}
+        assert page == SIGNATURES or [block for block, why in begins.items() if not why] == [], page
+        assert len(begins) == len(LISTINGS.get(page, {})) or page == SIGNATURES, (
+            f"{page}: reasons for what is not there"
+        )
+
+
 def test_what_is_replaced_in_blocks_of_python_is_there() -> None:
     for page, replaced in PYTHON.items():
         assert [text for text in replaced if text not in TEXTS[page]] == []
 
 
 def test_lines_of_a_page_are_told_from_tables_and_listings() -> None:
-    text = "x\n\n    path,class\n    a,b\n\ny\n\n    tcs fit a \\\n        --out b  # c\n    cat x > y\n\n```bash\n# no\nnew-program\n```\n"
+    text = "x\n\n    path,class\n    a,b\n\n\n    tcs fit a \\\n        --out b  # c\n    curl x > y\n\n```bash\n# no\nnew-program\n```\n"
     assert [[line.text for line in block] for block in blocks_of_lines(text)] == [
-        ["tcs fit a --out b  # c", "cat x > y"],
+        ["tcs fit a --out b  # c", "curl x > y"],
         ["new-program"],
     ]
+    assert listings_of(f"{text}\n```javascript\nx\n```\n") == [("", "path,class\na,b"), ("javascript", "x")]
     assert blocks_of_lines(text)[0][0].calls == [["fit", "a", "--out", "b"]]
 
 

@@ -141,10 +141,10 @@ def test_wrong_images_are_shown_surest_first(folder: pathlib.Path, tmp_path: pat
     for options, message in (
         (
             {"errors": str(tmp_path / "wrong")},
-            "--errors .*wrong is not empty; name another folder, or pass --overwrite",
+            "^errors .*wrong is not empty; name another folder, or pass overwrite",
         ),
-        ({"errors": str(tmp_path / "o/e.csv")}, "--errors .*e.csv is a file; name a folder"),
-        ({"out": str(tmp_path / "o/e.csv")}, "--out .*e.csv exists; name another place, or pass --overwrite"),
+        ({"errors": str(tmp_path / "o/e.csv")}, "^errors .*e.csv is a file; name a folder"),
+        ({"out": str(tmp_path / "o/e.csv")}, "^out .*e.csv exists; name another place, or pass overwrite"),
     ):
         with pytest.raises(tcs.ArtefactError, match=message):
             scored(folder, folder / "images", **options)
@@ -168,11 +168,11 @@ def test_a_student_without_a_mistake_has_no_sheet(folder: pathlib.Path, tmp_path
 
 def test_options_that_mean_nothing_there_are_refused(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     for data, options, message in (
-        ("test.store", {"labels": "folder"}, "--labels has no effect without images that are no store"),
-        ("test.store", {"split": "val"}, "--split has no effect without images that are no store"),
-        ("test.store", {"target_key": "x"}, "--target-key has no effect without images that are no store"),
-        ("images", {"data": "images"}, "--data goes with a store, and .*images is none"),
-        ("images", {"probe": "test.store"}, "--probe goes with a store, and .*images is none"),
+        ("test.store", {"labels": "folder"}, "^labels has no effect without images that are no store"),
+        ("test.store", {"split": "val"}, "^split has no effect without images that are no store"),
+        ("test.store", {"target_key": "x"}, "^target_key has no effect without images that are no store"),
+        ("images", {"data": "images"}, "^data goes with a store, and .*images is none"),
+        ("images", {"probe": "test.store"}, "^probe goes with a store, and .*images is none"),
         ("images", {"out": "x.json"}, "--out is 'x.json'; its name must end in .csv"),
         ("images", {"workers": 0}, "--workers is 0"),
         ("images", {"temperature": -1.0}, "--temperature is -1.0; it must be above 0"),

@@ -10,7 +10,7 @@ from artefacts import make_store
 
 import cache
 import tcs
-from cache.errors import SchemaError
+from cache.errors import CacheError
 
 TRAIN: dict[str, Any] = {"out": "run", "models": ("resnet18",)}
 
@@ -29,8 +29,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> cache.Store:
         (lambda: tcs.probe("a.store", "b.store"), r"tcs\.probe takes store by place .*; 2 are given: write test='b\.store'\."),
         (lambda: tcs.label_store("a.store", {"a": "x"}), r"tcs\.label_store takes store by place .*: write NAME=\{'a': 'x'\}\."),
         (lambda: tcs.train("a.store", out="run", model="resnet18"), r"tcs\.train has no option 'model'\. Did you mean models"),
-        (lambda: tcs.extract("photos", out="a.store"), r"--teacher is missing; name one"),
-        (lambda: tcs.train("a.store", out="run", models="resnet18"), r"models is 'resnet18', a single one; it must be a tuple, as"),
+        (lambda: tcs.extract("photos", out="a.store"), r"teacher is missing; name one, or give the teacher_card of one\."),
+        (lambda: tcs.train("a.store", out="run", models="resnet18"), r"models is 'resnet18', a single one; it must be a tuple or list, as"),
         (lambda: tcs.train("a.store", **TRAIN, targets=np.ones(2)), r"targets is array\(\[1\., 1\.\]\); it must be a path or None\."),
         (lambda: tcs.train(3, **TRAIN), r"store is 3; it must be a path\."),
         (lambda: tcs.fit_targets("a.store", out="t.h5"), r"there are no coordinates; name the file that tcs fit made, or"),
@@ -50,7 +50,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> cache.Store:
         (lambda: tcs.demo(3), r"folder is 3; it must be a path\."),
         (lambda: tcs.demo("new", steps="3"), r"steps is '3'; it must be a whole number\."),
         (lambda: tcs.export_features("a.store", 3), r"out is 3; it must be a path\."),
-        (lambda: tcs.measure_drift("a.store", "photos"), r"store is a\.store; it must be an open store, as cache\.open\(PATH\) returns\."),
+        (lambda: tcs.measure_drift(3, "photos"), r"store is 3; it must be a path\."),
+        (lambda: tcs.measure_drift("a.store", "photos"), r"a\.store is no feature store: manifest\.json cannot be read"),
+        (lambda: cache.open(3), r"path is 3; it must be a path, as a text or any os\.PathLike\."),
+        (lambda: tcs.compare_teachers(["a.store"], tests=["b.store"]), r"stores are a\.store; teachers are compared from two stores on\."),
+        (lambda: tcs.distill("photos", out="w", teacher="t", models=["m"], exports=["onx"]), r"exports is 'onx'; .* Did you mean onnx\?"),
+        (lambda: tcs.distill("photos", out="w", teacher="t", models=["m"], int8="a.store"), r"int8 has no effect without exports onnx\."),
+        (lambda: tcs.load_student("run", device="cuda:99"), r"device is 'cuda:99', which this machine cannot use .*; use device cpu\."),
+        (lambda: tcs.predict("run", "new"), r"paths is 'new', a single one; it must be a tuple or list, as \['new'\]\."),
         (lambda: cache.merge("a.store", "c.store"), r"paths are a\.store, a single one; give two or more, as \[a\.store, \.\.\.\]\."),
         (lambda: cache.subset("a.store", "c.store", classes="x"), r"classes is 'x', a single one; it must be a list, as \['x'\]\."),
         (lambda: cache.join("a.store", ["b.store"]), r"'a\.store' is no open store; give cache\.open\(PATH\)\."),
@@ -61,7 +68,7 @@ def test_a_first_mistake_is_told_in_one_line(
     call: Callable[[], object], message: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((TypeError, tcs.TcsError, SchemaError), match=f"^{message}") as caught:
+    with pytest.raises((TypeError, tcs.TcsError, CacheError), match=f"^{message}") as caught:
         call()
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -70,6 +77,8 @@ def test_a_first_mistake_is_told_in_one_line(
 def test_an_open_store_for_a_path_is_told_what_to_give(store: cache.Store) -> None:
     with pytest.raises(tcs.ConfigError, match=r"^store is <Store .*>; it must be a path: its \.path\.$"):
         tcs.fit(store, out="c.safetensors")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^path is <Store .*>; it must be a path: its \.path\.$"):
+        cache.open(store)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", [3.5, "a", None])

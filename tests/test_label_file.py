@@ -194,7 +194,7 @@ def test_a_command_that_says_nothing_of_labels_is_refused(labelled, tmp_path):
     ):
         tcs.LabelConfig(store=labelled.out)
     with pytest.raises(
-        DataError, match=r"remove file .*none\.txt cannot be read \(No such file or directory\); check --remove-file"
+        DataError, match=r"remove file .*none\.txt cannot be read \(No such file or directory\); check remove_file"
     ):
         tcs.label_store(tcs.LabelConfig(store=labelled.out, remove_file=tmp_path / "none.txt"))
 

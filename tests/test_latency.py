@@ -114,7 +114,7 @@ def test_comparisons_divide_the_right_way() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"models": ()}, "MODEL is missing; name a run, an exported folder or an .onnx file"),
+        ({"models": ()}, "there are no models; name a run, an exported folder or an .onnx file"),
         ({"batch_size": 0}, "--batch-size is 0; it must be 1 or more"),
         ({"threads": 0}, "--threads is 0; it must be 1 or more"),
         ({"seconds": 0.0}, "--seconds is 0.0; it must be above 0"),
@@ -126,5 +126,5 @@ def test_options_without_sense_are_refused(options: dict, message: str) -> None:
 
 
 def test_a_device_that_is_not_there_is_told(run: pathlib.Path) -> None:
-    with pytest.raises(tcs.ConfigError, match="--device is 'cuda:77', which this machine cannot use"):
+    with pytest.raises(tcs.ConfigError, match=r"^devices is 'cuda:77', which this machine cannot use"):
         tcs.measure_latency(tcs.LatencyConfig(models=(str(run),), devices=("cuda:77",)))

@@ -84,7 +84,9 @@ def test_page_is_the_same_again_and_others_are_left_alone(tmp_path):
     before = (tmp_path / "look.html").read_bytes()
     look(store.path, map="tsne")
     assert (tmp_path / "look.html").read_bytes() == before
-    with pytest.raises(ArtefactError, match=r"look\.html exists and is not what this look shows; name another --out"):
+    with pytest.raises(
+        ArtefactError, match=r"look\.html exists and is not what this look shows; name another out, or pass overwrite"
+    ):
         look(store.path)
     look(store.path, overwrite=True)
     assert (tmp_path / "look.html").read_bytes() != before
@@ -126,9 +128,9 @@ def test_given_targets_are_what_is_compared(tmp_path):
     assert hashed.kept[1].recall == found.kept[1].recall
     assert hashed.kept[2].dims == 1024
     make_targets(tmp_path, components=4, method="random")
-    with pytest.raises(ArtefactError, match=r"--targets .* were made with coordinates .* leave one of them out"):
+    with pytest.raises(ArtefactError, match=r"^targets .* were made with coordinates .* leave one of them out"):
         look(store.path, targets=str(targets), coordinates=str(tmp_path / "random.safetensors"))
-    with pytest.raises(ConfigError, match=r"--readout is 'cls', and the coordinates are of 'avg'; leave it out"):
+    with pytest.raises(ConfigError, match=r"^readout is 'cls', and the coordinates are of 'avg'; leave it out"):
         look(store.path, targets=str(targets), readout="cls")
     other = make_store(tmp_path / "other.store", seed=1)
     with pytest.raises(ArtefactError, match="holds targets of store"):

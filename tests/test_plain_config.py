@@ -75,12 +75,12 @@ def test_no_option_takes_an_object_of_another_type(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "option", "value", "message"),
     [
-        (tcs.ProbeConfig, "seeds", 3, r"seeds is 3, a single one; it must be a tuple, as \(3,\)\."),
-        (tcs.ProbeConfig, "dims", 4, r"dims is 4, a single one; it must be a tuple, as \(4,\)\."),
-        (tcs.ProbeConfig, "compressions", 2.5, r"compressions is 2\.5, a single one; it must be a tuple, as \(2\.5,\)\."),
+        (tcs.ProbeConfig, "seeds", 3, r"seeds is 3, a single one; it must be a tuple or list, as \[3\]\."),
+        (tcs.ProbeConfig, "dims", 4, r"dims is 4, a single one; it must be a tuple or list, as \[4\]\."),
+        (tcs.ProbeConfig, "compressions", 2.5, r"compressions is 2\.5, a single one; it must be a tuple or list, as \[2\.5\]\."),
         (tcs.ProbeConfig, "dims", "48", r"dims is '48'; it must be a tuple of whole numbers\."),
         (tcs.ProbeConfig, "dims", ("4",), r"dims is \('4',\); it must be a tuple of whole numbers\."),
-        (tcs.FitConfig, "ceiling_shots", 4, r"ceiling_shots is 4, a single one; it must be a tuple, as \(4,\)\."),
+        (tcs.FitConfig, "ceiling_shots", 4, r"ceiling_shots is 4, a single one; it must be a tuple or list, as \[4\]\."),
         (tcs.ProbeConfig, "dims", np.ones((2, 1)), r"dims is array\(\[\[1\.\], \[1\.\]\]\); it must be a tuple of whole numbers\."),
         (tcs.TrainConfig, "models", 3, r"models is 3; it must be a tuple of texts\."),
         (tcs.TrainConfig, "shots", "4", r"shots is '4'; it must be a whole number or None\."),

@@ -29,7 +29,7 @@ def config(folder: pathlib.Path, **options: Any) -> TrainConfig:
     [
         ({"probe_head": "rigde"}, r"--probe-head is 'rigde'; it must be one of ridge, logistic, transductive"),
         ({"pool_estimator": "knn"}, r"--pool-estimator is 'knn'; it must be one of ridge, ridge-em"),
-        ({"class_prior": "ant=1"}, r"class_prior is 'ant=1', a single one; it must be a tuple, as \('ant=1',\)"),
+        ({"class_prior": "ant=1"}, r"class_prior is 'ant=1', a single one; it must be a tuple or list, as \['ant=1'\]"),
         ({"class_prior": ("ant",)}, r"--class-prior is 'ant'; it must be NAME=SHARE with a share above 0, as cat=0.1"),
         ({"class_prior": ("ant=-1",)}, r"--class-prior is 'ant=-1'; it must be NAME=SHARE"),
         ({"class_prior": ("ant=.5", "ant=.5")}, r"--class-prior gives class 'ant' a share twice; give each class one"),

@@ -142,7 +142,7 @@ def test_tables_hold_the_rows(folder: pathlib.Path, tmp_path: pathlib.Path, end:
         assert json.loads(table.schema.metadata[b"tcs"]) == found.facts()
     assert rows == list(found.rows)
     assert list(rows[0]) == ["path", "class", "probability", "class2", "probability2"]
-    with pytest.raises(tcs.ArtefactError, match="exists; name another place, or pass --overwrite to replace it"):
+    with pytest.raises(tcs.ArtefactError, match="exists; name another place, or pass overwrite to replace it"):
         predicted(folder, folder / "images", out=out)
     predicted(folder, folder / "images/ant", out=out, overwrite=True)
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -196,7 +196,7 @@ def test_one_of_several_students_is_named(tmp_path: pathlib.Path, folder: pathli
     make_student(tmp_path / "run")
     make_student(tmp_path / "run", ("x", "y"), folder="resnet9")
     with pytest.raises(
-        tcs.ArtefactError, match=rf"has 2 students \({FOLDER}, resnet9\); name one of them with --model"
+        tcs.ArtefactError, match=rf"has 2 students \({FOLDER}, resnet9\); name one of them with student"
     ):
         predicted(tmp_path, folder / "images")
     assert set(predicted(tmp_path, folder / "images/ant", student="resnet9").classes) == {"x", "y"}
@@ -213,7 +213,7 @@ def test_one_of_several_students_is_named(tmp_path: pathlib.Path, folder: pathli
         ({"temperature": 0.0}, "--temperature is 0.0; it must be above 0"),
         ({"out": "p.txt"}, r"--out is 'p.txt'; its name must end in .csv, .json or .parquet"),
         ({"out": "p/"}, "--out is 'p/', the name of a folder"),
-        ({"paths": ()}, "PATHS are missing"),
+        ({"paths": ()}, "there are no paths; name images"),
     ],
 )
 def test_options_without_sense_are_refused(options: dict, message: str) -> None:

@@ -240,7 +240,7 @@ def test_paths_may_be_paths(folder):
 def test_one_text_is_not_taken_for_several(config, options):
     name, value = list(options.items())[-1]
     with pytest.raises(
-        tcs.ConfigError, match=rf"^{name} is '{value}', a single one; it must be a tuple, as \('{value}',\)\.$"
+        tcs.ConfigError, match=rf"^{name} is '{value}', a single one; it must be a tuple or list, as \['{value}'\]\.$"
     ):
         config(**options)
 

@@ -16,39 +16,37 @@ import pytest
 import tcs
 from tcs.cli import COMMANDS, group
 from tcs.config.distill_options import DistillOptions
-from tcs.config.stage import takes
+from tcs.config.stage import in_python, takes
 from tcs.config.train import PARTS, TrainOptions, option_defaults
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# stage -> its command
-COMMAND_OF = {
-    "distill": "distill",
-    "pretrain": "pretrain",
-    "extract": "extract",
-    "fit": "fit",
-    "fit_targets": "targets",
-    "train": "train",
-    "forecast": "train",
-    "evaluate": "eval",
-    "predict": "predict",
-    "measure_latency": "latency",
-    "export_students": "export",
-    "suggest": "suggest",
-    "audit": "audit",
-    "look": "look",
-    "compare_teachers": "probe",
-    "fewshot": "fewshot",
-    "label_store": "cache label",
-    "recompute": "cache verify",
-    "update": "cache update",
-    "repair": "cache repair",
-    "import_features": "cache import",
-}
+
+def load_stages() -> dict[str, Any]:
+    """The names of scripts/make_stages.py, which imports a script beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return runpy.run_path(str(ROOT / "scripts" / "make_stages.py"))
+
+
+MADE = load_stages()
+TWICE = "probe"  # its command takes one store or several; as several it is compare_teachers
+COMMAND_OF = {name: command for name, (_, command) in MADE["STAGES"].items() if name != TWICE}
 
 
 def decorated() -> list[str]:
     return [name for name in tcs.__all__ if hasattr(getattr(tcs, name), "__wrapped__")]
+
+
+def click_command(words: str) -> click.Command:
+    command: Any = group
+    for word in words.split():
+        command = command.get_command(click.Context(command), word)
+    return command
+
+
+def click_options(words: str) -> list[click.Parameter]:
+    return [each for each in click_command(words).params if isinstance(each, click.Option)]
 
 
 def by_place(stage: Any) -> list[str]:
@@ -63,14 +61,6 @@ def load_script() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def stages() -> dict[str, Any]:
-    """The names of scripts/make_stages.py, which imports a script beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))
-        return runpy.run_path(str(ROOT / "scripts" / "make_stages.py"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,15 +109,46 @@ def test_what_is_no_option_is_told_in_one_line(given: Any, named: dict[str, Any]
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", decorated())
+def test_errors_name_options_as_python_does(name: str) -> None:
+    """Every option of the function by what its command calls it: by the parameter of that name, or the flag of one."""
+    options = inspect.signature(getattr(tcs, name)).parameters
+    shown = click_options(MADE["STAGES"][name][1])
+    for field in sorted(set(options) - set(by_place(getattr(tcs, name)))):
+        written = f"--{field.removesuffix('s') if name == 'compare_teachers' else field}".replace("_", "-")
+        by_name = [each for each in shown if each.name == field] or [each for each in shown if written in each.opts]
+        for flag in [flag for each in by_name for flag in each.opts if flag.startswith("--")]:
+            assert in_python(f"{flag} is 3; leave out {flag}.", name, options) == f"{field} is 3; leave out {field}."
+
+
+def test_an_option_is_told_by_its_name_in_python_and_a_command_as_it_is_typed() -> None:
+    options = ("out", "img_size", "models", "channels_last")
+    for text, there in {
+        "--img-size is 3": "img_size is 3",
+        "give --model, or --no-channels-last.": "give models, or channels_last=False.",
+        "run tcs fit a.store --out b, then --out c": "run tcs fit a.store --out b, then out c",
+        "leave --out out; tcs extract ... --out x. Or --out y": "leave out out; tcs extract ... --out x. Or out y",
+        "folder/--out and '--out' of pip --upgrade": "folder/--out and '--out' of pip --upgrade",
+    }.items():
+        assert in_python(text, "train", options) == there
+
+
+def test_the_error_of_a_stage_is_the_same_but_for_its_words() -> None:
+    with pytest.raises(
+        tcs.ConfigError, match=r"^teacher is missing; name one, or give the teacher_card of one\.$"
+    ) as caught:
+        tcs.extract("photos", out="x.store")
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert [entry.name for entry in caught.traceback][-2:] == ["_check_teacher", "require"]
+
+
 def test_every_stage_takes_options() -> None:
-    assert {*COMMAND_OF, "probe"} == set(decorated())
+    assert {*COMMAND_OF, TWICE} == set(decorated())
 
 
 @pytest.mark.parametrize("name", COMMAND_OF)
 def test_what_stands_alone_on_the_command_line_is_given_by_place(name: str) -> None:
-    command: Any = group
-    for word in COMMAND_OF[name].split():
-        command = command.get_command(click.Context(command), word)
+    command = click_command(COMMAND_OF[name])
     words = [str(each.name) for each in command.params if isinstance(each, click.Argument)]
     assert by_place(getattr(tcs, name)) == words
 
@@ -165,7 +186,7 @@ def test_a_wrong_option_of_each_stage_is_told() -> None:
 def test_a_number_for_a_path_is_told_by_the_name_of_the_option() -> None:
     with pytest.raises(tcs.ConfigError, match=r"^store is 3; it must be a path\.$"):
         tcs.fit(3, out="c.safetensors")  # type: ignore[call-overload]
-    with pytest.raises(tcs.ConfigError, match=r"^also is 'b\.store', a single one; it must be a tuple, as"):
+    with pytest.raises(tcs.ConfigError, match=r"^also is 'b\.store', a single one; it must be a tuple or list, as"):
         tcs.fit("a.store", out="c.safetensors", also="b.store")  # type: ignore[call-overload]
 
 
@@ -181,9 +202,15 @@ def test_help_shows_options_and_the_configuration() -> None:
     assert "        components (int or None): Coordinates K; min(256, D) without it. Default: None.\n" in text
 
 
-def test_public_functions_are_written_from_configurations_and_help(stages: dict[str, Any]) -> None:
-    found = {path.name: path.read_text(encoding="utf-8") for path in stages["PLACE"].glob("*.py")}
-    assert found == stages["files"](), "python scripts/make_stages.py writes them"
+def test_public_functions_are_written_from_configurations_and_help() -> None:
+    found = {path.name: path.read_text(encoding="utf-8") for path in MADE["PLACE"].glob("*.py")}
+    assert found == MADE["files"](), "python scripts/make_stages.py writes them"
+
+
+def test_the_file_of_a_function_that_is_gone_goes(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "renamed.py").write_text("gone")
+    MADE["write"](tmp_path, {"fit.py": "fit"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"fit.py": "fit"}
 
 
 @pytest.mark.parametrize("name", decorated())

@@ -158,6 +158,9 @@ def test_an_onnx_file_predicts_and_has_no_timm_model(folder: pathlib.Path, tmp_p
         (3, r"^images are 3; give paths, images of PIL, or arrays uint8 of shape \(H, W, 3\) or \(H, W\)\.$"),
         ([], r"^images are empty; give paths"),
         ([None], r"^image 0 is None; give paths"),
+        (torch.zeros(4, 4, 3), r"^images are a torch tensor of shape \(4, 4, 3\): \.numpy\(\); give paths"),
+        ([torch.zeros(4, 4)], r"^image 0 is a torch tensor of shape \(4, 4\): \.numpy\(\); give paths"),
+        ([{"a": np.zeros((3, 3))}], r"^image 0 is \{'a': array\(\[\[0\., 0\., 0\.\], \[0\., .*; give paths"),
         ([np.zeros((4, 4, 3), np.float32)], r"^image 0 is an array of float32 and shape \(4, 4, 3\); give paths"),
         (np.zeros((4, 4, 2), np.uint8), r"^image 0 is an array of uint8 and shape \(4, 4, 2\)"),
         (np.zeros((2, 4, 0, 3), np.uint8), r"^image 0 is an array of uint8 and shape \(4, 0, 3\)"),
@@ -195,7 +198,7 @@ def test_an_opened_image_that_is_cut_off_is_told(folder: pathlib.Path) -> None:
         ({"temperature": "x"}, r"^temperature is 'x'; it must be a number or None\.$"),
         ({"batch_size": 0}, r"^batch_size is 0; it must be 1 or more\.$"),
         ({"workers": 0}, r"^workers is 0; it must be 1 or more\.$"),
-        ({"temperature": 0.0}, r"^--temperature is 0\.0; it must be above 0\.$"),
+        ({"temperature": 0.0}, r"^temperature is 0\.0; it must be above 0\.$"),
     ],
 )
 def test_options_out_of_range_are_told(folder: pathlib.Path, options: dict[str, Any], message: str) -> None:

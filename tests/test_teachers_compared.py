@@ -324,7 +324,7 @@ def test_one_store_takes_one_of_each(pairs, option):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"stores": ("a",), "tests": ("b",)}, "STORE is given 1 times; teachers are compared from two on"),
+        ({"stores": ("a",), "tests": ("b",)}, "stores are a; teachers are compared from two stores on"),
         ({"tests": ("c",)}, "--test is given 1 times, and STORE 2 times"),
         ({"tests": ("c", "a")}, "a store is given twice"),
         ({"readouts": ("x", "y", "z")}, "--readout is given 3 times; give it once for all teachers"),

@@ -249,7 +249,7 @@ def test_students_without_classes_have_nothing_to_predict(folder: pathlib.Path, 
     ):
         tcs.evaluate(tcs.EvalConfig(run=tmp_path / "run", store=folder / "images"))
     with pytest.raises(
-        ConfigError, match=r"--probe goes with students of a run, and .*timm is none; give RUN or RUN/<student>"
+        ConfigError, match=r"^probe goes with students of a run, and .*timm is none; give RUN or RUN/<student>"
     ):
         tcs.evaluate(tcs.EvalConfig(run=folder / "timm", store=folder / "test.store", probe=folder / "test.store"))
 

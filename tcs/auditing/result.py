@@ -20,8 +20,13 @@ class Confusion:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Audit:
-    """All that was found: lines of the table, pairs of classes mistaken for each other (most first), classes, and what could not be
-    looked for, in words."""
+    """All that was found in the `rows` of `store`, of which `labelled` have a class.
+
+    `findings` are the lines of the table: `kind`, `key`, `label`, `suggested`, `other_key`, `other_store`, and a `score` that ranks
+    lines of one kind. `confusions` has one entry an ordered pair of classes, most first: `images` of the `rows` of class `label` that the
+    out-of-fold probe takes for class `taken_for`. `classes` has one entry a class: `name`, labelled `rows`, `spread` (mean squared
+    distance from their mean, 1 for the median class), `is_few`, `is_one_sided`. `notes` say in words what could not be looked for.
+    """
 
     store: str
     rows: int

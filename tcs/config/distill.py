@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from tcs.config.coordinates import FitConfig, TargetsConfig
-from tcs.config.export import ENDINGS, MAX_DROP_POINTS
+from tcs.config.export import ENDINGS, FORMATS, MAX_DROP_POINTS
 from tcs.config.extract import ExtractConfig
 from tcs.config.plain import PathText, plain_value, take_plain
 from tcs.config.train import TrainConfig, option_defaults
-from tcs.errors import did_you_mean, refuse_idle, require
+from tcs.errors import did_you_mean, refuse_idle, require, require_choice
 
 # The stages in the order in which a name goes to the first that has it, and what stands before it in the others
 PREFIXES: Mapping[str, str] = {"extract": "", "train": "student_", "fit": "fit_", "targets": "targets_"}
@@ -144,6 +144,8 @@ class DistillConfig:
             self.val_split is None or 0 < self.val_split < 1,
             f"--val-split is {self.val_split}; it must lie above 0 and below 1.",
         )
+        for kind in self.exports:
+            require_choice(kind, FORMATS, "--export")
         require(
             len(set(self.exports)) == len(self.exports),
             f"--export names {', '.join(self.exports)}; each may stand there once.",

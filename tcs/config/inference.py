@@ -26,7 +26,9 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
-        require(len(self.paths) > 0, "PATHS are missing; name images, folders, tars, tables, or - for a list on stdin.")
+        require(
+            len(self.paths) > 0, "there are no paths; name images, folders, tars, tables, or - for a list on stdin."
+        )
         require(self.topk >= 1, f"--topk is {self.topk}; it must be 1 or more.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(self.workers is None or self.workers >= 1, f"--workers is {self.workers}; it must be 1 or more.")
@@ -58,7 +60,7 @@ class LatencyConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
-        require(len(self.models) > 0, "MODEL is missing; name a run, an exported folder or an .onnx file.")
+        require(len(self.models) > 0, "there are no models; name a run, an exported folder or an .onnx file.")
         require(self.batch_size >= 1, f"--batch-size is {self.batch_size}; it must be 1 or more.")
         require(self.threads is None or self.threads >= 1, f"--threads is {self.threads}; it must be 1 or more.")
         require(self.seconds > 0, f"--seconds is {self.seconds}; it must be above 0.")

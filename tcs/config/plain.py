@@ -59,7 +59,7 @@ def plain_value(name: str, value: Any, kind: Any) -> Any:
     shown = _shown(value)
     require(
         _fits(value, is_kept) or not _fits((value,), is_kept),
-        f"{name} is {shown}, a single one; it must be a tuple, as ({shown},).",
+        f"{name} is {shown}, a single one; it must be a tuple or list, as [{shown}].",
     )
     kinds = kinds_of(kind)
     remedy = ": its .path" if AnyPath in kinds and hasattr(value, "path") else ""

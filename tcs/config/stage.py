@@ -1,15 +1,28 @@
 """How a public function of a stage is called: with its frozen configuration, or with the options of one. Pure standard library."""
 
+import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tcs.config.plain import require_config
-from tcs.errors import did_you_mean, listed, shown
+from tcs.errors import TcsError, did_you_mean, listed, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# A whole command in a message, which is told as it is typed, or an option that stands outside of one.
+COMMAND_OR_FLAG = re.compile(
+    r"\btcs [a-z][^;,:)]*?(?= and |[;,:)]|(?<!\.)\.(?:\s|$)|$)|(?<![\w'/-])--(?P<no>no-)?(?P<flag>[a-z][a-z0-9-]*)"
+)
+# (function, option of its command) -> option of the function, where it is neither the same word nor its plural
+OTHERWISE: Mapping[tuple[str, str], str] = {
+    ("fit_targets", "from"): "from_targets",
+    ("predict", "model"): "student",
+    ("load_student", "model"): "name",
+}
 
 
 def takes(stage: Callable[..., Any], kind: type, options: type | None = None) -> Callable[[F], F]:
@@ -19,6 +32,7 @@ def takes(stage: Callable[..., Any], kind: type, options: type | None = None) ->
     all options side by side and a method `config` that parts them. Only the first way has room for what a stage takes beside its
     configuration. The function raises TypeError for names that are no options (with the nearest that are), for options that are
     missing, and for a first argument that is neither; ConfigError for values that make no sense.
+    Every TcsError names options as Python does.
     """
     flat: Any = options or kind
     signature = inspect.signature(flat)
@@ -29,13 +43,14 @@ def takes(stage: Callable[..., Any], kind: type, options: type | None = None) ->
             if "config" in named and not given:
                 given = (named.pop("config"),)
             name = f"tcs.{declared.__name__}"
-            if given and _is_configuration(kind, given, named):
-                require_config(given[0], kind)
-                _refuse_beside(name, stage, given, named)
-                return stage(*given, **named)
-            _refuse(name, signature, given, named, kind.__name__)
-            built = flat(*given, **named)
-            return stage(built if options is None else built.config())
+            with errors_by_name(declared.__name__, signature.parameters):
+                if given and _is_configuration(kind, given, named):
+                    require_config(given[0], kind)
+                    _refuse_beside(name, stage, given, named)
+                    return stage(*given, **named)
+                _refuse(name, signature, given, named, kind.__name__)
+                built = flat(*given, **named)
+                return stage(built if options is None else built.config())
 
         returned = inspect.signature(stage).return_annotation
         shown = sorted(signature.parameters.values(), key=lambda each: (each.kind, each.default is not each.empty))
@@ -44,6 +59,37 @@ def takes(stage: Callable[..., Any], kind: type, options: type | None = None) ->
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+@contextlib.contextmanager
+def errors_by_name(function: str, options: Collection[str]) -> Iterator[None]:
+    """Let a TcsError name the `options` of a public function as Python does: `img_size` where the command line has `--img-size`.
+
+    It is the same error, with the same traceback, in other words.
+    """
+    try:
+        yield
+    except TcsError as error:
+        if len(error.args) == 1 and isinstance(
+            error.args[0], str
+        ):  # not an error of the system, which makes its words itself
+            error.args = (in_python(error.args[0], function, options),)
+        raise
+
+
+def in_python(message: str, function: str, options: Collection[str]) -> str:
+    """`message` with the options of `function` by their names in Python; whole commands and options of others stay as they are."""
+
+    def named(found: re.Match[str]) -> str:
+        flag = found["flag"]
+        if flag is None:
+            return found[0]
+        word = flag.replace("-", "_")
+        names = (OTHERWISE.get((function, flag), word), f"{word}s")
+        name = next((each for each in names if each in options), None)
+        return found[0] if name is None else f"{name}=False" if found["no"] else name
+
+    return COMMAND_OR_FLAG.sub(named, message)
 
 
 def _is_configuration(kind: type, given: Sequence[Any], named: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         take_plain(self)
-        require(len(self.stores) >= 2, f"STORE is given {len(self.stores)} times; teachers are compared from two on.")
+        require(len(self.stores) >= 2, f"stores are {listed(self.stores)}; teachers are compared from two stores on.")
         require(
             len(self.tests) == len(self.stores),
             f"--test is given {len(self.tests)} times, and STORE {len(self.stores)} times; name the test store of each teacher, in the "

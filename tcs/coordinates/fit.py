@@ -41,6 +41,7 @@ LEAST_LABELLED_ROWS = 20  # below it a held-out fifth says nothing
 def fit(config: FitConfig) -> CoordinateSystem:
     """Fit, measure, write `config.out`, and return what was written.
 
+    Principal axes of the cached features, and the coordinates of them that a task needs: TCS (Zhou, Zhu and Wu 2024, arXiv 2412.09388).
     Every position of a map and every view of an image is a row of the fit; ceiling and selection see one vector an image, of its
     first view, and a line says so.
     The output of the same recipe on the same store is returned as it is. ArtefactError where `config.out` holds

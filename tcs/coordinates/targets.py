@@ -107,6 +107,7 @@ class Targets:
 def fit_targets(config: TargetsConfig) -> pathlib.Path:
     """Hash every row of a store (every view of it), write `config.out`, and return its path.
 
+    Bits are the signs of rotated coordinates, at their medians, of TCS (Zhou, Zhu and Wu 2024, arXiv 2412.09388).
     With `from_targets`, targets of an earlier state of the store, the rows that they have are taken over bit for bit, and the others
     are hashed by the same axes and thresholds. The same command on the same parents finds its output and does nothing.
     ArtefactError where `config.out` holds something else, or where the store is of another teacher than the coordinate system

@@ -56,7 +56,7 @@ def listed_images(images: AnyImage | Sequence[AnyImage]) -> list[tuple[NamedImag
     if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         images = [images]
     if not isinstance(images, Sequence | np.ndarray):
-        raise DataError(f"images are {shown(repr(images))}; {WRITTEN}.")
+        raise DataError(f"images are {_told(images)}; {WRITTEN}.")
     found: list[tuple[NamedImage, str | None]] = []
     held: list[Image.Image] = []
     for number, image in enumerate(images):
@@ -70,6 +70,13 @@ def listed_images(images: AnyImage | Sequence[AnyImage]) -> list[tuple[NamedImag
     return found
 
 
+def _told(value: object) -> str:
+    """What is no image, in one line: a tensor's own text has several."""
+    if type(value).__module__ == "torch" and hasattr(value, "numpy"):
+        return f"a torch tensor of shape {tuple(value.shape)}: .numpy()"  # type: ignore[attr-defined]
+    return shown(" ".join(repr(value).split()))
+
+
 def _opened(image: Any, number: int) -> Image.Image:
     """An image of PIL, loaded: threads that read it later must not read its file. Pixels as one."""
     if isinstance(image, Image.Image):
@@ -79,7 +86,7 @@ def _opened(image: Any, number: int) -> Image.Image:
             raise DataError(f"image {number} cannot be read ({first_line(error)}); {WRITTEN}.") from error
         return image
     if not isinstance(image, np.ndarray):
-        raise DataError(f"image {number} is {shown(repr(image))}; {WRITTEN}.")
+        raise DataError(f"image {number} is {_told(image)}; {WRITTEN}.")
     is_shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in CHANNELS)
     if image.dtype != np.uint8 or not is_shaped or 0 in image.shape:
         raise DataError(f"image {number} is an array of {image.dtype} and shape {image.shape}; {WRITTEN}.")

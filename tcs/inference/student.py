@@ -12,6 +12,7 @@ from torch import nn
 
 from tcs.config.inference import require_temperature
 from tcs.config.plain import AnyPath, plain_value
+from tcs.config.stage import errors_by_name
 from tcs.errors import ArtefactError, DataError, require
 from tcs.images.stored import cores
 from tcs.inference.memory import AnyImage, listed_images
@@ -91,7 +92,8 @@ class Student:
         for option, value in (("topk", topk), ("batch_size", batch_size), ("workers", workers)):
             plain_value(option, value, int | None if option == "workers" else int)
             require(value is None or value >= 1, f"{option} is {value}; it must be 1 or more.")
-        require_temperature(plain_value("temperature", temperature, float | None))
+        with errors_by_name("predict", ("temperature",)):
+            require_temperature(plain_value("temperature", temperature, float | None))
         named = listed_images(images)
         flow = Flow(batch_size=batch_size, workers=workers or cores())
         found: list[Prediction] = []
@@ -115,4 +117,5 @@ def load_student(path: AnyPath, name: str | None = None, *, device: str = "cpu")
     a device that is not there, and for an ONNX file without onnxruntime.
     """
     place, name = plain_value("path", path, AnyPath), plain_value("name", name, str | None)
-    return Student(open_model(place, name, pick_device(device)))
+    with errors_by_name("load_student", ("name", "device")):
+        return Student(open_model(place, name, pick_device(device)))

@@ -28,6 +28,10 @@ NO_LABELS = GivenLabels(rows_M=np.empty(0, np.int64), labels_M=np.empty(0, np.in
 def suggest(config: SuggestConfig) -> tuple[Suggestion, ...]:
     """The `config.n` images to label next, best first, written to `config.out` (and `sheet`, `folder`).
 
+    Each has its `key`, its `rank` from 1, the `reason` in words, and the number of its `row` in the store. Without labels they are the
+    densest images of as many clusters (TypiClust: Hacohen et al. 2022, arXiv 2202.02794); with labels, of clusters without one, where
+    the transductive probe is unsure.
+
     A pure function of the features, the labels in `config.labelled` and the seed, on one machine. Where the outputs of the same
     command are there already they are left as they are, with the classes that people have filled in, and missing ones are
     written. ArtefactError for outputs made otherwise, unless `overwrite` replaces them; DataError for too few unlabelled rows,

@@ -30,7 +30,7 @@ class TypicalImage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TypicalClass:
-    """A class, or the unlabelled images: the most typical images, best first, and the least, worst first."""
+    """A class by its `name`, or the unlabelled images: how many (`images`), the most typical, best first, and the least, worst first."""
 
     name: str
     images: int
@@ -40,7 +40,8 @@ class TypicalClass:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShownCoordinate:
-    """A principal coordinate of the features, its share of their variance, and its extreme images."""
+    """A principal coordinate of the features by its `number` (from 1, falling variance), its share of their variance (0 to 1), and the
+    keys of its extreme images, the outermost first."""
 
     number: int
     share: float
@@ -50,8 +51,16 @@ class ShownCoordinate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Look:
-    """All of it. `neighbours` nearest images of `asked` images were compared; `maps` names the maps of `mapped` images; `page` is where
-    the page is, of `page_bytes`; `notes` say in words what is missing."""
+    """All of it, of the vectors `readout` of `store`, which has `images` of which `labelled` have a class.
+
+    `kept` has one entry a space, the features themselves first: `space`, `source`, `dims`, and of the `neighbours` nearest of each of
+    `asked` images the mean share that is kept (`recall`, 0 to 1, with its standard `error`, None of one image), what `chance` gives,
+    and the share that carries the image's class (`same_class`, None without labels). `classes` has one entry a class that is shown:
+    `name`, `images`, and the `most` and `least` typical, each a `key`, its `centrality` (mean cosine to its class), the `nearest`
+    other image and the `distance` to it (1 - cosine). `coordinates` has one entry a principal axis that is shown: `number`, its
+    `share` of the variance (0 to 1), and keys of the images that lie lowest (`low`) and highest (`high`). `maps` names the maps of
+    `mapped` images; `page` is where the page is, of `page_bytes`; `notes` say in words what is missing.
+    """
 
     store: str
     readout: str

@@ -73,7 +73,11 @@ class _StoredFiles:
 
 
 def recompute(config: RecomputeConfig) -> dict[str, ReadoutError]:
-    """Compute `config.sample` rows again and compare; returns one error by readout.
+    """Compute `config.sample` rows again and compare; returns one error by readout, each of both in the stored dtype.
+
+    An error has the `rows` compared; `max_abs` and `mean_abs` of single values, in the units of the features; `max_rel` and `mean_rel`
+    of rows, the norm of the difference by that of the recomputed row; `differing`, the share (0 to 1) of values that are not equal. On
+    the same hardware and versions all are exactly 0.
 
     Raises ArtefactError where the teacher is not the recorded one, naming the field; ConfigError where images or weights
     are not to be found; DataError naming images that have changed.

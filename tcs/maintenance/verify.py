@@ -10,8 +10,8 @@ from typing import Any
 import cache
 from tcs.config.extract import DataConfig
 from tcs.config.names import finder
-from tcs.config.plain import AnyPath, plain_value
-from tcs.errors import listed, number_of, shown
+from tcs.config.plain import AnyPath, given_path, plain_value
+from tcs.errors import listed, number_of
 from tcs.images.listing import ImageList
 from tcs.images.recorded import recorded_data
 from tcs.images.sources import open_images
@@ -56,14 +56,14 @@ class Drift:
         return told or [f"{self.data}: all {self.compared} images are those that the store was made from."]
 
 
-def measure_drift(store: cache.Store, data: AnyPath) -> Drift:
-    """Hash the images of `data` and compare them with the content hashes of the rows, by key.
+def measure_drift(store: cache.Store | AnyPath, data: AnyPath) -> Drift:
+    """Hash the images of `data` and compare them with the content hashes of the rows, by key; returns the differences.
 
-    The other options of the source (split, labels ...) are those that the store records. Raises TcsError where `data`
-    cannot be listed.
+    `store` is an open one, or the path of one. The other options of the source (split, labels ...) are those that the store records.
+    Raises CacheError for a store that cannot be opened, TcsError where `data` cannot be listed.
     """
     if not isinstance(store, cache.Store):
-        raise TypeError(f"store is {shown(store)}; it must be an open store, as cache.open(PATH) returns.")
+        store = cache.open(given_path("store", store))
     data = str(plain_value("data", data, AnyPath))
     images = open_images(_data_config(store, data))
     known = dict(zip(store.keys, (row.tobytes() for row in store.hashes_N16), strict=True))

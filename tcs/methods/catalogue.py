@@ -68,7 +68,14 @@ def cost_facts() -> dict[str, Any]:
 
 
 def loss_facts() -> list[dict[str, Any]]:
-    """One JSON object a loss: its name and what `tcs.criteria.base.Loss` says of it, and its share of a training step."""
+    """One JSON object a loss, in the order of `tcs methods`.
+
+    `name`; `about`, in words; `needs`, what it reads of the cache: labels, coordinates, bits, features, maps, probe, pool; `student_maps`,
+    whether it reads the student's maps; `rows`, mimic (all of a step) or labelled; `trains`, what it trains beside the student;
+    `cost_percent` of a ResNet-18 step at 224 px (None where it was not measured); `weight`, the published factor (None: none known);
+    `source`, the paper; `exact`, how it differs from the online method; `differs`, how from published code; `function`, its dotted
+    name as a function of tensors, `call`, that with its arguments, and `related` functions.
+    """
     costs = _costs().get("percent_of_a_step", {})
     return [_with_cost(fact, costs.get(name)) for name, fact in told_losses().items()]
 
@@ -79,7 +86,11 @@ def _with_cost(fact: Mapping[str, Any], cost: float | None) -> dict[str, Any]:
 
 
 def other_facts() -> list[dict[str, Any]]:
-    """One JSON object for each of `OTHERS`."""
+    """One JSON object for each of what stands beside the losses: heads, selections, compressions, and losses with two classifiers.
+
+    `name`; `about`, in words; `use`, its command; `source`, the paper; `exact`, how it differs from the online method; `differs`, how
+    from published code; `function`, its dotted name, `call`, that with its arguments, and `related` functions.
+    """
     return [
         {"name": name, **dataclasses.asdict(other), "related": list(other.related)} for name, other in OTHERS.items()
     ]

@@ -23,6 +23,8 @@ def audit(
 def audit(*given: Any, **named: Any) -> Any:
     """What is wrong with the data of `store`, written to every `out`. A pure function of the stores on one machine.
 
+    Labels are judged by a ridge probe (Hoerl and Kennard 1970) that was fitted without the image, and by the nearest images; copies
+    and outliers by their cosines, classes by size and spread.
     A store without labels, or of one class, has no label errors, and a note says so; against a test store of another teacher exact
     copies alone are looked for. ArtefactError for an output that is there and differs, DataError for features that are not finite
     or a single row, CacheError for what is no store.

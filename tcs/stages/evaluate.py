@@ -23,8 +23,12 @@ def evaluate(
 ) -> list[dict[str, Any]]: ...
 @takes(run, EvalConfig)
 def evaluate(*given: Any, **named: Any) -> Any:
-    """One row of metrics per student (percent, 4 decimals): those of `tcs.evaluation.scores.score`, with `seen` images counted by
-    content hash (None where only the student's run could tell) and `broken` ones left out.
+    """One row of metrics per student, a mapping: accuracies in percent with 4 decimals, with the ends of 95 % intervals.
+
+    `model`, `method`, `store` and how many `rows` were scored; `top1` and `top5` (Wilson 1927), `balanced` (mean recall of the classes
+    that have images; bootstrap), `ece` at its temperature (Guo et al. 2017) and the `best_temperature` for these images (None without
+    probabilities); `classes`, a mapping each, and `confusion`, counts (C, C), the true class first; `seen` images, by content hash,
+    None where only the student's run could tell, and `broken` ones left out; `param_count` in millions, `img_size` in pixels.
 
     `store` is a store, or images as they lie. With `probe`, a ridge probe of each student's frozen features, fitted
     on the labelled rows of that store, stands for its classifier. `out` and `errors` are written as well. Raises

@@ -23,6 +23,7 @@ def fit_targets(
 def fit_targets(*given: Any, **named: Any) -> Any:
     """Hash every row of a store (every view of it), write `out`, and return its path.
 
+    Bits are the signs of rotated coordinates, at their medians, of TCS (Zhou, Zhu and Wu 2024, arXiv 2412.09388).
     With `from_targets`, targets of an earlier state of the store, the rows that they have are taken over bit for bit, and the others
     are hashed by the same axes and thresholds. The same command on the same parents finds its output and does nothing.
     ArtefactError where `out` holds something else, or where the store is of another teacher than the coordinate system
