@@ -77,8 +77,8 @@ def test_the_plan_counts_what_is_left(options, capsys):
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_shots_that_no_class_has_left_are_told_before_the_teacher_runs(options, tmp_path, dry_run):
     message = (
-        r"--val-split 0\.2 leaves no class 3 labelled images, which --shots 3 asks for \(class 'ant' keeps about 2 of 3\); use --shots 2 "
-        r"or fewer, label more, or give test images of their own: --test DATA\.$"
+        r"val_split 0\.2 leaves no class 3 labelled images, which shots 3 asks for \(class 'ant' keeps about 2 of 3\); use shots 2 "
+        r"or fewer, label more, or give test images of their own: test DATA\.$"
     )
     with pytest.raises(DataError, match=message):
         distilled(options, shots=3, dry_run=dry_run)
@@ -91,7 +91,7 @@ def test_shots_that_no_class_has_left_are_told_before_the_teacher_runs(options, 
 def test_one_label_a_class_is_too_few_to_hold_any_out(options, data, tmp_path, dry_run):
     first = {path.parent.name: path for path in (data / "few").rglob("*.png")}
     (tmp_path / "l.csv").write_text("path,class\n" + "".join(f"{path},{name}\n" for name, path in first.items()))
-    message = r"no class of .*few has two labelled images, so --val-split 0\.2 can hold none out; label more, or give test images"
+    message = r"no class of .*few has two labelled images, so val_split 0\.2 can hold none out; label more, or give test images"
     options |= {"label_file": str(tmp_path / "l.csv"), "data": str(data / "few")}
     with pytest.raises(DataError, match=message):
         distilled(options, dry_run=dry_run)

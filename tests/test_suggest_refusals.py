@@ -33,11 +33,11 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 
 def test_more_images_than_there_are_is_refused(folder, tmp_path):
-    with pytest.raises(DataError, match=r"--n is 61, and .*x\.store has 60 rows; ask for 60 or fewer"):
+    with pytest.raises(DataError, match=r"n is 61, and .*x\.store has 60 rows; ask for 60 or fewer"):
         run(folder, tmp_path / "out.csv", n=61)
     run(folder, tmp_path / "first.csv", n=4)
     labelled = fill_in(tmp_path / "first.csv", tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"--n is 57, .* 60 rows; 4 of them have a class in .*; ask for 56 or fewer"):
+    with pytest.raises(DataError, match=r"n is 57, .* 60 rows; 4 of them have a class in .*; ask for 56 or fewer"):
         run(folder, tmp_path / "out.csv", n=57, labelled=labelled)
 
 
@@ -54,7 +54,7 @@ def test_a_fully_labelled_store_is_no_obstacle_and_unknown_keys_are(folder, tmp_
         DataError, match=r"line 2 names 'ant/0-0000.pgn', which the store lacks\. Did you mean ant/0-00"
     ):
         run(folder, tmp_path / "out.csv", labelled=tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"none\.csv cannot be read \(No such file or directory\); check --labelled"):
+    with pytest.raises(DataError, match=r"none\.csv cannot be read \(No such file or directory\); check labelled"):
         run(folder, tmp_path / "out.csv", labelled=tmp_path / "none.csv")
 
 
