@@ -101,3 +101,10 @@ def test_a_column_that_no_release_wrote_is_refused(tmp_path):
     (tmp_path / "results.csv").write_text(text)
     with pytest.raises(ArtefactError, match="has other columns than this release writes"):
         load_results(tmp_path / "results.csv")
+
+
+@pytest.mark.parametrize("count", ["1e400", "-1", "nan", "0.5"])
+def test_a_count_that_is_none_is_named(tmp_path, count):
+    with pytest.raises(ArtefactError, match=rf"line 2 cannot be read \(overlap is '{count}', which is no whole number"):
+        load_runs(write(tmp_path, line(0, overlap=count)))
+    assert load_runs(write(tmp_path, line(0, overlap="3")))[0].overlap == 3

@@ -166,7 +166,13 @@ def _numbers(row: Mapping[str, str], columns: Iterable[str]) -> dict[str, float]
 
 
 def _count(row: Mapping[str, str], column: str) -> int | None:
-    return int(float(row[column])) if row.get(column) else None
+    """A whole number from 0 up. ValueError for another, as one that a float has no room for."""
+    if not row.get(column):
+        return None
+    value = float(row[column])
+    if not (value.is_integer() and value >= 0):
+        raise ValueError(f"{column} is '{row[column]}', which is no whole number from 0 up")
+    return int(value)
 
 
 def group_tables(runs: Sequence[Run]) -> list[Table]:
