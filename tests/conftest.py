@@ -38,15 +38,15 @@ SLOW = (
     "pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
     "extract_cut_short many_students_killed honesty submodules pretrain loading streamed_run training_options grid_cells "
     "compression cospress readme store_packing_kills many_students pretrain_state docs_browser look_browser "
-    "report_browser ranks collectives grid_claims"
+    "report_browser ranks collectives grid_claims look_page teachers_compared"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one
 # worker's: it alone starts a fork server, what the tests of such a file share is made once, and what is left for the end, when one
 # worker may find nothing more to take from another, is short.
 LONG = (
-    "update update_labels distill train train_refusals look_page "
-    "teachers_compared training_log scaled_students pixel_stores store_exporting strictness trainer grid_datasets cell_scores "
+    "update update_labels distill train train_refusals "
+    "training_log scaled_students pixel_stores store_exporting strictness trainer grid_datasets cell_scores "
     "excluded_rows docs_made"
 )
 
