@@ -115,6 +115,14 @@ def given_doors(folder: pathlib.Path) -> list[Door]:
         "train.store/shard-00000.h5": (("cache", "verify", "train.store"), (*train, *TRAIN)),
         "c.safetensors": (("look", "train.store", "--coordinates", "c.safetensors", "--out", "new.html"),),
         "t.h5": (("look", "train.store", "--coordinates", "c.safetensors", "--targets", "t.h5", "--out", "new.html"),),
+        **_grid_doors(folder),
+    }
+    return [Door(file, arguments) for file, lines in table.items() for arguments in lines]
+
+
+def _grid_doors(folder: pathlib.Path) -> Mapping[str, Sequence[tuple[str, ...]]]:
+    """The same of a recipe, and of what a grid keeps."""
+    return {
         "recipe.yaml": (("fewshot", "recipe.yaml", "--out", "left"),),
         **{
             _first(folder, pattern): (
@@ -128,7 +136,6 @@ def given_doors(folder: pathlib.Path) -> list[Door]:
             for pattern in ("left/pool-labels/*.safetensors", "left/splits/*.txt", "left/predictions/[0-9a-f]*.npz")
         },
     }
-    return [Door(file, arguments) for file, lines in table.items() for arguments in lines]
 
 
 def _first(folder: pathlib.Path, pattern: str) -> str:

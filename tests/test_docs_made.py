@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 import pytest
 from pages import ROOT, code_blocks
+from tables import cells_of
 
 import cache
 import tcs
@@ -90,11 +91,6 @@ def test_tables_hold_the_committed_numbers(parts: dict[str, str]) -> None:
     assert rounds["CIFAR-10, SimCLR ResNet-10, 5,000 rows"] == [*drawn, *suggested]
     losses = dict(cells_of(row) for row in parts["losses.md"].splitlines()[2:])
     assert losses["`review`"][1].startswith("72")
-
-
-def cells_of(line: str) -> tuple[str, list[str]]:
-    first, *rest = [cell.strip() for cell in line.strip("|").split("|")]
-    return first, rest
 
 
 @pytest.mark.parametrize("name", ["students.svg", "students-phone.svg"])

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from tables import cells_of
 
 from docs.pages import leaderboard
 from tcs.reporting.results import TEACHER, Run
@@ -33,8 +34,7 @@ ROWS = [
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    return {first: rest for first, *rest in cells}
+    return dict(map(cells_of, text.splitlines()))
 
 
 def test_means_over_students_are_of_seeds_that_have_all_of_them() -> None:

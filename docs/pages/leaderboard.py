@@ -14,7 +14,7 @@ from tcs.reporting.beside import Beside
 from tcs.reporting.contrast import contrast
 from tcs.reporting.coverage import coverage_sentence
 from tcs.reporting.folder import GridFolder, open_grid
-from tcs.reporting.grid_report import plain
+from tcs.reporting.grid_report import plain, signed
 from tcs.reporting.intervals import t_interval
 from tcs.reporting.results import ALL_LABELS, TEACHER, Run
 from tcs.reporting.tables import markdown
@@ -57,9 +57,8 @@ def methods_table(grid: GridFolder) -> str:
     rows = []
     for method, rank in zip(ranked.methods, ranked.ranks, strict=True):
         gain = None if method == PLAIN else contrast(grid.tables, method, PLAIN)
-        told = ["-", "-"] if gain is None else [f"{gain.whole.mean:+.1f}{_half(gain.whole.half)} ({gain.whole.n})"]
-        ahead = [] if gain is None else [f"{gain.ahead} of {len(gain.conditions)}"]
-        rows.append([f"`{method}`", f"{rank:.2f}", *told, *ahead])
+        told = ["-", "-"] if gain is None else [signed(gain.whole), f"{gain.ahead} of {len(gain.conditions)}"]
+        rows.append([f"`{method}`", f"{rank:.2f}", *told])
     return markdown(["", "average rank", "ahead of `labels` by", "in settings"], rows)
 
 
@@ -91,10 +90,6 @@ def _mean(runs: Iterable[Run], over: Of, whole: Set[str]) -> str:
         by_seed.setdefault(run.seed, {})[over(run)] = run.top1 or 0.0
     means = [statistics.fmean(found.values()) for found in by_seed.values() if found.keys() == whole]
     return plain(t_interval(means)) if means else "-"
-
-
-def _half(half: float | None) -> str:
-    return "" if half is None else f" ± {half:.1f}"
 
 
 def _method(run: Run) -> str:

@@ -28,6 +28,10 @@ class MethodRow:
     uses_pool: bool
     students: tuple[str, ...] | None = None
 
+    def run_with(self, students: Sequence[str]) -> tuple[str, ...]:
+        """Those of the recipe's students that it is run with."""
+        return tuple(student for student in students if self.students is None or student in self.students)
+
     def of(self, dataset: str) -> "MethodRow":
         """The row on one data set: with the targets of that."""
         targets = self.options.get("targets")

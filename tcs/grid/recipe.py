@@ -189,7 +189,7 @@ def _rows(grid: Grid) -> list[tuple[str, MethodRow, tuple[str, ...]]]:
         rows += [
             (student, method, grid.unlabelled if method.uses_pool else ("none",))
             for method in grid.methods
-            if method.students is None or student in method.students
+            if student in method.run_with(grid.students)
         ]
         rows += [
             (student, MethodRow(label=name, options={}, uses_pool=True), _pools_of_reference(name, grid))

@@ -135,7 +135,8 @@ def _check_students(grid: Grid, path: pathlib.Path) -> None:
                     f"{where}, and '{student}' is none of the recipe's students ({', '.join(grid.students)})."
                     f"{did_you_mean(student, grid.students)}"
                 )
-    idle = [name for name in grid.students if all(name not in (row.students or grid.students) for row in grid.methods)]
+    busy = set[str]().union(*(row.run_with(grid.students) for row in grid.methods))
+    idle = [name for name in grid.students if name not in busy]
     if idle:
         raise ConfigError(
             f"recipe {path} has the student '{idle[0]}', which no method is run with; name it under one, or leave it out."
@@ -144,7 +145,7 @@ def _check_students(grid: Grid, path: pathlib.Path) -> None:
 
 def _meet(grid: Grid, first: str, second: str) -> bool:
     """Whether a student is run with both rows; those of the teacher's references meet every one."""
-    named = {row.label: set(row.students or grid.students) for row in grid.methods}
+    named = {row.label: set(row.run_with(grid.students)) for row in grid.methods}
     return bool(named.get(first, set(grid.students)) & named.get(second, set(grid.students)))
 
 
@@ -176,7 +177,7 @@ def _check_runs(grid: Grid, where: str) -> None:
     """ConfigError where no run of a method can be made: its options, with those of the grid, exclude each other."""
     shots, pool, seed = min(grid.shots), grid.unlabelled[0], grid.seeds[0]
     for row, dataset in itertools.product(grid.methods, grid.datasets):
-        model = (row.students or grid.students)[0]
+        model = row.run_with(grid.students)[0]
         cell = Cell(model=model, method=row, shots=shots, seed=seed, unlabelled=pool, dataset=dataset)
         try:
             config = cell_config(grid, cell, out="", device="cpu")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import CacheError
-from tcs.config.train import TrainConfig, may_score_labels
+from tcs.config.train import TrainConfig
 from tcs.criteria.losses import check_dims, find_loss
 from tcs.criteria.terms import parse_loss
 from tcs.errors import ModelError, TcsError
@@ -20,10 +20,9 @@ from tcs.grid.bench import Bench, OpenedGrid
 from tcs.grid.cell_splits import split_of_cell
 from tcs.grid.estimate import Estimate, Timed, bytes_of, estimate, is_timed, timed_as
 from tcs.grid.ledger import load_results
-from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config
+from tcs.grid.recipe import STUDENT_REFERENCES, TEACHER, Cell, cell_config, method_of
 from tcs.grid.same_pixels import plan_same_pixels
 from tcs.grid.streams import Group
-from tcs.methods.named import resolve_method
 from tcs.reporting.rows import RESULTS
 from tcs.runtime import readable_seconds, say
 from tcs.students.backbone import is_known, parse_student
@@ -184,7 +183,7 @@ def _widths_that_fail(opened: OpenedGrid, cells: Sequence[Cell]) -> Problems:
     for name, cell in _one_each([cell for cell in cells if is_timed(cell)], _pair_name).items():
         bench = opened.bench_of(cell)
         config = _dry_config(bench, cell)
-        method = resolve_method(config.method, config.head, config.loss, not may_score_labels(config))
+        method = method_of(config)
         terms = [term for text in (method.warm_up, method.loss) if text for term in parse_loss(text)]
         if all(find_loss(term.name).check_dims is None for term in terms):
             continue

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tcs.errors import ArtefactError
 from tcs.reporting.contrast import FEW_SEEDS
+from tcs.reporting.grid_report import plain, signed
 from tcs.reporting.intervals import Interval, holm, paired_difference, t_interval, unpaired_difference
 from tcs.reporting.results import LATER_ORIGINS, ORIGINS, Run
 from tcs.reporting.tables import markdown
@@ -163,9 +164,9 @@ def render_comparison(found: GridComparison) -> str:
     rows = [
         [
             cell.name,
-            _plain(cell.first),
-            _plain(cell.second),
-            _signed(cell.difference),
+            plain(cell.first),
+            plain(cell.second),
+            signed(cell.difference),
             "yes" if cell.is_paired else "no",
             _p(cell.p_holm),
         ]
@@ -193,14 +194,6 @@ def _legend() -> str:
         "Top-1 in percent: mean ± half-width of the 95 % t-interval over seeds (n). Differences are paired over the seeds and splits "
         "that both have; where they share none, Welch's interval of two samples. p-values are Holm-corrected for all cells."
     )
-
-
-def _plain(interval: Interval) -> str:
-    return f"{interval.mean:.1f}{'' if interval.half is None else f' ± {interval.half:.1f}'} ({interval.n})"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{'+' if interval.mean >= 0 else ''}{_plain(interval)}"
 
 
 def _p(value: float | None) -> str:

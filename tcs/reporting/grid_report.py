@@ -118,9 +118,9 @@ def comparison(table: Table, first: str, second: str, trust: Trust) -> str:
     sides = [_across_shots(table, method) for method in (first, second)]
     whole = paired_difference(sides[0], sides[1])
     if whole is not None:
-        lines.append(f"Mean over all shots: {_signed(whole)}{_p(whole.p)}.")
+        lines.append(f"Mean over all shots: {signed(whole)}{_p(whole.p)}.")
     rows = [
-        [f"{shots}", _signed(paired_difference(table.by_seed(first, shots), table.by_seed(second, shots)))]
+        [f"{shots}", signed(paired_difference(table.by_seed(first, shots), table.by_seed(second, shots)))]
         for shots in table.shots
     ]
     parts = [" ".join(lines), markdown(["shots", f"{first} - {second}"], rows), _rest(table, first, second)]
@@ -148,14 +148,15 @@ def _rest(table: Table, first: str, second: str) -> str:
         return ""
     adjusted = holm([difference.p for _, _, difference in found if difference.p is not None])
     rows = [
-        [f"{first} - {rival}", f"{shots}", _signed(difference), _small(p).removeprefix("= ")]
+        [f"{first} - {rival}", f"{shots}", signed(difference), _small(p).removeprefix("= ")]
         for (rival, shots, difference), p in zip(found, adjusted, strict=True)
     ]
     title = f"The rest, p-values Holm-corrected for these {len(found)} tests:"
     return f"{title}\n\n{markdown(['difference', 'shots', 'mean', 'p (Holm)'], rows)}"
 
 
-def _signed(difference: Interval | None) -> str:
+def signed(difference: Interval | None) -> str:
+    """`plain` with its sign; a dash where nothing could be paired."""
     return "-" if difference is None else f"{'+' if difference.mean >= 0 else ''}{plain(difference)}"
 
 
