@@ -1,0 +1,114 @@
+"""The five caches of the leaderboard, and the targets that some of its methods read, made from the archives.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.fewshot.stores DATA TEACHERS --out STORES
+
+DATA has cifar10-train.tar.xz and cifar10-test.tar.xz (class folders of NNNN.jpg), flowers5.tar and pbc8.tar (train/ and test/);
+TEACHERS has the two teachers' weights. Of CIFAR-10, 1,000 training and 500 test images a class are drawn by a hash of their names
+(`tcs.splits.ranking`), so that the caches have the same identities wherever they are made. Two processes, about six minutes; what is
+there is left alone. NAME-train.store, NAME-test.store, and NAME-pca.h5 and NAME-jl.h5 with their coordinates.
+"""
+
+import argparse
+import pathlib
+import tarfile
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+
+import tcs
+from tcs.demonstration.digits import write_digits
+from tcs.splits.ranking import best_ranked
+
+SPLITS = ("train", "test")
+CIFAR_IMAGES = {"train": 1000, "test": 500}  # a class
+TARGETS = {"pca": "pca", "jl": "jl"}  # name of the file: method of the coordinates
+COMPONENTS = 128
+SIMCLR: dict[str, Any] = {
+    "teacher": "resnet18",
+    "teacher_kwargs": {"layers": (1, 1, 1, 1)},
+    "img_size": 64,
+    "interpolation": "bilinear",
+    "crop_pct": 1.0,
+    "mean": (0.4914, 0.4822, 0.4465),
+    "std": (0.2470, 0.2435, 0.2616),
+}
+LITE2: dict[str, Any] = {"teacher": "tf_efficientnet_lite2.in1k", "img_size": 160, "crop_pct": 1.0}
+WEIGHTS = {"resnet18": "resnet10_simclr_cifar10.safetensors", LITE2["teacher"]: "tf_efficientnet_lite2.safetensors"}
+EMBEDDED = pathlib.Path(tcs.__file__).parent / "embedded" / "digits_teacher.json"  # the card of the demo's teacher
+CACHES: dict[str, dict[str, Any]] = {  # and digits, the demo's, with its teacher
+    "cifar10-simclr": SIMCLR,
+    "cifar10-lite2": LITE2 | {"img_size": 96},
+    "flowers5": LITE2,
+    "pbc8": LITE2,
+}
+
+
+def main(given: list[str] | None = None) -> None:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=pathlib.Path)
+    parser.add_argument("teachers", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args(given)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        started = [
+            pool.submit(make_cache, name, arguments.data, arguments.teachers, arguments.out)
+            for name in ("cifar10-lite2", "pbc8", "flowers5", "cifar10-simclr", "digits")
+        ]
+        for one in started:
+            one.result()
+
+
+def make_cache(name: str, data: pathlib.Path, teachers: pathlib.Path, out: pathlib.Path) -> None:
+    """Both stores of one data set, and its targets."""
+    for split in SPLITS:
+        options = extraction_of(name, split, data, teachers, out)
+        tcs.extract(**options, out=out / f"{name}-{split}.store", workers=0)
+    for file, method in TARGETS.items():
+        train, coordinates, bits = (
+            out / f"{name}-train.store",
+            out / f"{name}-{file}.safetensors",
+            out / f"{name}-{file}.h5",
+        )
+        if not coordinates.exists():
+            tcs.fit(train, method=method, components=COMPONENTS, ceiling_shots=[4], out=coordinates)
+        if not bits.exists():
+            tcs.fit_targets(train, coordinates, out=bits)
+
+
+def extraction_of(
+    name: str, split: str, data: pathlib.Path, teachers: pathlib.Path, out: pathlib.Path
+) -> dict[str, Any]:
+    """Options of `tcs.extract`: the teacher, and the archive as it is or a folder of those of CIFAR-10 that are drawn."""
+    if name == "digits":
+        return {"data": write_digits(out / "digits") / split, "teacher_card": EMBEDDED}
+    options = CACHES[name] | {"teacher_checkpoint": teachers / WEIGHTS[CACHES[name]["teacher"]]}
+    if not name.startswith("cifar10"):
+        return options | {"data": data / f"{name}.tar", "split": split}
+    folder = out / f"{name}-{split}"
+    return options | {"data": draw(data / f"cifar10-{split}.tar.xz", folder, CIFAR_IMAGES[split])}
+
+
+def draw(archive: pathlib.Path, folder: pathlib.Path, images: int) -> pathlib.Path:
+    """`folder` with so many images of each class of an archive of class folders, drawn by a hash of CLASS/FILE."""
+    if folder.exists():
+        return folder
+    with tarfile.open(archive) as tar:
+        keys = sorted(name for name in tar.getnames() if name.endswith(".jpg"))
+    classes = np.array([key.split("/")[0] for key in keys])
+    drawn: set[str] = set()
+    for one in sorted(set(classes.tolist())):
+        rows_n = best_ranked(np.flatnonzero(classes == one), keys, f"leaderboard {one}", 0, images)
+        drawn |= {keys[row] for row in rows_n}
+    partial = folder.with_name(folder.name + ".partial")
+    with tarfile.open(archive) as tar:
+        tar.extractall(partial, members=[one for one in tar if one.name in drawn], filter="data")
+    partial.replace(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
