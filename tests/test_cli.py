@@ -33,6 +33,7 @@ def test_table_of_commands_is_complete_and_each_module_has_its_command() -> None
             "completion",
             "config_file",
             "failures",
+            "interrupts",
             "extra_arguments",
             "lazy_group",
             "train_options",

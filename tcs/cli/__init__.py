@@ -11,6 +11,7 @@ try:
 
     import tcs
     from tcs.cli.failures import INTERRUPTED, USER, failure_of, refused_write, show_traceback
+    from tcs.cli.interrupts import kept_interrupts
     from tcs.cli.lazy_group import LazyGroup
 except KeyboardInterrupt:  # Ctrl-C in the first moments, before there is a command that could be said to be stopped
     sys.exit(130)
@@ -86,7 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `tcs` and exit: 0 done, 1 an error told in one line, 2 wrong usage, 70 an error that nobody foresaw (its report is kept),
     130 stopped by Ctrl-C."""
     try:
-        _run(arguments)
+        with kept_interrupts():
+            _run(arguments)
     except KeyboardInterrupt:  # while this function imports, or tells of something else
         _fail(STOPPED, INTERRUPTED)
 

@@ -1,0 +1,59 @@
+"""Ctrl-C in a destructor or callback, where Python ignores it."""
+
+import sys
+import time
+
+import pytest
+
+from tcs.cli.interrupts import kept_interrupts
+
+
+class Raises:
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __del__(self) -> None:
+        raise self.error
+
+
+def lose(error: type[BaseException]) -> None:
+    del [Raises(error)][0]
+
+
+def lose_ctrl_c_and_wait() -> None:
+    lose(KeyboardInterrupt)
+    time.sleep(30)  # a system call: the signal ends it
+
+
+def test_ctrl_c_that_python_ignores_stops_the_command_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():
+        lose_ctrl_c_and_wait()
+    assert time.monotonic() - begun < 10
+    assert (told, capsys.readouterr().err) == ([], "")
+
+
+def test_each_of_several_lost_ones_is_sent_again() -> None:
+    with kept_interrupts():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                lose_ctrl_c_and_wait()
+
+
+def test_what_was_lost_at_the_very_end_comes_no_more() -> None:
+    with kept_interrupts():
+        lose(KeyboardInterrupt)
+    time.sleep(0.1)
+
+
+def test_other_errors_are_told_as_ever_and_the_hook_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    with kept_interrupts():
+        lose(ValueError)
+    assert len(told) == 1
+    assert sys.unraisablehook == told.append
