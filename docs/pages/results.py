@@ -260,11 +260,18 @@ def all_labels_table() -> str:
     return pivot(rows, lambda row: row["dataset"], _losses_of, lambda row: float(row["top1"]))
 
 
+def teachers_text() -> str:
+    """What `tcs probe` of two teachers' stores wrote, as it wrote it, without its title and the list of what it read."""
+    told = (RESULTS / "teachers" / "teachers.md").read_text(encoding="utf-8")
+    return told.partition("\n")[2].partition("\n- ")[0].strip()
+
+
 SINGLE: Mapping[str, Callable[[], str]] = {
     "heads": heads.heads_table,
     "estimators": heads.estimators_table,
     "pools": heads.pools_table,
     "several-teachers": several_teachers_table,
+    "teachers": teachers_text,
     "suggest": suggest_table,
     "suggest-rounds": suggest_rounds_table,
     "methods": methods_table,
