@@ -24,7 +24,7 @@ from tcs.config.train import TrainConfig
 from tcs.evaluation.students import predict_rows
 from tcs.inference.runs import load_student
 from tcs.training.data import open_data
-from tcs.training.train import train
+from tcs.training.train import train_opened
 
 METHODS = ("labels", "tcs")
 KEY = ("dataset", "method", "seed")
@@ -61,7 +61,7 @@ def measure(path: pathlib.Path, method: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         options = {"store": store, "out": folder, "models": (model,), "method": method, "seed": seed, "held_out": 0}
         config = TrainConfig.from_options(options | recipe["options"])
-        (run,) = train(config, open_data(store, None))
+        (run,) = train_opened(config, open_data(store, None))
         student, scored = load_student(run), cache.open(test)
         rows_N = np.flatnonzero(scored.labels_N >= 0)
         logits_NC, _ = predict_rows(student, scored, rows_N, EvalConfig(run=folder, store=test))

@@ -26,7 +26,7 @@ from tcs.inference.runs import load_student
 from tcs.training.data import POOL_LABELS, RunData, open_data
 from tcs.training.jobs import plan_jobs
 from tcs.training.soft_labels import fit_pool_labels, options_of
-from tcs.training.train import train
+from tcs.training.train import train_opened
 
 STUDENT = "resnet18,layers=(1,1,1,1),channels=(16,32,48,64)"
 SIZES = {"flowers5": 64, "pbc8": 64}  # pixels a side; 32 for the others
@@ -129,7 +129,7 @@ def measure(data: RunData, config: TrainConfig) -> dict[str, Any]:
     z_NK = data.coordinates(config.readout).first_coordinates(scored_N)
     tops = {name: 100 * float((head.scores(z_NK).argmax(1) == truth_N).mean()) for name, head in heads.items()}
     started = time.process_time()
-    (folder,) = train(config, data)
+    (folder,) = train_opened(config, data)
     seconds = time.process_time() - started
     student = load_student(folder)
     scoring = EvalConfig(run=str(folder.parent), store=config.store)

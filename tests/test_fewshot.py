@@ -109,7 +109,7 @@ def test_whatever_one_cell_raises_is_its_own_row(
     def broken(*_: Any) -> None:
         raise kind("mean")
 
-    monkeypatch.setattr("tcs.grid.run.train", broken)
+    monkeypatch.setattr("tcs.grid.run.train_opened", broken)
     failed, rows = run(folder, write_recipe(folder, methods=["labels"], shots=[4], seeds=[0]))
     assert failed == 1
     assert {row["method"]: row["status"] for row in rows} == {
@@ -128,7 +128,7 @@ def test_an_interrupt_stops_the_grid(
     def interrupted(*_: Any) -> None:
         raise kind
 
-    monkeypatch.setattr("tcs.grid.run.train", interrupted)
+    monkeypatch.setattr("tcs.grid.run.train_opened", interrupted)
     with pytest.raises(kind):
         run(folder, write_recipe(folder, methods=["labels"], shots=[4], seeds=[0]))
     assert all(row["status"] == "ok" for row in load_results(folder / "grid" / "results.csv"))

@@ -145,7 +145,7 @@ def test_a_student_whose_loss_is_not_finite_fails_alone(folder: pathlib.Path, mo
 def test_a_stream_that_runs_out_of_memory_is_trained_one_by_one(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, asked = tcs.grid.run.train, []
+    train, asked = tcs.grid.run.train_opened, []
 
     def small(config: Any, *given: Any) -> Any:
         asked.append(config.models)
@@ -153,7 +153,7 @@ def test_a_stream_that_runs_out_of_memory_is_trained_one_by_one(
             raise MemoryError("no room")
         return train(config, *given)
 
-    monkeypatch.setattr("tcs.grid.run.train", small)
+    monkeypatch.setattr("tcs.grid.run.train_opened", small)
     assert run(write_recipe(folder, methods=["labels"], references=[]), folder / "grid") == 0
     assert asked == [(STUDENT, CIFAR), (STUDENT,), (CIFAR,)]
 
@@ -161,13 +161,13 @@ def test_a_stream_that_runs_out_of_memory_is_trained_one_by_one(
 def test_students_of_a_stream_are_planned_once(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train, asked = tcs.grid.run.train, []
+    train, asked = tcs.grid.run.train_opened, []
 
     def noted(config: Any, *given: Any) -> Any:
         asked.append(config.models)
         return train(config, *given)
 
-    monkeypatch.setattr("tcs.grid.run.train", noted)
+    monkeypatch.setattr("tcs.grid.run.train_opened", noted)
     assert run(write_recipe(folder, methods=["labels"], references=[]), folder / "grid") == 0
     assert asked == [(STUDENT, CIFAR)]
     assert "is finished; nothing to do" not in capsys.readouterr().err

@@ -56,7 +56,7 @@ from tcs.training.feed import frame_size
 from tcs.training.images import fits
 from tcs.training.progress import ShowSteps
 from tcs.training.record import FAILED
-from tcs.training.train import train
+from tcs.training.train import train_opened
 
 LONGEST_REASON = 300  # characters of an error in a row
 
@@ -123,7 +123,7 @@ def train_together(bench: Bench, cells: Sequence[Cell], show: ShowSteps) -> dict
         data = bench.data_of(config.targets)
         _decode_once(data, config)
         models = tuple(cell.model for cell in cells)
-        train(dataclasses.replace(config, models=models), data, _split_of(bench, cells[0]), show)
+        train_opened(dataclasses.replace(config, models=models), data, _split_of(bench, cells[0]), show)
     except DivergedError:
         return {cell.key: _what_ended(config, cell.model) for cell in cells}
     except Exception as error:  # of a student that cannot be built, of memory that is too small for all of them
@@ -209,7 +209,7 @@ def _student(bench: Bench, cell: Cell, split: Split, show: ShowSteps | None) -> 
     folder = _folder_of(config, cell.model)
     if show is not None:
         _decode_once(data, config)
-        _ = train_same_pixels(config, data, split, show) if without_teacher else train(config, data, split, show)
+        _ = train_same_pixels(config, data, split, show) if without_teacher else train_opened(config, data, split, show)
     student = load_student(folder)
     details, cost = student.record["student"], student.record["cost"]
     seconds = cost.get("share_seconds", cost["wall_seconds"])  # runs of earlier releases had streams of their own

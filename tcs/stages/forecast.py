@@ -5,14 +5,13 @@ from typing import Any, overload
 from tcs.config.plain import AnyPath, Several
 from tcs.config.stage import takes
 from tcs.config.train import TrainConfig, TrainOptions
-from tcs.training.data import RunData
 from tcs.training.train import forecast as run
 
 # fmt: off
 
 @overload
 def forecast(
-    config: TrainConfig, /, data: RunData | None = ...
+    config: TrainConfig, /
 ) -> list[dict[str, Any]]: ...
 @overload
 def forecast(
@@ -47,12 +46,11 @@ def forecast(*given: Any, **named: Any) -> Any:
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
-    of the extraction. `data` beside a configuration is as in `train`. Raises the TcsError or CacheError that `train` raises before
-    the first step.
+    of the extraction. Raises the TcsError or CacheError that `train` raises before the first step.
 
-    Takes the options below, which are those of tcs.TrainConfig, or one such configuration as its first argument. After
-    a configuration, and only there, it takes data too. A path is a text or any os.PathLike, and a list may stand for a
-    tuple. TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.TrainConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

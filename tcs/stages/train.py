@@ -6,16 +6,13 @@ from typing import Any, overload
 from tcs.config.plain import AnyPath, Several
 from tcs.config.stage import takes
 from tcs.config.train import TrainConfig, TrainOptions
-from tcs.splits.shots import Split
-from tcs.training.data import RunData
-from tcs.training.progress import ShowSteps
 from tcs.training.train import train as run
 
 # fmt: off
 
 @overload
 def train(
-    config: TrainConfig, /, data: RunData | None = ..., split: Split | None = ..., show: ShowSteps = ...
+    config: TrainConfig, /
 ) -> list[pathlib.Path]: ...
 @overload
 def train(
@@ -55,17 +52,13 @@ def train(*given: Any, **named: Any) -> Any:
     alone; unfinished ones resume. With `dry_run` the folders are those that would be: a few steps are timed, as `forecast` does,
     and nothing is written.
 
-    Beside a configuration, `data` shares an open store and its decoded images between calls (the option of that name is where the
-    images lie); `split` is the one that the configuration names, where it has been drawn already; `show` shows the steps of a
-    stream as they are made.
-
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder, or another command that trains there now; DivergedError after the others are done, where a
     student's loss was not finite.
 
-    Takes the options below, which are those of tcs.TrainConfig, or one such configuration as its first argument. After
-    a configuration, and only there, it takes data, split, show too. A path is a text or any os.PathLike, and a list may
-    stand for a tuple. TypeError for a name that is no option, ConfigError for a value that makes no sense.
+    Takes the options below, which are those of tcs.TrainConfig, or one such configuration as its only argument. A path
+    is a text or any os.PathLike, and a list may stand for a tuple. TypeError for a name that is no option, ConfigError
+    for a value that makes no sense.
 
     Args:
         store (path): A feature store, as `tcs.extract` made it.

@@ -25,9 +25,7 @@ from tcs.training.record import save_args
 from tcs.training.stream import Stream, open_streams
 
 
-def train(
-    config: TrainConfig, data: RunData | None = None, split: Split | None = None, show: ShowSteps = show_steps
-) -> list[pathlib.Path]:
+def train(config: TrainConfig) -> list[pathlib.Path]:
     """Train every student of `config` and return their folders RUN/<student>/.
 
     Students of one image size share one stream of decoded, augmented batches; each ends up with the weights that it would
@@ -36,14 +34,18 @@ def train(
     alone; unfinished ones resume. With `dry_run` the folders are those that would be: a few steps are timed, as `forecast` does,
     and nothing is written.
 
-    Beside a configuration, `data` shares an open store and its decoded images between calls (the option of that name is where the
-    images lie); `split` is the one that the configuration names, where it has been drawn already; `show` shows the steps of a
-    stream as they are made.
-
     Raises TcsError or CacheError for whatever a user can cause: unknown students, missing labels or targets, another
     configuration in the same folder, or another command that trains there now; DivergedError after the others are done, where a
     student's loss was not finite.
     """
+    return train_opened(config)
+
+
+def train_opened(
+    config: TrainConfig, data: RunData | None = None, split: Split | None = None, show: ShowSteps = show_steps
+) -> list[pathlib.Path]:
+    """`train` where something is at hand already: `data` shares an open store and its decoded images between calls, `split` is the one
+    that the configuration names, drawn before; `show` shows the steps of a stream as they are made."""
     with _streams(config, data, split) as (jobs, streams, ranks):
         if config.dry_run:
             say_forecast(streams)
@@ -60,19 +62,18 @@ def train(
     return [job.folder for job in jobs]
 
 
-def forecast(config: TrainConfig, data: RunData | None = None) -> list[dict[str, Any]]:
+def forecast(config: TrainConfig) -> list[dict[str, Any]]:
     """What `train` would take, by a few timed steps of each unfinished student; nothing is written.
 
     Returns a mapping a student (steps, seconds, images_per_s, data_wait, parameters, ...), and tells it with the break-even
-    of the extraction. `data` beside a configuration is as in `train`. Raises the TcsError or CacheError that `train` raises before
-    the first step.
+    of the extraction. Raises the TcsError or CacheError that `train` raises before the first step.
     """
-    with _streams(config, data, None) as (_, streams, _):
+    with _streams(config, None, None) as (_, streams, _):
         return say_forecast(streams)
 
 
 def timed(config: TrainConfig, data: RunData | None = None, split: Split | None = None) -> list[dict[str, Any]]:
-    """What `forecast` tells, as mappings alone; `data` and `split` as in `train`."""
+    """What `forecast` tells, as mappings alone; `data` and `split` as in `train_opened`."""
     with _streams(config, data, split) as (_, streams, _):
         return time_students(streams)
 
