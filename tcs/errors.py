@@ -81,9 +81,29 @@ def either(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+# What other tools call an option -> our name of it: too far apart for likeness of letters.
+OTHER_NAMES = {
+    "learning_rate": "lr",
+    "optimizer": "opt",
+    "scheduler": "sched",
+    "lr_scheduler": "sched",
+    "image_size": "img_size",
+    "input_size": "img_size",
+    "output_dir": "out",
+}
+
+
+def meant_by(option: str, choices: Iterable[str]) -> str | None:
+    """The one of `choices` that other tools call `option`, both with `_` or both with `-` before and within; None where there is none."""
+    ours = OTHER_NAMES.get(option.lstrip("-").replace("-", "_"), "")
+    return next((choice for choice in choices if ours and choice.lstrip("-").replace("-", "_") == ours), None)
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean a, b or c?`` for the choices nearest to `value`, or an empty string."""
-    near = difflib.get_close_matches(value, list(choices), n=3, cutoff=0.5)
+    choices = list(choices)
+    meant = meant_by(value, choices)
+    near = [meant] if meant else difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
     return f" Did you mean {either(near)}?" if near else ""
 
 

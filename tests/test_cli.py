@@ -66,9 +66,11 @@ def test_help_version_and_wrong_usage_have_their_exit_codes(capsys: pytest.Captu
         ("help cache verfy", "No such command 'verfy'. Did you mean verify?"),
         ("help fit it", "'tcs fit' has no commands of its own; type tcs fit --help."),
         ("zzz", "No such command 'zzz'."),
+        ("train a.store --learning-rate 1", "No such option '--learning-rate'. Did you mean '--lr'?"),
+        ("extract photos --image-size 64", "No such option '--image-size'. Did you mean '--img-size'?"),
     ],
 )
-def test_a_command_that_is_none_is_told_with_the_nearest(
+def test_a_command_or_option_that_is_none_is_told_with_the_nearest(
     capsys: pytest.CaptureFixture[str], line: str, message: str
 ) -> None:
     code, out, err = tcs(capsys, *line.split())

@@ -37,6 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> cache.Store:
         (lambda: tcs.distill("photos", out=3, models=("m",), teacher="t"), r"out is 3; it must be a path\."),
         (lambda: tcs.DistillConfig.from_options({"data": "a", "out": b"w", "models": ("m",)}), r"out is b'w'; it must be a path\."),
         (lambda: tcs.TrainConfig.from_options({"store": "a", "leaning_rate": 3}), r"tcs\.TrainConfig has no option 'leaning_rate'\."),
+        (lambda: tcs.train("a.store", out="run", learning_rate=0.1), r"tcs\.train has no option 'learning_rate'\. Did you mean lr\?"),
         (lambda: tcs.load_student(3), r"path is 3; it must be a path\."),
         (lambda: tcs.load_student(["run"]), r"path is \('run',\); it must be a path\."),
         (lambda: tcs.load_student("run", name=3), r"name is 3; it must be a text or None\."),

@@ -1,9 +1,11 @@
-"""What the command line says of more arguments than a command takes: which, what it takes, and the way to give what was meant."""
+"""What the command line says of arguments and options that a command does not take: which, and the way to give what was meant."""
 
 import re
 from collections.abc import Mapping
 
 import click
+
+from tcs.errors import meant_by
 
 # click has no error of its own for these
 FOUND = re.compile(r"Got unexpected extra arguments? \((?P<extra>.*)\)")
@@ -31,7 +33,11 @@ REMEDIES: Mapping[str, str] = {
 
 
 def with_remedy(error: click.UsageError) -> click.UsageError:
-    """The error; where it is of more arguments than a command takes, with what the command takes and the remedy in its line."""
+    """The error; where it is of more arguments than a command takes, with what the command takes and the remedy in its line; where it is
+    of an option that other tools have, with our name of it."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        meant = meant_by(error.option_name, (name for each in error.ctx.command.params for name in each.opts))
+        return click.NoSuchOption(error.option_name, possibilities=[meant], ctx=error.ctx) if meant else error
     found = FOUND.search(error.message)
     if found is None or error.ctx is None:
         return error
