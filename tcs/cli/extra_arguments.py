@@ -37,7 +37,8 @@ def with_remedy(error: click.UsageError) -> click.UsageError:
     of an option that other tools have, with our name of it."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         meant = meant_by(error.option_name, (name for each in error.ctx.command.params for name in each.opts))
-        return click.NoSuchOption(error.option_name, possibilities=[meant], ctx=error.ctx) if meant else error
+        told = f"No such option '{error.option_name}'. Did you mean '{meant}'?"  # click's own keeps none that looks otherwise
+        return click.UsageError(told, error.ctx) if meant else error
     found = FOUND.search(error.message)
     if found is None or error.ctx is None:
         return error
