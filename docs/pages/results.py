@@ -38,6 +38,16 @@ README_TEACHERS = {  # in its table, whose columns are these methods at these sh
 }
 SUGGEST_CACHES = {"cifar10-simclr": "CIFAR-10, SimCLR ResNet-10", "flowers5": "flowers5, EfficientNet-Lite2"}
 README_METHODS, README_SHOTS = SHOWN[:4], (1, 4)
+PART_TITLES = {  # of the parts after the first
+    "one-shot": "One label a class, ten seeds",
+    "more-methods": "More methods",
+    "ablation": "What the default is made of",
+    "steps": "More steps",
+    "views": "Four views of each image",
+    "larger": "A larger student",
+    "vit": "A ViT",
+    "lite0": "A pretrained EfficientNet-Lite0",
+}
 TURNS = (  # folders whose CSV is of contestants that took turns
     "gather",
     "writing",
@@ -65,7 +75,9 @@ def result_parts() -> dict[str, str]:
         **leaderboard.leaderboard_parts(),
         **{name: turns_tables(load_table(RESULTS / name / f"{name}.csv")) for name in TURNS},
     }
-    tables["parts"] = "\n".join(f"\n### {part}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:])
+    tables["parts"] = "\n".join(
+        f"\n### {PART_TITLES[part]}\n\n{tables[f'part-{part}']}" for part in told_parts(students)[1:]
+    )
     return {f"{name}.md": f"{text}\n" for name, text in tables.items()} | students_figures(students) | heads_figures()
 
 
