@@ -48,6 +48,7 @@ from cache.packing import pack as pack
 from cache.packing import unpack as unpack
 from cache.part import PartWriter as PartWriter
 from cache.part import WrittenShard as WrittenShard
+from cache.partials import is_partial as is_partial
 from cache.problems import Problem as Problem
 from cache.problems import Verification as Verification
 from cache.reader import JOINED_BY as JOINED_BY
@@ -111,6 +112,7 @@ __all__ = [
     "discard_shards",
     "errors",
     "export",
+    "is_partial",
     "join",
     "joined_rows",
     "locked_file",

@@ -17,6 +17,7 @@ import numpy as np
 from cache.derivation import DerivedFrom
 from cache.errors import ForeignFolderError, IdentityError, SchemaError
 from cache.files import StreamedFile, atomic_write_bytes, remove_file, write_error
+from cache.partials import is_partial
 from cache.reader import Store
 from cache.reader import open as open_store
 from cache.schema import READOUT_PATTERN
@@ -93,8 +94,8 @@ def _is_done(folder: Path, facts: dict[str, Any], overwrite: bool) -> bool:
         found = json.loads((folder / ABOUT).read_bytes()) if (folder / ABOUT).is_file() else {}
         there = found if isinstance(found, dict) else {}
     if there.get("format") != EXPORT_FORMAT:
-        if folder.is_dir() and not any(folder.iterdir()):
-            return False
+        if folder.is_dir() and all(is_partial(path, ABOUT) for path in folder.iterdir()):
+            return False  # empty, or what was killed while it wrote its first file
         raise ForeignFolderError(f"{folder} is there and no export of a store; move it away, or name another --out.")
     if overwrite:
         readouts = there.get("readouts")

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import os
 import platform
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,12 @@ def claim(target: Path) -> tuple[Path, int]:
                 _is_cleared(later)
             return path, descriptor
     raise AssertionError  # the names have no end
+
+
+def is_partial(path: Path, name: str) -> bool:
+    """Whether `path` is what a writer of a file `name` beside it has, or was killed at, before the file has its name. A folder that holds
+    nothing else is one where that file was about to be the first."""
+    return re.fullmatch(rf"{re.escape(name)}\.[0-9a-f]{{8}}\.partial", path.name) is not None
 
 
 def _names(target: Path) -> Iterator[Path]:

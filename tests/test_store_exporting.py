@@ -1,6 +1,8 @@
 """Exports into a folder: plain numpy and text read them, they appear whole, and nothing foreign is written over."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,22 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path, content, overwrite):
     with pytest.raises(errors.ForeignFolderError, match="out is there and no export of a store; move it away, or name"):
         cache.export(EXAMPLE, out, overwrite=overwrite)
     assert (out if content is None else out / content).read_text() in ("mine", '{"format": "mine"}')
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_an_export_killed_before_its_first_file_has_its_name_is_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    child = os.fork()
+    if not child:
+        cache.export(EXAMPLE, tmp_path / "out")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".partial"]
+    monkeypatch.undo()
+    cache.export(EXAMPLE, tmp_path / "out")
+    cache.export(EXAMPLE, tmp_path / "fresh")
+    left, fresh = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "fresh"))
+    assert left == fresh
 
 
 def test_a_hostile_record_of_an_export_removes_nothing_outside(tmp_path):

@@ -79,10 +79,16 @@ def teacher_card() -> tuple[dict[str, Any], pathlib.Path]:
 
 def _claim(root: pathlib.Path) -> None:
     """Make the folder ours, or refuse one that is not."""
-    if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / MARKER).exists())):
+    is_ours = not root.exists() or (root.is_dir() and ((root / MARKER).exists() or _is_empty(root)))
+    if not is_ours:
         raise ArtefactError(f"--out {root} exists and is not a demo folder; give a new folder, as --out my-demo.")
     root.mkdir(parents=True, exist_ok=True)
     cache.atomic_write_bytes(root / MARKER, b'{"made_by": "tcs demo"}\n')
+
+
+def _is_empty(root: pathlib.Path) -> bool:
+    """Also where the command was killed while it wrote its first file."""
+    return all(cache.is_partial(path, MARKER) for path in root.iterdir())
 
 
 def _extraction(images: pathlib.Path, out: pathlib.Path) -> ExtractConfig:

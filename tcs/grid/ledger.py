@@ -195,7 +195,7 @@ def _may_lie_unclaimed(path: pathlib.Path) -> bool:
     is_hidden = (
         path.name.startswith(".") and not path.is_dir()
     )  # the lock, and what systems leave in folders that were looked at
-    return is_hidden or path.name == RESULTS or (path.name.startswith(LEDGER) and path.suffix == ".partial")
+    return is_hidden or path.name == RESULTS or cache.is_partial(path, LEDGER)
 
 
 def _check_rows(rows: list[dict[str, Any]], origins: Sequence[Origin], out: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cache import atomic_write_bytes
+from cache import atomic_write_bytes, is_partial
 from tcs.artefact import is_finished, plain_json
 from tcs.errors import ArtefactError
 from tcs.ordinary import read_ordinary
@@ -43,7 +43,7 @@ def load_finished(
     if not folder.is_dir():
         raise ArtefactError(f"--out {folder} is a file; the results need a folder. Give another --out.")
     if not (folder / name).exists():
-        if any(folder.iterdir()):
+        if not all(is_partial(path, name) for path in folder.iterdir()):
             what = "no tcs probe made" if name == RECORD else f"are not beside a {name} of tcs probe"
             raise ArtefactError(f"--out {folder} holds files that {what}; give an empty or new folder.")
         return None

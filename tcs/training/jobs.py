@@ -263,10 +263,8 @@ def _is_ours(path: pathlib.Path) -> bool:
             for entry in path.iterdir()
         )
     if not path.is_dir() or path.is_symlink():
-        return path.name == ARGS or (path.name.startswith(ARGS) and path.suffix == ".partial")
-    return (path / CONFIG).is_file() or all(
-        entry.name.startswith(CONFIG) and entry.suffix == ".partial" for entry in path.iterdir()
-    )
+        return path.name == ARGS or cache.is_partial(path, ARGS)
+    return (path / CONFIG).is_file() or all(cache.is_partial(entry, CONFIG) for entry in path.iterdir())
 
 
 def _check_gates(job: Job) -> None:
