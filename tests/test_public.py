@@ -136,8 +136,13 @@ def test_help_of_cache_has_an_example_that_runs(tmp_path, monkeypatch):
     assert found.attempted == 6
 
 
+def on_one_line(text):
+    """Python 3.13 shows long signatures an option a line."""
+    return " ".join(text.split()).replace("( ", "(")
+
+
 def test_help_of_tcs_lists_functions_and_configurations():
-    text = pydoc.plain(pydoc.render_doc(tcs))
+    text = on_one_line(pydoc.plain(pydoc.render_doc(tcs)))
     for line in (
         "extract(data: str | os.PathLike[str], *, out: str | os.PathLike[str], readouts: tuple[str, ...] = ('avg',)",
         "class TrainConfig(",
