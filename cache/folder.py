@@ -8,12 +8,11 @@ from cache.errors import CorruptStoreError, ForeignFolderError
 from cache.files import LOCK_NAME, open_ordinary, remove_file, write_error
 from cache.manifest import MANIFEST_NAME, SHARD_PATTERN, manifest_bytes
 from cache.notes import NOTE_PATTERN, remove_notes
+from cache.partials import PARTIAL
 from cache.schema import FORMAT
 
 _HEAD_BYTES = 4096
-_PARTIAL_PATTERN = re.compile(
-    rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern}|{NOTE_PATTERN.pattern})\.[0-9a-f]{{8}}\.partial"
-)
+_PARTIAL_PATTERN = re.compile(rf"({re.escape(MANIFEST_NAME)}|{SHARD_PATTERN.pattern}|{NOTE_PATTERN.pattern}){PARTIAL}")
 
 
 def prepare_folder(folder: Path) -> None:

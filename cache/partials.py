@@ -22,6 +22,7 @@ try:
 except ImportError:  # not POSIX: no advisory locks, and every file that is there counts as a living writer's
     fcntl = None  # type: ignore[assignment]
 
+PARTIAL = r"\.[0-9a-f]{8}\.partial"  # behind the name
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _THERE = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -43,7 +44,10 @@ def claim(target: Path) -> tuple[Path, int]:
 def is_partial(path: Path, name: str) -> bool:
     """Whether `path` is what a writer of a file `name` beside it has, or was killed at, before the file has its name. A folder that holds
     nothing else is one where that file was about to be the first."""
-    return re.fullmatch(rf"{re.escape(name)}\.[0-9a-f]{{8}}\.partial", path.name) is not None
+    is_called_so = re.fullmatch(re.escape(name) + PARTIAL, path.name) is not None
+    return (
+        is_called_so and not path.is_dir() and not path.is_symlink()
+    )  # one that has its name by now is none that is foreign
 
 
 def _names(target: Path) -> Iterator[Path]:

@@ -94,8 +94,8 @@ OTHER_NAMES = {
 
 
 def meant_by(option: str, choices: Iterable[str]) -> str | None:
-    """The one of `choices` that other tools call `option`, both with `_` or both with `-` before and within; None where there is none."""
-    ours = OTHER_NAMES.get(option.lstrip("-").replace("-", "_"), "")
+    """The one of `choices` that other tools call `option`, each as Python or as the command line spells it; None where there is none."""
+    ours = OTHER_NAMES.get(option.lstrip("-").replace("-", "_").lower(), "")
     return next((choice for choice in choices if ours and choice.lstrip("-").replace("-", "_") == ours), None)
 
 

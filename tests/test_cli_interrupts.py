@@ -1,6 +1,7 @@
 """Ctrl-C in a destructor or callback, where Python ignores it."""
 
 import sys
+import threading
 import time
 
 import pytest
@@ -42,6 +43,26 @@ def test_each_of_several_lost_ones_is_sent_again() -> None:
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 lose_ctrl_c_and_wait()
+
+
+def test_a_second_ctrl_c_inside_the_hook_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, start = [], threading.Timer.start
+
+    def pressed_again(timer: threading.Timer) -> None:
+        begun.append(timer)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        start(timer)
+
+    monkeypatch.setattr(threading.Timer, "start", pressed_again)
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():
+        lose_ctrl_c_and_wait()
+    assert len(begun) == 2
+
+
+def test_what_was_lost_at_the_very_end_is_raised_where_it_must_be_delivered() -> None:
+    with pytest.raises(KeyboardInterrupt), kept_interrupts(until_delivered=True):
+        lose(KeyboardInterrupt)
 
 
 def test_what_was_lost_at_the_very_end_comes_no_more() -> None:

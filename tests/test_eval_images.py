@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import pathlib
 import tarfile
@@ -11,10 +12,12 @@ import pytest
 import torch
 from artefacts import make_store
 from finished import FOLDER, TEXT, make_student, write_images
+from killed import kill_while
 from PIL import Image
 
 import cache
 import tcs
+import tcs.evaluation.students
 from tcs.cli import main
 
 OF_STORES = ("store", "cache_id", "infer_samples_per_sec")
@@ -150,6 +153,21 @@ def test_wrong_images_are_shown_surest_first(folder: pathlib.Path, tmp_path: pat
             scored(folder, folder / "images", **options)
     again = scored(folder, folder / "images/", errors=str(tmp_path / "wrong"), overwrite=True)
     assert again["top1"] == row["top1"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_sheets_of_a_killed_command_are_made_again(
+    folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    given = {"errors": str(tmp_path / "wrong"), "out": str(tmp_path / "e.csv")}
+    command = functools.partial(scored, folder, folder / "images", **given)
+    kill_while(monkeypatch, tcs.evaluation.students, "write_mistakes", renames, command)
+    scored(folder, folder / "images", **given)
+    scored(folder, folder / "images", errors=str(tmp_path / "fresh"))
+    for path in (tmp_path / "fresh").iterdir():
+        assert (tmp_path / "wrong" / path.name).read_bytes() == path.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.csv", "fresh", "wrong"]
 
 
 def test_a_student_without_a_mistake_has_no_sheet(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:

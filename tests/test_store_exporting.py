@@ -1,14 +1,13 @@
 """Exports into a folder: plain numpy and text read them, they appear whole, and nothing foreign is written over."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from artefacts import make_store
 from forks import in_process, refusal_with_files_of
+from killed import kill_at_rename
 
 import cache
 from cache import errors
@@ -86,15 +85,9 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path, content, overwrite):
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_an_export_killed_before_its_first_file_has_its_name_is_begun_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    child = os.fork()
-    if not child:
-        cache.export(EXAMPLE, tmp_path / "out")
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+def test_an_export_killed_before_its_first_file_has_its_name_is_begun_again(tmp_path):
+    kill_at_rename(0, lambda: cache.export(EXAMPLE, tmp_path / "out"))
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".partial"]
-    monkeypatch.undo()
     cache.export(EXAMPLE, tmp_path / "out")
     cache.export(EXAMPLE, tmp_path / "fresh")
     left, fresh = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "fresh"))

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 from artefacts import make_store, png
+from killed import kill_while
 from PIL import Image
 from suggesting import fill_in, rows_of, run
 
 import cache
 import tcs
+import tcs.labelling.suggest
 from tcs.cli import main
 from tcs.errors import ArtefactError, DataError
 from tcs.splits.shots import read_split_file
@@ -173,6 +175,21 @@ def test_sheet_shows_the_images_in_order_of_rank(folder, tmp_path, name):
         text = pixels[top + 128 : top + 142, left : left + 128]
         assert (text < 100).sum() > 20
     assert (pixels[146 + 8 : 146 + 132, 2 * 132 + 8 :] > 250).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_command_that_was_killed_is_run_again(folder, tmp_path, monkeypatch, renames):
+    given = {"sheet": tmp_path / "s.png", "folder": tmp_path / "copies"}
+    kill_while(
+        monkeypatch, tcs.labelling.suggest, "_write", renames, lambda: run(folder, tmp_path / "out.csv", **given)
+    )
+    run(folder, tmp_path / "out.csv", **given)
+    (tmp_path / "fresh").mkdir()
+    run(folder, tmp_path / "fresh" / "out.csv", sheet=tmp_path / "fresh/s.png", folder=tmp_path / "fresh/copies")
+    for path in (tmp_path / "fresh").rglob("*.*"):
+        assert (tmp_path / path.relative_to(tmp_path / "fresh")).read_bytes() == path.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "fresh", "out.csv", "s.png"]
 
 
 def test_images_of_a_store_without_any_come_from_data(tmp_path):

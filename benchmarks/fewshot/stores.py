@@ -3,26 +3,32 @@
     OMP_NUM_THREADS=1 python -m benchmarks.fewshot.stores DATA TEACHERS --out STORES
 
 DATA has cifar10-train.tar.xz and cifar10-test.tar.xz (class folders of NNNN.jpg), flowers5.tar and pbc8.tar (train/ and test/);
-TEACHERS has the two teachers' weights. Of CIFAR-10, 1,000 training and 500 test images a class are drawn by a hash of their names
-(`tcs.splits.ranking`), so that the caches have the same identities wherever they are made. Two processes, about six minutes; what is
-there is left alone. NAME-train.store, NAME-test.store, and NAME-pca.h5 and NAME-jl.h5 with their coordinates.
+TEACHERS has the two teachers' weights; README.md has their digests. Of CIFAR-10, 1,000 training and 500 test images a class are drawn by
+a hash of their names (`tcs.splits.ranking`). Two processes, about six minutes; what is there is checked and left alone. It ends by
+naming the stores and targets that are not those of the committed rows, to which nothing can be added from them.
+NAME-train.store, NAME-test.store, and NAME-pca.h5 and NAME-jl.h5 with their coordinates.
 """
 
 import argparse
+import json
 import pathlib
+import posixpath
+import shutil
 import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
 
+import cache
 import tcs
 from tcs.demonstration.digits import write_digits
 from tcs.splits.ranking import best_ranked
 
 SPLITS = ("train", "test")
 CIFAR_IMAGES = {"train": 1000, "test": 500}  # a class
-TARGETS = {"pca": "pca", "jl": "jl"}  # name of the file: method of the coordinates
+AXES = ("pca", "jl")  # methods of the coordinates
+COMMITTED = pathlib.Path(__file__).parents[1] / "results" / "leaderboard" / "ledger.json"
 COMPONENTS = 128
 SIMCLR: dict[str, Any] = {
     "teacher": "resnet18",
@@ -60,6 +66,10 @@ def main(given: list[str] | None = None) -> None:
         ]
         for one in started:
             one.result()
+    others = not_as_committed(arguments.out)
+    print(
+        f"other than those of the committed rows: {', '.join(others)}" if others else "the stores of the committed rows"
+    )
 
 
 def make_cache(name: str, data: pathlib.Path, teachers: pathlib.Path, out: pathlib.Path) -> None:
@@ -67,16 +77,23 @@ def make_cache(name: str, data: pathlib.Path, teachers: pathlib.Path, out: pathl
     for split in SPLITS:
         options = extraction_of(name, split, data, teachers, out)
         tcs.extract(**options, out=out / f"{name}-{split}.store", workers=0)
-    for file, method in TARGETS.items():
-        train, coordinates, bits = (
-            out / f"{name}-train.store",
-            out / f"{name}-{file}.safetensors",
-            out / f"{name}-{file}.h5",
-        )
-        if not coordinates.exists():
-            tcs.fit(train, method=method, components=COMPONENTS, ceiling_shots=[4], out=coordinates)
-        if not bits.exists():
-            tcs.fit_targets(train, coordinates, out=bits)
+    train = out / f"{name}-train.store"
+    for axes in AXES:
+        coordinates = out / f"{name}-{axes}.safetensors"
+        tcs.fit(train, method=axes, components=COMPONENTS, ceiling_shots=[4], out=coordinates)
+        tcs.fit_targets(train, coordinates, out=out / f"{name}-{axes}.h5")
+
+
+def not_as_committed(out: pathlib.Path, ledger: pathlib.Path = COMMITTED) -> list[str]:
+    """Names of the stores and targets whose identities are not those of the committed rows."""
+    names = []
+    for name, part in json.loads(ledger.read_text(encoding="utf-8"))["datasets"].items():
+        origin = part["origin"]
+        found = {f"{name}-{split}.store": cache.open(out / f"{name}-{split}.store").identity for split in SPLITS}
+        wanted = {f"{name}-{split}.store": origin[split] for split in SPLITS} | origin["targets"]
+        found |= {file: tcs.open_targets(out / file).identity for file in origin["targets"]}
+        names += [file for file, identity in wanted.items() if found[file] != identity]
+    return names
 
 
 def extraction_of(
@@ -93,19 +110,25 @@ def extraction_of(
 
 
 def draw(archive: pathlib.Path, folder: pathlib.Path, images: int) -> pathlib.Path:
-    """`folder` with so many images of each class of an archive of class folders, drawn by a hash of CLASS/FILE."""
-    if folder.exists():
-        return folder
+    """`folder` with so many images of each class of an archive of class folders, drawn by a hash of CLASS/FILE; SystemExit where it holds
+    others."""
     with tarfile.open(archive) as tar:
-        keys = sorted(name for name in tar.getnames() if name.endswith(".jpg"))
+        members = {posixpath.normpath(one.name): one for one in tar if one.isfile()}
+    keys = sorted(members)
     classes = np.array([key.split("/")[0] for key in keys])
     drawn: set[str] = set()
     for one in sorted(set(classes.tolist())):
         rows_n = best_ranked(np.flatnonzero(classes == one), keys, f"leaderboard {one}", 0, images)
         drawn |= {keys[row] for row in rows_n}
+    if folder.exists():
+        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        if there != drawn:
+            raise SystemExit(f"{folder} holds other images than are drawn; move it away.")
+        return folder
     partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
     with tarfile.open(archive) as tar:
-        tar.extractall(partial, members=[one for one in tar if one.name in drawn], filter="data")
+        tar.extractall(partial, members=[members[key] for key in sorted(drawn)], filter="data")
     partial.replace(folder)
     return folder
 

@@ -273,9 +273,9 @@ def all_labels_table() -> str:
 
 
 def teachers_text() -> str:
-    """What `tcs probe` of two teachers' stores wrote, as it wrote it, without its title and the list of what it read."""
+    """What `tcs probe` of two teachers' stores wrote, as it wrote it, without its title."""
     told = (RESULTS / "teachers" / "teachers.md").read_text(encoding="utf-8")
-    return told.partition("\n")[2].partition("\n- ")[0].strip()
+    return told.partition("\n")[2].strip()
 
 
 SINGLE: Mapping[str, Callable[[], str]] = {

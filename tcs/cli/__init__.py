@@ -6,13 +6,15 @@ import time
 import unicodedata
 from typing import Any, NoReturn
 
-try:
-    import click
+from tcs.cli.interrupts import kept_interrupts
 
-    import tcs
-    from tcs.cli.failures import INTERRUPTED, USER, failure_of, refused_write, show_traceback
-    from tcs.cli.interrupts import kept_interrupts
-    from tcs.cli.lazy_group import LazyGroup
+try:
+    with kept_interrupts(until_delivered=True):
+        import click
+
+        import tcs
+        from tcs.cli.failures import INTERRUPTED, USER, failure_of, refused_write, show_traceback
+        from tcs.cli.lazy_group import LazyGroup
 except KeyboardInterrupt:  # Ctrl-C in the first moments, before there is a command that could be said to be stopped
     sys.exit(130)
 

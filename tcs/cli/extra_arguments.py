@@ -37,7 +37,8 @@ def with_remedy(error: click.UsageError) -> click.UsageError:
     of an option that other tools have, with our name of it."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         meant = meant_by(error.option_name, (name for each in error.ctx.command.params for name in each.opts))
-        told = f"No such option '{error.option_name}'. Did you mean '{meant}'?"  # click's own keeps none that looks otherwise
+        # Not click's own error, which drops a suggestion that does not look like what was typed.
+        told = f"No such option '{error.option_name}'. Did you mean '{meant}'?"
         return click.UsageError(told, error.ctx) if meant else error
     found = FOUND.search(error.message)
     if found is None or error.ctx is None:

@@ -11,34 +11,43 @@ import sys
 import threading
 from collections.abc import Iterator
 
-AGAIN_SECONDS = (
-    0.02  # long enough for the callback to end; where it has not, the next one is lost and sent again as well
-)
+# Long enough for a callback to end. Where it has not, what is sent is lost as well, and is sent again.
+AGAIN_SECONDS = 0.02
 
 
 @contextlib.contextmanager
-def kept_interrupts() -> Iterator[None]:
-    """For the duration, a KeyboardInterrupt that Python ignores is sent to the main thread again; other errors are told as before."""
+def kept_interrupts(*, until_delivered: bool = False) -> Iterator[None]:
+    """For the duration, a KeyboardInterrupt that Python ignores is sent to the main thread again; other errors are told as before.
+
+    One that is still on its way at the end comes no more, since a command that has ended is not stopped; with `until_delivered` it is
+    raised then.
+    """
     before, sent = sys.unraisablehook, list[threading.Timer]()
 
     def hook(ignored: "sys.UnraisableHookArgs") -> None:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             before(ignored)
             return
-        again = threading.Timer(AGAIN_SECONDS, _interrupt)
-        again.daemon = True
-        again.start()
-        sent.append(again)
+        while True:
+            try:
+                again = threading.Timer(AGAIN_SECONDS, _interrupt)
+                again.daemon = True
+                sent.append(again)
+                again.start()
+            except KeyboardInterrupt:  # pressed once more, just here: nothing may leave a hook
+                continue
+            return
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
         sys.unraisablehook = before
-        for (
-            again
-        ) in sent:  # the command has ended by itself: what comes now would be told as a fault of the interpreter's end
+        is_pending = [again.is_alive() for again in sent]
+        for again in sent:
             again.cancel()
+    if until_delivered and any(is_pending):
+        raise KeyboardInterrupt
 
 
 def _interrupt() -> None:

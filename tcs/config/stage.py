@@ -1,6 +1,7 @@
 """How a public function of a stage is called: with its frozen configuration, or with the options of one. Pure standard library."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import os
@@ -105,7 +106,13 @@ def _refuse_beside(name: str, stage: Callable[..., Any], given: Sequence[Any], n
     room = f"{name} takes {f'only {listed(beside)}' if beside else 'nothing'} beside a configuration"
     other = next((option for option in named if option not in beside), None)
     if other is not None:
-        raise TypeError(f"{room}, and is given '{other}'; dataclasses.replace(config, {other}=...) changes an option.")
+        known = [field.name for field in dataclasses.fields(given[0])]
+        remedy = (
+            f"dataclasses.replace(config, {other}=...) changes an option."
+            if other in known
+            else f"no option has that name.{did_you_mean(other, known)}"
+        )
+        raise TypeError(f"{room}, and is given '{other}'; {remedy}")
     if len(given) > 1 + len(beside):
         raise TypeError(f"{room}, and is given {len(given) - 1} by place; leave out what is no configuration.")
 

@@ -4,13 +4,16 @@
 Legend: w wrong images, C classes.
 """
 
+import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+import cache
 from tcs.calibration import probabilities
 from tcs.errors import ArtefactError
 from tcs.evaluation.judged import Judged
@@ -24,6 +27,15 @@ ENDS = (".jpg", ".csv")
 COLUMNS = ("path", "class", "predicted", "probability")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """What a student answered, and the temperature that its probabilities are told at."""
+
+    name: str
+    judged: Judged
+    temperature: float | None
+
+
 def require_sheets(folder: pathlib.Path, *, overwrite: bool) -> None:
     """ArtefactError where `folder` is a file, or holds anything and is not to be written into."""
     if folder.is_file():
@@ -34,19 +46,38 @@ def require_sheets(folder: pathlib.Path, *, overwrite: bool) -> None:
         )
 
 
-def write_mistakes(folder: pathlib.Path, name: str, judged: Judged, temperature: float | None) -> None:
-    """Write sheet and table of the student `name`; without a mistake there is a table without rows, and no sheet."""
-    rows, places_w = _mistakes(judged, temperature)
-    folder.mkdir(parents=True, exist_ok=True)
-    sheet, table = (folder / f"{name}{end}" for end in ENDS)
+def write_mistakes(folder: pathlib.Path, found: Sequence[Mistakes], *, overwrite: bool) -> None:
+    """Sheet and table of each student. A new folder appears whole; with `overwrite` the files in one that is there are replaced one by
+    one, and others in it stay."""
+    if overwrite and folder.is_dir():
+        told = [_write(folder, one) for one in found]
+    else:
+        with cache.Draft(folder) as draft:
+            place = draft.begin()
+            place.mkdir()
+            told = [_write(place, one) for one in found]
+            draft.commit()
+    for one, shown in zip(found, told, strict=True):
+        sheet, table = (folder / f"{one.name}{end}" for end in ENDS)
+        if shown is None:
+            say(f"{one.name} has no image wrong; there is nothing to show in {folder}.")
+        else:
+            say(
+                f"{sheet} shows {shown[0]:,} of the {shown[1]:,} images that {one.name} has wrong; {table} lists them all."
+            )
+
+
+def _write(folder: pathlib.Path, one: Mistakes) -> tuple[int, int] | None:
+    """(images on the sheet, images wrong); None without a mistake, of which there is a table without rows, and no sheet."""
+    rows, places_w = _mistakes(one.judged, one.temperature)
+    sheet, table = (folder / f"{one.name}{end}" for end in ENDS)
     save_table(table, rows, COLUMNS)
     if not rows:
         sheet.unlink(missing_ok=True)  # of an earlier run, with --overwrite
-        say(f"{name} has no image wrong; there is nothing to show in {folder}.")
-        return
+        return None
     shown = rows[:MOST_SHOWN]
-    write_cells(sheet, [_cell(row, judged, place) for row, place in zip(shown, places_w, strict=False)])
-    say(f"{sheet} shows {len(shown):,} of the {len(rows):,} images that {name} has wrong; {table} lists them all.")
+    write_cells(sheet, [_cell(row, one.judged, place) for row, place in zip(shown, places_w, strict=False)])
+    return len(shown), len(rows)
 
 
 def _mistakes(judged: Judged, temperature: float | None) -> tuple[list[dict[str, Any]], list[int]]:

@@ -21,7 +21,7 @@ from tcs.config.pixels import other_rules, student_rules_in
 from tcs.errors import ConfigError, DataError
 from tcs.evaluation.images import Labelled, judge_images, judge_rows, open_labelled
 from tcs.evaluation.judged import Judged
-from tcs.evaluation.mistakes import require_sheets, write_mistakes
+from tcs.evaluation.mistakes import Mistakes, require_sheets, write_mistakes
 from tcs.evaluation.scores import score
 from tcs.evaluation.tables import save_rows
 from tcs.images.stored import decode_quietly, find_images, is_store, rules_of
@@ -71,12 +71,14 @@ def evaluate(config: EvalConfig) -> list[dict[str, Any]]:
     for sentence in dict.fromkeys(sentence for _, found in judged for sentence in found.notes):
         say(sentence)
     rows = [_row(model, found, config) for model, found in judged]
+    if config.errors is not None:
+        mistakes = [
+            Mistakes(name=model.name, judged=found, temperature=config.temperature or model.card.temperature)
+            for model, found in judged
+        ]
+        write_mistakes(pathlib.Path(config.errors), mistakes, overwrite=config.overwrite)
     if config.out is not None:
         save_rows(pathlib.Path(config.out), rows)
-    if config.errors is not None:
-        for model, found in judged:
-            temperature = config.temperature or model.card.temperature
-            write_mistakes(pathlib.Path(config.errors), model.name, found, temperature)
     return rows
 
 

@@ -3,9 +3,10 @@
 The store's own labels are never read: what is labelled is what the file of `labelled` says. Legend: M labelled rows.
 """
 
+import contextlib
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -97,23 +98,39 @@ def _pictures(config: SuggestConfig, store: cache.Store) -> list[tuple[pathlib.P
     return [(path, lambda path, items, write=writer: write(path, items, read)) for path, writer in wanted]
 
 
+@contextlib.contextmanager
+def _table(out: pathlib.Path, suggestions: tuple[Suggestion, ...], *, overwrite: bool) -> Iterator[None]:
+    """The table before its pictures, so that the same command writes those that a kill left out, and goes on where nothing is left; an
+    error removes it again. With `overwrite`, which replaces everything again, after them."""
+    if overwrite:
+        yield
+        write_suggestions(out, suggestions)
+        return
+    write_suggestions(out, suggestions)
+    try:
+        yield
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+
+
 def _write(
     config: SuggestConfig,
     suggestions: tuple[Suggestion, ...],
     pictures: list[tuple[pathlib.Path, Callable[..., None]]],
     is_there: bool,
 ) -> None:
-    """Pictures first, the table last: where it stands all is there."""
+    """Table and pictures, or the pictures that are missing beside a table that is there."""
     out = pathlib.Path(config.out)
     if is_there:
         require_same(out, suggestions)
-    for path, write in pictures:
-        if config.overwrite or not path.exists():
-            write(path, suggestions)
+    with contextlib.nullcontext() if is_there else _table(out, suggestions, overwrite=config.overwrite):
+        for path, write in pictures:
+            if config.overwrite or not path.exists():
+                write(path, suggestions)
     if is_there:
         say(f"{out} is already there, made with the same options; it is left as it is.")
         return
-    write_suggestions(out, suggestions)
     say(
         f"Fill in the column class of {out}; it is then --label-file of tcs distill, tcs extract and tcs cache label, --split-file "
         "of tcs train, and --labelled of tcs suggest."
