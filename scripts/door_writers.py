@@ -91,6 +91,10 @@ WRITERS: Mapping[str, Writer] = {
          "--student-batch-size", "4", "--student-img-size", "16", "--method", "labels", "--shots", "1"),
         ("new",),
     ),
+    "suggest pictures": Writer(
+        ("suggest", "train.store", "--n", "4", "--out", "new.csv", "--sheet", "new.png", "--folder", "new"),
+        ("new.csv", "new.png", "new"),
+    ),
 }  # fmt: skip
 
 
