@@ -177,6 +177,14 @@ def test_sheet_shows_the_images_in_order_of_rank(folder, tmp_path, name):
     assert (pixels[146 + 8 : 146 + 132, 2 * 132 + 8 :] > 250).all()
 
 
+def test_what_a_killed_writer_left_beside_pictures_that_are_there_is_removed(folder, tmp_path):
+    given = {"sheet": tmp_path / "s.png", "folder": tmp_path / "copies"}
+    run(folder, tmp_path / "out.csv", **given)
+    (tmp_path / "copies.0123abcd.partial").mkdir()  # killed when the folder had its name
+    run(folder, tmp_path / "out.csv", **given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "out.csv", "s.png"]
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("renames", [0, 1, 2])
 def test_a_command_that_was_killed_is_run_again(folder, tmp_path, monkeypatch, renames):

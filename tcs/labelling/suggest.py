@@ -128,6 +128,11 @@ def _write(
         for path, write in pictures:
             if config.overwrite or not path.exists():
                 write(path, suggestions)
+            else:
+                with cache.locked_file(
+                    path
+                ):  # which removes what a writer left that was killed as soon as the file had its name
+                    pass
     if is_there:
         say(f"{out} is already there, made with the same options; it is left as it is.")
         return
