@@ -38,7 +38,7 @@ SLOW = (
     "pool_selection_benchmark predict_benchmark loss_benchmark grid_jobs grid_ray benchmark_recipes distill_exports "
     "extract_cut_short many_students_killed honesty submodules pretrain loading streamed_run training_options grid_cells "
     "compression cospress readme store_packing_kills many_students pretrain_state docs_browser look_browser "
-    "report_browser ranks collectives grid_claims look_page teachers_compared"
+    "report_browser ranks collectives grid_claims look_page teachers_compared pool_safety imagenet_size_benchmark early_ctrl_c"
 )
 
 # Files of seconds, longest first, and those that start processes through tests/forks.py. At the head of the list they are all one

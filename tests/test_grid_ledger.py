@@ -197,6 +197,7 @@ def _claim_together(folder, start, answers):
         answers.put(repr(error))
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_parts_that_start_together_share_one_ledger(tmp_path):
     write_recipe(tmp_path, primary=["labels", "bottleneck"])
     context = multiprocessing.get_context("fork")
