@@ -81,7 +81,8 @@ def _words(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         return "object"
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_words(part) for part in field["anyOf"]))
+        words = dict.fromkeys(_words(part) for part in field["anyOf"])
+        return " or ".join(sorted(words, key="null".__eq__))  # null last, wherever msgspec's release has it
     if "enum" in field:
         return " or ".join(f"`{json.dumps(value)}`" for value in field["enum"])
     kind = field.get("type", "anything")

@@ -19,7 +19,7 @@ NEEDED: Mapping[str, tuple[str, str]] = {
     "markupsafe": ("2.1", "3.0"),
     "msgspec": ("0.20", "0.23"),
     "numpy": ("2.0", "2.5"),
-    "pillow": ("11", "13.0"),
+    "pillow": ("11.1", "13.0"),
     "pyyaml": ("6", "6.0"),
     "rich": ("13.9", "15.0"),
     "safetensors": ("0.5", "0.8"),
