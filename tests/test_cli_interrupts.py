@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcs.cli.interrupts import kept_interrupts
+from tcs.cli.interrupts import AGAIN_SECONDS, kept_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +76,12 @@ def test_what_was_lost_at_the_very_end_is_raised_where_it_must_be_delivered() ->
 
 
 def test_what_was_lost_at_the_very_end_comes_no_more() -> None:
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
     with kept_interrupts():
         lose(KeyboardInterrupt)
-    time.sleep(0.1)
+    time.sleep(5 * AGAIN_SECONDS)
+    assert came == []
 
 
 def test_other_errors_are_told_as_ever_and_the_hook_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
