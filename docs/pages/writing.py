@@ -4,19 +4,25 @@ import pathlib
 import re
 from collections.abc import Mapping
 
+from cache import atomic_write_bytes
+
 MARKUP = re.compile(r"([\\*_<>\[\]|{}$#])")
 CODE = re.compile(r"(`+)(.+?)\1")
 
 
 def write_pages(folder: pathlib.Path, pages: Mapping[str, str]) -> None:
-    """Make `folder` hold these files (name -> text, names may have folders in them) and no other page, table or figure."""
+    """Make `folder` hold these files (name -> text, names may have folders in them) and no other page, table or figure.
+
+    Two builds at once do not see half a file of each other.
+    """
     wanted = {folder / name: text for name, text in pages.items()}
     for path in [path for path in folder.rglob("*") if path.is_file() and path not in wanted]:
-        path.unlink()
+        if path.suffix != ".partial":  # of another build
+            path.unlink(missing_ok=True)
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+            atomic_write_bytes(path, text.encode())
 
 
 def escaped(text: str) -> str:
