@@ -45,9 +45,8 @@ def is_partial(path: Path, name: str) -> bool:
     """Whether `path` is what a writer of a file `name` beside it has, or was killed at, before the file has its name. A folder that holds
     nothing else is one where that file was about to be the first."""
     is_called_so = re.fullmatch(re.escape(name) + PARTIAL, path.name) is not None
-    return (
-        is_called_so and not path.is_dir() and not path.is_symlink()
-    )  # one that has its name by now is none that is foreign
+    # Not is_file(): one that has its name by now, and is gone from here, is nothing foreign.
+    return is_called_so and not path.is_dir() and not path.is_symlink()
 
 
 def _names(target: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ import pathlib
 import posixpath
 import shutil
 import tarfile
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -59,6 +60,8 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args(given)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    for split, images in CIFAR_IMAGES.items():  # once, for the caches of both teachers
+        draw(arguments.data / f"cifar10-{split}.tar.xz", arguments.out / f"cifar10-{split}", images)
     with ProcessPoolExecutor(arguments.jobs) as pool:
         started = [
             pool.submit(make_cache, name, arguments.data, arguments.teachers, arguments.out)
@@ -99,14 +102,13 @@ def not_as_committed(out: pathlib.Path, ledger: pathlib.Path = COMMITTED) -> lis
 def extraction_of(
     name: str, split: str, data: pathlib.Path, teachers: pathlib.Path, out: pathlib.Path
 ) -> dict[str, Any]:
-    """Options of `tcs.extract`: the teacher, and the archive as it is or a folder of those of CIFAR-10 that are drawn."""
+    """Options of `tcs.extract`: the teacher, and the archive as it is or the folder of those of CIFAR-10 that are drawn."""
     if name == "digits":
         return {"data": write_digits(out / "digits") / split, "teacher_card": EMBEDDED}
     options = CACHES[name] | {"teacher_checkpoint": teachers / WEIGHTS[CACHES[name]["teacher"]]}
     if not name.startswith("cifar10"):
         return options | {"data": data / f"{name}.tar", "split": split}
-    folder = out / f"{name}-{split}"
-    return options | {"data": draw(data / f"cifar10-{split}.tar.xz", folder, CIFAR_IMAGES[split])}
+    return options | {"data": out / f"cifar10-{split}"}
 
 
 def draw(archive: pathlib.Path, folder: pathlib.Path, images: int) -> pathlib.Path:
@@ -114,23 +116,25 @@ def draw(archive: pathlib.Path, folder: pathlib.Path, images: int) -> pathlib.Pa
     others."""
     with tarfile.open(archive) as tar:
         members = {posixpath.normpath(one.name): one for one in tar if one.isfile()}
-    keys = sorted(members)
-    classes = np.array([key.split("/")[0] for key in keys])
-    drawn: set[str] = set()
-    for one in sorted(set(classes.tolist())):
-        rows_n = best_ranked(np.flatnonzero(classes == one), keys, f"leaderboard {one}", 0, images)
-        drawn |= {keys[row] for row in rows_n}
-    if folder.exists():
-        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-        if there != drawn:
-            raise SystemExit(f"{folder} holds other images than are drawn; move it away.")
-        return folder
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with tarfile.open(archive) as tar:
+        drawn = _drawn(sorted(members), images)
+        if folder.exists():
+            if {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} != drawn:
+                raise SystemExit(f"{folder} holds other images than are drawn; move it away.")
+            return folder
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
         tar.extractall(partial, members=[members[key] for key in sorted(drawn)], filter="data")
     partial.replace(folder)
     return folder
+
+
+def _drawn(keys: Sequence[str], images: int) -> set[str]:
+    classes = np.array([key.split("/")[0] for key in keys])
+    return {
+        keys[row]
+        for one in sorted(set(classes.tolist()))
+        for row in best_ranked(np.flatnonzero(classes == one), keys, f"leaderboard {one}", 0, images)
+    }
 
 
 if __name__ == "__main__":
